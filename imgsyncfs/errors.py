@@ -1,0 +1,119 @@
+"""The exceptions of imgsyncfs, one small tree.
+
+::
+
+    ImgsyncfsError
+    ├── ConfigurationError       a wrong option, URL or config file; something is not installed
+    ├── NamingError              a dataset id or file name that breaks the grammar
+    ├── FormatError              an annotation format nobody knows
+    ├── AnnotationError          an annotation that does not parse (has .field and .reason)
+    ├── CatalogError
+    │   ├── CatalogMissing       no such database file or database
+    │   ├── NotACatalog          the database is there but holds no catalog
+    │   ├── CatalogRefused       user or password refused
+    │   └── CatalogUnreachable   server away, or it did not answer in time
+    ├── StoreError
+    │   ├── StoreMissing         no such folder or container
+    │   ├── StoreRefused         credentials refused
+    │   ├── StoreUnreachable     network or server away, or it did not answer in time
+    │   ├── BlobMissing          the catalog names a blob that the store does not hold
+    │   └── BlobChanged          a blob's content is not what the catalog says
+    ├── CacheError
+    │   └── ListingDamaged       a saved listing that cannot be trusted
+    ├── PublishError             a folder or container that cannot be published as asked
+    └── MountError               a mount that cannot be made, or is not there
+
+Every message names the thing, the reason and the remedy in one sentence, and holds no secret.
+"""
+
+from __future__ import annotations
+
+
+class ImgsyncfsError(Exception):
+    """The root: whatever imgsyncfs raises on purpose."""
+
+
+class ConfigurationError(ImgsyncfsError):
+    """A wrong option, URL or config file, or something that is not installed."""
+
+
+class NamingError(ImgsyncfsError):
+    """A dataset id or a file name that breaks the grammar."""
+
+
+class FormatError(ImgsyncfsError):
+    """An annotation format nobody knows."""
+
+
+class AnnotationError(ImgsyncfsError):
+    """An annotation that does not parse.
+
+    Attributes:
+        field: where in the document, for example ``labels[0].object[3].w``; empty for the document as a whole.
+        reason: what is wrong there.
+    """
+
+    def __init__(self, reason: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
+
+
+class CatalogError(ImgsyncfsError):
+    """Something is wrong with the catalog."""
+
+
+class CatalogMissing(CatalogError):
+    """There is no such database."""
+
+
+class NotACatalog(CatalogError):
+    """The database is there but holds no catalog."""
+
+
+class CatalogRefused(CatalogError):
+    """The server refused the user or the password."""
+
+
+class CatalogUnreachable(CatalogError):
+    """The server is away, or did not answer in time."""
+
+
+class StoreError(ImgsyncfsError):
+    """Something is wrong with a store."""
+
+
+class StoreMissing(StoreError):
+    """There is no such folder or container."""
+
+
+class StoreRefused(StoreError):
+    """The store refused the credentials."""
+
+
+class StoreUnreachable(StoreError):
+    """The store is away, or did not answer in time."""
+
+
+class BlobMissing(StoreError):
+    """The catalog names a blob that the store does not hold."""
+
+
+class BlobChanged(StoreError):
+    """A blob's content is not what the catalog says."""
+
+
+class CacheError(ImgsyncfsError):
+    """Something is wrong with the disk cache."""
+
+
+class ListingDamaged(CacheError):
+    """A saved listing that cannot be trusted; it is built again from the catalog."""
+
+
+class PublishError(ImgsyncfsError):
+    """A folder or container that cannot be published as asked."""
+
+
+class MountError(ImgsyncfsError):
+    """A mount that cannot be made, or that is not there."""
