@@ -21,6 +21,9 @@ LOOSE_FILE_BYTES = 1 * MEBIBYTE
 PACK_BYTES = 64 * MEBIBYTE
 """A pack is closed at this size, so that an interrupted publish repeats at most this much."""
 
+PACK_SUFFIX = ".pack"
+"""What tells a pack's blob name from a loose file's; no image or annotation ends like this."""
+
 
 def extent_range(offset: int, blob_bytes: int | None) -> tuple[int, int | None]:
     """Say which extent of a blob holds a byte.
@@ -38,3 +41,8 @@ def extent_range(offset: int, blob_bytes: int | None) -> tuple[int, int | None]:
     if blob_bytes is None:
         return start, None
     return start, min(EXTENT_BYTES, blob_bytes - start)
+
+
+def is_pack(blob: str) -> bool:
+    """Whether a blob is a pack: many small files laid end to end."""
+    return blob.endswith(PACK_SUFFIX)

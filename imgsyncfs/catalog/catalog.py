@@ -1,0 +1,232 @@
+"""The catalog: what there is to ask of it and to write into it.
+
+All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing writes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from imgsyncfs.catalog.connection import Connection, connect
+from imgsyncfs.catalog.faults import DuplicateRow
+from imgsyncfs.catalog.replacement import replace_dataset
+from imgsyncfs.catalog.row_values import annotation_row, dataset_row, image_row, read_dataset_values
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.schema import (
+    ANNOTATION_COLUMNS,
+    DATASET_COLUMNS,
+    IMAGE_COLUMNS,
+    SCHEMA_VERSION,
+    TABLES,
+    create_statements,
+)
+from imgsyncfs.catalog.url import parse_catalog_url
+from imgsyncfs.errors import CatalogError, ConfigurationError, NotACatalog
+
+_DATASETS = f"SELECT {', '.join(DATASET_COLUMNS)} FROM datasets"  # noqa: S608  # constant names
+_IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
+_ANNOTATIONS = (
+    f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations "  # noqa: S608  # constant names
+    "WHERE dataset_id = ? AND label_version = ?"
+)
+
+Row = TypeVar("Row")
+
+
+def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
+    """Connect to a catalog. Whether the database holds one is found out by `Catalog.check`.
+
+    Args:
+        url: see `imgsyncfs.catalog.url`; without a password in it.
+        password: for the user in the URL, if one is needed.
+        timeout: the longest that the database may take for one answer, or that another one's lock is waited for, in
+            seconds.
+        create: whether a missing SQLite file is made, to be initialized.
+
+    Returns:
+        The catalog; to be closed, or used in a ``with`` statement.
+
+    Raises:
+        CatalogMissing: there is no such file or database.
+        CatalogRefused: user or password are refused.
+        CatalogUnreachable: the server is away, or does not answer in time.
+        CatalogError: the database cannot be opened for another reason.
+        ConfigurationError: the URL makes no sense, or the ODBC driver is not installed.
+    """
+    if timeout <= 0:
+        raise ConfigurationError(f"The time limit is {timeout:g} s; give one above 0.")
+    return Catalog(connect(parse_catalog_url(url), password=password, timeout=timeout, create=create))
+
+
+class Catalog:
+    """An open catalog. It belongs to the thread that opened it: every thread opens its own.
+
+    All methods raise `NotACatalog` if the tables are not there, `CatalogUnreachable` if the database does not answer in
+    time (the catalog must then be opened anew), and `CatalogError` for whatever else the database refuses.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._store: str | None = None
+
+    def __enter__(self) -> Catalog:  # noqa: PYI034  # Self came with Python 3.11
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def check(self) -> None:
+        """Make sure that this is a catalog.
+
+        Raises:
+            NotACatalog: it is none, or one that this version does not know.
+        """
+        version = self._setting("schema_version")
+        if version != SCHEMA_VERSION:
+            raise NotACatalog(
+                f"The catalog {self._connection.where} has the schema version {version!r} and not {SCHEMA_VERSION!r}; "
+                "upgrade imgsyncfs, or make a new catalog with: imgsyncfs init"
+            )
+
+    def initialize(self, *, store: str) -> bool:
+        """Make the tables of an empty database.
+
+        Args:
+            store: URL of the store that datasets are published to.
+
+        Returns:
+            True if they were made, False if this was a catalog with this store already.
+
+        Raises:
+            CatalogError: it is a catalog with another store, or there are other tables of these names.
+        """
+        there = [table for table in TABLES if self._has_table(table)]
+        if there and "catalog_settings" in there:
+            self.check()
+            if self.default_store() != store:
+                raise CatalogError(
+                    f"The catalog {self._connection.where} has the store {self.default_store()} and not {store}; give "
+                    "that one, or make the catalog in another database."
+                )
+            return False
+        if there:
+            raise CatalogError(
+                f"The database {self._connection.where} holds a table {there[0]} that is no catalog's; make the "
+                "catalog in another database."
+            )
+        with self._connection.transaction():
+            for statement in create_statements(self._connection.dialect):
+                self._connection.execute(statement)
+            settings = {"schema_version": SCHEMA_VERSION, "store": store, "catalog_id": uuid.uuid4().hex}
+            for setting in settings.items():
+                self._connection.execute("INSERT INTO catalog_settings (name, value) VALUES (?, ?)", setting)
+        return True
+
+    def default_store(self) -> str:
+        """URL of the store that datasets are published to."""
+        if self._store is None:
+            self._store = self._setting("store")
+        return self._store
+
+    def datasets(self) -> list[DatasetRow]:
+        """All datasets, ordered by id (by code points, whatever the database's own order)."""
+        rows = self._made(self._connection.rows(_DATASETS), read_dataset_values, "datasets")
+        return sorted((self._dataset(values) for values in list(rows)), key=lambda row: row.dataset_id)
+
+    def dataset(self, dataset_id: str) -> DatasetRow | None:
+        """One dataset, None if there is no such."""
+        rows = self._connection.rows(f"{_DATASETS} WHERE dataset_id = ?", (dataset_id,))
+        for values in list(self._made(rows, read_dataset_values, dataset_id)):
+            return self._dataset(values)
+        return None
+
+    def images(self, dataset_id: str) -> Iterator[ImageRow]:
+        """The images of a dataset, fetched in portions, in no certain order.
+
+        Nothing else may be asked of this catalog before the iterator has ended or is closed; and on SQLite nobody can
+        publish meanwhile, so take the rows without dallying.
+        """
+        return self._made(self._connection.rows(_IMAGES, (dataset_id,)), image_row, dataset_id)
+
+    def annotations(self, dataset_id: str, label_version: str) -> Iterator[AnnotationRow]:
+        """The annotations of a dataset in one label version; see `images`."""
+        rows = self._connection.rows(_ANNOTATIONS, (dataset_id, label_version))
+        return self._made(rows, annotation_row, dataset_id)
+
+    def replace_dataset(
+        self,
+        row: DatasetRow,
+        images: Iterable[ImageRow],
+        annotations: Iterable[AnnotationRow],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Publish a dataset: make the catalog say exactly this about it, in one transaction.
+
+        Only what differs is written. Annotations of other label versions stay as they are. Two who publish the same
+        dataset at once do so one after the other, each with a revision of its own.
+
+        Args:
+            row: the dataset; its `revision` is not looked at.
+            images: all its images, each name once.
+            annotations: all its annotations of the row's label version, each name once.
+            progress: called now and then with how many of these rows have been dealt with since the last call; they
+                add up to the number of images and annotations.
+
+        Returns:
+            The dataset's revision: one more than before, 1 if it is new, the same as before if nothing differs.
+
+        Raises:
+            CatalogError: the rows contradict each other, or could not be written; the catalog is as it was before.
+        """
+        images, annotations = list(images), list(annotations)
+        try:
+            return replace_dataset(self._connection, row, images, annotations, progress or _ignore)
+        except DuplicateRow:
+            # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
+            return replace_dataset(self._connection, row, images, annotations, progress or _ignore)
+
+    def _setting(self, name: str) -> str:
+        rows = list(self._connection.rows("SELECT value FROM catalog_settings WHERE name = ?", (name,)))
+        if not rows or not rows[0][0]:
+            raise NotACatalog(
+                f"The catalog {self._connection.where} lacks its setting {name}; correct the catalog URL, or make a "
+                "catalog with: imgsyncfs init"
+            )
+        return str(rows[0][0])
+
+    def _has_table(self, table: str) -> bool:
+        try:
+            list(self._connection.rows(f"SELECT 1 FROM {table} WHERE 1 = 0"))  # noqa: S608  # constant names
+        except NotACatalog:
+            return False
+        return True
+
+    def _dataset(self, values: tuple[object, ...]) -> DatasetRow:
+        row = dataset_row(values, "")
+        return row if row.store else dataset_row(values, self.default_store())
+
+    def _made(
+        self, rows: Iterator[tuple[object, ...]], make: Callable[[tuple[object, ...]], Row], dataset: str
+    ) -> Iterator[Row]:
+        for values in rows:
+            try:
+                yield make(values)
+            except ValueError as error:
+                raise CatalogError(
+                    f"The catalog {self._connection.where} has a row in {dataset!r} that begins with {values[0]!r} and "
+                    f"cannot be read: {error}; correct the row."
+                ) from error
+
+
+def _ignore(count: int) -> None:
+    """Take no notice of progress."""

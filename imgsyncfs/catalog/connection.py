@@ -1,0 +1,63 @@
+"""One thin face over sqlite3 and pyodbc: statements, streamed rows, transactions.
+
+A connection belongs to the thread that opened it. Outside a transaction each statement stands for itself. Whatever
+fails is raised as one of imgsyncfs's own errors, by `imgsyncfs.catalog.faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from imgsyncfs.catalog.odbc_connection import OdbcConnection
+from imgsyncfs.catalog.schema import Dialect
+from imgsyncfs.catalog.sqlite_connection import SqliteConnection
+from imgsyncfs.catalog.url import CatalogUrl, SqliteUrl
+
+
+class Connection(Protocol):
+    """An open connection to a database."""
+
+    dialect: Dialect
+    where: str
+    """Names the catalog in messages."""
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Run a statement that gives no rows."""
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a query and give its rows, fetched in portions.
+
+        No other statement may run until they are all fetched, or the iterator is closed.
+        """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make what happens in a ``with`` block happen as a whole, or, if it raises, not at all."""
+
+    def close(self) -> None:
+        """Close the connection; a transaction that is open is undone."""
+
+
+def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bool) -> Connection:
+    """Connect to a catalog's database.
+
+    Args:
+        url: where it is.
+        password: for the user in the URL, if one is needed.
+        timeout: the longest that the server may take to answer, or that a lock is waited for, in seconds.
+        create: whether a missing SQLite file is made.
+
+    Returns:
+        The connection.
+
+    Raises:
+        CatalogMissing: no such file or database.
+        CatalogRefused: user or password are refused.
+        CatalogUnreachable: the server is away or does not answer in time.
+        CatalogError: the database cannot be opened for another reason.
+        ConfigurationError: the driver is not installed.
+    """
+    if isinstance(url, SqliteUrl):
+        return SqliteConnection(url, timeout=timeout, create=create)
+    return OdbcConnection(url, password=password, timeout=timeout, create=create)

@@ -1,0 +1,206 @@
+"""The listing: the compact in-memory table of one dataset revision's files.
+
+It holds real files only, images and annotations. The siblings that are rendered beside them may bear the name of a
+real file (``a.labelme`` and its ``.json`` beside image ``a``, or an image ``a.xml``); the real file wins, and
+`Listing.shadowed` says where that is so. Rows that cannot be shown as files are left out; `Listing.hidden` has them.
+
+All values lie in columns (`imgsyncfs.catalog.listing.columns`), sorted by the UTF-8 bytes of the stem. Nothing is ever
+changed, so that any number of threads may read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
+from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
+
+ANNOTATION_EXT = "json"
+
+HAS_ANNOTATION = 1
+HAS_SIBLINGS = 2
+
+IMAGE_PREFIX = "image_"
+ANNOTATION_PREFIX = "annotation_"
+
+OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "flags")
+FILE_COLUMNS = (*COLUMNS, *(f"{text}_{part}" for text in TEXTS for part in ("content", "ends")))
+ALL_COLUMNS = (
+    *OWN_COLUMNS,
+    *(f"{prefix}{column}" for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX) for column in FILE_COLUMNS),
+)
+
+
+@dataclass(frozen=True)
+class ListingFacts:
+    """What a listing holds beside its columns.
+
+    Attributes:
+        dataset_id: the dataset.
+        revision: of the dataset.
+        label_version: whose annotations these are.
+        store: URL of the store that holds the blobs.
+        updated_at: when the revision was published, Unix seconds.
+        exts: the images' extensions.
+        image_epoch: what is added to each image's ``modified_at``.
+        annotation_epoch: what is added to each annotation's.
+        hidden: (name, reason) of each row that cannot be shown.
+    """
+
+    dataset_id: str
+    revision: int
+    label_version: str
+    store: str
+    updated_at: int
+    exts: tuple[str, ...]
+    image_epoch: int
+    annotation_epoch: int
+    hidden: tuple[tuple[str, str], ...]
+
+
+class Listing:
+    """The files of one revision of a dataset. Made by `build_listing` and `load_listing`.
+
+    Args:
+        facts: everything but the columns.
+        columns: by the names in `ALL_COLUMNS`.
+    """
+
+    def __init__(self, facts: ListingFacts, columns: Mapping[str, Column]) -> None:
+        self.facts = facts
+        self.columns = columns
+        self.stems = TextTable(columns["stem_content"], columns["stem_ends"])
+        self.images = self._files(IMAGE_PREFIX, facts.image_epoch)
+        self.annotations = self._files(ANNOTATION_PREFIX, facts.annotation_epoch)
+        self._exts = columns["ext"].data
+        self._sizes = tuple(columns[name].data for name in ("height", "width", "depth"))
+        self._flags = columns["flags"].data
+        self._count = len(self.stems)
+
+    def _files(self, prefix: str, epoch: int) -> FileTable:
+        columns = {name: self.columns[prefix + name] for name in COLUMNS}
+        texts = {
+            name: TextTable(self.columns[f"{prefix}{name}_content"], self.columns[f"{prefix}{name}_ends"])
+            for name in TEXTS
+        }
+        return FileTable(columns, texts, epoch=epoch, stem=self.stems.__getitem__, find=self.stems.find)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self._count
+
+    @property
+    def dataset_id(self) -> str:
+        """The dataset."""
+        return self.facts.dataset_id
+
+    @property
+    def revision(self) -> int:
+        """The dataset's revision that this is a listing of."""
+        return self.facts.revision
+
+    @property
+    def label_version(self) -> str:
+        """The label version whose annotations are listed."""
+        return self.facts.label_version
+
+    @property
+    def store(self) -> str:
+        """URL of the store that holds the blobs."""
+        return self.facts.store
+
+    @property
+    def updated_at(self) -> int:
+        """When the revision was published, Unix seconds."""
+        return self.facts.updated_at
+
+    @property
+    def hidden(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of each row that is left out, since it cannot be shown as a file."""
+        return self.facts.hidden
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much room the columns take."""
+        return sum(stored_bytes(column) for column in self.columns.values())
+
+    def find(self, stem: bytes) -> int:
+        """The index of an image.
+
+        Args:
+            stem: its name without extension, UTF-8.
+
+        Returns:
+            The index, from 0 in the order of the stems' bytes; -1 if there is no such image.
+        """
+        return self.stems.find(stem)
+
+    def stem(self, index: int) -> bytes:
+        """The stem of an image, UTF-8."""
+        return self.stems[index]
+
+    def ext(self, index: int) -> str:
+        """The extension of an image, without the dot."""
+        return self.facts.exts[self._exts[index]]
+
+    def image(self, index: int) -> FileRecord:
+        """Where an image's bytes lie."""
+        return self.images.record(index)
+
+    def annotation(self, index: int) -> FileRecord | None:
+        """Where the bytes of an image's annotation lie; None if it has none."""
+        return self.annotations.record(index) if self._flags[index] & HAS_ANNOTATION else None
+
+    def image_info(self, index: int) -> tuple[int, int, int]:
+        """Height, width (pixels after EXIF rotation) and number of channels of an image; 0 where unknown."""
+        height, width, depth = self._sizes
+        return height[index], width[index], depth[index]
+
+    def has_annotation(self, index: int) -> bool:
+        """Whether an image has an annotation."""
+        return bool(self._flags[index] & HAS_ANNOTATION)
+
+    def has_siblings(self, index: int) -> bool:
+        """Whether an image has an annotation with something to render: objects, or a check by a person."""
+        return bool(self._flags[index] & HAS_SIBLINGS)
+
+    def members(self, blob: str, start: int, stop: int) -> list[tuple[int, int, str]]:
+        """The files of this listing that lie wholly in a part of a blob.
+
+        Args:
+            blob: its name.
+            start: the first byte of the part.
+            stop: the byte after the last.
+
+        Returns:
+            (offset in the blob, byte count, MD5 or ``""``) of each image, then of each annotation, by offset.
+        """
+        return self.images.members(blob, start, stop) + self.annotations.members(blob, start, stop)
+
+    def shadowed(self, suffix: bytes) -> frozenset[int]:
+        """The images whose sibling would bear the name of a real file: that one is shown, and the sibling is not.
+
+        Args:
+            suffix: what a sibling's name has after the stem, with its dot, for example ``.labelme.json``.
+
+        Returns:
+            Indices of these images; mostly there are none.
+        """
+        inner, _, ext = suffix.decode().rpartition(".")
+        # A real file of that name has this ext, and a stem that is the image's own or ends in the rest of the suffix.
+        real = np.zeros(self._count, np.bool_)
+        if ext in self.facts.exts:
+            real |= self.columns["ext"] == self.facts.exts.index(ext)
+        if ext == ANNOTATION_EXT:
+            real |= (self.columns["flags"] & HAS_ANNOTATION) != 0
+        if not inner:
+            return frozenset(np.flatnonzero(real).tolist())
+        end = inner.encode()
+        owners = (self.find(self.stem(index)[: -len(end)]) for index in self.stems.ending_in(end) if real[index])
+        return frozenset(owner for owner in owners if owner >= 0)
+
+    def __repr__(self) -> str:
+        return f"Listing({self.dataset_id!r}, revision={self.revision}, images={len(self)})"

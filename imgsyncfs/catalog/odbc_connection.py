@@ -1,0 +1,156 @@
+"""The face of `imgsyncfs.catalog.connection` over pyodbc: SQL Server, PostgreSQL, and whatever else ODBC reaches.
+
+Threads: every call of the driver runs in one thread of the connection's own, and is given up when the time limit is
+over (`imgsyncfs.catalog.time_limit`). The driver's errors are turned into our own in that thread, so that no message
+with a connection string in it hangs on to what is raised.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from imgsyncfs.catalog.drivers import connection_string
+from imgsyncfs.catalog.faults import driver_fault
+from imgsyncfs.catalog.schema import find_dialect
+from imgsyncfs.catalog.time_limit import TimeLimitedThread, TimeLimitExceeded
+from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, ImgsyncfsError
+
+ROWS_AT_ONCE = 2000
+
+SERVER_SHARE = 0.8
+"""Part of the time limit that the server is given to answer: what it gives up itself, it also stops working at."""
+
+Result = TypeVar("Result")
+
+
+class OdbcConnection:
+    """A connection through ODBC.
+
+    Args:
+        url: where to.
+        password: for the user in the URL, if one is needed.
+        timeout: the longest that the server may take for one answer, in seconds.
+        create: whether a missing SQLite file is made.
+
+    Raises:
+        CatalogMissing: no such database.
+        CatalogRefused: user or password are refused.
+        CatalogUnreachable: the server is away or does not answer in time.
+        CatalogError: the database cannot be opened for another reason.
+        ConfigurationError: the driver is not installed.
+    """
+
+    def __init__(self, url: ServerUrl | OdbcUrl, *, password: str | None, timeout: float, create: bool) -> None:
+        self.where = url.identity
+        self._timeout = timeout
+        self._pyodbc = _load_pyodbc()
+        text = connection_string(
+            url, password, timeout=timeout * SERVER_SHARE, create=create, installed=self._pyodbc.drivers()
+        )
+        self._secrets = [password] if password else []
+        self._thread = TimeLimitedThread("catalog", timeout)
+        seconds = max(1, int(timeout * SERVER_SHARE))
+        self._connection: Any = self._call(lambda: self._pyodbc.connect(text, autocommit=True, timeout=seconds))
+        try:
+            self.dialect = find_dialect(self._call(lambda: self._connection.getinfo(self._pyodbc.SQL_DBMS_NAME)))
+            for statement in self.dialect.session(max(1, int(timeout * SERVER_SHARE * 1000))):
+                self.execute(statement)
+        except BaseException:
+            self.close()
+            raise
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Run a statement that gives no rows."""
+
+        def run() -> None:
+            # Closed here, not when it is collected: an open cursor keeps its transaction open.
+            cursor = self._connection.cursor()
+            try:
+                cursor.execute(sql, *parameters)
+            finally:
+                cursor.close()
+
+        self._call(run)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a query and give its rows, fetched in portions."""
+        cursor = self._call(self._connection.cursor)
+        try:
+            self._call(lambda: cursor.execute(sql, *parameters))
+            while portion := self._call(lambda: [tuple(row) for row in cursor.fetchmany(ROWS_AT_ONCE)]):
+                yield from portion
+        finally:
+            self._call(cursor.close)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what happens in a ``with`` block happen as a whole, or not at all."""
+        self._set_autocommit(on=False)
+        try:
+            yield
+            self._call(self._connection.commit)
+        except BaseException as error:
+            self._undo(error)
+            raise
+        self._set_autocommit(on=True)
+
+    def close(self) -> None:
+        """Close the connection; a transaction that is open is undone."""
+        self._thread.last(self._connection.close)
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll back; a connection that is gone has done so itself."""
+        try:
+            self._call(self._connection.rollback)
+            self._set_autocommit(on=True)
+        except CatalogError as second:
+            if not isinstance(error, CatalogError):
+                raise second from error
+
+    def _set_autocommit(self, *, on: bool) -> None:
+        def run() -> None:
+            self._connection.autocommit = on
+
+        self._call(run)
+
+    def _call(self, function: Callable[[], Result]) -> Result:
+        """Run a function in the connection's thread.
+
+        Raises:
+            ImgsyncfsError: it failed; or it did not come back in time, and the connection is lost.
+        """
+        try:
+            outcome = self._thread.call(lambda: self._attempt(function))
+        except TimeLimitExceeded:
+            raise CatalogUnreachable(
+                f"The catalog {self.where} did not answer within {self._timeout:g} s; check the network and the "
+                "server, or allow more time."
+            ) from None
+        if isinstance(outcome, ImgsyncfsError):
+            raise outcome
+        return outcome
+
+    def _attempt(self, function: Callable[[], Result]) -> Result | ImgsyncfsError:
+        """What a function returns, or its failure as an error that knows nothing of the driver's."""
+        try:
+            return function()
+        except self._pyodbc.Error as error:
+            state, text = (str(error.args[0]), str(error.args[-1])) if error.args else ("", type(error).__name__)
+            return driver_fault(self.where, text, state=state, secrets=self._secrets)
+        except (UnicodeError, OverflowError) as error:
+            return CatalogError(f"The catalog {self.where} cannot hold a value: {error}; correct the value.")
+
+
+def _load_pyodbc() -> Any:
+    # Late: it needs libodbc, which need not be there for catalogs in SQLite, and takes 15 ms.
+    try:
+        pyodbc: Any = importlib.import_module("pyodbc")
+    except ImportError as error:
+        raise ConfigurationError(f"ODBC cannot be used: {error}; install it with: apt install unixodbc") from error
+    # A pooled connection would come back with another user's settings, and never be closed.
+    pyodbc.pooling = False
+    return pyodbc

@@ -1,0 +1,114 @@
+"""Rows as they come from a database, made into the values that `imgsyncfs.catalog.rows` promises.
+
+Rows may have been written by hand: NULL stands for a text or number that is not known, a digest may be in capitals,
+and SQLite lets any value stand in any column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS
+
+_INTEGERS = {
+    *("size", "revision", "updated_at", "height", "width", "depth", "byte_count", "blob_offset", "position"),
+    *("modified_at", "label_checked", "object_count"),
+}
+_DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES = (
+    tuple(int if column in _INTEGERS else str for column in columns)
+    for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS)
+)
+_IMAGE_MD5 = IMAGE_COLUMNS.index("md5")
+_ANNOTATION_MD5 = ANNOTATION_COLUMNS.index("md5")
+_LISTS = tuple(DATASET_COLUMNS.index(column) for column in ("classes", "projects", "label_type"))
+
+
+def dataset_values(row: DatasetRow) -> tuple[str | int, ...]:
+    """A dataset as the database holds it: lists joined by commas.
+
+    Raises:
+        ValueError: an item of a list has a comma in it.
+    """
+    values: list[Any] = [getattr(row, column) for column in DATASET_COLUMNS]
+    for position in _LISTS:
+        for item in values[position]:
+            if "," in item:
+                column = DATASET_COLUMNS[position]
+                raise ValueError(f"{item!r} in the column {column} holds a comma, which separates values there")
+        values[position] = ",".join(values[position])
+    return tuple(values)
+
+
+def read_dataset_values(values: Sequence[Any]) -> tuple[Any, ...]:
+    """A dataset's row with every value of the type its column has; see `dataset_values`.
+
+    Raises:
+        ValueError: a value that should be a number is none.
+    """
+    return _tidy(values, _DATASET_TYPES, DATASET_COLUMNS)
+
+
+def dataset_row(values: Sequence[Any], default_store: str) -> DatasetRow:
+    """Make a dataset of what `read_dataset_values` gave.
+
+    Args:
+        values: in the order of DATASET_COLUMNS.
+        default_store: for a dataset that names no store.
+    """
+    parts = list(values)
+    for position in _LISTS:
+        parts[position] = tuple(item for text in parts[position].split(",") if (item := text.strip()))
+    store = DATASET_COLUMNS.index("store")
+    parts[store] = parts[store] or default_store
+    return DatasetRow(*parts)
+
+
+def image_row(values: Sequence[Any]) -> ImageRow:
+    """Make an image of a row in the order of IMAGE_COLUMNS.
+
+    Raises:
+        ValueError: a value that should be a number is none.
+    """
+    if tuple(map(type, values)) != _IMAGE_TYPES or values[_IMAGE_MD5] != values[_IMAGE_MD5].lower():
+        values = _tidy(values, _IMAGE_TYPES, IMAGE_COLUMNS)
+    return ImageRow(*values)
+
+
+def annotation_row(values: Sequence[Any]) -> AnnotationRow:
+    """Make an annotation of a row in the order of ANNOTATION_COLUMNS.
+
+    Raises:
+        ValueError: a value that should be a number is none.
+    """
+    if tuple(map(type, values)) != _ANNOTATION_TYPES or values[_ANNOTATION_MD5] != values[_ANNOTATION_MD5].lower():
+        values = _tidy(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS)
+    return AnnotationRow(*values)
+
+
+def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:
+    tidied: list[Any] = []
+    for value, wanted, column in zip(values, types, columns, strict=True):
+        if wanted is int:
+            tidied.append(_integer(value, column))
+        else:
+            text = _text(value)
+            tidied.append(text.lower() if column == "md5" else text)
+    return tuple(tidied)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _integer(value: Any, column: str) -> int:
+    if value is None:
+        return 0
+    try:
+        number = int(value)
+    except (ValueError, OverflowError, TypeError):
+        raise ValueError(f"{column} is {value!r}, which is no number") from None
+    return number

@@ -1,0 +1,100 @@
+"""The rows of a catalog's tables as Python values: what publishing writes and what listings are built from.
+
+Knows no SQL. A row holds plain values only (text, integers, tuples of text), never None: a text that is not known is
+``""``, a number that is not known is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """One dataset.
+
+    Attributes:
+        dataset_id: the id, by the grammar ``source_name_imtype_labeltype`` for new ones.
+        label_version: the labelling standard whose annotations are shown, for example ``2.0.0``.
+        image_type: the users' word for the kind of image, for example ``fisheye360``.
+        classes: names of the labelled classes.
+        projects: names of the projects that use the dataset.
+        label_type: kinds of labels, for example ``("clf", "reg")``.
+        size: number of images.
+        note: free text.
+        store: URL of the store that holds the blobs.
+        revision: goes up by one at each publish that changes anything; the first one is 1.
+        updated_at: when that publish was, Unix seconds.
+    """
+
+    dataset_id: str
+    label_version: str
+    image_type: str
+    classes: tuple[str, ...]
+    projects: tuple[str, ...]
+    label_type: tuple[str, ...]
+    size: int
+    note: str
+    store: str
+    revision: int
+    updated_at: int
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image of a dataset.
+
+    Attributes:
+        name: file name without its extension (the stem), unique in the dataset.
+        ext: extension without the dot, for example ``jpg``.
+        height: pixels after EXIF rotation; 0 if unknown, as are width and depth.
+        width: pixels after EXIF rotation.
+        depth: number of channels.
+        byte_count: length of the file in bytes.
+        md5: lower-case hex digest of the file; ``""`` if unknown.
+        blob: name of the blob that holds the file, relative to the store.
+        blob_offset: where in the blob the file begins, in bytes.
+        position: place in the dataset's own order, from 0.
+        etag: the store's mark of the blob's content; ``""`` for blobs that are never overwritten.
+        modified_at: when this file's content last changed, Unix seconds.
+    """
+
+    name: str
+    ext: str
+    height: int
+    width: int
+    depth: int
+    byte_count: int
+    md5: str
+    blob: str
+    blob_offset: int
+    position: int
+    etag: str
+    modified_at: int
+
+
+@dataclass(frozen=True)
+class AnnotationRow:
+    """One image's house annotation, of one label version.
+
+    Attributes:
+        name: stem of the image.
+        label_checked: 1 if a person has checked the labels, else 0.
+        object_count: number of labelled things: objects, classifications, regressions, unknown labels.
+        byte_count: length of the JSON in bytes.
+        md5: lower-case hex digest of the JSON; ``""`` if unknown.
+        blob: name of the blob that holds the JSON, relative to the store.
+        blob_offset: where in the blob the JSON begins, in bytes.
+        etag: the store's mark of the blob's content; ``""`` for blobs that are never overwritten.
+        modified_at: when this JSON's content last changed, Unix seconds.
+    """
+
+    name: str
+    label_checked: int
+    object_count: int
+    byte_count: int
+    md5: str
+    blob: str
+    blob_offset: int
+    etag: str
+    modified_at: int

@@ -1,0 +1,101 @@
+"""The face of `imgsyncfs.catalog.connection` over Python's own sqlite3."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from imgsyncfs.catalog.faults import driver_fault
+from imgsyncfs.catalog.schema import SQLITE
+from imgsyncfs.catalog.url import SqliteUrl
+from imgsyncfs.errors import CatalogError, CatalogMissing, NotACatalog
+
+ROWS_AT_ONCE = 2000
+
+
+class SqliteConnection:
+    """A connection to an SQLite file.
+
+    The file's journal stays as it is: a write-ahead log would not work on network disks, where catalogs may lie.
+
+    Args:
+        url: the file.
+        timeout: how long to wait for another one's lock, in seconds.
+        create: whether a missing file is made.
+
+    Raises:
+        CatalogMissing: there is no such file.
+        NotACatalog: it is a directory.
+        CatalogError: it may not be opened.
+    """
+
+    dialect = SQLITE
+
+    def __init__(self, url: SqliteUrl, *, timeout: float, create: bool) -> None:
+        self.where = str(url.path)
+        _check_file(url.path, create=create)
+        mode = "rwc" if create else "rw"  # SQLite reads a file that may not be written in mode rw, too
+        with self._faults():
+            self._connection = sqlite3.connect(
+                f"file:{quote(str(url.path))}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
+            )
+        # A text that is no UTF-8 would make the whole query fail; so it is one odd row.
+        self._connection.text_factory = lambda text: text.decode(errors="surrogateescape")
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Run a statement that gives no rows."""
+        with self._faults():
+            self._connection.execute(sql, parameters).close()
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a query and give its rows, fetched in portions."""
+        with self._faults():
+            cursor = self._connection.execute(sql, parameters)
+        with closing(cursor):
+            while True:
+                with self._faults():
+                    portion = cursor.fetchmany(ROWS_AT_ONCE)
+                if not portion:
+                    return
+                yield from portion
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what happens in a ``with`` block happen as a whole, or not at all."""
+        # IMMEDIATE: a transaction that began by reading could not wait for another one's lock.
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            # SQLite itself has undone it after some errors (disk full).
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; a transaction that is open is undone."""
+        self._connection.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise driver_fault(self.where, str(error)) from error
+        except (UnicodeError, OverflowError) as error:
+            raise CatalogError(f"The catalog {self.where} cannot hold a value: {error}; correct the value.") from error
+
+
+def _check_file(path: Path, *, create: bool) -> None:
+    """Say what SQLite does not: it has one message for whatever is wrong with a path."""
+    if path.is_dir():
+        raise NotACatalog(f"The catalog {path} is a directory; give the path of the SQLite file in it.")
+    if create and not path.parent.is_dir():
+        raise CatalogMissing(f"The catalog {path} cannot be made: there is no directory {path.parent}; make it first.")
+    if not create and not path.exists():
+        raise CatalogMissing(f"There is no catalog {path}; correct the path, or make one with: imgsyncfs init")

@@ -1,0 +1,80 @@
+"""Commands about catalogs: demo, init, datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
+from imgsyncfs.cli.progress_bar import ProgressBar
+from imgsyncfs.config import Configuration
+from imgsyncfs.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
+from imgsyncfs.demo import make_demo
+
+
+@click.command("demo")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def demo_command(*, folder: Path) -> None:
+    """Make a small catalog to try things out: DIR/catalog.db and DIR/store.
+
+    It holds 22 datasets with a few images each, and annotations of every label type.
+    """
+    with ProgressBar() as progress:
+        summary = make_demo(folder, progress=progress)
+    click.echo(f"{summary.datasets} datasets with {summary.images} images lie in {folder}. Next:")
+    click.echo(
+        f"  mkdir -p {folder}/mnt\n  imgsyncfs mount {folder}/mnt --catalog {folder}/catalog.db\n  ls {folder}/mnt"
+    )
+
+
+@click.command("init")
+@click.option(
+    "--store",
+    required=True,
+    metavar="URL",
+    help="Where images and annotations will lie: file:///path or azure://ACCOUNT/CONTAINER[/PREFIX].",
+)
+@catalog_options
+def init_command(*, store: str, configuration: Configuration) -> None:
+    """Make a catalog: its tables in the database, and the store if it is missing."""
+    opened = open_configured_store(store, configuration)
+    try:
+        opened.create()
+        opened.check()
+    finally:
+        opened.close()
+    catalog, _ = open_configured_catalog(configuration, create=True)
+    with catalog:
+        made = catalog.initialize(store=opened.url)
+    what = "is ready" if made else "was a catalog already, with the same store"
+    click.echo(f"{catalog_url(configuration)} {what}; next: imgsyncfs publish FOLDER --name ID")
+
+
+@click.command("datasets")
+@catalog_options
+@click.option(
+    "--where", "conditions", metavar="COLUMN=VALUE", multiple=True, help="Only these; may be given several times."
+)
+@click.option("--json", "form", flag_value="json", help="Print JSON, with every column.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...], form: str | None) -> None:
+    """List the datasets of the catalog."""
+    catalog, _ = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        rows = matching(catalog.datasets(), conditions)
+    if form:
+        click.echo((to_json(rows) if form == "json" else to_csv(rows)).decode(), nl=False)
+        return
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "dataset_id")
+    for row in rows:
+        table.add_row(*shown_fields(row).values())
+    console = Console()
+    # A pipe has no width; 80 columns would cut ids that a script is about to read.
+    console.print(table, width=None if console.is_terminal else 250)
+    console.print(f"{len(rows)} datasets, {sum(row.size for row in rows):,} images")

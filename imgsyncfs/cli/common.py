@@ -1,0 +1,97 @@
+"""What commands share: the catalog option, opening a catalog with a prompt for the password, opening stores."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from imgsyncfs.catalog import Catalog, open_catalog
+from imgsyncfs.config import Configuration, load_configuration, store_credentials
+from imgsyncfs.errors import CatalogRefused, ConfigurationError
+from imgsyncfs.store import Store, open_store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NO_CATALOG = (
+    "No catalog was given; add --catalog URL, or set IMGSYNCFS_CATALOG. "
+    "To try imgsyncfs out, make one with: imgsyncfs demo DIR"
+)
+
+
+def catalog_options(command: Command) -> Command:
+    """Add ``--catalog`` and ``--config``; the command gets a `Configuration` as its argument ``configuration``."""
+
+    @click.option(
+        "--catalog", metavar="URL", help="The catalog: a path to an SQLite file, or a URL. [IMGSYNCFS_CATALOG]"
+    )
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A config file instead of the usual ones. [IMGSYNCFS_CONFIG]",
+    )
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, catalog: str | None, config: Path | None, **options: Any) -> Any:
+        configuration = load_configuration(config)
+        if catalog:
+            configuration = replace(configuration, catalog=catalog)
+        return command(*arguments, configuration=configuration, **options)
+
+    return wrapped  # type: ignore[return-value]  # the same but for the options that click adds
+
+
+def catalog_url(configuration: Configuration) -> str:
+    """The catalog's URL; a path within it is made absolute, since the mount's process works elsewhere.
+
+    Raises:
+        ConfigurationError: none was given.
+    """
+    url = configuration.catalog
+    if not url:
+        raise ConfigurationError(NO_CATALOG)
+    if "://" in url or url.startswith("odbc:"):
+        return url
+    path = Path(url.removeprefix("sqlite:")).expanduser().absolute()
+    return f"sqlite://{path}"
+
+
+def open_configured_catalog(
+    configuration: Configuration, *, create: bool = False, timeout: float = 30.0
+) -> tuple[Catalog, Configuration]:
+    """Open the catalog; ask for the password when it is refused and someone is there to ask.
+
+    Args:
+        configuration: URL, and the password if one is known.
+        create: make the database if it can be made (an SQLite file).
+        timeout: seconds for each answer of the database.
+
+    Returns:
+        The catalog, and the configuration with the password that opened it.
+
+    Raises:
+        CatalogError: it cannot be opened.
+        ConfigurationError: the URL makes no sense.
+    """
+    url = catalog_url(configuration)
+    try:
+        return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
+    except CatalogRefused:
+        if configuration.password or not sys.stdin.isatty():
+            raise
+    password = click.prompt("Password for the catalog", hide_input=True)
+    configuration = replace(configuration, password=password)
+    return open_catalog(url, password=password, timeout=timeout, create=create), configuration
+
+
+def open_configured_store(url: str, configuration: Configuration, *, timeout: float = 30.0) -> Store:
+    """Open a store with the credentials that the environment or the config file has for it.
+
+    Raises:
+        ConfigurationError: the URL or the credentials make no sense.
+    """
+    return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)

@@ -1,0 +1,137 @@
+"""Commands that bring datasets into a catalog: publish, index."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from imgsyncfs.cli.common import catalog_options, open_configured_catalog, open_configured_store
+from imgsyncfs.cli.progress_bar import ProgressBar
+from imgsyncfs.config import Configuration
+from imgsyncfs.errors import PublishError
+from imgsyncfs.index import index
+from imgsyncfs.journal import Journal
+from imgsyncfs.publication import DatasetOptions, PublishSummary, dataset_store
+from imgsyncfs.publish import publish
+
+LEFT_OUT_STATUS = 3
+"""Exit status when the rest was published but something was left out: a script should notice."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def dataset_options(command: Command) -> Command:
+    """Add the options that describe a dataset."""
+    for option in reversed(
+        (
+            click.option("--name", "dataset_id", required=True, metavar="ID", help="source_name_imtype_labeltype"),
+            click.option("--label-version", metavar="VERSION", help="The labelling standard. [default: 1.0.0]"),
+            click.option("--image-type", metavar="TYPE", help="[default: from the id]"),
+            click.option("--classes", metavar="A,B", help="[default: those seen in the annotations]"),
+            click.option("--projects", metavar="A,B", help="Projects that use it."),
+            click.option("--note", metavar="TEXT", help="What people should know about it."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _options(given: dict[str, Any]) -> DatasetOptions:
+    def listed(name: str) -> tuple[str, ...] | None:
+        value: str | None = given[name]
+        return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
+
+    return DatasetOptions(
+        label_version=given["label_version"],
+        image_type=given["image_type"],
+        classes=listed("classes"),
+        projects=listed("projects"),
+        note=given["note"],
+    )
+
+
+@click.command("publish")
+@click.argument("folder", type=click.Path(path_type=Path))
+@dataset_options
+@click.option("--loose", is_flag=True, help="One blob for each file, instead of packs of many.")
+@catalog_options
+def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration: Configuration, **given: Any) -> None:
+    """Publish FOLDER as a dataset: it then holds what the folder holds.
+
+    Images (jpg, png, bmp, webp, tif) with house .json, labelme or roLabelImg annotations beside them. Interrupted, it
+    goes on where it stopped when it is run again.
+    """
+    if not folder.is_dir():
+        raise PublishError(f"There is no folder {folder} to publish; check the path.")
+    catalog, configuration = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        store = open_configured_store(dataset_store(catalog, dataset_id), configuration)
+        try:
+            store.check()
+            with Journal(configuration.cache_dir / "journal") as journal, ProgressBar() as progress:
+                summary = publish(
+                    folder,
+                    catalog=catalog,
+                    store=store,
+                    dataset_id=dataset_id,
+                    options=_options(given),
+                    loose=loose,
+                    journal=journal,
+                    progress=progress,
+                )
+        finally:
+            store.close()
+    report(summary, dataset_id)
+
+
+@click.command("index")
+@click.argument("store_url", metavar="STORE_URL")
+@dataset_options
+@catalog_options
+def index_command(*, store_url: str, dataset_id: str, configuration: Configuration, **given: Any) -> None:
+    """Catalogue the blobs that lie at STORE_URL as a dataset, in place: nothing is copied."""
+    catalog, configuration = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        store = open_configured_store(store_url, configuration)
+        try:
+            store.check()
+            with Journal(configuration.cache_dir / "journal") as journal, ProgressBar() as progress:
+                summary = index(
+                    store,
+                    catalog=catalog,
+                    dataset_id=dataset_id,
+                    options=_options(given),
+                    journal=journal,
+                    progress=progress,
+                )
+        finally:
+            store.close()
+    report(summary, dataset_id)
+
+
+def report(summary: PublishSummary, dataset_id: str) -> None:
+    """Tell what came of it; exit with `LEFT_OUT_STATUS` if something was left out."""
+    done = (
+        f"is now at revision {summary.revision}"
+        if summary.changed
+        else f"was already so, at revision {summary.revision}"
+    )
+    click.echo(
+        f"{dataset_id} {done}: {summary.images:,} images, {summary.annotations:,} annotations, "
+        f"{summary.byte_count:,} bytes ({summary.uploaded_bytes:,} uploaded)."
+    )
+    if summary.removed:
+        click.echo(f"No longer in it: {len(summary.removed):,} images, {', '.join(summary.removed[:5])} …")
+    for warning in summary.warnings:
+        click.echo(f"Note: {warning}", err=True)
+    if summary.left_out:
+        click.echo(f"Left out: {len(summary.left_out):,} files", err=True)
+        for left_out in summary.left_out:
+            click.echo(f"  {left_out.path}: {left_out.reason}", err=True)
+        sys.exit(LEFT_OUT_STATUS)

@@ -1,0 +1,157 @@
+"""Where settings and secrets come from: options, the environment, the config file.
+
+An option wins over the environment, the environment over the config file. Secrets come from the environment, the config
+file or a prompt, never from an option: the arguments of a command are there for everyone on the machine to read.
+
+The config file is TOML::
+
+    catalog = "mssql://reader@example.database.windows.net/datasets"
+    password = "…"
+    cache_dir = "/var/cache/imgsyncfs"
+
+    [stores."azure://account/container"]
+    sas_token = "…"          # or connection_string, account_key, endpoint
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.store import StoreCredentials
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SYSTEM_CONFIG = Path("/etc/imgsyncfs/config.toml")
+
+CATALOG_VARIABLE = "IMGSYNCFS_CATALOG"
+PASSWORD_VARIABLE = "IMGSYNCFS_PASSWORD"  # noqa: S105  # the variable's name, not its value
+CONFIG_VARIABLE = "IMGSYNCFS_CONFIG"
+CACHE_VARIABLE = "IMGSYNCFS_CACHE_DIR"
+
+_STORE_VARIABLES = {
+    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
+    "account_key": "AZURE_STORAGE_KEY",
+    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+    "endpoint": "IMGSYNCFS_AZURE_ENDPOINT",
+}
+
+_KNOWN = {"catalog", "password", "cache_dir", "stores"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the environment and the config file say.
+
+    Attributes:
+        catalog: the catalog's URL, or None.
+        password: for the catalog, or None.
+        cache_dir: folder of the disk cache.
+        stores: the config file's section: store URL to credentials.
+    """
+
+    catalog: str | None
+    password: str | None = field(repr=False)
+    cache_dir: Path
+    stores: Mapping[str, Mapping[str, str]] = field(repr=False)
+
+
+def user_config_path() -> Path:
+    """Where a user's own config file lies, for example ``~/.config/imgsyncfs/config.toml``."""
+    return Path(platformdirs.user_config_dir("imgsyncfs")) / "config.toml"
+
+
+def load_configuration(path: Path | None = None, *, environment: Mapping[str, str] = os.environ) -> Configuration:
+    """Read the config file and the environment.
+
+    Args:
+        path: a config file that must be there; None looks at ``IMGSYNCFS_CONFIG``, the user's and the system's.
+        environment: variables.
+
+    Raises:
+        ConfigurationError: the file is missing, is no TOML, has an unknown key, or holds secrets others may read.
+    """
+    values = _read_config(path, environment)
+    cache_dir = environment.get(CACHE_VARIABLE) or values.get("cache_dir") or platformdirs.user_cache_dir("imgsyncfs")
+    return Configuration(
+        catalog=environment.get(CATALOG_VARIABLE) or values.get("catalog"),
+        password=environment.get(PASSWORD_VARIABLE) or values.get("password"),
+        cache_dir=Path(cache_dir).expanduser(),
+        stores=values.get("stores", {}),
+    )
+
+
+def store_credentials(
+    url: str, stores: Mapping[str, Mapping[str, str]], *, environment: Mapping[str, str] = os.environ
+) -> StoreCredentials:
+    """Find the credentials of a store.
+
+    Args:
+        url: the store's URL; a section for a shorter URL (its account, or a folder above) serves as well.
+        stores: the config file's section.
+        environment: the usual variables of Azure's own tools.
+
+    Raises:
+        ConfigurationError: a section has an unknown key.
+    """
+    sections = [section for section in stores if url == section or url.startswith(section.rstrip("/") + "/")]
+    values = dict(stores[max(sections, key=len)]) if sections else {}
+    unknown = values.keys() - _STORE_VARIABLES.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"The config file's section for {url} has the unknown key {min(unknown)!r}; known are "
+            f"{', '.join(_STORE_VARIABLES)}."
+        )
+    from_environment = {
+        name: environment[variable] for name, variable in _STORE_VARIABLES.items() if environment.get(variable)
+    }
+    # A section says whose key it is; the environment's key would open another account.
+    merged = values or from_environment
+    return StoreCredentials(
+        connection_string=merged.get("connection_string"),
+        account_key=merged.get("account_key"),
+        sas_token=merged.get("sas_token"),
+        endpoint=merged.get("endpoint"),
+    )
+
+
+def _read_config(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    named = path or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    candidates = [named] if named else [user_config_path(), SYSTEM_CONFIG]
+    for candidate in candidates:
+        try:
+            content = candidate.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"The config file {candidate} cannot be read: {error.strerror}.") from error
+        return _parse_config(candidate, content)
+    if named:
+        raise ConfigurationError(f"There is no config file {named}; check --config and {CONFIG_VARIABLE}.")
+    return {}
+
+
+def _parse_config(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The config file {path} is no valid TOML: {error}.") from error
+    unknown = values.keys() - _KNOWN
+    if unknown:
+        raise ConfigurationError(
+            f"The config file {path} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(_KNOWN))}."
+        )
+    if ("password" in values or "stores" in values) and path.stat().st_mode & stat.S_IROTH:
+        raise ConfigurationError(f"The config file {path} holds secrets and everyone may read it; run: chmod o= {path}")
+    return values

@@ -1,0 +1,296 @@
+"""The process behind a mount: puts the rooms together, mounts, and answers until the mount ends.
+
+It runs in a process of its own (``python -m imgsyncfs.daemon``, told what to do by a frame on standard input),
+started by `imgsyncfs.launch`, or within the command for ``mount --foreground``. Being a fresh process, and not a fork
+of the command, it may make threads, pipes and workers before it mounts: libfuse would fork only after them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from imgsyncfs import __version__
+from imgsyncfs.cache import CacheReader, prepare_cache
+from imgsyncfs.catalog import catalog_identity
+from imgsyncfs.contents import ContentReader
+from imgsyncfs.control import ControlDirectory
+from imgsyncfs.dataset_directory import DatasetSources
+from imgsyncfs.dataset_table import to_csv, to_json
+from imgsyncfs.error_log import ErrorLog
+from imgsyncfs.errors import ImgsyncfsError, MountError
+from imgsyncfs.fetch import FETCH_THREADS, Fetcher
+from imgsyncfs.formats import get_format
+from imgsyncfs.frames import read_frame, write_frame
+from imgsyncfs.mirror import CatalogMirror
+from imgsyncfs.mount import SUBTYPE, Operations, serve
+from imgsyncfs.refresh import DatasetDirectories
+from imgsyncfs.renderings import Renderer
+from imgsyncfs.tree import RootDirectory
+from imgsyncfs.turnover import Turnover
+from imgsyncfs.worker import describe_error
+from imgsyncfs.workers import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+FETCH_PROCESSES = 2
+"""Two SDK processes feed 4,400-7,400 reads a second; the machines this is made for have two cores."""
+
+CATALOG_THREADS = 2
+"""A listing of a million rows must not keep the refresh waiting."""
+
+NEGATIVE_SECONDS = 1.0
+"""How long the kernel believes that a name is not there. Short: a new dataset is found as soon as it is listed."""
+
+MAX_BACKGROUND = 64
+"""Requests that the kernel has under way for readahead; its default of 12 starves parallel readers of a far store."""
+
+SWITCH_SECONDS = 0.0002
+"""A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
+
+
+@dataclass(frozen=True)
+class MountSettings:
+    """What a mount is told.
+
+    Attributes:
+        catalog: URL, without a password.
+        password: for the catalog, or None.
+        stores: the config file's section with credentials.
+        mountpoint: absolute path.
+        cache_dir: folder of the disk cache.
+        cache_size: most bytes it keeps.
+        refresh: seconds between two questions to the catalog.
+        timeout: seconds that a read waits at most.
+        siblings: names of the formats that stand beside each image.
+        options: for libfuse and the kernel, name to value or True.
+        owner: (user id, group id) that everything belongs to.
+    """
+
+    catalog: str
+    password: str | None = field(repr=False)
+    stores: dict[str, dict[str, str]] = field(repr=False)
+    mountpoint: str
+    cache_dir: str
+    cache_size: int
+    refresh: float
+    timeout: float
+    siblings: tuple[str, ...]
+    options: dict[str, str | bool]
+    owner: tuple[int, int]
+
+    def to_frame(self) -> dict[str, Any]:
+        """As JSON-able fields; see `from_frame`."""
+        return asdict(self)
+
+    @classmethod
+    def from_frame(cls, fields: dict[str, Any]) -> MountSettings:
+        """Back from `to_frame`."""
+        return cls(**{**fields, "siblings": tuple(fields["siblings"]), "owner": tuple(fields["owner"])})
+
+
+def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
+    """Mount, answer until the mount ends, and leave nothing behind. Runs on the main thread.
+
+    Args:
+        settings: what to mount, where and how.
+        ready: called when the mount can be used.
+
+    Raises:
+        ImgsyncfsError: it cannot be mounted, and why.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # Someone who opens a file under one of the turnover's leases has the kernel send this; it ends a process by
+    # default.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with ExitStack() as stack:
+        daemon = _Daemon(settings, stack)
+        operations = Operations(
+            daemon.root(),
+            capacity=daemon.capacity,
+            report=lambda message, cause: daemon.errors.report(message, cause=cause),
+            stale=daemon.directories.soon,
+            ready=lambda: daemon.begin(ready),
+            owner=settings.owner,
+        )
+        try:
+            serve(operations, Path(settings.mountpoint), options=daemon.options())
+        except RuntimeError as error:
+            raise MountError(f"{settings.mountpoint} could not be mounted; libfuse's own words stand above.") from error
+
+
+class _Daemon:
+    """The rooms of one mount, put together. What must be closed is left with the stack, in order."""
+
+    def __init__(self, settings: MountSettings, stack: ExitStack) -> None:
+        self.settings = settings
+        self.errors = ErrorLog()
+        self.since = time.time()
+        cache_dir = Path(settings.cache_dir)
+        extents = cache_dir / "extents"
+        prepare_cache(extents, size_limit=settings.cache_size)
+        cache_dir.chmod(0o700)
+        self.cache = CacheReader(extents)
+        stack.callback(self.cache.close)
+        self.catalog_pool = WorkerPool(
+            "imgsyncfs.catalog.reader:CatalogReader",
+            {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},
+            count=1,
+            threads=CATALOG_THREADS,
+        )
+        stack.callback(self.catalog_pool.close)
+        self.fetch_pool = WorkerPool(
+            "imgsyncfs.fetch:ExtentFetcher",
+            {
+                "cache_folder": str(extents),
+                "size_limit": settings.cache_size,
+                "timeout": settings.timeout,
+                "stores": settings.stores,
+            },
+            count=FETCH_PROCESSES,
+            threads=FETCH_THREADS,
+        )
+        stack.callback(self.fetch_pool.close)
+        self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout)
+        identity = catalog_identity(settings.catalog)
+        catalog_folder = cache_dir / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self.mirror = CatalogMirror(
+            self.catalog_pool, catalog_folder, timeout=settings.timeout, report=self.errors.report
+        )
+        self.mirror.start()
+        contents = ContentReader(self.fetcher)
+        self.turnover = Turnover(Path(settings.mountpoint))
+        self.directories = DatasetDirectories(
+            self.mirror,
+            DatasetSources(
+                load=self.mirror.listing,
+                contents=contents,
+                renderer=Renderer(contents),
+                siblings=tuple(get_format(name) for name in settings.siblings),
+            ),
+            self.turnover,
+            interval=settings.refresh,
+            report=self.errors.report,
+            changed=self._replace_control_files,
+        )
+        self.control = ControlDirectory(
+            datasets_csv=lambda: to_csv(self.mirror.table.rows.values()),
+            datasets_json=lambda: to_json(self.mirror.table.rows.values()),
+            status=self.status,
+            errors=self.errors.content,
+        )
+        stack.callback(self.turnover.close)
+        stack.callback(self.directories.close)
+
+    def root(self) -> RootDirectory:
+        """The directory at the mount point."""
+        return RootDirectory({ControlDirectory.NAME: self.control}, lambda: self.directories.entries, self._newest)
+
+    def begin(self, ready: Callable[[], None]) -> None:
+        """The kernel has accepted the mount: what goes through it may start."""
+        self.turnover.start()
+        self.directories.start()
+        ready()
+
+    def options(self) -> dict[str, str | bool]:
+        """Everything libfuse and the kernel are told."""
+        refresh = f"{self.settings.refresh:g}"
+        return {
+            "ro": True,
+            "default_permissions": True,
+            # Commas and the like would end the option.
+            "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.catalog), flags=re.ASCII),
+            "subtype": SUBTYPE,
+            "attr_timeout": refresh,
+            "entry_timeout": refresh,
+            "negative_timeout": f"{min(self.settings.refresh, NEGATIVE_SECONDS):g}",
+            "max_background": str(MAX_BACKGROUND),
+            **self.settings.options,
+        }
+
+    def capacity(self) -> tuple[int, int]:
+        """(bytes, files) for `df`; what the cache holds stands for the bytes that are here."""
+        rows = self.mirror.table.rows.values()
+        return self.cache.volume(), sum(row.size for row in rows)
+
+    def status(self) -> bytes:
+        """The content of ``status.json``."""
+        table = self.mirror.table
+        directories = self.directories.entries.values()
+        status = {
+            "version": __version__,
+            "process_id": os.getpid(),
+            "mountpoint": self.settings.mountpoint,
+            "mounted_at": int(self.since),
+            "catalog": {
+                "url": catalog_identity(self.settings.catalog),
+                "datasets": len(table.rows),
+                "images": sum(row.size for row in table.rows.values()),
+                "read_at": int(table.read_at),
+                "trouble": self.mirror.trouble,
+            },
+            "listings_loaded": sum(directory.loaded_revision is not None for directory in directories),
+            "files_held": self.turnover.waiting(),
+            "cache": {
+                "folder": self.settings.cache_dir,
+                "size_limit": self.settings.cache_size,
+                "bytes": self.cache.volume(),
+                **asdict(self.cache.counts()),
+            },
+            "store": {**asdict(self.fetcher.counts()), "away": self.fetcher.pauses()},
+            "workers": {
+                "process_ids": self.catalog_pool.process_ids() + self.fetch_pool.process_ids(),
+                "replaced": self.catalog_pool.replaced() + self.fetch_pool.replaced(),
+            },
+            "threads": threading.active_count(),
+            "errors": self.errors.count(),
+        }
+        return orjson.dumps(status, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    def _newest(self) -> int:
+        return max((row.updated_at for row in self.mirror.table.rows.values()), default=int(self.since))
+
+    def _replace_control_files(self) -> None:
+        for path, replace in self.control.replacements():
+            self.turnover.add(path, replace)
+
+
+def main() -> None:
+    """Run as a process of its own: settings come on standard input, word goes back on standard output."""
+    first = read_frame(sys.stdin.buffer)
+    if first is None:
+        return
+    settings = MountSettings.from_frame(first[0])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def ready() -> None:
+        write_frame(output, {"ready": True})
+        output.close()
+
+    try:
+        run(settings, ready=ready)
+    except ImgsyncfsError as error:
+        logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback is for surprises
+        if not output.closed:
+            write_frame(output, {"error": describe_error(error)})
+        raise SystemExit(1) from None
+    logger.info("The mount at %s has ended.", settings.mountpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""One dataset as a directory: its images, their annotations, and the siblings rendered beside them.
+
+A dataset changes by publishing a new revision. Files whose content changes must not do so under a reader: the kernel
+asks for pages by path and does not say which revision the reader opened. So a changed file that the kernel may know
+goes on being served from the old revision (it is *held*) until `imgsyncfs.turnover` finds that nobody has it open.
+The old blobs are still there, since blobs are never overwritten.
+
+Threads: callbacks read `_current`, then `_held`, without a lock; `turn_to` writes them in the opposite order.
+`_turn_lock` orders those who write.
+"""
+
+from __future__ import annotations
+
+import array
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from imgsyncfs.catalog.listing import FileRecord, Listing, changed_files
+from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.contents import ContentReader
+from imgsyncfs.formats import Format
+from imgsyncfs.renderings import Renderer
+from imgsyncfs.tree import DIRECTORY_MODE, FILE_MODE, Attributes, Node
+
+ANNOTATION_SUFFIX = b".json"
+
+_IMAGE = 0
+_ANNOTATION = 1
+_FIRST_SIBLING = 2
+
+
+@dataclass(frozen=True)
+class DatasetSources:
+    """What every dataset's directory needs.
+
+    Attributes:
+        load: the listing of a dataset; may wait for a worker, raises `CatalogError`.
+        contents: reads files of listings.
+        renderer: renders siblings.
+        siblings: the formats that stand beside each image, in order.
+    """
+
+    load: Callable[[str], Listing]
+    contents: ContentReader
+    renderer: Renderer
+    siblings: tuple[Format, ...]
+
+
+@dataclass
+class _Revision:
+    """A listing, which of its files the kernel was told of, and the sizes of those rendered so far (0: not yet)."""
+
+    listing: Listing
+    told: tuple[bytearray, ...]
+    sizes: tuple[array.array[int], ...]
+    all_told: bool = False
+
+    @classmethod
+    def of(cls, listing: Listing, siblings: int, *, all_told: bool = False) -> _Revision:
+        count = len(listing)
+        told = tuple(bytearray(0 if all_told else count) for _ in range(_FIRST_SIBLING + siblings))
+        sizes = tuple(array.array("I", bytes(4 * count)) for _ in range(siblings))
+        return cls(listing, told, sizes, all_told)
+
+    def was_told(self, kind: int, index: int) -> bool:
+        return self.all_told or bool(self.told[kind][index])
+
+
+class StoredFile:
+    """An image or an annotation: bytes from a blob."""
+
+    __slots__ = ("_contents", "_listing", "_record")
+
+    def __init__(self, contents: ContentReader, listing: Listing, record: FileRecord) -> None:
+        self._contents = contents
+        self._listing = listing
+        self._record = record
+
+    def attributes(self) -> Attributes:
+        """What `stat` shows; reads nothing."""
+        return Attributes(FILE_MODE, self._record.byte_count, self._record.modified_at)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
+        return self._contents.read(self._listing, self._record, offset, size)
+
+
+class SiblingFile:
+    """An annotation in another format, rendered when it is first looked at."""
+
+    __slots__ = ("_format", "_index", "_renderer", "_revision", "_sibling")
+
+    def __init__(self, renderer: Renderer, revision: _Revision, index: int, sibling: int, target: Format) -> None:
+        self._renderer = renderer
+        self._revision = revision
+        self._index = index
+        self._sibling = sibling
+        self._format = target
+
+    def attributes(self) -> Attributes:
+        """What `stat` shows; the first time it renders."""
+        listing = self._revision.listing
+        sizes = self._revision.sizes[self._sibling]
+        size = sizes[self._index]
+        if not size:
+            size = sizes[self._index] = len(self._renderer.render(listing, self._index, self._format))
+        record = listing.annotation(self._index)
+        return Attributes(FILE_MODE, size, record.modified_at if record else listing.updated_at)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
+        return self._renderer.render(self._revision.listing, self._index, self._format)[offset : offset + size]
+
+
+@dataclass
+class DatasetDirectory:
+    """The directory of one dataset. Its listing is loaded when it is first needed.
+
+    Attributes:
+        row: the dataset, as the catalog had it last.
+        sources: where listings and contents come from.
+    """
+
+    row: DatasetRow
+    sources: DatasetSources
+    _current: _Revision | None = None
+    _held: dict[bytes, _Revision] = field(default_factory=dict)
+    _turned: tuple[_Revision, _Revision, frozenset[bytes]] | None = None
+    _turn_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def attributes(self) -> Attributes:
+        """What `stat` shows; loads no listing."""
+        return Attributes(DIRECTORY_MODE, 0, self.row.updated_at)
+
+    def child(self, name: bytes) -> Node | None:
+        """The file of that name, or None."""
+        # The current revision first: `turn_to` holds files before it takes over, so whoever sees the new revision
+        # here also sees what is held.
+        current = self._loaded()
+        held = self._held.get(name) if self._held else None
+        return self._find(held or current, name)
+
+    def children(self) -> Iterator[tuple[bytes, int]]:
+        """(name, mode) of every file, siblings included; reads no blob."""
+        listing = self._loaded().listing
+        suffixes = [target.suffix.encode() for target in self.sources.siblings]
+        for index in range(len(listing)):
+            stem = listing.stem(index)
+            yield b"%b.%b" % (stem, listing.ext(index).encode()), FILE_MODE
+            if listing.annotation(index) is not None:
+                yield stem + ANNOTATION_SUFFIX, FILE_MODE
+                if listing.has_siblings(index):
+                    for suffix in suffixes:
+                        yield stem + suffix, FILE_MODE
+
+    @property
+    def loaded_revision(self) -> int | None:
+        """The revision of the listing in use, None if none was needed yet."""
+        current = self._current
+        return current.listing.revision if current else None
+
+    @property
+    def held_names(self) -> Sequence[bytes]:
+        """Files that are still served from an earlier revision."""
+        return list(self._held)
+
+    def turn_to(self, listing: Listing) -> list[bytes]:
+        """Take over a new revision.
+
+        Args:
+            listing: the new revision's.
+
+        Returns:
+            The names of files that are held: changed or gone, and perhaps known to the kernel. `release` each when
+            nobody has it open.
+        """
+        with self._turn_lock:
+            before = self._current
+            if before is None:
+                return []
+            same_files = len(listing) == len(before.listing) and not _names_differ(before.listing, listing)
+            after = _Revision.of(listing, len(self.sources.siblings), all_told=before.all_told or not same_files)
+            if same_files and not before.all_told:
+                after.told = before.told
+            names = [
+                name for name, kind, index in self._changed(before.listing, listing) if before.was_told(kind, index)
+            ]
+            for name in names:
+                # A file that is held already stays with the revision that its reader began with.
+                self._held.setdefault(name, before)
+            self._current = after
+            self._turned = (before, after, frozenset(names))
+            return names
+
+    def late_names(self) -> list[bytes]:
+        """Changed files that the kernel was told of by a callback that was under way while `turn_to` ran.
+
+        They are not held; what the kernel keeps of them must be dropped all the same. Call once, a moment after
+        `turn_to`.
+        """
+        with self._turn_lock:
+            turned, self._turned = self._turned, None
+        if turned is None:
+            return []
+        before, after, names = turned
+        return [
+            name
+            for name, kind, index in self._changed(before.listing, after.listing)
+            if name not in names and before.was_told(kind, index)
+        ]
+
+    def release(self, name: bytes) -> None:
+        """Serve a held file from the current revision from now on."""
+        self._held.pop(name, None)
+
+    def _loaded(self) -> _Revision:
+        current = self._current
+        if current is None:
+            listing = self.sources.load(self.row.dataset_id)
+            with self._turn_lock:
+                if self._current is None:
+                    self._current = _Revision.of(listing, len(self.sources.siblings))
+                current = self._current
+        return current
+
+    def _find(self, revision: _Revision, name: bytes) -> Node | None:
+        listing = revision.listing
+        for number, target in enumerate(self.sources.siblings):
+            suffix = target.suffix.encode()
+            if name.endswith(suffix):
+                index = listing.find(name[: -len(suffix)])
+                if index >= 0 and listing.has_siblings(index):
+                    self._tell(revision, _FIRST_SIBLING + number, index)
+                    return SiblingFile(self.sources.renderer, revision, index, number, target)
+        stem, dot, ext = name.rpartition(b".")
+        index = listing.find(stem) if dot else -1
+        if index < 0:
+            return None
+        if b"." + ext == ANNOTATION_SUFFIX:
+            record, kind = listing.annotation(index), _ANNOTATION
+        else:
+            record = listing.image(index) if listing.ext(index).encode() == ext else None
+            kind = _IMAGE
+        if record is None:
+            return None
+        self._tell(revision, kind, index)
+        return StoredFile(self.sources.contents, listing, record)
+
+    @staticmethod
+    def _tell(revision: _Revision, kind: int, index: int) -> None:
+        if not revision.all_told:
+            revision.told[kind][index] = 1
+
+    def _changed(self, before: Listing, after: Listing) -> Iterator[tuple[bytes, int, int]]:
+        """(name, kind, index in the old listing) of every file that is no longer what it was."""
+        suffixes = [target.suffix.encode() for target in self.sources.siblings]
+        images, annotations = changed_files(before, after)
+        for index in images:
+            yield b"%b.%b" % (before.stem(index), before.ext(index).encode()), _IMAGE, index
+        for index in annotations:
+            stem = before.stem(index)
+            yield stem + ANNOTATION_SUFFIX, _ANNOTATION, index
+            for number, suffix in enumerate(suffixes):
+                yield stem + suffix, _FIRST_SIBLING + number, index
+
+
+def _names_differ(before: Listing, after: Listing) -> bool:
+    return any(before.stem(index) != after.stem(index) for index in range(len(before)))

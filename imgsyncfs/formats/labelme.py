@@ -1,0 +1,250 @@
+"""Annotations as labelme's JSON, beside an image as ``x.labelme.json``.
+
+Opens in labelme 4.x to 6.x (files with masks from 5.4 on). Source: the readers and writers of labelme 4.0.0, 4.5.13,
+5.0.1, 5.5.0, 5.11.2, 6.0.0 and 6.3.1. Bounding boxes, rotated boxes, polygons and masks are shapes; classifications
+are image flags (``Gender: Female``). Regression values and labels of unknown types travel along unseen, as does
+everything exact (`imgsyncfs.formats.originals`). labelme keeps unknown keys when it saves: those of shapes from
+4.0.1, those of the file always.
+
+Reading back, a true flag is a classification, ``name: label``, or a label without a name; a false one says nothing. A
+shape that the house format has no object for (circle, line, linestrip, point, points) becomes a label of type
+``labelme`` that holds the shape as it is: nothing is dropped. Unknown keys of the file live in the annotation's extra
+key ``labelme``, and are shown again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import PureWindowsPath
+from typing import Any
+
+import orjson
+
+from imgsyncfs.annotation import (
+    Annotation,
+    ClassificationLabel,
+    Label,
+    ObjectLabel,
+    RegressionLabel,
+    UnknownLabel,
+    within,
+)
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.ascii_json import encode_ascii_json
+from imgsyncfs.formats.contract import ImageInfo, Rendered
+from imgsyncfs.formats.labelme_objects import Point, ReadShape, restore_object
+from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, shapes_of, why_hidden
+from imgsyncfs.formats.originals import (
+    CARRIED_NAME,
+    Frame,
+    ImageSize,
+    RestoredObject,
+    carried_frame,
+    carried_object,
+    count_losses,
+    placed_objects,
+    read_carried_object,
+    read_frame,
+    reassemble,
+    shown_size,
+)
+
+_VERSION = "5.5.0"
+"""What the files say: any text is taken by any version, and this one has all that is written here."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FILE_KEYS = frozenset(
+    {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", CARRIED_NAME}
+)
+
+
+@dataclass(frozen=True)
+class LabelmeFormat:
+    """labelme's JSON; a `Format`."""
+
+    name: str = "labelme"
+    suffix: str = ".labelme.json"
+
+    def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
+        """Write an annotation; see `Format.render`."""
+        placed = placed_objects(annotation)
+        shapes = shapes_of([each.item for each in placed])
+        hidden = [each for each, shape in zip(placed, shapes, strict=True) if shape is None]
+        for each, shape in zip(placed, shapes, strict=True):
+            if shape is not None:
+                shape[CARRIED_NAME] = carried_object(each)
+        size = shown_size(annotation, image)
+        document = {
+            "version": _VERSION,
+            "flags": dict.fromkeys(_flag_texts(annotation.labels).values(), True),
+            "shapes": [shape for shape in shapes if shape is not None],
+            "imagePath": image.file_name,
+            "imageData": None,
+            "imageHeight": size.height,
+            "imageWidth": size.width,
+            **_own_keys(annotation.extra.get(EXTRA_NAME)),
+            CARRIED_NAME: carried_frame(annotation, {(each.label, each.position) for each in hidden}, size),
+        }
+        losses = count_losses([*map(_loss, annotation.labels), *(why_hidden(each.item) for each in hidden)])
+        return Rendered(encode_ascii_json(document, indented=True), losses)
+
+    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
+        """Read an annotation back; see `Format.parse`."""
+        document = _decode(content)
+        frame = within(read_frame, document[CARRIED_NAME], CARRIED_NAME) if CARRIED_NAME in document else None
+        shapes = _read_shapes(document)
+        size = ImageSize(height=_pixels(document, "imageHeight"), width=_pixels(document, "imageWidth"))
+        prefer_rotated_boxes = _label_types(frame, shapes) == {"rbbox"}
+        objects: list[RestoredObject] = []
+        added: list[Label] = []
+        for index, shape in enumerate(shapes):
+            restored = within(
+                lambda each: restore_object(
+                    each, image_size=(size.height, size.width), prefer_rotated_boxes=prefer_rotated_boxes
+                ),
+                shape,
+                f"shapes[{index}]",
+            )
+            if restored is not None:
+                objects.append(restored)
+            else:
+                unknown = {key: value for key, value in shape.content.items() if key != CARRIED_NAME}
+                added.append(UnknownLabel({"label_type": EXTRA_NAME, "shape": unknown}))
+        removed, new = _restored_flags(frame, document.get("flags") or {})
+        annotation = reassemble(
+            frame, objects, size=size, label_checked=label_checked, removed=removed, added=[*new, *added]
+        )
+        return _with_file_keys(annotation, frame, document)
+
+    def recognizes(self, content: bytes) -> bool:
+        """Tell labelme's JSON from other files: an object with ``shapes`` and ``imagePath``."""
+        return (
+            b'"shapes"' in content
+            and b'"imagePath"' in content
+            and content.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+        )
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
+    except orjson.JSONDecodeError as error:
+        raise AnnotationError(f"it is not valid JSON ({error}); save it again with labelme") from error
+    if not isinstance(document, dict):
+        raise AnnotationError("a labelme file is a JSON object; save it again with labelme")
+    if not isinstance(document.get("shapes"), list):
+        raise AnnotationError("it must be a list; this is no file of labelme's", field="shapes")
+    if not isinstance(document.get("flags") or {}, dict):
+        raise AnnotationError("it must be an object", field="flags")
+    return document
+
+
+def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
+    contents = document["shapes"]
+    points = [within(_points, content, f"shapes[{index}]") for index, content in enumerate(contents)]
+    originals = [
+        within(read_carried_object, content[CARRIED_NAME], f"shapes[{index}].{CARRIED_NAME}")
+        if CARRIED_NAME in content
+        else None
+        for index, content in enumerate(contents)
+    ]
+    rendered = iter(shapes_of([original.item for original in originals if original is not None]))
+    return [
+        ReadShape(
+            {"shape_type": "polygon", **content},
+            points[index],
+            original,
+            next(rendered) if original is not None else None,
+        )
+        for index, (content, original) in enumerate(zip(contents, originals, strict=True))
+    ]
+
+
+def _points(shape: Any) -> tuple[Point, ...]:
+    """The points of a shape whose label and type are checked as well."""
+    if not isinstance(shape, dict):
+        raise AnnotationError("a shape is a JSON object")
+    for key in ("label", "shape_type"):
+        if not isinstance(shape.get(key, "polygon" if key == "shape_type" else None), str):
+            raise AnnotationError("it must be text", field=key)
+    points = shape.get("points")
+    if not isinstance(points, list) or not points:
+        raise AnnotationError("it must be a list of one or more points", field="points")
+    for index, point in enumerate(points):
+        if not (isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))):
+            raise AnnotationError("a point is a list [x, y] of finite numbers", field=f"points[{index}]")
+    return tuple([(x, y) for x, y in points])
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
+def _pixels(document: Mapping[str, Any], key: str) -> int | None:
+    value = document.get(key)
+    if value is None:
+        return None
+    if _is_number(value) and value >= 0 and value == int(value):
+        return int(value) or None
+    raise AnnotationError("it must be a whole number or null", field=key)
+
+
+def _label_types(frame: Frame | None, shapes: Sequence[ReadShape]) -> set[str]:
+    """The types of the labels that hold objects, as far as the file tells."""
+    if frame is not None:
+        return {label.label_type for label in frame.annotation.labels if isinstance(label, ObjectLabel)}
+    return {shape.original.label_type for shape in shapes if shape.original is not None}
+
+
+def _loss(label: Label) -> tuple[str, str] | None:
+    if isinstance(label, RegressionLabel):
+        return "regression values", "labelme has no place for numbers about an image"
+    if isinstance(label, UnknownLabel):
+        return "labels of unknown types", "nothing is known of how to show them"
+    return None
+
+
+def _flag_texts(labels: Sequence[Label]) -> dict[int, str]:
+    """The image flag of each classification, by the label's index."""
+    return {
+        index: f"{label.label_name}: {label.label}" if label.label_name else label.label
+        for index, label in enumerate(labels)
+        if isinstance(label, ClassificationLabel)
+    }
+
+
+def _restored_flags(frame: Frame | None, flags: Mapping[str, Any]) -> tuple[set[int], list[Label]]:
+    """The indices of the frame's classifications that are no longer flagged, and classifications that are new."""
+    rendered = _flag_texts(frame.annotation.labels) if frame is not None else {}
+    removed = {index for index, text in rendered.items() if flags.get(text) is not True}
+    before = set(rendered.values())
+    new: list[Label] = []
+    for text, value in flags.items():
+        if value is True and text not in before:
+            name, separator, label = text.partition(": ")
+            new.append(ClassificationLabel(name, label) if separator else ClassificationLabel("", text))
+    return removed, new
+
+
+def _own_keys(content: Any) -> dict[str, Any]:
+    """The keys of a file that labelme does not know; a known one among them would take the place of the real one."""
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if key not in _FILE_KEYS and value is not None}
+
+
+def _with_file_keys(annotation: Annotation, frame: Frame | None, document: Mapping[str, Any]) -> Annotation:
+    """Add what the file says of itself: unknown keys, and for a file that carries no frame the image's extension."""
+    before = annotation.extra
+    shown = _own_keys(document)
+    extra = before
+    if shown != _own_keys(before.get(EXTRA_NAME)):
+        others = {key: value for key, value in before.items() if key != EXTRA_NAME}
+        extra = {**others, EXTRA_NAME: shown} if shown else others
+    if frame is not None:
+        return replace(annotation, extra=extra)
+    path = document.get("imagePath")
+    suffix = PureWindowsPath(path).suffix if isinstance(path, str) else ""
+    return replace(annotation, extra=extra, ext=suffix.removeprefix(".") or None)

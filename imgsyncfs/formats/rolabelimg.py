@@ -1,0 +1,232 @@
+"""Annotations as roLabelImg's XML, beside an image as ``x.xml``.
+
+Source: ``libs/pascal_voc_io.py`` of roLabelImg. Its reader wants ``filename`` (without extension), ``type``, and
+whole numbers in ``bndbox``; its writer puts all ``bndbox`` objects before all ``robndbox`` ones, writes no
+declaration, and says ``verified="yes"`` or ``"no"``. Bounding boxes and rotated boxes are shown; everything else, and
+everything exact, travels along in elements of their own (`imgsyncfs.formats.originals`). roLabelImg drops these when
+it saves: then its file is all there is.
+
+Reading is more tolerant than roLabelImg: ``type`` may be missing, numbers may be of any kind, angles of any size,
+``filename`` wrong. Unknown elements live in the extra key ``rolabelimg``. Entities and the network are off, and a
+file with a document type is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import PureWindowsPath
+from typing import Any
+
+import orjson
+from lxml import etree
+
+from imgsyncfs.annotation import (
+    Annotation,
+    ClassificationLabel,
+    Label,
+    LabelledObject,
+    ObjectLabel,
+    Polygon,
+    RegressionLabel,
+    within,
+)
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.ascii_json import encode_ascii_json
+from imgsyncfs.formats.contract import ImageInfo, Rendered
+from imgsyncfs.formats.originals import (
+    CARRIED_NAME,
+    Frame,
+    ImageSize,
+    PlacedObject,
+    carried_frame,
+    carried_object,
+    count_losses,
+    placed_objects,
+    read_carried_object,
+    read_frame,
+    reassemble,
+    shown_size,
+)
+from imgsyncfs.formats.rolabelimg_boxes import (
+    EXTRA_NAME,
+    box_element,
+    element_content,
+    element_text,
+    escaped,
+    restore_box,
+    shown_boxes,
+)
+
+_LONGEST_TEXT = 1 << 22
+"""libxml2 refuses a text of more than 10 MB: what is carried is cut into elements of this many characters."""
+
+_IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"})
+_FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", CARRIED_NAME})
+_DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
+
+
+@dataclass(frozen=True)
+class RolabelimgFormat:
+    """roLabelImg's XML; a `Format`."""
+
+    name: str = "rolabelimg"
+    suffix: str = ".xml"
+
+    def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
+        """Write an annotation; see `Format.render`."""
+        placed = placed_objects(annotation)
+        boxes = shown_boxes([each.item for each in placed])
+        elements: dict[str, list[str]] = {"bndbox": [], "robndbox": []}
+        hidden: list[PlacedObject] = []
+        for each, box in zip(placed, boxes, strict=True):
+            if box is None:
+                hidden.append(each)
+            else:
+                carried = encode_ascii_json(carried_object(each)).decode("ascii")
+                elements[box.kind].append(box_element(box, carried))
+        size = shown_size(annotation, image)
+        frame = carried_frame(annotation, {(each.label, each.position) for each in hidden}, size)
+        text = "".join([_header(annotation, image, size), *elements["bndbox"], *elements["robndbox"], *_carried(frame)])
+        losses = count_losses([*map(_label_loss, annotation.labels), *(_object_loss(each.item) for each in hidden)])
+        return Rendered(f"{text}</annotation>\n".encode(), losses)
+
+    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
+        """Read an annotation back; see `Format.parse`. ``verified="yes"`` says that somebody has looked at it."""
+        root = _root(content)
+        frame = _read_frame(root)
+        elements = root.findall("object")
+        originals = [within(_read_original, element, f"object[{index}]") for index, element in enumerate(elements)]
+        boxes = iter(shown_boxes([original.item for original in originals if original is not None]))
+        objects = []
+        for index, (element, original) in enumerate(zip(elements, originals, strict=True)):
+            rendered = next(boxes) if original is not None else None
+            try:
+                objects.append(restore_box(element, original, rendered))
+            except AnnotationError as error:
+                place = f"object[{index}]"
+                field = f"{place}.{error.field}" if error.field else place
+                raise AnnotationError(error.reason, field=field) from error
+        verified = root.get("verified") == "yes"
+        checked = 1 if verified else label_checked
+        annotation = reassemble(frame, objects, size=_size(root), label_checked=checked)
+        if frame is not None and verified != (frame.annotation.label_checked == 1):
+            annotation = replace(annotation, label_checked=int(verified))
+        return _with_file_elements(annotation, frame, root)
+
+    def recognizes(self, content: bytes) -> bool:
+        """Tell roLabelImg's and VOC's XML from other files: markup with an ``annotation`` element."""
+        return content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and b"<annotation" in content
+
+
+def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
+    return (
+        f'<annotation verified="{"yes" if annotation.label_checked == 1 else "no"}">\n'
+        f"  <folder>{escaped(image.dataset)}</folder>\n"
+        f"  <filename>{escaped(image.name)}</filename>\n"
+        f"  <path>{escaped(image.file_name)}</path>\n"
+        "  <source>\n    <database>Unknown</database>\n  </source>\n"
+        "  <size>\n"
+        f"    <width>{size.width or 0}</width>\n"
+        f"    <height>{size.height or 0}</height>\n"
+        f"    <depth>{size.depth or 0}</depth>\n"
+        "  </size>\n"
+        "  <segmented>0</segmented>\n"
+    )
+
+
+def _carried(frame: dict[str, Any]) -> Iterator[str]:
+    text = encode_ascii_json(frame).decode("ascii")
+    for start in range(0, len(text), _LONGEST_TEXT):
+        yield f"  <{CARRIED_NAME}>{escaped(text[start : start + _LONGEST_TEXT])}</{CARRIED_NAME}>\n"
+
+
+def _label_loss(label: Label) -> tuple[str, str] | None:
+    if isinstance(label, ObjectLabel):
+        return None
+    if isinstance(label, ClassificationLabel):
+        return "classifications", "roLabelImg has no place for words about an image"
+    if isinstance(label, RegressionLabel):
+        return "regression values", "roLabelImg has no place for numbers about an image"
+    return "labels of unknown types", "nothing is known of how to show them"
+
+
+def _object_loss(item: LabelledObject) -> tuple[str, str]:
+    return ("polygons" if isinstance(item, Polygon) else "masks"), "roLabelImg shows boxes only"
+
+
+def _root(content: bytes) -> etree._Element:
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
+    )
+    try:
+        root = etree.fromstring(content.lstrip(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise AnnotationError(f"it is not valid XML ({error}); save it again with roLabelImg") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise AnnotationError("it has a document type, which may hide entities; remove the DOCTYPE")
+    if root.tag != "annotation":
+        raise AnnotationError(f"it must be an annotation, this is {str(root.tag)!r:.60}")
+    return root
+
+
+def _read_original(element: etree._Element) -> PlacedObject | None:
+    carried = element.find(CARRIED_NAME)
+    return (
+        within(lambda text: read_carried_object(_json(text)), carried.text, CARRIED_NAME)
+        if carried is not None
+        else None
+    )
+
+
+def _read_frame(root: etree._Element) -> Frame | None:
+    pieces = [element.text or "" for element in root.findall(CARRIED_NAME)]
+    return within(lambda text: read_frame(_json(text)), "".join(pieces), CARRIED_NAME) if pieces else None
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return orjson.loads(text or "")
+    except orjson.JSONDecodeError as error:
+        raise AnnotationError(f"it is not valid JSON ({error}); remove the element to read what is shown") from error
+
+
+def _size(root: etree._Element) -> ImageSize:
+    parent = root.find("size")
+    if parent is None:
+        return ImageSize()
+    return ImageSize(height=_pixels(parent, "height"), width=_pixels(parent, "width"), depth=_pixels(parent, "depth"))
+
+
+def _pixels(parent: etree._Element, name: str) -> int | None:
+    text = element_text(parent, name).strip()
+    if not text or text == "None":
+        return None
+    try:
+        number = float(text)
+        if number >= 0 and number == int(number):
+            return int(number) or None
+    except (ValueError, OverflowError):
+        pass
+    raise AnnotationError(f"it must be a whole number, this is {text!r:.40}", field=f"size.{name}")
+
+
+def _with_file_elements(annotation: Annotation, frame: Frame | None, root: etree._Element) -> Annotation:
+    """Add what the file says of itself: unknown elements and, if it carries no frame, the image's extension."""
+    unknown = {
+        str(child.tag): element_content(child)
+        for child in root
+        if isinstance(child.tag, str) and child.tag not in _FILE_ELEMENTS
+    }
+    unknown = {name: content for name, content in unknown.items() if content != _DEFAULT_ELEMENTS.get(name)}
+    if unknown:
+        annotation = replace(annotation, extra={**annotation.extra, EXTRA_NAME: unknown})
+    return annotation if frame is not None else replace(annotation, ext=_extension(root))
+
+
+def _extension(root: etree._Element) -> str | None:
+    for name in ("path", "filename"):
+        extension = PureWindowsPath(element_text(root, name).strip()).suffix.removeprefix(".")
+        if extension.lower() in _IMAGE_EXTENSIONS:
+            return extension
+    return None

@@ -1,0 +1,259 @@
+"""Single objects as the boxes of roLabelImg's XML, and back.
+
+A bounding box is a ``bndbox`` in whole pixels, a rotated box a ``robndbox`` with four decimals, its angle in [0, pi)
+with six. There is nothing else: polygons and masks are not shown. Source: ``libs/pascal_voc_io.py`` of roLabelImg,
+which is what opens the files.
+
+VOC's ``pose``, ``truncated`` and ``difficult`` live in the object's extra keys of these names, unknown elements in
+``rolabelimg``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+from imgsyncfs.annotation import BoundingBox, LabelledObject, RotatedBox
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.originals import (
+    CARRIED_NAME,
+    UNNAMED,
+    PlacedObject,
+    RestoredObject,
+    is_near,
+    restored_edges,
+)
+from imgsyncfs.geometry import reduce_angle
+
+EXTRA_NAME = "rolabelimg"
+
+_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
+_ROBNDBOX_ELEMENTS = ("cx", "cy", "w", "h", "angle")
+_ANGLE_TOLERANCE = 0.5e-6  # half of the last digit that is written
+_DEFAULT_POSE = "Unspecified"
+_OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", CARRIED_NAME})
+
+# What XML 1.0 cannot hold.
+_IMPOSSIBLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class ShownBox(NamedTuple):
+    """What a file shows of an object: `kind` is ``bndbox`` or ``robndbox``, `numbers` the texts of its elements."""
+
+    kind: str
+    name: str
+    pose: str
+    truncated: int
+    difficult: int
+    numbers: tuple[str, ...]
+
+
+def escaped(text: str) -> str:
+    """Give a text as XML; characters that XML cannot hold become U+FFFD."""
+    text = escape(text)
+    # All printable characters are possible; looking for the others cost a quarter of a file's time.
+    return text if text.isprintable() else _possible(text).replace("\r", "&#13;")
+
+
+def shown_boxes(objects: Sequence[LabelledObject]) -> list[ShownBox | None]:
+    """Give what is shown of these objects, all in one go; None for polygons and masks, which cannot be shown."""
+    rotated = [item.a for item in objects if isinstance(item, RotatedBox)]
+    angles = iter(reduce_angle(rotated).tolist() if rotated else ())
+    return [_shown_box(item, next(angles) if isinstance(item, RotatedBox) else 0.0) for item in objects]
+
+
+def box_element(shown: ShownBox, carried: str) -> str:
+    """Write an ``object`` element.
+
+    Args:
+        shown: what it shows.
+        carried: JSON that the tool ignores.
+
+    Returns:
+        Lines of XML, indented by two spaces a level, for the inside of ``annotation``.
+    """
+    names = _BNDBOX_ELEMENTS if shown.kind == "bndbox" else _ROBNDBOX_ELEMENTS
+    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in zip(names, shown.numbers, strict=True)])
+    return (
+        "  <object>\n"
+        f"    <type>{shown.kind}</type>\n"
+        f"    <name>{escaped(shown.name)}</name>\n"
+        f"    <pose>{escaped(shown.pose)}</pose>\n"
+        f"    <truncated>{shown.truncated}</truncated>\n"
+        f"    <difficult>{shown.difficult}</difficult>\n"
+        f"    <{shown.kind}>\n{numbers}    </{shown.kind}>\n"
+        f"    <{CARRIED_NAME}>{escaped(carried)}</{CARRIED_NAME}>\n"
+        "  </object>\n"
+    )
+
+
+def restore_box(
+    element: etree._Element,
+    original: PlacedObject | None,
+    rendered: ShownBox | None,
+) -> RestoredObject:
+    """Read one ``object`` element.
+
+    The child ``bndbox`` or ``robndbox`` decides what it is: ``type`` is missing in labelImg2's files.
+
+    Args:
+        element: the element.
+        original: what it carries.
+        rendered: what is shown of the original.
+
+    Returns:
+        The object: each value as the original has it where it is shown as rendered, else as shown.
+
+    Raises:
+        AnnotationError: it has neither box, or a number in it is missing or none.
+    """
+    robndbox, bndbox = element.find("robndbox"), element.find("bndbox")
+    source = original.item if original is not None else None
+    item: RotatedBox | BoundingBox
+    if robndbox is not None:
+        item = _rotated_box(_numbers(robndbox, _ROBNDBOX_ELEMENTS), source, rendered)
+    elif bndbox is not None:
+        item = _bounding_box(_numbers(bndbox, _BNDBOX_ELEMENTS), source, rendered)
+    else:
+        raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
+    label_type = "rbbox" if isinstance(item, RotatedBox) else "bbox"
+    class_name = element_text(element, "name")
+    if source is not None and rendered is not None and class_name.strip() == _possible(rendered.name).strip():
+        class_name = source.class_name
+    extra = _restored_extra(element, source, rendered)
+    if item is source and class_name == item.class_name and extra == item.extra:
+        return RestoredObject(original, label_type, item, untouched=True)
+    return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)
+
+
+def element_text(parent: etree._Element, name: str) -> str:
+    """Give the text of a child element, empty if there is none."""
+    return parent.findtext(name) or ""
+
+
+def element_content(element: etree._Element) -> Any:
+    """Give an unknown element as JSON: its text, or an object of its children, lists where a name occurs again."""
+    children = [child for child in element if isinstance(child.tag, str)]
+    if not children:
+        return element.text or ""
+    contents: dict[str, list[Any]] = {}
+    for child in children:
+        contents.setdefault(str(child.tag), []).append(element_content(child))
+    return {name: values[0] if len(values) == 1 else values for name, values in contents.items()}
+
+
+def _shown_box(item: LabelledObject, angle: float) -> ShownBox | None:
+    if isinstance(item, RotatedBox):
+        kind = "robndbox"
+        numbers: tuple[str, ...] = (f"{item.x:.4f}", f"{item.y:.4f}", f"{item.w:.4f}", f"{item.h:.4f}", f"{angle:.6f}")
+    elif isinstance(item, BoundingBox):
+        kind = "bndbox"
+        left, top = round(min(item.x1, item.x2)), round(min(item.y1, item.y2))
+        right, bottom = round(max(item.x1, item.x2)), round(max(item.y1, item.y2))
+        numbers = (str(left), str(top), str(right), str(bottom))
+    else:
+        return None
+    name = item.class_name if item.class_name.strip() else UNNAMED
+    if not item.extra:
+        return ShownBox(kind, name, _DEFAULT_POSE, 0, 0, numbers)
+    pose = item.extra.get("pose")
+    return ShownBox(
+        kind,
+        name,
+        pose if isinstance(pose, str) and pose.strip() else _DEFAULT_POSE,
+        int(item.extra.get("truncated") in (1, True, "1")),
+        int(item.extra.get("difficult") in (1, True, "1")),
+        numbers,
+    )
+
+
+def _possible(text: str) -> str:
+    """The text as it comes back from a file."""
+    return _IMPOSSIBLE.sub("\ufffd", text)
+
+
+def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:
+    numbers = []
+    for name in names:
+        text = element_text(parent, name)
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not isfinite(number):
+            found = f"this is {text.strip()!r:.40}" if text.strip() else "it is missing"
+            raise AnnotationError(f"it must be a finite number, {found}", field=f"{parent.tag}.{name}")
+        numbers.append(number)
+    return numbers
+
+
+def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> RotatedBox:
+    x, y, w, h, angle = numbers
+    if not isinstance(source, RotatedBox) or rendered is None:
+        return RotatedBox("", x, y, w, h, reduce_angle(angle).item())
+    before = [float(text) for text in rendered.numbers]
+    same = [*map(is_near, numbers[:4], before[:4]), abs(angle - before[4]) <= _ANGLE_TOLERANCE]
+    if all(same):
+        return source
+    return replace(
+        source,
+        x=source.x if same[0] else x,
+        y=source.y if same[1] else y,
+        w=source.w if same[2] else w,
+        h=source.h if same[3] else h,
+        a=source.a if same[4] else reduce_angle(angle).item(),
+    )
+
+
+def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> BoundingBox:
+    left, right = sorted((numbers[0], numbers[2]))
+    top, bottom = sorted((numbers[1], numbers[3]))
+    if not isinstance(source, BoundingBox) or rendered is None:
+        return BoundingBox("", left, top, right, bottom)
+    before = [float(text) for text in rendered.numbers]
+    x1, x2 = restored_edges(left, right, source.x1, source.x2, (before[0], before[2]))
+    y1, y2 = restored_edges(top, bottom, source.y1, source.y2, (before[1], before[3]))
+    if (x1, y1, x2, y2) == (source.x1, source.y1, source.x2, source.y2):
+        return source
+    return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
+
+
+def _restored_extra(
+    element: etree._Element,
+    source: LabelledObject | None,
+    rendered: ShownBox | None,
+) -> Mapping[str, Any]:
+    """The original's extra keys, and over them what the file says otherwise."""
+    shown = {
+        "pose": element_text(element, "pose").strip() or _DEFAULT_POSE,
+        "truncated": _flag(element, "truncated"),
+        "difficult": _flag(element, "difficult"),
+    }
+    before = {"pose": _DEFAULT_POSE, "truncated": 0, "difficult": 0}
+    if rendered is not None:
+        before = {
+            "pose": _possible(rendered.pose).strip(),
+            "truncated": rendered.truncated,
+            "difficult": rendered.difficult,
+        }
+    changed: dict[str, Any] = {key: value for key, value in shown.items() if value != before[key]}
+    unknown = {
+        str(child.tag): element_content(child)
+        for child in element
+        if isinstance(child.tag, str) and child.tag not in _OBJECT_ELEMENTS
+    }
+    if unknown:
+        changed[EXTRA_NAME] = unknown
+    if source is None:
+        return changed
+    return {**source.extra, **changed} if changed else source.extra
+
+
+def _flag(element: etree._Element, name: str) -> int:
+    return int(element_text(element, name).strip().lower() in {"1", "true", "yes"})

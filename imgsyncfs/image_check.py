@@ -1,0 +1,145 @@
+"""Tell whether a file is an image that tools can read, and how large it is, with Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image, ImageMode, UnidentifiedImageError
+
+from imgsyncfs.errors import PublishError
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
+"""What a published image's name may end in, in any letter case."""
+
+HEADER_BYTES = 256 * 1024
+"""The size and the EXIF block of nearly every image lie in this much; a preview in the EXIF block is at most 64 KiB."""
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+"""Only these: Pillow knows formats that start other programs (EPS), which no dataset needs."""
+
+_ORIENTATION = 0x0112
+_QUARTER_TURNS = frozenset({5, 6, 7, 8})
+_TIFF_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_PNG_EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "xmp"})
+
+_COLOUR_TABLE_DEPTHS = {"P": 3, "PA": 4}
+"""A picture with a colour table has one band, but every reader makes colours of it."""
+
+_DECODING_ERRORS = (
+    # What Pillow's decoders are seen to raise for damaged files, beside the OSError they promise.
+    OSError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image is.
+
+    Attributes:
+        height: pixels, after the rotation that EXIF asks for.
+        width: pixels, after the rotation that EXIF asks for.
+        depth: number of channels; that of the colours where there is a colour table.
+    """
+
+    height: int
+    width: int
+    depth: int
+
+
+def check_image(content: bytes) -> ImageFacts:
+    """Decode an image to see that all of it is there.
+
+    A JPEG is decoded at an eighth of its size, in grey: every byte of it is still read, four times as fast.
+
+    Args:
+        content: the whole file.
+
+    Returns:
+        What it is.
+
+    Raises:
+        PublishError: it is no image, is cut short or damaged, or has more pixels than Pillow takes; the message is the
+            reason alone, to be read after the file's name.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            facts = _describe(image, whole=True)
+            image.draft("L", (1, 1))
+            image.load()
+    except UnidentifiedImageError:
+        raise PublishError(f"it is no image of a known format ({', '.join(_FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise PublishError(_too_large()) from None
+    except _DECODING_ERRORS as error:
+        raise PublishError(f"the image cannot be decoded ({_first_line(error)}); it is cut short or damaged") from error
+    return facts
+
+
+def read_image_header(content: bytes) -> ImageFacts | None:
+    """Read an image's size from the beginning of its file.
+
+    Args:
+        content: the first bytes of the file, `HEADER_BYTES` at best, or all of it.
+
+    Returns:
+        What the image is, or None if these bytes do not tell.
+
+    Raises:
+        PublishError: it has more pixels than Pillow takes.
+    """
+    if _tiff_directory(content) >= len(content):
+        return None
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            return _describe(image, whole=False)
+    except Image.DecompressionBombError:
+        raise PublishError(_too_large()) from None
+    except _DECODING_ERRORS:
+        return None
+
+
+def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:
+    """Say what an image is that was opened and not decoded yet; `whole` tells whether all of its file is there."""
+    width, height = image.size
+    orientation: int | None = None
+    if image.format == "TIFF":
+        # Pillow turns these by itself, some versions when opening them: only the tags say what is stored.
+        tags: dict[int, int] = getattr(image, "tag_v2", {})
+        width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
+    elif whole or image.format != "PNG" or _PNG_EXIF_KEYS & image.info.keys():
+        # From a PNG whose header holds no EXIF, Pillow would decode the picture to look for EXIF behind it.
+        orientation = image.getexif().get(_ORIENTATION)
+    if orientation in _QUARTER_TURNS:
+        width, height = height, width
+    depth = _COLOUR_TABLE_DEPTHS.get(image.mode) or len(ImageMode.getmode(image.mode).bands)
+    return ImageFacts(height, width, depth)
+
+
+def _tiff_directory(content: bytes) -> int:
+    """Return where a TIFF keeps its tags, often behind the picture; Pillow complains aloud where they are missing."""
+    byte_order = _TIFF_BYTE_ORDERS.get(content[:4])
+    return -1 if byte_order is None else int.from_bytes(content[4:8], byte_order)
+
+
+def _too_large() -> str:
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return f"the image has more than {limit:,} pixels, the most that Pillow decodes; cut it into tiles"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,219 @@
+"""What a mount knows of its catalog: the table of datasets and the listings, kept beside the cache.
+
+Both are saved, so that a mount starts and works with the database away. A worker process reads the database
+(`imgsyncfs.catalog.reader`); here its files are opened.
+
+Threads: `CatalogMirror._lock` guards the table and the listings being loaded; it is held for dictionary operations
+only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from imgsyncfs.catalog.listing import Listing, load_listing
+from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.errors import CatalogError, CatalogMissing, CatalogUnreachable, ListingDamaged, StoreUnreachable
+from imgsyncfs.workers import Answer, WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetTable:
+    """The catalog's datasets at one moment.
+
+    Attributes:
+        rows: dataset id to row, in the order of ids.
+        digest: of the rows; two tables with the same digest are the same.
+        read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
+    """
+
+    rows: Mapping[str, DatasetRow]
+    digest: str
+    read_at: float
+
+
+class CatalogMirror:
+    """The daemon's side of a catalog.
+
+    Args:
+        pool: workers that run `imgsyncfs.catalog.reader.CatalogReader`.
+        folder: where the table and the listings of this catalog are saved.
+        timeout: seconds that one question may take.
+        report: told of rows that are hidden, once a listing: (message).
+    """
+
+    def __init__(self, pool: WorkerPool, folder: Path, *, timeout: float, report: Callable[[str], None]) -> None:
+        self._pool = pool
+        self._folder = folder
+        self._timeout = timeout
+        self._report = report
+        self._lock = threading.Lock()
+        self._table = DatasetTable(MappingProxyType({}), "", 0.0)
+        self._loading: dict[str, Future[Listing]] = {}
+        self._trouble = ""
+
+    def start(self) -> None:
+        """Read the table, or take the saved one if the database is away.
+
+        Raises:
+            CatalogError: there is neither.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.refresh()
+        except CatalogUnreachable as error:
+            saved = self._read_saved_table()
+            if saved is None:
+                raise
+            self._report(f"{error} The mount starts from what it saw last.")
+            with self._lock:
+                self._table = saved
+
+    @property
+    def table(self) -> DatasetTable:
+        """The datasets as last seen."""
+        with self._lock:
+            return self._table
+
+    @property
+    def trouble(self) -> str:
+        """Why the last refresh failed; empty if it did not."""
+        with self._lock:
+            return self._trouble
+
+    def refresh(self) -> bool:
+        """Ask the database whether datasets have changed.
+
+        Returns:
+            Whether anything has.
+
+        Raises:
+            CatalogError: the database cannot be read; what was known stays.
+        """
+        known = self.table.digest
+        try:
+            result, content = self._ask({"question": "datasets", "known": known})
+        except CatalogError as error:
+            with self._lock:
+                self._trouble = str(error)
+            raise
+        with self._lock:
+            self._trouble = ""
+            if not content:
+                self._table = DatasetTable(self._table.rows, known, time.time())
+                return False
+            self._table = DatasetTable(_parse_rows(content), result["digest"], time.time())
+        self._save_table(content)
+        return True
+
+    def listing(self, dataset_id: str) -> Listing:
+        """The listing of a dataset's revision as the table has it, or a later one.
+
+        Raises:
+            CatalogError: it is not saved, and the database cannot be read; or the dataset is gone.
+        """
+        with self._lock:
+            row = self._table.rows.get(dataset_id)
+            future = self._loading.get(dataset_id)
+            first = future is None
+            if future is None:
+                future = self._loading[dataset_id] = Future()
+        if first:
+            self._load_into(future, dataset_id, row)
+        try:
+            return future.result(self._timeout)
+        except FutureTimeoutError:
+            raise CatalogUnreachable(
+                f"The listing of {dataset_id} did not come within {self._timeout:g} s; check the database."
+            ) from None
+
+    def _load_into(self, future: Future[Listing], dataset_id: str, row: DatasetRow | None) -> None:
+        try:
+            future.set_result(self._load(dataset_id, row))
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._lock:
+                self._loading.pop(dataset_id, None)
+
+    def _load(self, dataset_id: str, row: DatasetRow | None) -> Listing:
+        folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
+        if row is not None:
+            saved = _load_saved(folder / str(row.revision))
+            if saved is not None:
+                return saved
+        result, _ = self._ask({"question": "listing", "dataset": dataset_id, "folder": str(folder)})
+        if result["revision"] is None:
+            raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
+        listing = load_listing(Path(result["path"]))
+        for name, reason in listing.hidden:
+            self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
+        for other in folder.iterdir():
+            if other.name.isdigit() and int(other.name) < listing.revision:
+                # Mapped ones stay readable for those who have them.
+                shutil.rmtree(other, ignore_errors=True)
+        return listing
+
+    def _ask(self, question: dict[str, Any]) -> Answer:
+        try:
+            return self._pool.submit(question).result(self._timeout)
+        except FutureTimeoutError:
+            raise CatalogUnreachable(
+                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
+            ) from None
+        except StoreUnreachable as error:
+            raise CatalogUnreachable(str(error)) from error
+
+    def _save_table(self, content: bytes) -> None:
+        temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(self._folder / "datasets.json")
+        except OSError as error:
+            self._report(f"The table of datasets could not be saved ({error}); the next mount needs the database.")
+
+    def _read_saved_table(self) -> DatasetTable | None:
+        try:
+            content = (self._folder / "datasets.json").read_bytes()
+            return DatasetTable(_parse_rows(content), hashlib.sha256(content).hexdigest(), 0.0)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            logger.warning("The saved table of datasets is damaged and not used: %s", error)
+            return None
+
+
+def _parse_rows(content: bytes) -> Mapping[str, DatasetRow]:
+    rows = {}
+    for fields in orjson.loads(content):
+        for name in ("classes", "projects", "label_type"):
+            fields[name] = tuple(fields[name])
+        rows[fields["dataset_id"]] = DatasetRow(**fields)
+    return MappingProxyType(rows)
+
+
+def _load_saved(path: Path) -> Listing | None:
+    try:
+        return load_listing(path)
+    except ListingDamaged as error:
+        if path.exists():
+            logger.warning("%s", error)
+            shutil.rmtree(path, ignore_errors=True)
+        return None

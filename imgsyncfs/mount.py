@@ -1,0 +1,227 @@
+"""The kernel's calls, answered from a tree: fusepy, errors to errno, and nothing else.
+
+What is special, with the measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.18):
+
+- *Zero-message open*: `open` ends in ENOSYS, after which the kernel opens files without asking and keeps their pages.
+  52,000 repeated reads a second instead of 8,000. `flush`, `release` and `access` are not offered at all, for the same
+  reason; `getxattr` and `listxattr` end in ENOSYS, or `ls` would cost a message a file. `opendir` must not: libfuse's
+  high-level interface crashes on it.
+- *Pinned thread state*: libfuse's threads are not Python's, and without a pin each callback makes and throws away a
+  thread state (10-20 µs).
+- *Paths are bytes*: fusepy decodes paths, and one that is not UTF-8 would end in EINVAL. It is told Latin-1, which maps
+  every byte to a character and back.
+- *One boundary*: every exception becomes an errno here. In fusepy an `OSError` without errno escapes the callback, and
+  a reader can then see a truncated file.
+
+Threads: callbacks run on libfuse's threads, any number at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fuse
+
+from imgsyncfs.errors import (
+    AnnotationError,
+    BlobChanged,
+    CatalogMissing,
+    CatalogRefused,
+    CatalogUnreachable,
+    ImgsyncfsError,
+    StoreRefused,
+    StoreUnreachable,
+)
+from imgsyncfs.tree import Attributes, Directory, Node, find_node
+
+logger = logging.getLogger(__name__)
+
+SUBTYPE = "imgsyncfs"
+
+_BLOCK_BYTES = 512
+_READ_BYTES = 128 * 1024
+"""What the kernel asks for at a time; programs size their buffers by st_blksize."""
+
+_PINNED: set[int] = set()
+"""Native ids of the threads whose Python state is pinned. One that ends leaves some kilobytes behind."""
+
+
+_SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogRefused, CatalogUnreachable)
+"""What befalls every file alike: told once a minute, whichever file was read first."""
+
+
+def error_number(error: BaseException) -> int:
+    """The errno that a reader gets for an exception."""
+    if isinstance(error, (StoreRefused, CatalogRefused)):
+        return errno.EACCES
+    if isinstance(error, BlobChanged):
+        return errno.ESTALE
+    if isinstance(error, CatalogMissing):
+        return errno.ENOENT
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    return errno.EIO
+
+
+class Operations:
+    """What fusepy calls. Only the operations that are here are offered to libfuse.
+
+    Args:
+        root: the tree.
+        capacity: gives (bytes in all, files) for `statfs`.
+        report: told of errors, once each: (message, cause).
+        stale: called when a blob is no longer what the catalog says.
+        ready: called when the mount can be used.
+        owner: (user id, group id) that everything belongs to.
+    """
+
+    use_ns = True
+
+    def __init__(
+        self,
+        root: Directory,
+        *,
+        capacity: Callable[[], tuple[int, int]],
+        report: Callable[[str, str], None],
+        stale: Callable[[], None],
+        ready: Callable[[], None],
+        owner: tuple[int, int],
+    ) -> None:
+        self._root = root
+        self._capacity = capacity
+        self._report = report
+        self._stale = stale
+        self._ready = ready
+        self._owner = owner
+
+    def __call__(self, operation: str, *arguments: Any) -> Any:
+        """Run one operation; what goes wrong leaves as a `FuseOSError`."""
+        thread = threading.get_native_id()
+        if thread not in _PINNED:
+            _PINNED.add(thread)
+            ctypes.pythonapi.PyGILState_Ensure()
+        try:
+            return getattr(self, operation)(*arguments)
+        except fuse.FuseOSError:
+            raise
+        except Exception as error:
+            self._tell(operation, arguments, error)
+            raise fuse.FuseOSError(error_number(error)) from error
+
+    def init(self, _path: str) -> None:
+        """The kernel has accepted the mount."""
+        self._ready()
+
+    def getattr(self, path: str, _handle: Any = None) -> dict[str, int]:
+        """`stat`."""
+        return self._stat(self._node(path).attributes())
+
+    def readdir(self, path: str, _handle: Any) -> Iterator[tuple[str, dict[str, int], int]]:
+        """List a directory. The mode goes with each name, or `find` and `os.scandir` would stat every entry."""
+        node = self._node(path)
+        children = getattr(node, "children", None)
+        if children is None:
+            raise fuse.FuseOSError(errno.ENOTDIR)
+        directory = {"st_mode": node.attributes().mode}
+        entries = [(".", directory, 0), ("..", directory, 0)]
+        modes: dict[int, dict[str, int]] = {}
+        for name, mode in children():
+            entries.append((name.decode("latin-1"), modes.setdefault(mode, {"st_mode": mode}), 0))
+        return iter(entries)
+
+    def open(self, _path: str, _flags: int) -> int:
+        """Tell the kernel to open files without asking."""
+        raise fuse.FuseOSError(errno.ENOSYS)
+
+    def read(self, path: str, size: int, offset: int, _handle: int) -> bytes:
+        """Read a part of a file."""
+        read = getattr(self._node(path), "read", None)
+        if read is None:
+            raise fuse.FuseOSError(errno.EISDIR)
+        content: bytes = read(offset, size)
+        return content
+
+    def getxattr(self, _path: str, _name: str, *_more: Any) -> bytes:
+        """Tell the kernel not to ask for extended attributes."""
+        raise fuse.FuseOSError(errno.ENOSYS)
+
+    def listxattr(self, _path: str) -> list[str]:
+        """Tell the kernel not to ask for extended attributes."""
+        raise fuse.FuseOSError(errno.ENOSYS)
+
+    def statfs(self, _path: str) -> dict[str, int]:
+        """`df`: what the catalog holds, with no room for more."""
+        total, files = self._capacity()
+        return {
+            "f_bsize": _READ_BYTES,
+            "f_frsize": _BLOCK_BYTES,
+            "f_blocks": -(-total // _BLOCK_BYTES),
+            "f_bfree": 0,
+            "f_bavail": 0,
+            "f_files": files,
+            "f_ffree": 0,
+            "f_namemax": 255,
+        }
+
+    def _node(self, path: str) -> Node:
+        node = find_node(self._root, path.encode("latin-1"))
+        if node is None:
+            raise fuse.FuseOSError(errno.ENOENT)
+        return node
+
+    def _stat(self, attributes: Attributes) -> dict[str, int]:
+        mode, size, modified_at = attributes
+        nanoseconds = modified_at * 1_000_000_000
+        return {
+            "st_mode": mode,
+            "st_nlink": 1,
+            "st_size": size,
+            "st_blocks": -(-size // _BLOCK_BYTES),
+            "st_blksize": _READ_BYTES,
+            "st_uid": self._owner[0],
+            "st_gid": self._owner[1],
+            "st_mtime": nanoseconds,
+            "st_ctime": nanoseconds,
+            "st_atime": nanoseconds,
+        }
+
+    def _tell(self, operation: str, arguments: tuple[Any, ...], error: Exception) -> None:
+        path = arguments[0].encode("latin-1").decode(errors="backslashreplace") if arguments else ""
+        if isinstance(error, BlobChanged):
+            self._stale()
+        if isinstance(error, AnnotationError):
+            self._report(str(error), "")
+        elif isinstance(error, _SAME_FOR_ALL):
+            self._report(f"{path}: {error}", type(error).__name__)
+        elif isinstance(error, ImgsyncfsError):
+            self._report(f"{path}: {error}", str(error))
+        else:
+            logger.error("%s %s failed", operation, path, exc_info=error)
+            self._report(f"{path}: {operation} failed: {error!r}; please report this with the mount's log.", "")
+
+
+def serve(operations: Operations, mountpoint: Path, *, options: dict[str, str | bool]) -> None:
+    """Mount, and answer the kernel until the mount ends (`umount`, SIGINT or SIGTERM). Runs on the main thread.
+
+    Args:
+        operations: the answers.
+        mountpoint: an empty directory.
+        options: for libfuse and the kernel, name to value, or to True for a flag.
+
+    Raises:
+        RuntimeError: libfuse could not mount; it has said why on standard error.
+    """
+    fuse.FUSE(
+        operations,
+        os.fsencode(mountpoint).decode("latin-1"),
+        encoding="latin-1",
+        foreground=True,
+        **options,
+    )

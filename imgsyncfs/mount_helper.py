@@ -1,0 +1,63 @@
+"""``mount.imgsyncfs``: what ``mount -t imgsyncfs CATALOG MOUNTPOINT -o OPTIONS`` and ``/etc/fstab`` run.
+
+The calling convention is mount(8)'s "external helpers": ``mount.TYPE spec dir [-sfnv] [-N namespace] [-o options]
+[-t type.subtype]``; exit status 0, 1 (wrong usage) or 32 (mount failure).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from imgsyncfs.cli.mount_commands import configuration_for_helper, make_settings, mount
+from imgsyncfs.errors import ConfigurationError, ImgsyncfsError
+
+WRONG_USAGE = 1
+MOUNT_FAILURE = 32
+
+
+@click.command(context_settings={"help_option_names": ["--help"]})
+@click.argument("catalog")
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("-o", "options", metavar="OPTIONS", multiple=True, help="Options, separated by commas.")
+@click.option("-s", "_sloppy", is_flag=True, help="Accepted and ignored.")
+@click.option("-f", "fake", is_flag=True, help="Check, but do not mount.")
+@click.option("-n", "_no_table", is_flag=True, help="Accepted and ignored.")
+@click.option("-v", "verbose", is_flag=True, help="Tell more of what is done.")
+@click.option("-N", "_namespace", help="Accepted and ignored.")
+@click.option("-t", "_type", help="Accepted and ignored.")
+def mount_helper(
+    *,
+    catalog: str,
+    mountpoint: Path,
+    options: tuple[str, ...],
+    fake: bool,
+    verbose: bool,
+    **_ignored: object,
+) -> None:
+    """Mount CATALOG at MOUNTPOINT, as mount(8) and /etc/fstab ask."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="mount.imgsyncfs: %(message)s")
+    configuration = configuration_for_helper(catalog, options)
+    settings = make_settings(configuration, mountpoint, {}, options)
+    if not fake:
+        mount(settings, configuration)
+
+
+def main() -> None:
+    """Run as a mount helper and exit with mount(8)'s statuses."""
+    try:
+        mount_helper(standalone_mode=False)
+    except (click.ClickException, ConfigurationError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"mount.imgsyncfs: {message}", err=True)
+        sys.exit(WRONG_USAGE)
+    except ImgsyncfsError as error:
+        click.echo(f"mount.imgsyncfs: {error}", err=True)
+        sys.exit(MOUNT_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The ``-o`` options of ``mount(8)`` and ``imgsyncfs mount``: ours, libfuse's, and those that are for others.
+
+Ours are the long options of the command with or without dashes (``cache-size`` or ``cache_size``). A list within an
+option uses colons, because commas end it: ``siblings=labelme:rolabelimg``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imgsyncfs.errors import ConfigurationError
+
+OURS = frozenset({"siblings", "cache_dir", "cache_size", "refresh", "timeout", "config", "uid", "gid"})
+
+_FOR_FUSE = frozenset(
+    {
+        "allow_other", "allow_root", "auto_unmount", "debug", "max_background", "congestion_threshold", "max_readahead",
+        "max_read", "attr_timeout",
+        "entry_timeout",
+        "negative_timeout", "nodev", "nosuid", "noexec", "noatime", "dev", "suid", "exec",
+        "atime", "sync", "dirsync", "context", "fscontext", "defcontext", "rootcontext",
+    }
+)  # fmt: skip
+
+_FOR_OTHERS = frozenset(
+    {"ro", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail", "async",
+     "relatime", "strictatime", "diratime", "nodiratime"}
+)  # fmt: skip
+"""For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing."""
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """Options by whom they are for.
+
+    Attributes:
+        ours: name (with underscores) to value.
+        for_fuse: name to value, or to True for a flag.
+    """
+
+    ours: Mapping[str, str]
+    for_fuse: Mapping[str, str | bool]
+
+
+def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
+    """Sort ``-o`` options.
+
+    Args:
+        texts: each what followed one ``-o``: names and values separated by commas.
+
+    Raises:
+        ConfigurationError: an option is unknown, lacks its value, or asks for writing.
+    """
+    ours: dict[str, str] = {}
+    for_fuse: dict[str, str | bool] = {}
+    for option in (part.strip() for text in texts for part in text.split(",")):
+        if not option:
+            continue
+        written, equals, value = option.partition("=")
+        name = written.replace("-", "_")
+        if name in OURS:
+            if not equals:
+                raise ConfigurationError(f"The mount option {written} needs a value: {written}=…")
+            ours[name] = value
+        elif name in _FOR_FUSE:
+            for_fuse[name] = value if equals else True
+        elif name == "rw":
+            raise ConfigurationError("An imgsyncfs mount is read-only; leave out the option rw.")
+        elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
+            near = difflib.get_close_matches(name, [*OURS, *_FOR_FUSE], n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(OURS))}."
+            raise ConfigurationError(f"There is no mount option {written}; {hint}")
+    return MountOptions(ours, for_fuse)
+
+
+def parse_size(text: str) -> int:
+    """A size such as ``20G``, ``500M`` or ``1048576`` in bytes; K, M, G and T are powers of 1024.
+
+    Raises:
+        ConfigurationError: it is not of that form.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is no size; write a number and K, M, G or T, for example 20G.")
+    return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def parse_seconds(text: str, *, option: str) -> float:
+    """A number of seconds above 0.
+
+    Raises:
+        ConfigurationError: it is not one.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"{option} takes a number of seconds above 0, not {text!r}.")
+    return seconds

@@ -1,0 +1,202 @@
+"""The place a mount is made at: checked before, waited for, and left clean after."""
+
+from __future__ import annotations
+
+import ctypes.util
+import errno
+import logging
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgsyncfs.errors import MountError
+
+logger = logging.getLogger(__name__)
+
+FILESYSTEM_TYPE = "fuse.imgsyncfs"
+MOUNT_TABLE = Path("/proc/self/mountinfo")
+COMMAND_SECONDS = 20.0
+BUSY_SECONDS = 3.0
+
+_INSTALL = "on Debian or Ubuntu run: sudo apt-get install fuse"
+
+
+@dataclass(frozen=True)
+class MountEntry:
+    """One line of the system's mount table.
+
+    Attributes:
+        mountpoint: where.
+        filesystem_type: for example ``fuse.imgsyncfs``.
+    """
+
+    mountpoint: Path
+    filesystem_type: str
+
+
+def mount_entry(mountpoint: Path) -> MountEntry | None:
+    """What is mounted at a place, or None; asks the system's table and not the mount, which may be dead.
+
+    Args:
+        mountpoint: an absolute path without symlinks; see `absolute`.
+    """
+    found = None
+    for line in MOUNT_TABLE.read_bytes().splitlines():
+        fields, _, rest = line.partition(b" - ")
+        # The table writes space, tab, newline and backslash as \ooo (proc(5)).
+        place = os.fsdecode(fields.split()[4].decode("unicode_escape").encode("latin-1"))
+        if place == str(mountpoint):
+            found = MountEntry(mountpoint, rest.split()[0].decode())
+    return found
+
+
+def absolute(mountpoint: Path) -> Path:
+    """The absolute path of a place, its parent's symlinks resolved. The place itself is not touched: it may be dead."""
+    return mountpoint.parent.resolve() / mountpoint.name if mountpoint.name else mountpoint.resolve()
+
+
+def check_system() -> None:
+    """See that FUSE is there.
+
+    Raises:
+        MountError: something is missing; the message says how to get it.
+    """
+    if ctypes.util.find_library("fuse") is None:
+        raise MountError(f"libfuse 2 is not installed; {_INSTALL}")
+    if shutil.which("fusermount") is None:
+        raise MountError(f"fusermount is not installed; {_INSTALL}")
+    if not Path("/dev/fuse").exists():
+        raise MountError(
+            "/dev/fuse is not there; run: sudo modprobe fuse (in a container: start it with --device /dev/fuse)"
+        )
+
+
+def check_mountpoint(mountpoint: Path) -> None:
+    """See that a mount can be made at a place; one that a killed daemon left behind is cleared.
+
+    Args:
+        mountpoint: an absolute path; see `absolute`.
+
+    Raises:
+        MountError: it is missing, no directory, not empty, or in use.
+    """
+    entry = mount_entry(mountpoint)
+    if entry and _is_dead(mountpoint):
+        logger.info("Clearing a dead mount at %s", mountpoint)
+        detach(mountpoint)
+        entry = mount_entry(mountpoint)
+    if entry and entry.filesystem_type == FILESYSTEM_TYPE:
+        raise MountError(
+            f"{mountpoint} is mounted already; look into it, or end it with: imgsyncfs umount {mountpoint}"
+        )
+    if entry:
+        raise MountError(f"Something else ({entry.filesystem_type}) is mounted at {mountpoint}; choose another place.")
+    try:
+        empty = not any(os.scandir(mountpoint))
+    except FileNotFoundError:
+        raise MountError(f"The mount point {mountpoint} does not exist; make it with: mkdir -p {mountpoint}") from None
+    except NotADirectoryError:
+        raise MountError(f"The mount point {mountpoint} is not a directory; choose another place.") from None
+    except PermissionError:
+        raise MountError(f"You may not look into the mount point {mountpoint}; choose a place of your own.") from None
+    if not empty:
+        raise MountError(f"The mount point {mountpoint} is not empty; choose an empty directory.")
+
+
+def detach(mountpoint: Path) -> None:
+    """Take a mount out of the namespace at once, whatever still uses it.
+
+    Raises:
+        MountError: it could not be.
+    """
+    _unmount(mountpoint, lazy=True)
+
+
+def unmount(mountpoint: Path, *, lazy: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
+    """End a mount of ours.
+
+    Args:
+        mountpoint: an absolute path; see `absolute`.
+        lazy: detach at once, whatever uses it.
+        busy_seconds: how long to try again while something uses it.
+
+    Raises:
+        MountError: nothing of ours is mounted there, or it stays in use; the message says by what.
+    """
+    entry = mount_entry(mountpoint)
+    if entry is None:
+        raise MountError(f"Nothing is mounted at {mountpoint}; `imgsyncfs status` and `findmnt` show what is.")
+    if entry.filesystem_type != FILESYSTEM_TYPE:
+        raise MountError(f"What is mounted at {mountpoint} is {entry.filesystem_type} and not ours; use umount(8).")
+    if lazy or _is_dead(mountpoint):
+        detach(mountpoint)
+        return
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            _unmount(mountpoint, lazy=False)
+        except MountError as error:
+            if mount_entry(mountpoint) is None:
+                return
+            if time.monotonic() > deadline:
+                users = ", ".join(_users(mountpoint)) or "a program of another user"
+                raise MountError(
+                    f"{mountpoint} is in use by {users}; close it, or detach the mount with: "
+                    f"imgsyncfs umount --lazy {mountpoint} ({error})"
+                ) from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _unmount(mountpoint: Path, *, lazy: bool) -> None:
+    command = ["umount", "-i"] if os.geteuid() == 0 else ["fusermount", "-u"]
+    if lazy:
+        command.append("-l" if command[0] == "umount" else "-z")
+    try:
+        done = subprocess.run(
+            [*command, str(mountpoint)], capture_output=True, timeout=COMMAND_SECONDS, check=False, text=True
+        )
+    except subprocess.TimeoutExpired:
+        raise MountError(
+            f"{command[0]} {mountpoint} did not end within {COMMAND_SECONDS:g} s; try with --lazy."
+        ) from None
+    if done.returncode != 0:
+        raise MountError(done.stderr.strip() or f"{command[0]} ended with status {done.returncode}")
+
+
+def _is_dead(mountpoint: Path) -> bool:
+    """Whether the daemon behind a mount is gone (the kernel then answers ENOTCONN)."""
+    try:
+        # Not stat: the kernel goes on answering that from what it knew.
+        os.statvfs(mountpoint)
+    except OSError as error:
+        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
+    return False
+
+
+def _users(mountpoint: Path) -> list[str]:
+    """Programs that have a file, or their working directory, below a place: ``name (process id)``."""
+    below = f"{mountpoint}/"
+    users = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            links = [entry / "cwd", *(entry / "fd").iterdir()]
+            if any(f"{_target(link)}/".startswith(below) for link in links):
+                users.append(f"{(entry / 'comm').read_text().strip()} ({entry.name})")
+        except OSError:
+            # Gone meanwhile, or another user's.
+            continue
+    return users
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""

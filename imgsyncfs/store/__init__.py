@@ -1,0 +1,41 @@
+"""Stores: where the bytes of a catalog lie. A small protocol, a local folder, an Azure blob container."""
+
+from __future__ import annotations
+
+from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.store.contract import BlobInfo, Store, StoreCredentials
+from imgsyncfs.store.local import LocalStore
+
+__all__ = ["BlobInfo", "Store", "StoreCredentials", "open_store"]
+
+DEFAULT_TIMEOUT = 30.0
+
+
+def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout: float = DEFAULT_TIMEOUT) -> Store:
+    """Open a store without asking it anything: `Store.check` does that.
+
+    Args:
+        url: ``file:///path`` or ``azure://ACCOUNT/CONTAINER[/PREFIX]``; blob names are relative to the prefix.
+        credentials: what opens an Azure container; a local folder needs none.
+        timeout: how long one call may take, in seconds, retries included. In `Store.list` it bounds each page, in
+            `Store.write` each request: a large blob is uploaded in several.
+
+    Returns:
+        The store; it may be used by many threads at once.
+
+    Raises:
+        ConfigurationError: the URL or the credentials make no sense, or a package is missing.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme == "file":
+        return LocalStore(url)
+    if scheme == "azure":
+        # Late: the Azure SDK takes half a second to import, and most commands never need it.
+        from imgsyncfs.store.azure import AzureStore
+
+        return AzureStore(url, credentials=credentials or StoreCredentials(), timeout=timeout)
+    shown = url.partition("?")[0]
+    hint = f"; for a local folder write {'file://' + shown!r}" if shown.startswith("/") else ""
+    raise ConfigurationError(
+        f"Store URL {shown!r} is of no known kind; give file:///path or azure://ACCOUNT/CONTAINER[/PREFIX]{hint}"
+    )

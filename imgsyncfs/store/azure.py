@@ -1,0 +1,292 @@
+"""An Azure blob container, or a part of it, as a store.
+
+Reads go a short way of their own (`imgsyncfs.store.azure_transport`), everything else through the SDK's client; both
+sign with the same credentials and obey the same time limit.
+
+Importing this module takes half a second, most of it the SDK's: only `imgsyncfs.store.open_store` does so, for
+``azure://`` URLs.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from azure.core import MatchConditions
+from azure.core.credentials import AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.pipeline import Pipeline
+from azure.core.pipeline.policies import AzureSasCredentialPolicy, BearerTokenCredentialPolicy
+from azure.core.pipeline.transport import HttpRequest
+from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
+
+from imgsyncfs.errors import BlobMissing, StoreError, StoreMissing
+from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.store.azure_account import find_account, parse_azure_url
+from imgsyncfs.store.azure_errors import ErrorTexts, error_code
+from imgsyncfs.store.azure_transport import (
+    DeadlineTransport,
+    NetworkSettings,
+    ReadHeaders,
+    ReadTransport,
+    RetryUntilDeadline,
+    keep_signatures_from_the_log,
+)
+from imgsyncfs.store.content import open_content
+from imgsyncfs.store.contract import BlobInfo, blob_name_fault, check_blob_name, check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from azure.core.pipeline.transport import HttpResponse
+    from azure.storage.blob import BlobProperties
+
+    from imgsyncfs.store.content import Content
+    from imgsyncfs.store.contract import StoreCredentials
+
+logger = logging.getLogger(__name__)
+
+UPLOAD_BLOCK_BYTES = EXTENT_BYTES
+"""Content up to here is uploaded in one request, more in blocks of this size: so much memory does a write take, and a
+connection of 4 Mbit/s gets a block through within the default time limit."""
+
+LIST_PAGE_BLOBS = 5000
+"""The most that Azure gives in one answer."""
+
+_ENTRA_SCOPE = "https://storage.azure.com/.default"
+
+# What nobody has published; asking for it shows whether the container is there and may be read, and needs no right to
+# list it or to see its properties, which a SAS often lacks.
+_PROBE = ".imgsyncfs-probe"
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
+
+
+class AzureStore:
+    """A container whose blobs have names under a prefix; see `imgsyncfs.store.Store` for what the methods promise.
+
+    Args:
+        url: ``azure://ACCOUNT/CONTAINER[/PREFIX]``.
+        credentials: what opens it.
+        timeout: time for one call, in seconds, retries included; for each page of `list`, each request of `write`.
+
+    Raises:
+        ConfigurationError: URL or credentials make no sense, or the package for Entra ID is missing.
+    """
+
+    def __init__(self, url: str, *, credentials: StoreCredentials, timeout: float) -> None:
+        self._location = parse_azure_url(url)
+        self.url = self._location.url
+        account = find_account(self._location, credentials, timeout=timeout)
+        if isinstance(account.credential, AzureSasCredential):
+            keep_signatures_from_the_log()
+        self._errors = ErrorTexts(self.url, remedy=account.remedy, timeout=timeout)
+        self._blobs_url = f"{account.endpoint}/{self._location.container}/"
+        network = NetworkSettings.of(self._blobs_url)
+        self._client = ContainerClient(
+            account.endpoint,
+            self._location.container,
+            credential=account.credential,
+            transport=DeadlineTransport(network, timeout=timeout),
+            retry_policy=RetryUntilDeadline(timeout),
+        )
+        self._read_transport = ReadTransport(self._blobs_url, network, timeout=timeout)
+        self._reads: Pipeline[HttpRequest, HttpResponse] = Pipeline(
+            self._read_transport,
+            [
+                RetryUntilDeadline(timeout),
+                ReadHeaders(self._client.api_version),
+                _signing_policy(account.credential, self._client),
+            ],
+        )
+
+    def check(self) -> None:
+        """Return if the container is there and may be read."""
+        response = self._get(_PROBE, {}, retry_total=1)
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            error = self._errors.from_response(response.status_code, response.headers, _PROBE)
+            if not isinstance(error, BlobMissing):
+                raise error
+
+    def create(self) -> None:
+        """Make the container unless it is there."""
+        try:
+            self.check()
+        except StoreMissing:
+            with self._translated(""):
+                try:
+                    self._client.create_container(retry_total=1)
+                except ResourceExistsError as error:
+                    # Made by somebody else just now, or still being deleted: the latter refuses its name for a while.
+                    if error_code(error) != "ContainerAlreadyExists":
+                        raise
+
+    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
+        """Read a range of a blob, with one GET."""
+        check_range(offset, length)
+        check_blob_name(blob, self.url)
+        if length == 0:
+            return b""
+        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        if offset or length is not None:
+            headers["x-ms-range"] = f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
+        response = self._get(blob, headers)
+        status = response.status_code
+        # An empty blob has no range at all.
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset == 0:
+            return b""
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise self._errors.from_response(status, response.headers, blob)
+        content = response.body()
+        # Azure answers 416 to a range that starts where the blob ends; Azurite gives an empty one.
+        if offset and not content:
+            raise self._errors.changed(blob, f"it ends before byte {offset}")
+        if "x-ms-range" in headers and not _is_range(response, offset, len(content)):
+            raise StoreError(
+                f"Blob {blob} in {self.url} was answered with another range than the one asked for; check the proxy "
+                "between here and the store."
+            )
+        return content
+
+    def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
+        """Write a new blob; its digest is kept as its Content-MD5."""
+        check_blob_name(blob, self.url)
+        with open_content(content) as opened:
+            if opened.byte_count > UPLOAD_BLOCK_BYTES:
+                # One question is cheaper than uploading it all to be told that it is there.
+                try:
+                    return self._kept(blob, opened, md5)
+                except BlobMissing:
+                    pass
+            with self._translated(blob):
+                try:
+                    return self._upload(blob, opened, md5)
+                except HttpResponseError as error:
+                    # Either it is there, or another writer has just completed it and the blocks sent so far are void.
+                    if not isinstance(error, ResourceExistsError) and error_code(error) != "InvalidBlockList":
+                        raise
+            return self._kept(blob, opened, md5)
+
+    def describe(self, blob: str) -> BlobInfo:
+        """Say what a blob is."""
+        check_blob_name(blob, self.url)
+        with self._translated(blob):
+            properties = self._client.get_blob_client(self._full_name(blob)).get_blob_properties()
+        return _describe(blob, properties)
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """Yield the blobs whose names start with `prefix`, page by page."""
+        # Storage accounts with folders list these as empty blobs that only their metadata tells from others.
+        pages = self._client.list_blobs(
+            name_starts_with=self._full_name(prefix), include=["metadata"], results_per_page=LIST_PAGE_BLOBS
+        ).by_page()
+        while True:
+            with self._translated(""):
+                # An empty page is not the last one.
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from self._describe_page(page)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._read_transport.close()
+        self._client.close()
+
+    def _get(self, blob: str, headers: dict[str, str], **options: Any) -> HttpResponse:
+        url = self._blobs_url + quote(self._full_name(blob), safe="/~")
+        with self._translated(blob):
+            return self._reads.run(HttpRequest("GET", url, headers=headers), **options).http_response
+
+    def _upload(self, blob: str, content: Content, md5: str) -> BlobInfo:
+        client = self._client.get_blob_client(self._full_name(blob))
+        blocks = content.blocks(UPLOAD_BLOCK_BYTES, md5=md5)
+        if content.byte_count <= UPLOAD_BLOCK_BYTES:
+            ((block, digest),) = blocks
+            answer = client.upload_blob(block, overwrite=False, content_settings=_content_settings(digest))
+        else:
+            digest = ""
+            sent: list[BlobBlock] = []
+            # Two writers of one name must not mix their blocks.
+            writer = uuid.uuid4().hex
+            for block, digest_so_far in blocks:
+                sent.append(BlobBlock(block_id=f"{writer}{len(sent):06}"))
+                client.stage_block(sent[-1].id, block)
+                digest = digest_so_far
+            answer = client.commit_block_list(
+                sent, content_settings=_content_settings(digest), match_condition=MatchConditions.IfMissing
+            )
+        return BlobInfo(blob, content.byte_count, digest, answer["etag"].strip('"'), _seconds(answer["last_modified"]))
+
+    def _kept(self, blob: str, content: Content, md5: str) -> BlobInfo:
+        """Describe the blob that is there already; raises BlobChanged if it is another one."""
+        info = self.describe(blob)
+        if info.byte_count != content.byte_count or (md5 and info.md5 and info.md5 != md5):
+            raise self._errors.changed(blob, "another one has that name, with other content")
+        return info
+
+    def _describe_page(self, page: Iterable[BlobProperties]) -> Iterator[BlobInfo]:
+        for properties in page:
+            name = properties.name
+            if not properties.size and (
+                name.endswith("/") or (properties.metadata or {}).get("hdi_isfolder") == "true"
+            ):
+                continue
+            blob = name.removeprefix(self._location.prefix)
+            fault = blob_name_fault(blob)
+            if fault:
+                logger.warning("Blob %r in %s is left out: %s.", blob, self.url, fault)
+                continue
+            yield _describe(blob, properties)
+
+    def _full_name(self, blob: str) -> str:
+        return self._location.prefix + blob
+
+    @contextmanager
+    def _translated(self, blob: str) -> Iterator[None]:
+        try:
+            yield
+        except AzureError as error:
+            # Without the cause: its text holds the URL, and a SAS is part of that.
+            raise self._errors.from_exception(error, blob) from None
+
+
+def _signing_policy(credential: Any, client: ContainerClient) -> Any:
+    """The SDK's policy that signs requests with a credential."""
+    if isinstance(credential, AzureSasCredential):
+        return AzureSasCredentialPolicy(credential)
+    if hasattr(credential, "get_token"):
+        return BearerTokenCredentialPolicy(credential, _ENTRA_SCOPE)
+    # The client has made one out of the account key.
+    return client.credential
+
+
+def _is_range(response: HttpResponse, offset: int, byte_count: int) -> bool:
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    return match is not None and (int(match[1]), int(match[2])) == (offset, offset + byte_count - 1)
+
+
+def _content_settings(md5: str) -> ContentSettings:
+    return ContentSettings(content_type="application/octet-stream", content_md5=bytearray.fromhex(md5))
+
+
+def _describe(blob: str, properties: BlobProperties) -> BlobInfo:
+    md5 = properties.content_settings.content_md5
+    return BlobInfo(
+        blob=blob,
+        byte_count=properties.size,
+        md5=bytes(md5).hex() if md5 else "",
+        etag=properties.etag.strip('"'),
+        modified_at=_seconds(properties.last_modified),
+    )
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())

@@ -1,0 +1,172 @@
+"""What every store can do, and the words it is said in.
+
+Invariants that each store keeps:
+
+- A blob is never overwritten: `Store.write` makes it whole or not at all.
+- `Store.read` never returns fewer bytes than were asked for, except where the blob ends.
+- One store is used by many threads at once.
+- Only `imgsyncfs.errors` leaves a store, and no message holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from imgsyncfs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LONGEST_BLOB_NAME = 1024
+"""Azure's limit on a blob's name, in characters; the local store keeps to it too, so that catalogs can move."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What a store says about one blob.
+
+    Attributes:
+        blob: the blob's name, relative to the store's folder or prefix, its parts joined by ``/``.
+        byte_count: its length in bytes.
+        md5: its MD5 digest as 32 lower-case hexadecimal digits; empty if the store does not know it.
+        etag: changes whenever the blob's content does; `Store.read` takes it as a condition.
+        modified_at: when the content last changed, in Unix seconds.
+    """
+
+    blob: str
+    byte_count: int
+    md5: str
+    etag: str
+    modified_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCredentials:
+    """What opens a store in the cloud. The first one given counts, in the order of the attributes.
+
+    With none of the first three, Entra ID is asked (package ``azure-identity``). A ``repr`` shows none of them.
+
+    Attributes:
+        connection_string: an Azure Storage connection string.
+        account_key: the storage account's key, in base64.
+        sas_token: a shared access signature, with or without the leading ``?``.
+        endpoint: the Blob service's URL where it is not ``https://ACCOUNT.blob.core.windows.net``.
+    """
+
+    connection_string: str | None = field(default=None, repr=False)
+    account_key: str | None = field(default=None, repr=False)
+    sas_token: str | None = field(default=None, repr=False)
+    endpoint: str | None = field(default=None, repr=False)
+
+
+class Store(Protocol):
+    """A place where blobs lie.
+
+    Every method that asks it something may raise `StoreMissing`, `StoreRefused` and `StoreUnreachable`; each that takes
+    a blob's name raises `StoreError` for an impossible one (`blob_name_fault`).
+    """
+
+    @property
+    def url(self) -> str:
+        """The store's URL in its plainest form: equal for equal places, and without secrets."""
+
+    def check(self) -> None:
+        """Return if the folder or container is there and may be read; it asks at most twice, for a person waits."""
+
+    def create(self) -> None:
+        """Make the folder or container unless it is there already."""
+
+    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
+        """Read a range of a blob, in one request.
+
+        Args:
+            blob: the blob's name.
+            offset: where to start, in bytes; at least 0.
+            length: how many bytes, at least 0; None means up to the end. 0 gives no bytes and asks nobody.
+            etag: read only if the blob still has this etag; empty means whatever is there.
+
+        Returns:
+            The bytes: `length` of them, fewer only where the blob ends.
+
+        Raises:
+            BlobMissing: there is no such blob.
+            BlobChanged: its etag is another one, or the blob ends at or before `offset` (an empty blob is read from 0).
+        """
+
+    def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
+        """Write a new blob: whole or not at all, and never over another one.
+
+        Args:
+            blob: the blob's name.
+            content: its bytes, or the file that holds them (streamed, so that memory stays bounded).
+            md5: the digest that the content must have, in hexadecimal; empty means whatever it has.
+
+        Returns:
+            What is there now: the new blob, or the one that was there already if length and digest agree.
+
+        Raises:
+            BlobChanged: another blob has that name, or the content is not what `md5` says.
+        """
+
+    def describe(self, blob: str) -> BlobInfo:
+        """Say what a blob is without reading it.
+
+        Raises:
+            BlobMissing: there is no such blob.
+        """
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """Yield the blobs whose names start with `prefix`, as they come and in no order.
+
+        Args:
+            prefix: any text, not only whole folders; empty means every blob.
+        """
+
+    def close(self) -> None:
+        """Let go of connections; the store cannot be used afterwards."""
+
+
+def blob_name_fault(blob: str) -> str | None:
+    """Say why a text cannot be a blob's name in any store; None if it can.
+
+    A name with ``.`` or ``..`` in it would be another blob's by the time it is a path or a URL, perhaps one outside the
+    store. Limits: "Naming and Referencing Containers, Blobs, and Metadata", Azure Storage REST API.
+    """
+    if not blob:
+        return "it is empty"
+    if len(blob) > LONGEST_BLOB_NAME:
+        return f"it is longer than {LONGEST_BLOB_NAME} characters"
+    if "\0" in blob:
+        return "it holds a NUL character"
+    if not {".", ".."}.isdisjoint(blob.split("/")):
+        return "it has '.' or '..' between its slashes"
+    try:
+        blob.encode()
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return None
+
+
+def check_blob_name(blob: str, url: str) -> None:
+    """Refuse an impossible name before it reaches a path or a URL.
+
+    Raises:
+        StoreError: `blob_name_fault` finds one.
+    """
+    fault = blob_name_fault(blob)
+    if fault:
+        raise StoreError(
+            f"Blob name {blob[:LONGEST_BLOB_NAME]!r} cannot be used in {url}: {fault}; publish it under another name."
+        )
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Refuse a range that no caller means.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"A range starts at 0 or later and has 0 bytes or more, not {length} bytes from {offset}.")

@@ -1,0 +1,82 @@
+"""Fixtures that many tests share: the real servers, and something fresh for each test in them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from services import (
+    Azurite,
+    Container,
+    Database,
+    PostgreSql,
+    odbc_driver,
+    run_services,
+    start_azurite,
+    start_postgresql,
+)
+
+
+@pytest.fixture(scope="session")
+def services_folder() -> Iterator[Path]:
+    """Where the run's servers keep their files; at the end they are stopped and the folder is gone."""
+    folder = Path(tempfile.mkdtemp(prefix="imgsyncfs-services-"))
+    folder.chmod(0o711)  # PostgreSQL, as a user of its own where the tests run as root, must be able to pass through
+    yield folder
+    if (folder / "services.json").exists():
+        run_services("stop", folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def azurite(services_folder: Path) -> Azurite:
+    """The run's Azurite, started when the first test asks for it."""
+    return start_azurite(services_folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(services_folder: Path) -> PostgreSql:
+    """The run's PostgreSQL server, started when the first test asks for it."""
+    return start_postgresql(services_folder)
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> Container:
+    """A fresh container in Azurite."""
+    name = f"test-{uuid.uuid4().hex}"
+    with azurite.client() as client:
+        client.create_container(name)
+    return Container(
+        azurite=azurite,
+        name=name,
+        url=f"azure://{azurite.account}/{name}",
+        environment={"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string},
+    )
+
+
+@pytest.fixture
+def postgresql_database(postgresql: PostgreSql) -> Iterator[Database]:
+    """A fresh database in PostgreSQL, dropped after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    with postgresql.connection() as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield Database(
+        postgresql=postgresql,
+        name=name,
+        url=f"postgresql://{postgresql.user}@127.0.0.1:{postgresql.port}/{name}",
+        password=postgresql.password,
+        environment={"IMGSYNCFS_PASSWORD": postgresql.password},
+    )
+    with postgresql.connection() as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_odbc_url(tmp_path: Path) -> str:
+    """The catalog URL of a SQLite file that is reached through ODBC; the file is not there yet."""
+    # Timeout: how many milliseconds a statement waits for another connection's lock.
+    return f"odbc:Driver={odbc_driver('SQLite3')};Database={tmp_path / 'catalog.db'};Timeout=5000"

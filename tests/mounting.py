@@ -1,0 +1,160 @@
+"""What tests of the mount share: run the command, mount for a while, make images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from PIL import Image
+
+COMMAND_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A catalog to work with, and what the command needs to reach it.
+
+    Attributes:
+        catalog: its URL.
+        folder: a temporary folder; holds the cache.
+        environment: variables beside the usual ones, secrets among them.
+    """
+
+    catalog: str
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a command."""
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("IMGSYNCFS_", "AZURE_"))},
+            "IMGSYNCFS_CATALOG": self.catalog,
+            "IMGSYNCFS_CACHE_DIR": str(self.folder / "cache"),
+            # No config file of the person who runs the tests.
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            **self.environment,
+        }
+
+    def run(self, *arguments: str | Path, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run `imgsyncfs` with arguments; its exit status must be the one given (None: any)."""
+        done = subprocess.run(
+            [sys.executable, "-m", "imgsyncfs", *map(str, arguments)],
+            env=self.variables(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if status is not None and done.returncode != status:
+            raise AssertionError(f"{arguments} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}")
+        return done
+
+    @contextlib.contextmanager
+    def mounted(self, *options: str | Path, name: str = "mnt") -> Iterator[Path]:
+        """Mount for as long as the block runs; the daemon and its workers must be gone afterwards."""
+        mountpoint = self.folder / name
+        mountpoint.mkdir(exist_ok=True)
+        self.run("mount", mountpoint, *options)
+        processes = process_ids(mountpoint)
+        try:
+            yield mountpoint
+        finally:
+            if os.path.ismount(mountpoint):
+                self.run("umount", mountpoint)
+        assert all_end_after(processes), "processes outlived the mount"
+
+    def log(self) -> str:
+        """What the mounts' processes logged."""
+        return "".join(path.read_text() for path in (self.folder / "cache" / "logs").glob("*.log"))
+
+
+def process_ids(mountpoint: Path) -> list[int]:
+    """The processes behind a mount: daemon and workers."""
+    status = orjson.loads((mountpoint / ".imgsyncfs" / f"status-{os.urandom(8).hex()}.json").read_bytes())
+    return [status["process_id"], *status["workers"]["process_ids"]]
+
+
+def store_requests(mountpoint: Path) -> int:
+    """How many requests the mount has sent to stores."""
+    status = orjson.loads((mountpoint / ".imgsyncfs" / f"status-{os.urandom(8).hex()}.json").read_bytes())
+    requests: int = status["store"]["requests"]
+    return requests
+
+
+def is_running(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def all_end_after(processes: list[int], *, seconds: float = 15.0) -> bool:
+    """Wait for processes to end; say whether all did."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(process)
+            select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            os.close(descriptor)
+    return not any(map(is_running, processes))
+
+
+def local_workplace(folder: Path) -> Workplace:
+    """A fresh catalog in an SQLite file with a local store."""
+    workplace = Workplace(str(folder / "catalog.db"), folder)
+    workplace.run("init", "--store", f"file://{folder}/store")
+    return workplace
+
+
+def demo_workplace(folder: Path) -> Workplace:
+    """The demo catalog."""
+    workplace = Workplace(str(folder / "demo" / "catalog.db"), folder)
+    workplace.run("demo", folder / "demo")
+    return workplace
+
+
+def write_image(path: Path, *, size: tuple[int, int] = (64, 48), shade: int = 90) -> None:
+    """Write a small real image; its kind follows from the name."""
+    Image.new("RGB", size, (shade % 256, shade * 7 % 256, 40)).save(path)
+
+
+def box_annotation(
+    *, x: float = 30.0, size: tuple[int, int] = (64, 48), name: str = "person", checked: int = 1
+) -> bytes:
+    """A house annotation with one rotated box."""
+    return orjson.dumps(
+        {
+            "anno_version": "0.2.0",
+            "label_checked": checked,
+            "height": size[1],
+            "width": size[0],
+            "depth": 3,
+            "ext": "jpg",
+            "labels": [
+                {
+                    "label_type": "rbbox",
+                    "object": [{"class": name, "x": x, "y": 20.5, "w": 20.25, "h": 10.125, "a": 0.5}],
+                }
+            ],
+        },
+        option=orjson.OPT_INDENT_2,
+    )
+
+
+def write_folder(folder: Path, *, count: int = 5, first: int = 0) -> Path:
+    """A folder of images with annotations, as somebody would publish it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        write_image(folder / f"img_{number:05}.jpg", shade=number)
+        (folder / f"img_{number:05}.json").write_bytes(box_annotation(x=30 + number / 8))
+    return folder

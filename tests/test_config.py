@@ -1,0 +1,71 @@
+"""Where settings and secrets come from, and that secrets stay there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgsyncfs.config import load_configuration, store_credentials
+from imgsyncfs.errors import ConfigurationError
+
+URL = "azure://account/container/prefix"
+
+
+def write_config(folder: Path, text: str, *, mode: int = 0o600) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_the_environment_wins_over_the_config_file(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'catalog = "/from/file.db"\npassword = "from file"\n')
+    alone = load_configuration(path, environment={})
+    assert (alone.catalog, alone.password) == ("/from/file.db", "from file")
+    both = load_configuration(path, environment={"IMGSYNCFS_CATALOG": "/env.db", "IMGSYNCFS_PASSWORD": "from env"})
+    assert (both.catalog, both.password) == ("/env.db", "from env")
+
+
+def test_a_config_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="There is no config file"):
+        load_configuration(tmp_path / "missing.toml", environment={})
+
+
+@pytest.mark.parametrize("text", ["catalog = ", "\x00", 'katalog = "x"'])
+def test_a_config_file_that_makes_no_sense_is_named(tmp_path: Path, text: str) -> None:
+    path = write_config(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=str(path)):
+        load_configuration(path, environment={})
+
+
+def test_secrets_that_everyone_may_read_are_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'password = "x"\n', mode=0o644)
+    with pytest.raises(ConfigurationError, match="chmod"):
+        load_configuration(path, environment={})
+
+
+def test_a_store_has_the_credentials_of_its_own_section_or_of_one_above_it() -> None:
+    stores = {"azure://account": {"account_key": "one"}, "azure://account/container": {"sas_token": "two"}}
+    assert store_credentials(URL, stores, environment={}).sas_token == "two"
+    assert store_credentials("azure://account/other", stores, environment={}).account_key == "one"
+    assert store_credentials("azure://accountant/other", stores, environment={}).account_key is None
+
+
+def test_without_a_section_azures_own_variables_serve_and_never_beside_one() -> None:
+    environment = {"AZURE_STORAGE_CONNECTION_STRING": "text"}
+    assert store_credentials(URL, {}, environment=environment).connection_string == "text"
+    stores = {"azure://account": {"sas_token": "two"}}
+    assert store_credentials(URL, stores, environment=environment).connection_string is None
+
+
+def test_an_unknown_key_in_a_section_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="sas_tokn"):
+        store_credentials(URL, {URL: {"sas_tokn": "x"}}, environment={})
+
+
+def test_secrets_are_not_shown_when_a_configuration_is_printed(tmp_path: Path) -> None:
+    path = write_config(tmp_path, f'password = "secret1"\n[stores."{URL}"]\naccount_key = "secret2"\n')
+    configuration = load_configuration(path, environment={})
+    assert "secret" not in repr(configuration)
+    assert "secret" not in repr(store_credentials(URL, configuration.stores, environment={}))

@@ -1,0 +1,64 @@
+"""The options of mount(8) and the command."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_size
+
+
+def test_options_are_sorted_by_whom_they_are_for() -> None:
+    options = parse_mount_options(("ro,_netdev,nofail,x-systemd.automount,allow_other", "cache-size=5G,max_readahead=1048576"))
+    assert options.ours == {"cache_size": "5G"}
+    assert options.for_fuse == {"allow_other": True, "max_readahead": "1048576"}
+
+
+def test_dashes_and_underscores_are_the_same() -> None:
+    assert parse_mount_options(("cache-dir=/x",)).ours == parse_mount_options(("cache_dir=/x",)).ours
+
+
+def test_an_unknown_option_is_refused_with_a_near_one() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean allow_other"):
+        parse_mount_options(("alow_other",))
+
+
+def test_writing_and_missing_values_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="read-only"):
+        parse_mount_options(("rw",))
+    with pytest.raises(ConfigurationError, match="needs a value"):
+        parse_mount_options(("refresh",))
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_sorted_or_refused_in_words(text: str) -> None:
+    try:
+        parse_mount_options((text,))
+    except ConfigurationError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), ("1048576", 1 << 20), ("20G", 20 << 30), ("1.5 k", 1536), ("2TiB", 2 << 40), ("500MB", 500 << 20)],
+)
+def test_sizes_are_powers_of_1024(text: str, expected: int) -> None:
+    assert parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "20X", "1e3", "20GG"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
+def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--refresh"):
+        parse_seconds(text, option="--refresh")
+
+
+def test_a_number_of_seconds_may_be_a_fraction() -> None:
+    assert parse_seconds("0.5", option="--refresh") == 0.5

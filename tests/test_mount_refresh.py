@@ -1,0 +1,119 @@
+"""What changes under a mount: it appears after the refresh, whole, and nobody reads two revisions in one file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mounting import Workplace, box_annotation, local_workplace, write_folder, write_image
+
+DATASET = "original_20260105_rgb_rbbox"
+PATIENCE_SECONDS = 20.0
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait for something that the mount does in its own time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def publish(workplace: Workplace, folder: Path, name: str = DATASET) -> None:
+    workplace.run("publish", folder, "--name", name)
+
+
+def test_a_dataset_published_while_mounted_appears(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    publish(workplace, write_folder(tmp_path / "one"))
+    with workplace.mounted("--refresh", "0.5") as mountpoint:
+        new = mountpoint / "original_20260106_rgb_rbbox"
+        assert not new.exists()
+        publish(workplace, write_folder(tmp_path / "two"), new.name)
+        assert eventually(new.exists)
+        assert (new / "img_00000.jpg").read_bytes() == (tmp_path / "two" / "img_00000.jpg").read_bytes()
+        assert eventually(lambda: new.name in (mountpoint / ".imgsyncfs" / "datasets.csv").read_text())
+
+
+def test_a_changed_annotation_of_the_same_size_shows_its_new_content_and_so_do_its_siblings(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = write_folder(tmp_path / "one")
+    publish(workplace, folder)
+    # The kernel is told to trust what it knows for an hour: what shows nevertheless was turned over.
+    with workplace.mounted("--refresh", "0.5", "-o", "attr_timeout=3600,entry_timeout=3600") as mountpoint:
+        house = mountpoint / DATASET / "img_00000.json"
+        siblings = [house.with_suffix(".labelme.json"), house.with_suffix(".xml")]
+        before = [path.read_bytes() for path in (house, *siblings)]
+        (folder / "img_00000.json").write_bytes(box_annotation(x=31.0, name="people"))
+        assert (folder / "img_00000.json").stat().st_size == len(before[0])
+        publish(workplace, folder)
+        assert eventually(lambda: house.read_bytes() != before[0])
+        assert house.read_bytes() == (folder / "img_00000.json").read_bytes()
+        assert eventually(lambda: all(path.read_bytes() != old for path, old in zip(siblings, before[1:], strict=True)))
+        assert all(b"people" in path.read_bytes() for path in siblings)
+
+
+def test_a_changed_image_of_another_size_is_never_cut_to_the_old_one(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = write_folder(tmp_path / "one")
+    publish(workplace, folder)
+    with workplace.mounted("--refresh", "0.5", "-o", "attr_timeout=3600,entry_timeout=3600") as mountpoint:
+        image = mountpoint / DATASET / "img_00001.jpg"
+        before = image.read_bytes()
+        write_image(folder / "img_00001.jpg", size=(640, 480), shade=200)
+        after = (folder / "img_00001.jpg").read_bytes()
+        publish(workplace, folder)
+        seen = set()
+        assert eventually(lambda: seen.add(image.read_bytes()) is None and after in seen)
+        assert seen <= {before, after}
+
+
+def test_a_file_that_is_open_keeps_its_revision_until_it_is_closed(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = tmp_path / "one"
+    folder.mkdir()
+    # Long enough that the kernel has not read ahead to its end after the first page.
+    old, new = noise_image(folder / "long.png", seed=1), b""
+    publish(workplace, folder, "original_20260107_rgb_bbox")
+    with workplace.mounted("--refresh", "0.5") as mountpoint:
+        image = mountpoint / "original_20260107_rgb_bbox" / "long.png"
+        other = mountpoint / "original_20260107_rgb_bbox" / "other.jpg"
+        with image.open("rb", buffering=0) as reader:
+            first = reader.read(4096)
+            new = noise_image(folder / "long.png", seed=2)
+            write_image(folder / "other.jpg")
+            publish(workplace, folder, "original_20260107_rgb_bbox")
+            assert eventually(other.exists)
+            os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            rest = b"".join(iter(lambda: reader.read(65536), b""))
+            assert first + rest == old
+        assert eventually(lambda: image.read_bytes() == new)
+
+
+def test_an_image_that_was_removed_is_gone_and_the_others_keep_their_times(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = write_folder(tmp_path / "one")
+    publish(workplace, folder)
+    with workplace.mounted("--refresh", "0.5") as mountpoint:
+        kept = mountpoint / DATASET / "img_00001.jpg"
+        before = kept.stat().st_mtime_ns
+        (folder / "img_00000.jpg").unlink()
+        (folder / "img_00000.json").unlink()
+        publish(workplace, folder)
+        assert eventually(lambda: not (mountpoint / DATASET / "img_00000.jpg").exists())
+        assert eventually(lambda: "img_00000.xml" not in os.listdir(mountpoint / DATASET))
+        assert kept.stat().st_mtime_ns == before
+
+
+def noise_image(path: Path, *, seed: int) -> bytes:
+    """A PNG of some 700 kB that nothing compresses, always of the same length."""
+    import numpy
+    from PIL import Image
+
+    noise = numpy.random.default_rng(seed).integers(0, 256, (480, 480, 3), dtype=numpy.uint8)
+    Image.fromarray(noise).save(path, compress_level=0)
+    return path.read_bytes()

@@ -1,0 +1,96 @@
+"""Worker processes: jobs and answers, errors, deaths, and the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mounting import all_end_after
+
+from imgsyncfs.errors import AnnotationError, BlobMissing, StoreUnreachable
+from imgsyncfs.workers import WorkerPool
+
+ANSWER_SECONDS = 30.0
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
+    """Two workers that run `worker_handlers.Echo`."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    pool = WorkerPool("worker_handlers:Echo", {"greeting": "hello"}, count=2, threads=4)
+    yield pool
+    pool.close()
+
+
+def test_a_job_is_answered_with_result_and_payload(pool: WorkerPool) -> None:
+    result, payload = pool.submit({"do": "echo", "payload": "bytes beside it"}).result(ANSWER_SECONDS)
+    assert result["settings"] == {"greeting": "hello"}
+    assert payload == b"bytes beside it"
+
+
+def test_jobs_are_spread_over_all_workers(pool: WorkerPool) -> None:
+    answers = [pool.submit({"do": "echo"}) for _ in range(20)]
+    assert {answer.result(ANSWER_SECONDS)[0]["process"] for answer in answers} == set(pool.process_ids())
+
+
+def test_one_worker_runs_several_jobs_at_once(pool: WorkerPool) -> None:
+    # Two jobs on each worker that wait for each other.
+    for answer in [pool.submit({"do": "meet"}) for _ in range(4)]:
+        answer.result(ANSWER_SECONDS)
+
+
+def test_errors_arrive_as_what_they_were(pool: WorkerPool) -> None:
+    with pytest.raises(BlobMissing, match="the blob is gone"):
+        pool.submit({"do": "missing"}).result(ANSWER_SECONDS)
+    with pytest.raises(AnnotationError) as caught:
+        pool.submit({"do": "annotation"}).result(ANSWER_SECONDS)
+    assert (caught.value.field, caught.value.reason) == ("labels[0].object[0].x", "is no number")
+    with pytest.raises(RuntimeError, match="KeyError"):
+        pool.submit({"do": "surprise"}).result(ANSWER_SECONDS)
+
+
+def test_a_library_that_prints_does_no_harm(pool: WorkerPool) -> None:
+    for _ in range(4):
+        pool.submit({"do": "print"}).result(ANSWER_SECONDS)
+
+
+def test_a_job_whose_worker_dies_is_done_by_another(pool: WorkerPool, tmp_path: Path) -> None:
+    result, _ = pool.submit({"do": "die once", "marker": str(tmp_path / "died")}).result(ANSWER_SECONDS)
+    assert result["settings"] == {"greeting": "hello"}
+    assert pool.replaced() == 1
+
+
+def test_a_job_that_kills_every_worker_ends_in_an_error_and_others_go_on(pool: WorkerPool) -> None:
+    with pytest.raises(StoreUnreachable, match="died over the same job"):
+        pool.submit({"do": "die"}).result(ANSWER_SECONDS)
+    pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+
+
+def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> None:
+    processes = pool.process_ids()
+    pool.close()
+    assert all_end_after(processes)
+    with pytest.raises(StoreUnreachable, match="ending"):
+        pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+
+
+def test_workers_end_with_a_daemon_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    program = (
+        "from imgsyncfs.workers import WorkerPool\n"
+        "pool = WorkerPool('worker_handlers:Echo', {}, count=2, threads=1)\n"
+        "jobs = [pool.submit({'do': 'echo'}).result(30) for _ in range(4)]\n"
+        "print(*pool.process_ids(), flush=True)\n"
+        "pool.submit({'do': 'meet'})\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout is not None
+        workers = [int(word) for word in daemon.stdout.readline().split()]
+        daemon.kill()
+        assert all_end_after(workers)

@@ -1,0 +1,39 @@
+"""Handlers that worker processes of the tests run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from imgsyncfs.errors import AnnotationError, BlobMissing
+
+
+class Echo:
+    """Answers with what it was asked and made with."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._meeting = threading.Barrier(2)
+
+    def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Do what ``do`` says."""
+        what = arguments["do"]
+        if what == "die":
+            os._exit(7)
+        if what == "die once":
+            marker = arguments["marker"]
+            if not os.path.exists(marker):  # noqa: PTH110  # no more imports than needed in a process that dies
+                with open(marker, "w"):  # noqa: PTH123
+                    os._exit(7)
+        if what == "missing":
+            raise BlobMissing("the blob is gone")
+        if what == "annotation":
+            raise AnnotationError("is no number", field="labels[0].object[0].x")
+        if what == "surprise":
+            raise KeyError("surprise")
+        if what == "print":
+            print("a library prints this")
+        if what == "meet":
+            self._meeting.wait(20)
+        return {"settings": self._settings, "process": os.getpid()}, arguments.get("payload", "").encode()
