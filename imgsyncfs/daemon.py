@@ -17,9 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -37,6 +36,7 @@ from imgsyncfs.formats import get_format
 from imgsyncfs.frames import read_frame, write_frame
 from imgsyncfs.mirror import CatalogMirror
 from imgsyncfs.mount import SUBTYPE, Operations, serve
+from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.refresh import DatasetDirectories
 from imgsyncfs.renderings import Renderer
 from imgsyncfs.tree import RootDirectory
@@ -60,46 +60,6 @@ MAX_BACKGROUND = 64
 
 SWITCH_SECONDS = 0.0002
 """A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
-
-
-@dataclass(frozen=True)
-class MountSettings:
-    """What a mount is told.
-
-    Attributes:
-        catalog: URL, without a password.
-        password: for the catalog, or None.
-        stores: the config file's section with credentials.
-        mountpoint: absolute path.
-        cache_dir: folder of the disk cache.
-        cache_size: most bytes it keeps.
-        refresh: seconds between two questions to the catalog.
-        timeout: seconds that a read waits at most.
-        siblings: names of the formats that stand beside each image.
-        options: for libfuse and the kernel, name to value or True.
-        owner: (user id, group id) that everything belongs to.
-    """
-
-    catalog: str
-    password: str | None = field(repr=False)
-    stores: dict[str, dict[str, str]] = field(repr=False)
-    mountpoint: str
-    cache_dir: str
-    cache_size: int
-    refresh: float
-    timeout: float
-    siblings: tuple[str, ...]
-    options: dict[str, str | bool]
-    owner: tuple[int, int]
-
-    def to_frame(self) -> dict[str, Any]:
-        """As JSON-able fields; see `from_frame`."""
-        return asdict(self)
-
-    @classmethod
-    def from_frame(cls, fields: dict[str, Any]) -> MountSettings:
-        """Back from `to_frame`."""
-        return cls(**{**fields, "siblings": tuple(fields["siblings"]), "owner": tuple(fields["owner"])})
 
 
 def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.daemon import MountSettings
 from imgsyncfs.errors import MountError
 from imgsyncfs.frames import read_frame, write_frame
+from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.workers import restore_error
 
 START_SECONDS = 30.0

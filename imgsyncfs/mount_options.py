@@ -26,10 +26,11 @@ _FOR_FUSE = frozenset(
 )  # fmt: skip
 
 _FOR_OTHERS = frozenset(
-    {"ro", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail", "async",
-     "relatime", "strictatime", "diratime", "nodiratime"}
+    {"ro", "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail",
+     "async", "relatime", "strictatime", "diratime", "nodiratime"}
 )  # fmt: skip
-"""For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing."""
+"""For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing. mount(8)
+itself adds ``rw`` when nobody said ``ro``."""
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -54,7 +55,7 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
         texts: each what followed one ``-o``: names and values separated by commas.
 
     Raises:
-        ConfigurationError: an option is unknown, lacks its value, or asks for writing.
+        ConfigurationError: an option is unknown or lacks its value.
     """
     ours: dict[str, str] = {}
     for_fuse: dict[str, str | bool] = {}
@@ -69,8 +70,6 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
             ours[name] = value
         elif name in _FOR_FUSE:
             for_fuse[name] = value if equals else True
-        elif name == "rw":
-            raise ConfigurationError("An imgsyncfs mount is read-only; leave out the option rw.")
         elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
             near = difflib.get_close_matches(name, [*OURS, *_FOR_FUSE], n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(OURS))}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from imgsyncfs.annotation import (
@@ -22,6 +23,10 @@ from imgsyncfs.geometry import compress_counts
 from imgsyncfs.naming import LABEL_TYPES
 
 LARGEST_INTEGER = 2**63 - 1
+
+# An example is fast, but the machine that runs the tests may be busy with something else for a while.
+unhurried = settings(deadline=None)
+thorough = settings(deadline=None, max_examples=200)
 
 texts = st.text(max_size=12)
 names = st.one_of(st.sampled_from(["person", "face", "人", "", " ", "a & <b>", "\x01\ufffe\r\n", "😀"]), texts)

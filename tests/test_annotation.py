@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from annotation_strategies import house_annotations, json_values
+from annotation_strategies import house_annotations, json_values, unhurried
 from hypothesis import example, given
 
 from imgsyncfs.annotation import (
@@ -84,6 +84,7 @@ def test_the_samples_become_typed_objects() -> None:
 
 
 @given(house_annotations)
+@unhurried
 def test_reading_what_was_written_gives_the_same_annotation(annotation: Annotation) -> None:
     written = dump_annotation(annotation)
     again = parse_annotation(written)
@@ -94,6 +95,7 @@ def test_reading_what_was_written_gives_the_same_annotation(annotation: Annotati
 @given(json_values)
 @example({"labels": []})
 @example({"anno_version": "0.2.0", "labels": [{"label_type": "bbox", "object": [{}]}]})
+@unhurried
 def test_any_other_json_is_refused_with_an_annotation_error(content: Any) -> None:
     fault(orjson.dumps(content))
 

@@ -84,15 +84,19 @@ def test_an_open_extent_is_read_to_its_end_though_it_was_evicted(folder: Path, w
     assert extent.read(0, len(LARGE)) == LARGE
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_descriptors_are_closed_when_nobody_needs_them(folder: Path, writer: CacheWriter) -> None:
     reader = CacheReader(folder)
     writer.put("key", LARGE)
     assert reader.find("another") is None  # SQLite opens its files at the first look
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     assert reader.find("key") is not None
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert open_descriptors() == before + 1
     reader.close()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_descriptors() <= before
 
 
 def test_a_pickle_is_neither_written_nor_read(folder: Path, writer: CacheWriter) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotation_strategies import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -85,6 +86,7 @@ def test_the_23_fisheye_boxes_point_at_the_centre_of_their_image() -> None:
 
 
 @given(st.lists(boxes, max_size=5))
+@unhurried
 def test_a_box_comes_back_from_its_corners_with_its_angle_reduced(given_boxes: list[tuple[float, ...]]) -> None:
     expected = np.array(given_boxes).reshape(-1, 5)
     found = boxes_from_corners(corners(given_boxes))
@@ -95,6 +97,7 @@ def test_a_box_comes_back_from_its_corners_with_its_angle_reduced(given_boxes: l
 
 
 @given(boxes)
+@unhurried
 def test_a_box_turned_by_half_a_turn_has_the_same_corners_from_the_opposite_one(box: tuple[float, ...]) -> None:
     x, y, w, h, a = box
     turned = corners([(x, y, w, h, a + math.pi)])[0]
@@ -102,6 +105,7 @@ def test_a_box_turned_by_half_a_turn_has_the_same_corners_from_the_opposite_one(
 
 
 @given(boxes)
+@unhurried
 def test_width_and_height_swapped_and_a_quarter_of_a_turn_is_the_same_box(box: tuple[float, ...]) -> None:
     x, y, w, h, a = box
     swapped = corners([(x, y, h, w, a + math.pi / 2)])[0]
@@ -109,6 +113,7 @@ def test_width_and_height_swapped_and_a_quarter_of_a_turn_is_the_same_box(box: t
 
 
 @given(boxes, st.integers(0, 3))
+@unhurried
 def test_corners_given_anticlockwise_are_turned_round(box: tuple[float, ...], first: int) -> None:
     anticlockwise = np.roll(corners([box])[0][::-1], first, axis=0)
     found = clockwise_corners([anticlockwise])
@@ -131,6 +136,7 @@ def test_a_box_without_a_width_keeps_its_angle() -> None:
 
 
 @given(st.floats(-1e6, 1e6))
+@unhurried
 def test_an_angle_is_reduced_to_less_than_half_a_turn(angle: float) -> None:
     reduced = float(reduce_angle(angle))
     assert 0 <= reduced <= math.pi - 1e-6
@@ -175,6 +181,7 @@ def test_runs_go_down_the_columns_and_begin_with_background() -> None:
 
 
 @given(small_masks)
+@unhurried
 def test_a_mask_comes_back_from_its_run_lengths(mask: np.ndarray) -> None:
     size = (mask.shape[0], mask.shape[1])
     counts = encode_run_length(mask)
@@ -193,11 +200,13 @@ def test_a_mask_comes_back_from_its_run_lengths(mask: np.ndarray) -> None:
 
 
 @given(st.lists(st.integers(0, 2**31), max_size=20))
+@unhurried
 def test_run_lengths_come_back_from_their_compressed_text(counts: list[int]) -> None:
     assert decompress_counts(compress_counts(counts)).tolist() == counts
 
 
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12) | st.text(max_size=6))
+@unhurried
 def test_any_text_is_read_as_run_lengths_or_refused(text: str) -> None:
     with contextlib.suppress(AnnotationError):
         assert (decompress_counts(text) >= 0).all()

@@ -85,7 +85,7 @@ def test_after_kill_9_the_workers_are_gone_and_the_next_mount_works(workplace: W
         assert all_end_after(processes)
         assert is_mounted(mountpoint)
         workplace.run("mount", mountpoint)
-        assert "original_20200207_fisheye_rbbox" in os.listdir(mountpoint)
+        assert "original_20200207_fisheye_rbbox" in [path.name for path in mountpoint.iterdir()]
 
 
 def test_umount_clears_a_dead_mount(workplace: Workplace) -> None:

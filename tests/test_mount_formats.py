@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import orjson
 import pytest
 from mounting import demo_workplace
@@ -94,7 +94,7 @@ def test_labelme_loads_every_sibling_with_its_own_reader_and_sees_the_house_boxe
             assert shape["label"] == item["class"]
             wanted = corners(label_type, item)
             if wanted is not None:
-                numpy.testing.assert_allclose(shape["points"], wanted, atol=PIXEL, err_msg=str(path))
+                np.testing.assert_allclose(shape["points"], wanted, atol=PIXEL, err_msg=str(path))
 
 
 def test_every_xml_is_read_as_strictly_as_rolabelimg_does_and_shows_the_house_boxes(mountpoint: Path) -> None:
@@ -109,8 +109,7 @@ def test_every_xml_is_read_as_strictly_as_rolabelimg_does_and_shows_the_house_bo
                 wanted = corners(label_type, item)
                 # Which corner comes first does not matter to the tool's picture, nor half a turn.
                 distance = min(
-                    float(numpy.abs(numpy.roll(shape.corners, turn, axis=0) - numpy.array(wanted)).max())
-                    for turn in range(4)
+                    float(np.abs(np.roll(shape.corners, turn, axis=0) - np.array(wanted)).max()) for turn in range(4)
                 )
                 assert distance <= PIXEL, (path, item)
     assert seen > 100
@@ -122,11 +121,11 @@ def test_the_fisheye_boxes_point_at_the_centre_of_the_image(mountpoint: Path) ->
         rows = list(csv.DictReader(table))
     assert len(shapes) == len(rows) == 23
     for shape, row in zip(shapes, rows, strict=True):
-        first, second = numpy.array(shape.corners[0]), numpy.array(shape.corners[1])
-        along = (second - first) / numpy.linalg.norm(second - first)
-        centre = numpy.array(shape.corners).mean(axis=0)
-        numpy.testing.assert_allclose(centre, [float(row["x"]), float(row["y"])], atol=PIXEL)
-        towards = numpy.array([1440.0, 1440.0]) - centre
+        first, second = np.array(shape.corners[0]), np.array(shape.corners[1])
+        along = (second - first) / np.linalg.norm(second - first)
+        centre = np.array(shape.corners).mean(axis=0)
+        np.testing.assert_allclose(centre, [float(row["x"]), float(row["y"])], atol=PIXEL)
+        towards = np.array([1440.0, 1440.0]) - centre
         # The distance by which the box's own axis misses the centre, in pixels.
         assert abs(along[0] * towards[1] - along[1] * towards[0]) < 0.02
 

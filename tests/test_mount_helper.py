@@ -22,20 +22,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def mount8(workplace: Workplace, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run mount(8), with sudo when the tests do not run as root."""
     sudo = [] if os.geteuid() == 0 else ["sudo", "--preserve-env"]
-    return subprocess.run(
-        [*sudo, *map(str, arguments)], env=workplace.variables(), capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [*sudo, *map(str, arguments)]
+    return subprocess.run(command, env=workplace.variables(), capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_mount_and_umount_take_the_type_the_catalog_and_the_options(workplace: Workplace) -> None:
     mountpoint = workplace.folder / "mnt"
     mountpoint.mkdir()
-    options = f"ro,noauto,nofail,_netdev,x-systemd.automount,allow_other,refresh=5,siblings=rolabelimg,cache_dir={workplace.folder}/cache"
+    for_others = "ro,noauto,nofail,_netdev,x-systemd.automount"
+    options = f"{for_others},allow_other,refresh=5,siblings=rolabelimg,cache_dir={workplace.folder}/cache"
     done = mount8(workplace, "mount", "-t", "imgsyncfs", workplace.catalog, mountpoint, "-o", options)
     assert (done.returncode, done.stderr) == (0, "")
     processes = process_ids(mountpoint)
     try:
-        names = os.listdir(mountpoint / "original_20200207_fisheye_rbbox")
+        names = [path.name for path in (mountpoint / "original_20200207_fisheye_rbbox").iterdir()]
         assert "original_20200207_fisheye_rbbox_00079.xml" in names
         assert not any(name.endswith(".labelme.json") for name in names)
         table = Path("/proc/self/mountinfo").read_text()

@@ -91,7 +91,9 @@ def test_a_file_can_be_mapped_into_memory(mountpoint: Path) -> None:
 
 def test_opencv_and_pillow_decode_every_image(mountpoint: Path) -> None:
     for image in sorted(mountpoint.glob("*/*.jpg")):
-        height, width, _ = cv2.imread(str(image)).shape
+        decoded = cv2.imread(str(image))
+        assert decoded is not None
+        height, width, _ = decoded.shape
         with Image.open(image) as opened:
             opened.load()
             assert opened.size == (width, height)
@@ -106,9 +108,7 @@ def test_df_shows_the_mount_and_no_free_room(mountpoint: Path) -> None:
 def test_find_ls_and_scandir_send_no_request_to_the_store(container: Container, tmp_path: Path) -> None:
     with HttpProxy(container.azurite.port) as proxy:
         connection = container.azurite.connection_string_through(proxy.port)
-        workplace = Workplace(
-            str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection}
-        )
+        workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
         workplace.run("init", "--store", container.url)
         workplace.run("publish", write_folder(tmp_path / "one", count=20), "--name", "original_20260105_rgb_rbbox")
         with workplace.mounted() as mountpoint:
@@ -128,9 +128,7 @@ def test_reading_a_packed_dataset_takes_one_request_an_extent_and_none_the_secon
 ) -> None:
     with HttpProxy(container.azurite.port) as proxy:
         connection = container.azurite.connection_string_through(proxy.port)
-        workplace = Workplace(
-            str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection}
-        )
+        workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
         workplace.run("init", "--store", container.url)
         workplace.run("publish", write_folder(tmp_path / "one", count=50), "--name", "original_20260105_rgb_rbbox")
         with workplace.mounted() as mountpoint:

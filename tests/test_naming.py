@@ -7,6 +7,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from annotation_strategies import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ dataset_names = st.one_of(
 
 
 @given(dataset_names)
+@unhurried
 def test_a_dataset_id_taken_apart_and_put_together_is_the_same(name: DatasetName) -> None:
     assert parse_dataset_name(str(name)) == name
 
@@ -91,6 +93,7 @@ def test_an_id_that_breaks_the_grammar_is_refused_with_the_part_that_is_wrong(da
 
 
 @given(st.text())
+@unhurried
 def test_any_text_is_either_an_id_or_refused(text: str) -> None:
     with contextlib.suppress(NamingError):
         assert str(parse_dataset_name(text)) == text

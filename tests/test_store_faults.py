@@ -84,6 +84,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def send_blob(self, content: bytes) -> None:
+        """Answer as the Blob service does, whichever the method."""
+        is_read = self.command == "GET"
+        self.send(
+            content if is_read else b"",
+            206 if is_read else 200,
+            ETag='"1"',
+            Last_Modified="Thu, 01 Jan 1970 00:00:01 GMT",
+            x_ms_blob_type="BlockBlob",
+            Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}",
+        )
+
     def log_message(self, *_arguments: object) -> None:
         """Nothing."""
 
@@ -263,7 +275,7 @@ def test_32_threads_need_32_connections_and_keep_them() -> None:
 
     def answer(handler: Handler) -> None:
         together.wait(10)
-        handler.send(b"content")
+        handler.send_blob(b"content")
 
     with scripted_server(answer) as server:
         store = store_at(server, timeout=20)
@@ -292,7 +304,7 @@ def test_a_server_that_is_down_is_unreachable_within_the_time_limit(
 ) -> None:
     proxy.stop()
 
-    with ended_in_time(), pytest.raises(StoreUnreachable, match="cannot be reached: (Connection refused|it did not)"):
+    with ended_in_time(), pytest.raises(StoreUnreachable, match=r"cannot be reached: (Connection refused|it did not)"):
         use(store)
 
 
@@ -391,28 +403,31 @@ def test_a_server_that_takes_nothing_in_ends_a_write_within_the_time_limit() -> 
         ended.set()
 
 
-def test_connections_that_a_firewall_forgot_cost_one_wait() -> None:
-    silent_connections: set[int] = set()
+@pytest.mark.parametrize("use", ["read", "describe"])
+def test_connections_that_a_firewall_forgot_cost_one_wait(use: str) -> None:
+    together = threading.Barrier(8)
+    known: set[Handler] = set()
+    forgotten: set[Handler] = set()
     ended = threading.Event()
 
     def answer(handler: Handler) -> None:
-        if id(handler) in silent_connections:
+        if handler in forgotten:
             ended.wait(30)
-        else:
-            seen.add(id(handler))
-            handlers.append(handler)
-            handler.send(b"content")
+            return
+        if not forgotten:
+            known.add(handler)
+            together.wait(10)
+        handler.send_blob(b"content")
 
-    seen: set[int] = set()
-    handlers: list[Handler] = []
     with scripted_server(answer) as server:
         store = store_at(server, timeout=1.5)
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda _: store.read("x"), range(32)))
-        silent_connections |= seen
+            list(threads.map(lambda _: USES[use](store), range(8)))
+        forgotten |= known
         with ended_in_time(0.6):
-            assert store.read("x") == b"content"
+            USES[use](store)
         ended.set()
+    assert len(known) == 8
 
 
 def test_an_answer_with_another_range_is_not_taken() -> None:
@@ -425,6 +440,14 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
     for answer in (whole_blob, other_range):
         with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
             store_at(server).read("x", 10, 10)
+
+
+def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:
+    with (
+        scripted_server(lambda handler: handler.send(b"<html>Please log in</html>")) as server,
+        pytest.raises(StoreError, match="check the proxy"),
+    ):
+        store_at(server).read("x")
 
 
 def test_an_archived_blob_is_named() -> None:
@@ -562,15 +585,7 @@ def test_a_sas_is_shown_nowhere(
 
 
 def test_the_environment_names_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(handler: Handler) -> None:
-        handler.send(
-            b"content" if handler.command == "GET" else b"",
-            ETag='"1"',
-            Last_Modified="Thu, 01 Jan 1970 00:00:01 GMT",
-            x_ms_blob_type="BlockBlob",
-        )
-
-    with scripted_server(answer) as server:
+    with scripted_server(lambda handler: handler.send_blob(b"content")) as server:
         monkeypatch.setenv("http_proxy", server.endpoint)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
@@ -624,17 +639,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def https_server(certificate: Path) -> Iterator[ScriptedServer]:
-    def answer(handler: Handler) -> None:
-        handler.send(
-            b"content" if handler.command == "GET" else b"",
-            ETag='"1"',
-            Last_Modified="Thu, 01 Jan 1970 00:00:01 GMT",
-            x_ms_blob_type="BlockBlob",
-        )
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with scripted_server(answer, context=context) as server:
+    with scripted_server(lambda handler: handler.send_blob(b"content"), context=context) as server:
         yield server
 
 
@@ -676,11 +683,11 @@ class EntraCredential:
     def __init__(self, **_options: object) -> None:
         self.scopes: list[str] = []
 
-    def get_token(self, *scopes: str, **_options: object) -> Any:
+    def get_token(self, *scopes: str, tenant_id: str = "home", **_options: object) -> Any:
         if self.error:
             raise self.error
         self.scopes.extend(scopes)
-        return types.SimpleNamespace(token="TOKEN", expires_on=int(time.time()) + 3600)
+        return types.SimpleNamespace(token=f"token-of-{tenant_id}", expires_on=int(time.time()) + 3600)
 
 
 @pytest.fixture
@@ -705,7 +712,28 @@ def test_entra_id_opens_a_store_without_a_key(
 
     assert store.read("x") == b"content"
     assert store.describe("x").etag == "1"
-    assert {headers["Authorization"] for _, _, headers in https_server.requests} == {"Bearer TOKEN"}
+    assert {headers["Authorization"] for _, _, headers in https_server.requests} == {"Bearer token-of-home"}
+
+
+def test_entra_id_is_asked_at_the_tenant_that_the_account_belongs_to(
+    https_server: ScriptedServer,
+    certificate: Path,
+    entra: type[EntraCredential],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(handler: Handler) -> None:
+        if handler.headers["Authorization"] == "Bearer token-of-other":
+            handler.send_blob(b"content")
+        else:
+            authority = "authorization_uri=https://login.microsoftonline.com/other/oauth2/authorize"
+            handler.send(b"", 401, WWW_Authenticate=f"Bearer {authority} resource_id=https://storage.azure.com")
+
+    https_server.answer = answer
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.fspath(certificate))
+    store = https_store(https_server, key=None)
+
+    assert store.read("x") == b"content"
+    assert store.describe("x").etag == "1"
 
 
 def test_a_log_in_that_fails_is_refused_at_once(https_server: ScriptedServer, entra: type[EntraCredential]) -> None:

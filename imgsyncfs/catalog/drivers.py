@@ -187,7 +187,8 @@ def _odbc(url: OdbcUrl, password: str | None, *, timeout: float, create: bool) -
     driver = (url.value("driver") or "").lower()
     defaults: dict[str, str] = {}
     if "sqlite" in driver:
-        defaults = {"StepAPI": "1", "Timeout": str(int(timeout * 1000))} | ({} if create else {"NoCreat": "1"})
+        # In milliseconds; it was seen to wait twice as long as it is told to.
+        defaults = {"StepAPI": "1", "Timeout": str(int(timeout * 500))} | ({} if create else {"NoCreat": "1"})
     elif "postgresql" in driver or "psqlodbc" in driver:
         defaults = _POSTGRESQL_DEFAULTS
     secret = {"PWD": _braced(password)} if password else {}

@@ -78,7 +78,7 @@ _RULES = (
         states="55P03|40001|40P01",
         words="is locked|lock timeout|lock request time|deadlock",
         kind=CatalogUnreachable,
-        remedy="somebody else is writing to it; try again",
+        remedy="try again when nobody else is writing to it",
     ),
     _Rule(
         states="08...|HYT0.|57...|53300",

@@ -54,7 +54,11 @@ class OdbcConnection:
         self._secrets = [password] if password else []
         self._thread = TimeLimitedThread("catalog", timeout)
         seconds = max(1, int(timeout * SERVER_SHARE))
-        self._connection: Any = self._call(lambda: self._pyodbc.connect(text, autocommit=True, timeout=seconds))
+        try:
+            self._connection: Any = self._call(lambda: self._pyodbc.connect(text, autocommit=True, timeout=seconds))
+        except BaseException:
+            self._thread.end()
+            raise
         try:
             self.dialect = find_dialect(self._call(lambda: self._connection.getinfo(self._pyodbc.SQL_DBMS_NAME)))
             for statement in self.dialect.session(max(1, int(timeout * SERVER_SHARE * 1000))):

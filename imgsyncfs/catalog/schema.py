@@ -68,7 +68,8 @@ POSTGRESQL = Dialect(
     integer="BIGINT",
     session=lambda milliseconds: (
         f"SET statement_timeout = {milliseconds}",
-        f"SET lock_timeout = {milliseconds}",
+        # Less, so that a statement that waits for a lock is told to be that.
+        f"SET lock_timeout = {milliseconds * 3 // 4}",
     ),
 )
 

@@ -65,11 +65,15 @@ class TimeLimitedThread:
             self._lost = True
             raise TimeLimitExceeded from None
 
+    def end(self) -> None:
+        """End the thread when all calls have come back."""
+        self._end()
+
     def last(self, function: Callable[[], object]) -> None:
         """Run a function when all before it have come back, wait for it if they have, and end the thread."""
         future: Future[object] = Future()
         self._jobs.put((function, future))
-        self._end()
+        self.end()
         if not self._lost:
             self._lost = True
             wait([future], self._seconds)

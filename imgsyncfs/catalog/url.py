@@ -29,7 +29,7 @@ FORMS = (
 )
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_ATTRIBUTE = re.compile(r"\s*([^=;{}]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*?)\s*(?:;|$)")
+_ATTRIBUTE = re.compile(r"\s*([^=;{}]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;{\s][^;]*?|)\s*(?:;|$)")
 _SECRET_KEY = re.compile(r"pwd|passw|secret|token", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"passw\w*\s*=", re.IGNORECASE)
 _SERVER_SCHEMES = {"mssql": "mssql", "postgresql": "postgresql", "postgres": "postgresql"}

@@ -1,33 +1,14 @@
-"""Commands about catalogs: demo, init, datasets."""
+"""Commands about catalogs: init, datasets."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
-from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.config import Configuration
 from imgsyncfs.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
-from imgsyncfs.demo import make_demo
-
-
-@click.command("demo")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def demo_command(*, folder: Path) -> None:
-    """Make a small catalog to try things out: DIR/catalog.db and DIR/store.
-
-    It holds 22 datasets with a few images each, and annotations of every label type.
-    """
-    with ProgressBar() as progress:
-        summary = make_demo(folder, progress=progress)
-    click.echo(f"{summary.datasets} datasets with {summary.images} images lie in {folder}. Next:")
-    click.echo(
-        f"  mkdir -p {folder}/mnt\n  imgsyncfs mount {folder}/mnt --catalog {folder}/catalog.db\n  ls {folder}/mnt"
-    )
 
 
 @click.command("init")

@@ -1,34 +1,28 @@
-"""Commands about mounts: mount, umount, status."""
+"""The command mount, and what it shares with the helper of mount(8)."""
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
-from rich.table import Table
 
 from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
 from imgsyncfs.config import Configuration, load_configuration
-from imgsyncfs.daemon import MountSettings, run
-from imgsyncfs.errors import CatalogUnreachable, MountError, StoreUnreachable
+from imgsyncfs.errors import CatalogUnreachable, StoreUnreachable
 from imgsyncfs.formats import get_format
-from imgsyncfs.launch import launch, wait_for_end
+from imgsyncfs.launch import launch
 from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_size
-from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system, mount_entry, unmount
+from imgsyncfs.mount_settings import MountSettings
+from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = 10.0
 MOST_STORES_CHECKED = 8
 """A catalog may name a store for each dataset; a mount need not wait for all of them."""
 
@@ -120,6 +114,9 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
     configuration = check_catalog(configuration, settings.timeout)
     settings = replace(settings, password=configuration.password)
     if foreground:
+        # Late: it needs libfuse, which `check_system` has looked for only now.
+        from imgsyncfs.daemon import run
+
         run(settings, ready=lambda: click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True))
     else:
         launch(settings)
@@ -148,77 +145,6 @@ def mount_command(
     mount(settings, configuration, foreground=foreground)
     if not foreground and sys.stdout.isatty():
         click.echo(f"Mounted at {mountpoint}; end it with: imgsyncfs umount {mountpoint}")
-
-
-@click.command("umount")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.option("--lazy", is_flag=True, help="Detach at once, even if it is in use.")
-def umount_command(*, mountpoint: Path, lazy: bool) -> None:
-    """End the mount at MOUNTPOINT, and wait until its process has ended."""
-    place = absolute(mountpoint)
-    try:
-        process_id = read_status(place)["process_id"]
-    except MountError:
-        # A dead mount has no status; `unmount` knows what to do with that, and what to say otherwise.
-        process_id = None
-    unmount(place, lazy=lazy)
-    if process_id is not None and not wait_for_end(process_id, END_SECONDS):
-        raise MountError(f"The mount is gone, but its process has not ended; end it with: kill {process_id}")
-
-
-def read_status(mountpoint: Path) -> dict[str, Any]:
-    """What a mount says about itself, fresh.
-
-    Args:
-        mountpoint: an absolute path.
-
-    Raises:
-        MountError: nothing of ours is mounted there, or it does not answer.
-    """
-    entry = mount_entry(mountpoint)
-    if entry is None:
-        raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
-    try:
-        # A name that the kernel has not seen: it keeps what it knows about one that it has.
-        content = (mountpoint / ".imgsyncfs" / f"status-{secrets.token_hex(8)}.json").read_bytes()
-    except OSError as error:
-        raise MountError(
-            f"The mount at {mountpoint} does not answer ({error.strerror}); mount again, which clears a dead one."
-        ) from error
-    status: dict[str, Any] = orjson.loads(content)
-    return status
-
-
-@click.command("status")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print what .imgsyncfs/status.json holds.")
-def status_command(*, mountpoint: Path, as_json: bool) -> None:
-    """Show how the mount at MOUNTPOINT is doing."""
-    status = read_status(absolute(mountpoint))
-    if as_json:
-        click.echo(orjson.dumps(status, option=orjson.OPT_INDENT_2).decode())
-        return
-    table = Table(show_header=False, box=None)
-    catalog, cache, store = status["catalog"], status["cache"], status["store"]
-    read_at = _local_time(catalog["read_at"]) if catalog["read_at"] else "not since the mount"
-    for name, value in (
-        ("mounted at", status["mountpoint"]),
-        ("process", f"{status['process_id']}, since {_local_time(status['mounted_at'])}"),
-        ("catalog", catalog["url"]),
-        ("", f"{catalog['datasets']:,} datasets, {catalog['images']:,} images"),
-        ("last read", f"{read_at}{'; ' + catalog['trouble'] if catalog['trouble'] else ''}"),
-        ("cache", f"{cache['folder']}: {cache['bytes'] / 1e6:,.1f} MB of {cache['size_limit'] / 1e9:,.1f} GB"),
-        ("", f"{cache['hits']:,} hits, {cache['misses']:,} misses, {cache['damaged']:,} damaged"),
-        ("store", f"{store['requests']:,} requests, {store['bytes'] / 1e6:,.1f} MB, {store['failures']:,} failed"),
-        *(("away", f"{url}: {reason}") for url, reason in store["away"].items()),
-        ("errors", f"{status['errors']:,}; see {status['mountpoint']}/.imgsyncfs/errors.log"),
-    ):
-        table.add_row(name, value)
-    Console().print(table)
-
-
-def _local_time(seconds: int) -> str:
-    return time.strftime("%F %T", time.localtime(seconds))
 
 
 def configuration_for_helper(catalog: str, options: tuple[str, ...]) -> Configuration:

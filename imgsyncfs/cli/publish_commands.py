@@ -1,4 +1,4 @@
-"""Commands that bring datasets into a catalog: publish, index."""
+"""Commands that bring datasets into a catalog: demo, publish, index."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from imgsyncfs.cli.common import catalog_options, open_configured_catalog, open_configured_store
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.config import Configuration
+from imgsyncfs.demo import make_demo
 from imgsyncfs.errors import PublishError
 from imgsyncfs.index import index
 from imgsyncfs.journal import Journal
@@ -51,6 +52,22 @@ def _options(given: dict[str, Any]) -> DatasetOptions:
         classes=listed("classes"),
         projects=listed("projects"),
         note=given["note"],
+    )
+
+
+@click.command("demo")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def demo_command(*, folder: Path) -> None:
+    """Make a small catalog to try things out: DIR/catalog.db and DIR/store.
+
+    It holds 22 datasets with a few images each, and annotations of every label type.
+    """
+    with ProgressBar() as progress:
+        summary = make_demo(folder, progress=progress)
+    there = "lie" if summary.changed else "lay already"
+    click.echo(f"{summary.datasets} datasets with {summary.images} images {there} in {folder}. Next:")
+    click.echo(
+        f"  mkdir -p {folder}/mnt\n  imgsyncfs mount {folder}/mnt --catalog {folder}/catalog.db\n  ls {folder}/mnt"
     )
 
 

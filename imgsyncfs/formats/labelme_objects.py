@@ -208,7 +208,7 @@ def _mask(shape: ReadShape, image_size: tuple[int | None, int | None]) -> Mask:
     if not isinstance(text, str):
         raise AnnotationError("a shape of type mask needs a mask in base64", field="mask")
     source, rendered = shape.source, shape.rendered
-    if isinstance(source, Mask) and rendered is not None and _all_near(shape.points, shape.rendered_points):
+    if isinstance(source, Mask) and rendered is not None and _same_outline(shape.points, shape.rendered_points):
         if text == rendered["mask"]:
             return source
         covered = _decoded(text)

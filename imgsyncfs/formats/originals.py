@@ -183,8 +183,10 @@ def read_frame(content: Any) -> Frame:
     if not isinstance(content, dict) or not isinstance(content.get("annotation"), dict):
         raise _damaged("it holds no annotation")
     document = content["annotation"]
+    if not isinstance(document.get("labels"), list):
+        raise _damaged("its annotation has no labels")
     labels, shown = [], []
-    for label in document.get("labels") or ():
+    for label in document["labels"]:
         objects = label.get("object") if isinstance(label, dict) else None
         if isinstance(objects, list) and label.get("label_type") in OBJECT_LABEL_TYPES:
             labels.append({**label, "object": [item for item in objects if item is not None]})

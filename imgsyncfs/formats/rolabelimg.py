@@ -51,11 +51,11 @@ from imgsyncfs.formats.originals import (
 from imgsyncfs.formats.rolabelimg_boxes import (
     EXTRA_NAME,
     box_element,
-    element_content,
     element_text,
     escaped,
     restore_box,
     shown_boxes,
+    unknown_elements,
 )
 
 _LONGEST_TEXT = 1 << 22
@@ -213,11 +213,7 @@ def _pixels(parent: etree._Element, name: str) -> int | None:
 
 def _with_file_elements(annotation: Annotation, frame: Frame | None, root: etree._Element) -> Annotation:
     """Add what the file says of itself: unknown elements and, if it carries no frame, the image's extension."""
-    unknown = {
-        str(child.tag): element_content(child)
-        for child in root
-        if isinstance(child.tag, str) and child.tag not in _FILE_ELEMENTS
-    }
+    unknown = unknown_elements(root, _FILE_ELEMENTS)
     unknown = {name: content for name, content in unknown.items() if content != _DEFAULT_ELEMENTS.get(name)}
     if unknown:
         annotation = replace(annotation, extra={**annotation.extra, EXTRA_NAME: unknown})

@@ -11,7 +11,7 @@ VOC's ``pose``, ``truncated`` and ``difficult`` live in the object's extra keys 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any, NamedTuple
@@ -123,8 +123,8 @@ def restore_box(
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
     label_type = "rbbox" if isinstance(item, RotatedBox) else "bbox"
-    class_name = element_text(element, "name")
-    if source is not None and rendered is not None and class_name.strip() == _possible(rendered.name).strip():
+    class_name = element_text(element, "name").strip()
+    if source is not None and rendered is not None and class_name == _possible(rendered.name).strip():
         class_name = source.class_name
     extra = _restored_extra(element, source, rendered)
     if item is source and class_name == item.class_name and extra == item.extra:
@@ -137,14 +137,12 @@ def element_text(parent: etree._Element, name: str) -> str:
     return parent.findtext(name) or ""
 
 
-def element_content(element: etree._Element) -> Any:
-    """Give an unknown element as JSON: its text, or an object of its children, lists where a name occurs again."""
-    children = [child for child in element if isinstance(child.tag, str)]
-    if not children:
-        return element.text or ""
+def unknown_elements(parent: etree._Element, known: Collection[str] = ()) -> dict[str, Any]:
+    """Give child elements as JSON, without `known` ones: texts, objects of their children, lists of repeated ones."""
     contents: dict[str, list[Any]] = {}
-    for child in children:
-        contents.setdefault(str(child.tag), []).append(element_content(child))
+    for child in parent:
+        if isinstance(child.tag, str) and child.tag not in known:  # comments have no name
+            contents.setdefault(child.tag, []).append(unknown_elements(child) or child.text or "")
     return {name: values[0] if len(values) == 1 else values for name, values in contents.items()}
 
 
@@ -243,11 +241,7 @@ def _restored_extra(
             "difficult": rendered.difficult,
         }
     changed: dict[str, Any] = {key: value for key, value in shown.items() if value != before[key]}
-    unknown = {
-        str(child.tag): element_content(child)
-        for child in element
-        if isinstance(child.tag, str) and child.tag not in _OBJECT_ELEMENTS
-    }
+    unknown = unknown_elements(element, _OBJECT_ELEMENTS)
     if unknown:
         changed[EXTRA_NAME] = unknown
     if source is None:

@@ -21,7 +21,7 @@ from azure.core import MatchConditions
 from azure.core.credentials import AzureSasCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline import Pipeline
-from azure.core.pipeline.policies import AzureSasCredentialPolicy, BearerTokenCredentialPolicy
+from azure.core.pipeline.policies import AzureSasCredentialPolicy
 from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
@@ -30,11 +30,13 @@ from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.store.azure_account import find_account, parse_azure_url
 from imgsyncfs.store.azure_errors import ErrorTexts, error_code
 from imgsyncfs.store.azure_transport import (
+    ENTRA_SCOPE,
     DeadlineTransport,
     NetworkSettings,
     ReadHeaders,
     ReadTransport,
     RetryUntilDeadline,
+    TenantTokenPolicy,
     keep_signatures_from_the_log,
 )
 from imgsyncfs.store.content import open_content
@@ -59,8 +61,6 @@ connection of 4 Mbit/s gets a block through within the default time limit."""
 
 LIST_PAGE_BLOBS = 5000
 """The most that Azure gives in one answer."""
-
-_ENTRA_SCOPE = "https://storage.azure.com/.default"
 
 # What nobody has published; asking for it shows whether the container is there and may be read, and needs no right to
 # list it or to see its properties, which a SAS often lacks.
@@ -110,7 +110,7 @@ class AzureStore:
     def check(self) -> None:
         """Return if the container is there and may be read."""
         response = self._get(_PROBE, {}, retry_total=1)
-        if response.status_code >= HTTPStatus.BAD_REQUEST:
+        if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             error = self._errors.from_response(response.status_code, response.headers, _PROBE)
             if not isinstance(error, BlobMissing):
                 raise error
@@ -134,9 +134,10 @@ class AzureStore:
         check_blob_name(blob, self.url)
         if length == 0:
             return b""
-        headers = {"If-Match": f'"{etag}"'} if etag else {}
-        if offset or length is not None:
-            headers["x-ms-range"] = f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
+        # Also for whole blobs: the answer then says what it is, and no proxy's page passes for a blob.
+        headers = {"x-ms-range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
+        if etag:
+            headers["If-Match"] = f'"{etag}"'
         response = self._get(blob, headers)
         status = response.status_code
         # An empty blob has no range at all.
@@ -146,9 +147,11 @@ class AzureStore:
             raise self._errors.from_response(status, response.headers, blob)
         content = response.body()
         # Azure answers 416 to a range that starts where the blob ends; Azurite gives an empty one.
-        if offset and not content:
-            raise self._errors.changed(blob, f"it ends before byte {offset}")
-        if "x-ms-range" in headers and not _is_range(response, offset, len(content)):
+        if not content:
+            if offset:
+                raise self._errors.changed(blob, f"it ends before byte {offset}")
+            return b""
+        if not _is_range(response, offset, len(content)):
             raise StoreError(
                 f"Blob {blob} in {self.url} was answered with another range than the one asked for; check the proxy "
                 "between here and the store."
@@ -263,7 +266,7 @@ def _signing_policy(credential: Any, client: ContainerClient) -> Any:
     if isinstance(credential, AzureSasCredential):
         return AzureSasCredentialPolicy(credential)
     if hasattr(credential, "get_token"):
-        return BearerTokenCredentialPolicy(credential, _ENTRA_SCOPE)
+        return TenantTokenPolicy(credential, ENTRA_SCOPE)
     # The client has made one out of the account key.
     return client.credential
 

@@ -33,7 +33,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
     ServiceResponseTimeoutError,
 )
-from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
 from azure.storage.blob import ExponentialRetry
 
@@ -57,6 +57,10 @@ _LEAST_SHARE = 1 / 20
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
 
+ENTRA_SCOPE = "https://storage.azure.com/.default"
+"""What a token of Entra ID is asked for."""
+
+_TENANT = re.compile(r"authorization_uri=\"?https://[^/]+/([^/\",\s]+)")
 _SIGNATURE = re.compile(r"(?i)(\bsig=)[^&\s\"']+")
 
 
@@ -146,6 +150,20 @@ class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
         headers["x-ms-client-request-id"] = str(uuid.uuid4())
 
 
+class TenantTokenPolicy(BearerTokenCredentialPolicy[HttpRequest, HttpResponse]):
+    """Signs with Entra ID, and asks again where the account belongs to another tenant than the log-in's own.
+
+    The SDK's client does the same with a policy that it keeps to itself.
+    """
+
+    def on_challenge(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> bool:
+        """Log in at the tenant that the answer names; see "Bearer challenge", Azure Storage REST API."""
+        match = _TENANT.search(response.http_response.headers.get("WWW-Authenticate", ""))
+        if match:
+            self.authorize_request(request, ENTRA_SCOPE, tenant_id=match[1])
+        return bool(match)
+
+
 class ReadResponse(HttpResponse):
     """A response whose body has been read whole."""
 
@@ -214,7 +232,7 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ServiceResponseError("connection failed", error=error) from error
         expected = response.headers.get("content-length")
-        if expected is not None and len(content) != int(expected) and request.method != "HEAD":
+        if expected is not None and len(content) != int(expected):
             raise IncompleteReadError("the answer broke off")
         return ReadResponse(request, response, content)
 
