@@ -16,14 +16,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from imgsyncfs.catalog.listing import FileRecord, Listing, changed_files
+from imgsyncfs.catalog.listing import Listing, changed_files
+from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.contents import ContentReader
 from imgsyncfs.formats import Format
 from imgsyncfs.renderings import Renderer
 from imgsyncfs.tree import DIRECTORY_MODE, FILE_MODE, Attributes, Node
 
-ANNOTATION_SUFFIX = b".json"
+ANNOTATION_EXT = b"json"
+ANNOTATION_SUFFIX = b"." + ANNOTATION_EXT
 
 _IMAGE = 0
 _ANNOTATION = 1
@@ -49,19 +51,29 @@ class DatasetSources:
 
 @dataclass
 class _Revision:
-    """A listing, which of its files the kernel was told of, and the sizes of those rendered so far (0: not yet)."""
+    """A revision in use.
+
+    Attributes:
+        listing: its files.
+        told: for images, annotations and each kind of sibling, which ones the kernel was told of.
+        sizes: for each kind of sibling, the sizes of those rendered so far (0: not yet).
+        shadowed: for each kind of sibling, the images beside which a real file has that name.
+        all_told: take the kernel to know every file.
+    """
 
     listing: Listing
     told: tuple[bytearray, ...]
     sizes: tuple[array.array[int], ...]
+    shadowed: tuple[frozenset[int], ...]
     all_told: bool = False
 
     @classmethod
-    def of(cls, listing: Listing, siblings: int, *, all_told: bool = False) -> _Revision:
+    def of(cls, listing: Listing, siblings: tuple[Format, ...], *, all_told: bool = False) -> _Revision:
         count = len(listing)
-        told = tuple(bytearray(0 if all_told else count) for _ in range(_FIRST_SIBLING + siblings))
-        sizes = tuple(array.array("I", bytes(4 * count)) for _ in range(siblings))
-        return cls(listing, told, sizes, all_told)
+        told = tuple(bytearray(0 if all_told else count) for _ in range(_FIRST_SIBLING + len(siblings)))
+        sizes = tuple(array.array("I", bytes(4 * count)) for _ in siblings)
+        shadowed = tuple(listing.shadowed(target.suffix.encode()) for target in siblings)
+        return cls(listing, told, sizes, shadowed, all_told)
 
     def was_told(self, kind: int, index: int) -> bool:
         return self.all_told or bool(self.told[kind][index])
@@ -70,20 +82,21 @@ class _Revision:
 class StoredFile:
     """An image or an annotation: bytes from a blob."""
 
-    __slots__ = ("_contents", "_listing", "_record")
+    __slots__ = ("_contents", "_files", "_index", "_listing")
 
-    def __init__(self, contents: ContentReader, listing: Listing, record: FileRecord) -> None:
+    def __init__(self, contents: ContentReader, listing: Listing, files: FileTable, index: int) -> None:
         self._contents = contents
         self._listing = listing
-        self._record = record
+        self._files = files
+        self._index = index
 
     def attributes(self) -> Attributes:
         """What `stat` shows; reads nothing."""
-        return Attributes(FILE_MODE, self._record.byte_count, self._record.modified_at)
+        return Attributes(FILE_MODE, *self._files.size_and_time(self._index))
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
-        return self._contents.read(self._listing, self._record, offset, size)
+        return self._contents.read(self._listing, self._files.record(self._index), offset, size)
 
 
 class SiblingFile:
@@ -105,8 +118,8 @@ class SiblingFile:
         size = sizes[self._index]
         if not size:
             size = sizes[self._index] = len(self._renderer.render(listing, self._index, self._format))
-        record = listing.annotation(self._index)
-        return Attributes(FILE_MODE, size, record.modified_at if record else listing.updated_at)
+        _, modified_at = listing.annotations.size_and_time(self._index)
+        return Attributes(FILE_MODE, size, modified_at)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
@@ -143,16 +156,18 @@ class DatasetDirectory:
 
     def children(self) -> Iterator[tuple[bytes, int]]:
         """(name, mode) of every file, siblings included; reads no blob."""
-        listing = self._loaded().listing
+        revision = self._loaded()
+        listing = revision.listing
         suffixes = [target.suffix.encode() for target in self.sources.siblings]
         for index in range(len(listing)):
             stem = listing.stem(index)
             yield b"%b.%b" % (stem, listing.ext(index).encode()), FILE_MODE
-            if listing.annotation(index) is not None:
+            if listing.has_annotation(index):
                 yield stem + ANNOTATION_SUFFIX, FILE_MODE
                 if listing.has_siblings(index):
-                    for suffix in suffixes:
-                        yield stem + suffix, FILE_MODE
+                    for suffix, shadowed in zip(suffixes, revision.shadowed, strict=True):
+                        if index not in shadowed:
+                            yield stem + suffix, FILE_MODE
 
     @property
     def loaded_revision(self) -> int | None:
@@ -179,8 +194,8 @@ class DatasetDirectory:
             before = self._current
             if before is None:
                 return []
-            same_files = len(listing) == len(before.listing) and not _names_differ(before.listing, listing)
-            after = _Revision.of(listing, len(self.sources.siblings), all_told=before.all_told or not same_files)
+            same_files = listing.stems.equals(before.listing.stems)
+            after = _Revision.of(listing, self.sources.siblings, all_told=before.all_told or not same_files)
             if same_files and not before.all_told:
                 after.told = before.told
             names = [
@@ -220,7 +235,7 @@ class DatasetDirectory:
             listing = self.sources.load(self.row.dataset_id)
             with self._turn_lock:
                 if self._current is None:
-                    self._current = _Revision.of(listing, len(self.sources.siblings))
+                    self._current = _Revision.of(listing, self.sources.siblings)
                 current = self._current
         return current
 
@@ -230,22 +245,20 @@ class DatasetDirectory:
             suffix = target.suffix.encode()
             if name.endswith(suffix):
                 index = listing.find(name[: -len(suffix)])
-                if index >= 0 and listing.has_siblings(index):
+                if index >= 0 and listing.has_siblings(index) and index not in revision.shadowed[number]:
                     self._tell(revision, _FIRST_SIBLING + number, index)
                     return SiblingFile(self.sources.renderer, revision, index, number, target)
         stem, dot, ext = name.rpartition(b".")
         index = listing.find(stem) if dot else -1
         if index < 0:
             return None
-        if b"." + ext == ANNOTATION_SUFFIX:
-            record, kind = listing.annotation(index), _ANNOTATION
-        else:
-            record = listing.image(index) if listing.ext(index).encode() == ext else None
-            kind = _IMAGE
-        if record is None:
-            return None
-        self._tell(revision, kind, index)
-        return StoredFile(self.sources.contents, listing, record)
+        if listing.ext(index).encode() == ext:
+            self._tell(revision, _IMAGE, index)
+            return StoredFile(self.sources.contents, listing, listing.images, index)
+        if ext == ANNOTATION_EXT and listing.has_annotation(index):
+            self._tell(revision, _ANNOTATION, index)
+            return StoredFile(self.sources.contents, listing, listing.annotations, index)
+        return None
 
     @staticmethod
     def _tell(revision: _Revision, kind: int, index: int) -> None:
@@ -263,7 +276,3 @@ class DatasetDirectory:
             yield stem + ANNOTATION_SUFFIX, _ANNOTATION, index
             for number, suffix in enumerate(suffixes):
                 yield stem + suffix, _FIRST_SIBLING + number, index
-
-
-def _names_differ(before: Listing, after: Listing) -> bool:
-    return any(before.stem(index) != after.stem(index) for index in range(len(before)))

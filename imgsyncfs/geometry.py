@@ -54,8 +54,8 @@ def boxes_from_corners(points: npt.ArrayLike) -> _Floats:
     """Give the rotated boxes that have these corners.
 
     Args:
-        points: (n, 4, 2) in the order of `corners`. What is not quite a rectangle gives the box on its diagonal's
-            middle; `rectangle_deviation` tells how far off that is.
+        points: (n, 4, 2) in the order of `corners`, clockwise. What is not quite a rectangle gives the box on its
+            diagonal's middle; `rectangle_deviation` tells how far off that is.
 
     Returns:
         (n, 5) of x, y, w, h, a, with a in [0, pi).
@@ -276,9 +276,6 @@ def _unreduced_boxes(quadrangles: _Floats) -> _Floats:
         result[:, :2] = quadrangles[:, 0] / 2 + quadrangles[:, 2] / 2
         result[:, 2] = np.hypot(top[:, 0], top[:, 1])
         result[:, 3] = np.hypot(right[:, 0], right[:, 1])
-        # A box without a width has no top edge to go by; its right side is a quarter of a turn ahead.
-        no_width = result[:, 2] == 0
-        direction_x = np.where(no_width, right[:, 1], top[:, 0])
-        direction_y = np.where(no_width, -right[:, 0], top[:, 1])
-        result[:, 4] = np.arctan2(direction_y, direction_x)
+        # The top edge has the box's direction, and so has the right one, turned back by a quarter: the longer tells it better.
+        result[:, 4] = np.arctan2(top[:, 1] - right[:, 0], top[:, 0] + right[:, 1])
     return result

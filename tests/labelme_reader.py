@@ -4,11 +4,15 @@
     python labelme_reader.py --save FILE  loads the file as labelme's window does, and writes over it as its Save does
 
 The image that a file names must lie beside it. A file that labelme refuses ends the program with labelme's own error.
+Knows labelme 6 and labelme 7, which needs Python 3.12; their programs differ, their files hardly.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import importlib.util
+import io
 import json
 import os
 import sys
@@ -16,41 +20,39 @@ from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+IS_LABELME_6 = importlib.util.find_spec("labelme.app") is not None
+
+
+def window_module() -> Any:
+    """The module of labelme's window."""
+    return importlib.import_module("labelme.app" if IS_LABELME_6 else "labelme._app")
+
 
 def load(name: str) -> dict[str, Any]:
     """What labelme sees in a file: shapes as its canvas holds them, flags as its list shows them."""
-    app = importlib.import_module("labelme.app")
-    seen = importlib.import_module("labelme._label_file").read_label_file(name)
-    shapes = app._shapes_from_dicts(shape_dicts=seen.shapes, label_flags=None)
+    window = window_module()
+    seen = importlib.import_module("labelme._label_file").read_label_file(filename=name)
+    shapes = map(window._shape_to_dict, window._shapes_from_dicts(shape_dicts=seen.shapes, label_flags=None))
     return {
-        "shapes": [
-            {
-                "label": shape.label,
-                "points": [[point.x(), point.y()] for point in shape.points],
-                "shape_type": shape.shape_type,
-            }
-            for shape in shapes
-        ],
+        "shapes": [{key: shape[key] for key in ("label", "points", "shape_type")} for shape in shapes],
         "flags": seen.flags,
     }
 
 
 def save(name: str) -> None:
     """Load a file and save it, as labelme does it without an edit."""
-    app = importlib.import_module("labelme.app")
+    window = window_module()
     files = importlib.import_module("labelme._label_file")
-    seen = files.read_label_file(name)
-    image = importlib.import_module("PyQt5.QtGui").QImage.fromData(seen.image_data)
-    shapes = app._shapes_from_dicts(shape_dicts=seen.shapes, label_flags=None)
-    files.write_label_file(
-        name,
-        shapes=[app._shape_to_dict(shape) for shape in shapes],
-        image_path=seen.image_path,
-        image_height=image.height(),
-        image_width=image.width(),
-        other_data=seen.other_data,
-        flags=seen.flags,
-    )
+    seen = files.read_label_file(filename=name)
+    width, height = importlib.import_module("PIL.Image").open(io.BytesIO(seen.image_data)).size
+    shapes = [
+        window._shape_to_dict(shape) for shape in window._shapes_from_dicts(shape_dicts=seen.shapes, label_flags=None)
+    ]
+    if IS_LABELME_6:
+        content = {"image_path": seen.image_path, "other_data": seen.other_data, "flags": seen.flags, "shapes": shapes}
+    else:
+        content = {"annotation": dataclasses.replace(seen, shapes=shapes), "save_image_data": False}
+    files.write_label_file(filename=name, image_height=height, image_width=width, **content)
 
 
 if __name__ == "__main__":

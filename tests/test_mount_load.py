@@ -21,11 +21,12 @@ DATASET = "original_20260105_rgb_rbbox"
 # Runs in a process of its own, as users' programs do: sharing an interpreter with the readers would measure that.
 LOOK_AROUND = """
 import os, sys
-folder, looks = sys.argv[1], int(sys.argv[2])
-names = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".jpg")]
+looks = int(sys.argv[2])
+os.chdir(sys.argv[1])
+names = [name for name in os.listdir(".") if name.endswith(".jpg")]
 done = 0
 while done < looks:
-    os.listdir(folder)
+    os.listdir(".")
     for name in names:
         os.stat(name)
     done += len(names) + 1
@@ -43,9 +44,8 @@ def test_while_8_readers_wait_for_a_store_that_answers_after_3_s_15000_looks_are
         workplace.run("init", "--store", container.url)
         # Loose, so that each reader waits for a request of its own.
         workplace.run("publish", write_folder(tmp_path / "one", count=200), "--name", DATASET, "--loose")
-        # The kernel is told to forget at once, so that every look is one that the daemon answers.
-        forget = "attr_timeout=0,entry_timeout=0"
-        with workplace.mounted("--siblings", "none", "-o", forget) as mountpoint:
+        # The kernel is told to forget names at once, so that every look is one that the daemon answers.
+        with workplace.mounted("--siblings", "none", "-o", "entry_timeout=0") as mountpoint:
             folder = mountpoint / DATASET
             images = sorted(folder.glob("*.jpg"))
             proxy.forget()

@@ -163,7 +163,7 @@ def _rotated_box(shape: ReadShape) -> RotatedBox | None:
     if not isinstance(source, RotatedBox):
         return RotatedBox("", x, y, w, h, a)
     # A box that was moved keeps its exact size and angle, one that was turned its exact size.
-    before = boxes_from_corners([shape.rendered_points])[0].tolist()
+    before = boxes_from_corners(clockwise_corners([shape.rendered_points]))[0].tolist()
     return replace(
         source,
         x=source.x if is_near(x, before[0]) else x,
