@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import orjson
 from PIL import Image
 
@@ -43,10 +44,15 @@ class Workplace:
             **self.environment,
         }
 
-    def run(self, *arguments: str | Path, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run `imgsyncfs` with arguments; its exit status must be the one given (None: any)."""
+    def run(
+        self, *arguments: str | Path, status: int | None = 0, under: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `imgsyncfs` with arguments, under another command if one is given.
+
+        Its exit status must be the one given (None: any).
+        """
         done = subprocess.run(
-            [sys.executable, "-m", "imgsyncfs", *map(str, arguments)],
+            [*under, sys.executable, "-m", "imgsyncfs", *map(str, arguments)],
             env=self.variables(),
             capture_output=True,
             text=True,
@@ -59,11 +65,11 @@ class Workplace:
         return done
 
     @contextlib.contextmanager
-    def mounted(self, *options: str | Path, name: str = "mnt") -> Iterator[Path]:
+    def mounted(self, *options: str | Path, name: str = "mnt", under: tuple[str, ...] = ()) -> Iterator[Path]:
         """Mount for as long as the block runs; the daemon and its workers must be gone afterwards."""
         mountpoint = self.folder / name
         mountpoint.mkdir(exist_ok=True)
-        self.run("mount", mountpoint, *options)
+        self.run("mount", mountpoint, *options, under=under)
         processes = process_ids(mountpoint)
         try:
             yield mountpoint
@@ -149,6 +155,13 @@ def box_annotation(
         },
         option=orjson.OPT_INDENT_2,
     )
+
+
+def noise_image(path: Path, *, seed: int) -> bytes:
+    """Write a PNG of some 700 kB that nothing compresses, always of the same length; return its content."""
+    noise = np.random.default_rng(seed).integers(0, 256, (480, 480, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, compress_level=0)
+    return path.read_bytes()
 
 
 def write_folder(folder: Path, *, count: int = 5, first: int = 0) -> Path:

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from mounting import Workplace, box_annotation, local_workplace, write_folder, write_image
-from PIL import Image
+from mounting import Workplace, box_annotation, local_workplace, noise_image, write_folder, write_image
 
 DATASET = "original_20260105_rgb_rbbox"
 PATIENCE_SECONDS = 20.0
@@ -114,10 +112,3 @@ def test_an_image_that_was_removed_is_gone_and_the_others_keep_their_times(tmp_p
         assert eventually(lambda: not (mountpoint / DATASET / "img_00000.jpg").exists())
         assert not [path for path in (mountpoint / DATASET).iterdir() if path.name == "img_00000.xml"]
         assert kept.stat().st_mtime_ns == before
-
-
-def noise_image(path: Path, *, seed: int) -> bytes:
-    """A PNG of some 700 kB that nothing compresses, always of the same length."""
-    noise = np.random.default_rng(seed).integers(0, 256, (480, 480, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path, compress_level=0)
-    return path.read_bytes()
