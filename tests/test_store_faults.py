@@ -350,7 +350,7 @@ def test_a_server_that_is_always_busy_is_unreachable_within_the_time_limit(
     with (
         proxy.fault(Fault(status=503)),
         ended_in_time(),
-        pytest.raises(StoreUnreachable, match="HTTP 503|did not answer"),
+        pytest.raises(StoreUnreachable, match=r"HTTP 503|did not answer"),
     ):
         use(store)
 

@@ -29,7 +29,6 @@ import requests.utils
 import urllib3
 from azure.core.exceptions import (
     ClientAuthenticationError,
-    IncompleteReadError,
     ServiceResponseError,
     ServiceResponseTimeoutError,
 )
@@ -203,8 +202,7 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         """Send a request and read the answer before ``options["deadline"]``.
 
         Raises:
-            ServiceResponseError: no answer, or it came too late.
-            IncompleteReadError: the answer broke off.
+            ServiceResponseError: no answer, or it came too late or broke off.
         """
         deadline: float = options["deadline"]
         patience = _patience(deadline, self._stall)
@@ -231,9 +229,6 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
             raise ServiceResponseError("timed out", error=error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ServiceResponseError("connection failed", error=error) from error
-        expected = response.headers.get("content-length")
-        if expected is not None and len(content) != int(expected):
-            raise IncompleteReadError("the answer broke off")
         return ReadResponse(request, response, content)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
