@@ -7,7 +7,6 @@ of the command, it may make threads, pipes and workers before it mounts: libfuse
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -23,34 +22,20 @@ from pathlib import Path
 import orjson
 
 from imgsyncfs import __version__
-from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.catalog import catalog_identity
-from imgsyncfs.contents import ContentReader
 from imgsyncfs.control import ControlDirectory
-from imgsyncfs.dataset_directory import DatasetSources
 from imgsyncfs.dataset_table import to_csv, to_json
-from imgsyncfs.error_log import ErrorLog
 from imgsyncfs.errors import ImgsyncfsError, MountError
-from imgsyncfs.fetch import FETCH_THREADS, Fetcher
-from imgsyncfs.formats import get_format
 from imgsyncfs.frames import read_frame, write_frame
-from imgsyncfs.mirror import CatalogMirror
+from imgsyncfs.library import Library
 from imgsyncfs.mount import SUBTYPE, Operations, serve
 from imgsyncfs.mount_settings import MountSettings
-from imgsyncfs.refresh import DatasetDirectories
-from imgsyncfs.renderings import Renderer
+from imgsyncfs.refresh import Refresher
 from imgsyncfs.tree import RootDirectory
 from imgsyncfs.turnover import Turnover
 from imgsyncfs.worker import describe_error
-from imgsyncfs.workers import WorkerPool
 
 logger = logging.getLogger(__name__)
-
-FETCH_PROCESSES = 2
-"""Two SDK processes feed 4,400-7,400 reads a second; the machines this is made for have two cores."""
-
-CATALOG_THREADS = 2
-"""A listing of a million rows must not keep the refresh waiting."""
 
 NEGATIVE_SECONDS = 1.0
 """How long the kernel believes that a name is not there. Short: a new dataset is found as soon as it is listed."""
@@ -81,8 +66,8 @@ def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
         operations = Operations(
             daemon.root(),
             capacity=daemon.capacity,
-            report=lambda message, cause: daemon.errors.report(message, cause=cause),
-            stale=daemon.directories.soon,
+            report=lambda message, cause: daemon.library.errors.report(message, cause=cause),
+            stale=daemon.refresher.soon,
             ready=lambda: daemon.begin(ready),
             owner=settings.owner,
         )
@@ -93,76 +78,33 @@ def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
 
 
 class _Daemon:
-    """The rooms of one mount, put together. What must be closed is left with the stack, in order."""
+    """A library, and what makes it a mount. What must be closed is left with the stack, in order."""
 
     def __init__(self, settings: MountSettings, stack: ExitStack) -> None:
         self.settings = settings
-        self.errors = ErrorLog()
         self.since = time.time()
-        cache_dir = Path(settings.cache_dir)
-        extents = cache_dir / "extents"
-        prepare_cache(extents, size_limit=settings.cache_size)
-        cache_dir.chmod(0o700)
-        self.cache = CacheReader(extents)
-        stack.callback(self.cache.close)
-        self.catalog_pool = WorkerPool(
-            "imgsyncfs.catalog.reader:CatalogReader",
-            {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},
-            count=1,
-            threads=CATALOG_THREADS,
-        )
-        stack.callback(self.catalog_pool.close)
-        self.fetch_pool = WorkerPool(
-            "imgsyncfs.fetch:ExtentFetcher",
-            {
-                "cache_folder": str(extents),
-                "size_limit": settings.cache_size,
-                "timeout": settings.timeout,
-                "stores": settings.stores,
-            },
-            count=FETCH_PROCESSES,
-            threads=FETCH_THREADS,
-        )
-        stack.callback(self.fetch_pool.close)
-        self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout)
-        identity = catalog_identity(settings.catalog)
-        catalog_folder = cache_dir / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32]
-        self.mirror = CatalogMirror(
-            self.catalog_pool, catalog_folder, timeout=settings.timeout, report=self.errors.report
-        )
-        self.mirror.start()
-        contents = ContentReader(self.fetcher)
+        self.library = stack.enter_context(Library(settings.library))
         self.turnover = Turnover(Path(settings.mountpoint))
-        self.directories = DatasetDirectories(
-            self.mirror,
-            DatasetSources(
-                load=self.mirror.listing,
-                contents=contents,
-                renderer=Renderer(contents),
-                siblings=tuple(get_format(name) for name in settings.siblings),
-            ),
-            self.turnover,
-            interval=settings.refresh,
-            report=self.errors.report,
-            changed=self._replace_control_files,
+        self.refresher = Refresher(
+            self.library, self.turnover, interval=settings.refresh, changed=self._replace_control_files
         )
         self.control = ControlDirectory(
-            datasets_csv=lambda: to_csv(self.mirror.table.rows.values()),
-            datasets_json=lambda: to_json(self.mirror.table.rows.values()),
+            datasets_csv=lambda: to_csv(self.library.rows.values()),
+            datasets_json=lambda: to_json(self.library.rows.values()),
             status=self.status,
-            errors=self.errors.content,
+            errors=self.library.errors.content,
         )
         stack.callback(self.turnover.close)
-        stack.callback(self.directories.close)
+        stack.callback(self.refresher.close)
 
     def root(self) -> RootDirectory:
         """The directory at the mount point."""
-        return RootDirectory({ControlDirectory.NAME: self.control}, lambda: self.directories.entries, self._newest)
+        return RootDirectory({ControlDirectory.NAME: self.control}, lambda: self.library.datasets, self._newest)
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""
         self.turnover.start()
-        self.directories.start()
+        self.refresher.start()
         ready()
 
     def options(self) -> dict[str, str | bool]:
@@ -172,7 +114,7 @@ class _Daemon:
             "ro": True,
             "default_permissions": True,
             # Commas and the like would end the option.
-            "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.catalog), flags=re.ASCII),
+            "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.library.catalog), flags=re.ASCII),
             "subtype": SUBTYPE,
             "attr_timeout": refresh,
             "entry_timeout": refresh,
@@ -183,45 +125,45 @@ class _Daemon:
 
     def capacity(self) -> tuple[int, int]:
         """(bytes, files) for `df`; what the cache holds stands for the bytes that are here."""
-        rows = self.mirror.table.rows.values()
-        return self.cache.volume(), sum(row.size for row in rows)
+        rows = self.library.rows.values()
+        return self.library.cache.volume(), sum(row.size for row in rows)
 
     def status(self) -> bytes:
         """The content of ``status.json``."""
-        table = self.mirror.table
-        directories = self.directories.entries.values()
+        library = self.library
+        table = library.mirror.table
         status = {
             "version": __version__,
             "process_id": os.getpid(),
             "mountpoint": self.settings.mountpoint,
             "mounted_at": int(self.since),
             "catalog": {
-                "url": catalog_identity(self.settings.catalog),
+                "url": catalog_identity(self.settings.library.catalog),
                 "datasets": len(table.rows),
                 "images": sum(row.size for row in table.rows.values()),
                 "read_at": int(table.read_at),
-                "trouble": self.mirror.trouble,
+                "trouble": library.mirror.trouble,
             },
-            "listings_loaded": sum(directory.loaded_revision is not None for directory in directories),
+            "listings_loaded": sum(directory.loaded_revision is not None for directory in library.datasets.values()),
             "files_held": self.turnover.waiting(),
             "cache": {
-                "folder": self.settings.cache_dir,
-                "size_limit": self.settings.cache_size,
-                "bytes": self.cache.volume(),
-                **asdict(self.cache.counts()),
+                "folder": library.settings.cache_dir,
+                "size_limit": library.settings.cache_size,
+                "bytes": library.cache.volume(),
+                **asdict(library.cache.counts()),
             },
-            "store": {**asdict(self.fetcher.counts()), "away": self.fetcher.pauses()},
+            "store": {**asdict(library.fetcher.counts()), "away": library.fetcher.pauses()},
             "workers": {
-                "process_ids": self.catalog_pool.process_ids() + self.fetch_pool.process_ids(),
-                "replaced": self.catalog_pool.replaced() + self.fetch_pool.replaced(),
+                "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
+                "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),
             },
             "threads": threading.active_count(),
-            "errors": self.errors.count(),
+            "errors": library.errors.count(),
         }
         return orjson.dumps(status, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     def _newest(self) -> int:
-        return max((row.updated_at for row in self.mirror.table.rows.values()), default=int(self.since))
+        return max((row.updated_at for row in self.library.rows.values()), default=int(self.since))
 
     def _replace_control_files(self) -> None:
         for path, replace in self.control.replacements():

@@ -276,6 +276,6 @@ def _unreduced_boxes(quadrangles: _Floats) -> _Floats:
         result[:, :2] = quadrangles[:, 0] / 2 + quadrangles[:, 2] / 2
         result[:, 2] = np.hypot(top[:, 0], top[:, 1])
         result[:, 3] = np.hypot(right[:, 0], right[:, 1])
-        # The top edge has the box's direction, and so has the right one turned back by a quarter: the longer counts more.
+        # The top edge has the box's direction, and so has the right one turned back; the longer counts more.
         result[:, 4] = np.arctan2(top[:, 1] - right[:, 0], top[:, 0] + right[:, 1])
     return result

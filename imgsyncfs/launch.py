@@ -25,7 +25,7 @@ LOG_BYTES = 1 << 20
 def log_path(settings: MountSettings) -> Path:
     """Where a mount in the background writes its log."""
     place = hashlib.sha256(settings.mountpoint.encode(errors="surrogateescape")).hexdigest()[:16]
-    return Path(settings.cache_dir) / "logs" / f"{place}.log"
+    return Path(settings.library.cache_dir) / "logs" / f"{place}.log"
 
 
 def launch(settings: MountSettings) -> None:
@@ -54,12 +54,14 @@ def launch(settings: MountSettings) -> None:
                 cwd="/",
             )
     except OSError as error:
-        raise MountError(f"The cache folder {settings.cache_dir} cannot be used ({error}); choose another.") from error
+        raise MountError(
+            f"The cache folder {settings.library.cache_dir} cannot be used ({error}); choose another."
+        ) from error
     assert daemon.stdin is not None  # noqa: S101  # Popen was given PIPE
     assert daemon.stdout is not None  # noqa: S101  # likewise
     with daemon.stdin as stdin, daemon.stdout as stdout:
         write_frame(stdin, settings.to_frame())  # type: ignore[arg-type]  # IO[bytes] is a BinaryIO here
-        if not _readable(stdout, settings.timeout + START_SECONDS):
+        if not _readable(stdout, settings.library.timeout + START_SECONDS):
             daemon.kill()
             raise MountError(f"The mount did not come up in time; its log is {path}.")
         frame = read_frame(stdout)  # type: ignore[arg-type]  # IO[bytes] likewise

@@ -9,7 +9,7 @@ What is special, with the measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.1
 - *Pinned thread state*: libfuse's threads are not Python's, and without a pin each callback makes and throws away a
   thread state (10-20 µs).
 - *Paths are bytes*: fusepy decodes paths, and one that is not UTF-8 would end in EINVAL. `Binding` hands them on as
-  they are; where fusepy's own methods are left in place, it is told Latin-1, which maps every byte to a character and back.
+  they are; for fusepy's own methods it is told Latin-1, which maps every byte to a character and back.
 - *`stat` is short*: `Binding.getattr` fills the kernel's struct without fusepy's loop over a dictionary (a third of the
   time that a `stat` takes in Python).
 - *One boundary*: every exception becomes an errno here. In fusepy an `OSError` without errno escapes the callback, and

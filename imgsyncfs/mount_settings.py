@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from imgsyncfs.library_settings import LibrarySettings
 
 
 @dataclass(frozen=True)
@@ -11,28 +13,16 @@ class MountSettings:
     """What a mount is told.
 
     Attributes:
-        catalog: URL, without a password.
-        password: for the catalog, or None.
-        stores: the config file's section with credentials.
+        library: the catalog, the cache and what stands in the directories.
         mountpoint: absolute path.
-        cache_dir: folder of the disk cache.
-        cache_size: most bytes it keeps.
         refresh: seconds between two questions to the catalog.
-        timeout: seconds that a read waits at most.
-        siblings: names of the formats that stand beside each image.
         options: for libfuse and the kernel, name to value or True.
         owner: (user id, group id) that everything belongs to.
     """
 
-    catalog: str
-    password: str | None = field(repr=False)
-    stores: dict[str, dict[str, str]] = field(repr=False)
+    library: LibrarySettings
     mountpoint: str
-    cache_dir: str
-    cache_size: int
     refresh: float
-    timeout: float
-    siblings: tuple[str, ...]
     options: dict[str, str | bool]
     owner: tuple[int, int]
 
@@ -43,4 +33,5 @@ class MountSettings:
     @classmethod
     def from_frame(cls, fields: dict[str, Any]) -> MountSettings:
         """Back from `to_frame`."""
-        return cls(**{**fields, "siblings": tuple(fields["siblings"]), "owner": tuple(fields["owner"])})
+        library = LibrarySettings.from_fields(fields["library"])
+        return cls(**{**fields, "library": library, "owner": tuple(fields["owner"])})

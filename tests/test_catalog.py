@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyodbc
 import pytest
 from services import Database, PostgreSql, odbc_driver
 
@@ -506,6 +507,20 @@ def test_a_wrong_password_is_refused_and_nowhere_repeated(postgresql_database: D
     while error is not None:
         assert password not in everything_said(error)
         error = error.__cause__ or error.__context__
+
+
+def test_a_password_that_a_driver_echoes_is_blotted_out(
+    postgresql_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection_string: str, **options: object) -> None:
+        raise pyodbc.Error("HY000", f"[HY000] cannot make sense of {connection_string}")
+
+    monkeypatch.setattr("pyodbc.connect", refuse)
+    password = "hunter" + "2;x}"
+    with pytest.raises(CatalogError, match=r"cannot make sense of .*\*\*\*") as caught:
+        open_catalog(postgresql_database.url, password=password)
+    assert "hunter" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_no_password_is_refused(postgresql_database: Database) -> None:

@@ -386,6 +386,13 @@ def test_a_shape_pasted_from_another_file_is_a_new_object() -> None:
     assert objects_of(found, 1) == (POLYGON,)
 
 
+def test_a_shape_pasted_over_the_place_of_one_that_is_not_shown_is_a_new_object() -> None:
+    hidden, other = Polygon("none", ()), Polygon("leg", ((0, 0), (5, 5), (0, 9)))
+    pasted = rendered(annotation_with(POLYGON))["shapes"][0]
+    found = edited(annotation_with(hidden, other), lambda document: document["shapes"].append(pasted))
+    assert objects_of(found) == (hidden, other, POLYGON)
+
+
 def new_shape(shape_type: str, *points: tuple[float, float], label: str = "dog", **others: Any) -> dict[str, Any]:
     """A shape as labelme saves one that was just drawn."""
     return {
@@ -510,6 +517,16 @@ def test_what_labelme_says_of_a_shape_is_kept_and_shown_again() -> None:
     shape = rendered(found)["shapes"][0]
     assert {key: shape[key] for key in own} == own
     assert parsed(saved_by_labelme(rendered(found))) == found
+
+
+@pytest.mark.parametrize(
+    "own", [5, {"group_id": "3"}, {"group_id": True}, {"flags": {"a": 1}}, {"flags": 5}, {"label": ""}]
+)
+def test_what_labelme_would_choke_on_is_not_shown_and_comes_back(own: Any) -> None:
+    annotation = annotation_with(BoundingBox("person", 1, 2, 3, 4, {"labelme": own}))
+    shape = rendered(annotation)["shapes"][0]
+    assert (shape["label"], shape["group_id"], shape["flags"]) == ("person", None, {})
+    assert parsed(saved_by_labelme(rendered(annotation))) == annotation
 
 
 def test_unknown_keys_of_a_labelme_file_are_kept_and_shown_again() -> None:

@@ -17,6 +17,7 @@ from imgsyncfs.config import Configuration, load_configuration
 from imgsyncfs.errors import CatalogUnreachable, StoreUnreachable
 from imgsyncfs.formats import get_format
 from imgsyncfs.launch import launch
+from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_size
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
@@ -48,16 +49,19 @@ def make_settings(
     values = {**DEFAULTS, **parsed.ours, **{name: value for name, value in given.items() if value is not None}}
     names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
     cache_dir = Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()
-    return MountSettings(
+    library = LibrarySettings(
         catalog=catalog_url(configuration),
         password=configuration.password,
         stores={url: dict(section) for url, section in configuration.stores.items()},
-        mountpoint=str(absolute(mountpoint)),
         cache_dir=str(cache_dir),
         cache_size=parse_size(values["cache_size"]),
-        refresh=parse_seconds(values["refresh"], option="--refresh"),
         timeout=parse_seconds(values["timeout"], option="--timeout"),
         siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
+    )
+    return MountSettings(
+        library=library,
+        mountpoint=str(absolute(mountpoint)),
+        refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
         owner=(int(values.get("uid", os.getuid())), int(values.get("gid", os.getgid()))),
     )
@@ -111,8 +115,8 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
     """
     check_system()
     check_mountpoint(Path(settings.mountpoint))
-    configuration = check_catalog(configuration, settings.timeout)
-    settings = replace(settings, password=configuration.password)
+    configuration = check_catalog(configuration, settings.library.timeout)
+    settings = replace(settings, library=replace(settings.library, password=configuration.password))
     if foreground:
         # Late: it needs libfuse, which `check_system` has looked for only now.
         from imgsyncfs.daemon import run

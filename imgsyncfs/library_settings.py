@@ -1,0 +1,34 @@
+"""What a library is made with: passed on by commands that need not import what is behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LibrarySettings:
+    """What a library is made with.
+
+    Attributes:
+        catalog: URL, without a password.
+        password: for the catalog, or None.
+        stores: the config file's section with credentials.
+        cache_dir: folder of the disk cache, an absolute path.
+        cache_size: most bytes it keeps.
+        timeout: seconds that a read waits at most.
+        siblings: names of the formats that stand beside each image.
+    """
+
+    catalog: str
+    password: str | None = field(repr=False)
+    stores: dict[str, dict[str, str]] = field(repr=False)
+    cache_dir: str
+    cache_size: int
+    timeout: float
+    siblings: tuple[str, ...]
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:
+        """Back from `dataclasses.asdict` by way of JSON."""
+        return cls(**{**fields, "siblings": tuple(fields["siblings"])})
