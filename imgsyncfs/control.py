@@ -26,6 +26,9 @@ README = b"""This is an imgsyncfs mount: a catalog of image datasets as plain di
   <dataset>/x.labelme.json     the same for labelme, rendered when it is looked at
   <dataset>/x.xml              the same for roLabelImg
 
+  .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
+  .subscriptions/<name>/       symlinks to the datasets of each subscription
+
   .imgsyncfs/datasets.csv      which datasets there are (datasets.json: with every column)
   .imgsyncfs/status.json       how this mount is doing
   .imgsyncfs/errors.log        what went wrong, and what to do about it

@@ -31,7 +31,8 @@ from imgsyncfs.library import Library
 from imgsyncfs.mount import SUBTYPE, Operations, serve
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.refresh import Refresher
-from imgsyncfs.tree import RootDirectory
+from imgsyncfs.selections import ChoiceDirectory, Kept, by_columns, by_subscriptions
+from imgsyncfs.tree import Directory, RootDirectory
 from imgsyncfs.turnover import Turnover
 from imgsyncfs.worker import describe_error
 
@@ -99,7 +100,10 @@ class _Daemon:
 
     def root(self) -> RootDirectory:
         """The directory at the mount point."""
-        return RootDirectory({ControlDirectory.NAME: self.control}, lambda: self.library.datasets, self._newest)
+        hidden: dict[bytes, Directory] = {ControlDirectory.NAME: self.control}
+        for name, make in ((b".by", by_columns), (b".subscriptions", by_subscriptions)):
+            hidden[name] = ChoiceDirectory(Kept(make, lambda: self.library.mirror.table), self._newest)
+        return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""
@@ -139,8 +143,8 @@ class _Daemon:
             "mounted_at": int(self.since),
             "catalog": {
                 "url": catalog_identity(self.settings.library.catalog),
-                "datasets": len(table.rows),
-                "images": sum(row.size for row in table.rows.values()),
+                "datasets": len(table.shown),
+                "images": sum(row.size for row in table.shown.values()),
                 "read_at": int(table.read_at),
                 "trouble": library.mirror.trouble,
             },

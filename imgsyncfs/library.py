@@ -86,6 +86,7 @@ class Library:
             cache_dir / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32],
             timeout=settings.timeout,
             report=self.errors.report,
+            subscription=settings.subscription,
         )
         self.mirror.start()
         self.contents = ContentReader(self.fetcher)
@@ -104,8 +105,8 @@ class Library:
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:
-        """Dataset id to the catalog's row, as last read; hidden ones too."""
-        return self.mirror.table.rows
+        """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
+        return self.mirror.table.shown
 
     def take_over(self) -> None:
         """Make the table of directories anew from what the catalog said last, keeping those that are still there."""

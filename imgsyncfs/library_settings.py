@@ -18,6 +18,7 @@ class LibrarySettings:
         cache_size: most bytes it keeps.
         timeout: seconds that a read waits at most.
         siblings: names of the formats that stand beside each image.
+        subscription: show only the datasets of the subscription of this name; None shows all.
     """
 
     catalog: str
@@ -27,6 +28,7 @@ class LibrarySettings:
     cache_size: int
     timeout: float
     siblings: tuple[str, ...]
+    subscription: str | None = None
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:

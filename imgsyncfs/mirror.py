@@ -17,16 +17,16 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from imgsyncfs.catalog.listing import Listing, load_listing
-from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
 from imgsyncfs.errors import CatalogError, CatalogMissing, CatalogUnreachable, ListingDamaged, StoreUnreachable
+from imgsyncfs.subscription import find_subscription, members
 from imgsyncfs.workers import Answer, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -34,15 +34,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetTable:
-    """The catalog's datasets at one moment.
+    """The catalog's datasets and subscriptions at one moment.
 
     Attributes:
         rows: dataset id to row, in the order of ids.
-        digest: of the rows; two tables with the same digest are the same.
+        shown: those of them that a mount shows; all, unless it shows one subscription.
+        subscriptions: name to subscription.
+        digest: of all that; two tables with the same digest are the same.
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
     """
 
     rows: Mapping[str, DatasetRow]
+    shown: Mapping[str, DatasetRow]
+    subscriptions: Mapping[str, SubscriptionRow]
     digest: str
     read_at: float
 
@@ -55,15 +59,25 @@ class CatalogMirror:
         folder: where the table and the listings of this catalog are saved.
         timeout: seconds that one question may take.
         report: told of rows that are hidden, once a listing: (message).
+        subscription: show only the datasets of the subscription of this name.
     """
 
-    def __init__(self, pool: WorkerPool, folder: Path, *, timeout: float, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        folder: Path,
+        *,
+        timeout: float,
+        report: Callable[[str], None],
+        subscription: str | None = None,
+    ) -> None:
         self._pool = pool
         self._folder = folder
         self._timeout = timeout
         self._report = report
         self._lock = threading.Lock()
-        self._table = DatasetTable(MappingProxyType({}), "", 0.0)
+        self._subscription = subscription
+        self._table = DatasetTable({}, {}, {}, "", 0.0)
         self._loading: dict[str, Future[Listing]] = {}
         self._trouble = ""
 
@@ -104,6 +118,7 @@ class CatalogMirror:
 
         Raises:
             CatalogError: the database cannot be read; what was known stays.
+            ConfigurationError: the subscription that is shown is not there (any more); likewise.
         """
         known = self.table.digest
         try:
@@ -112,12 +127,13 @@ class CatalogMirror:
             with self._lock:
                 self._trouble = str(error)
             raise
+        table = self._parse(content, result["digest"], time.time()) if content else None
         with self._lock:
             self._trouble = ""
-            if not content:
-                self._table = DatasetTable(self._table.rows, known, time.time())
+            if table is None:
+                self._table = replace(self._table, read_at=time.time())
                 return False
-            self._table = DatasetTable(_parse_rows(content), result["digest"], time.time())
+            self._table = table
         self._save_table(content)
         return True
 
@@ -181,6 +197,22 @@ class CatalogMirror:
         except StoreUnreachable as error:
             raise CatalogUnreachable(str(error)) from error
 
+    def _parse(self, content: bytes, digest: str, read_at: float) -> DatasetTable:
+        table = orjson.loads(content)
+        rows = {}
+        for fields in table["datasets"]:
+            lists = {name: tuple(fields[name]) for name in ("classes", "projects", "label_type")}
+            rows[fields["dataset_id"]] = DatasetRow(**{**fields, **lists})
+        subscriptions = {}
+        for fields in table["subscriptions"]:
+            lists = {name: tuple(fields[name]) for name in ("dataset_ids", "conditions")}
+            subscriptions[fields["name"]] = SubscriptionRow(**{**fields, **lists})
+        shown = rows
+        if self._subscription is not None:
+            chosen = find_subscription(subscriptions, self._subscription)
+            shown = {row.dataset_id: row for row in members(chosen, rows.values())}
+        return DatasetTable(rows, shown, subscriptions, digest, read_at)
+
     def _save_table(self, content: bytes) -> None:
         temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
         try:
@@ -192,21 +224,12 @@ class CatalogMirror:
     def _read_saved_table(self) -> DatasetTable | None:
         try:
             content = (self._folder / "datasets.json").read_bytes()
-            return DatasetTable(_parse_rows(content), hashlib.sha256(content).hexdigest(), 0.0)
+            return self._parse(content, hashlib.sha256(content).hexdigest(), 0.0)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             logger.warning("The saved table of datasets is damaged and not used: %s", error)
             return None
-
-
-def _parse_rows(content: bytes) -> Mapping[str, DatasetRow]:
-    rows = {}
-    for fields in orjson.loads(content):
-        for name in ("classes", "projects", "label_type"):
-            fields[name] = tuple(fields[name])
-        rows[fields["dataset_id"]] = DatasetRow(**fields)
-    return MappingProxyType(rows)
 
 
 def _load_saved(path: Path) -> Listing | None:

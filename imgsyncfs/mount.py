@@ -132,6 +132,13 @@ class Operations:
             raise fuse.FuseOSError(errno.ENOTDIR)
         return [(b".", DIRECTORY_MODE), (b"..", DIRECTORY_MODE), *children()]
 
+    def readlink(self, path: bytes) -> bytes:
+        """What a symlink points at."""
+        target: bytes | None = getattr(self._node(path), "target", None)
+        if target is None:
+            raise fuse.FuseOSError(errno.EINVAL)
+        return target
+
     def open(self, _path: str, _flags: int) -> int:
         """Tell the kernel to open files without asking."""
         raise fuse.FuseOSError(errno.ENOSYS)
@@ -212,6 +219,12 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy ships no types
     def fgetattr(self, path: bytes, buffer: Any, _file: Any) -> int:
         """`fstat`."""
         return self.getattr(path, buffer)
+
+    def readlink(self, path: bytes, buffer: Any, size: int) -> int:
+        """What a symlink points at, with a NUL at its end."""
+        target = self.operations("readlink", path)[: size - 1] + b"\0"
+        ctypes.memmove(buffer, target, len(target))
+        return 0
 
     def readdir(self, path: bytes, buffer: Any, fill: Any, _offset: int, _file: Any) -> int:
         """List a directory. The mode goes with each name, or `find` and `os.scandir` would stat every entry."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from imgsyncfs.dataset_directory import DatasetDirectory
-from imgsyncfs.errors import CatalogError
+from imgsyncfs.errors import CatalogError, ConfigurationError
 from imgsyncfs.library import Library
 from imgsyncfs.turnover import Turnover
 
@@ -63,7 +63,7 @@ class Refresher:
                 return
             try:
                 self._refresh()
-            except CatalogError as error:
+            except (CatalogError, ConfigurationError) as error:
                 self._library.errors.report(f"The catalog could not be asked for changes: {error}")
             except Exception:
                 logger.exception("The refresh failed; the mount goes on with what it knows.")

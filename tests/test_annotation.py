@@ -228,6 +228,17 @@ def test_what_json_cannot_hold_is_told_when_it_is_written() -> None:
             dump_annotation(Annotation(extra=extra))
 
 
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    for label in (
+        ObjectLabel("bbox", (BoundingBox("p", 1, 2, float("nan"), 4),)),
+        ObjectLabel("bbox", (BoundingBox("p", 1, 2, 10**400, 4),)),
+        ObjectLabel("bbox", (RotatedBox("p", 1, 2, 3, 4, 5),)),
+        ObjectLabel("seg", (Mask("p", (2, 3), (1,)),)),
+    ):
+        with pytest.raises(AnnotationError, match="object"):
+            dump_annotation(Annotation(labels=(label,)))
+
+
 def test_written_annotations_can_be_read_by_people() -> None:
     lines = dump_annotation(Annotation(labels=(ObjectLabel("poly", (Polygon("p", ((1, 2),)),)),))).decode().splitlines()
     assert lines[:2] == ["{", '  "anno_version": "0.2.0",']

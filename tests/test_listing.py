@@ -272,6 +272,12 @@ def leave(numbers: list[int]) -> None:
     """Leaves the order as it is."""
 
 
+def reverse_each_pack(numbers: list[int]) -> None:
+    """Reverses what lies in one pack, while the packs stay in order."""
+    for start in range(0, len(numbers), 50):
+        numbers[start : start + 50] = numbers[start : start + 50][::-1]
+
+
 def spread_over_packs(count: int, *, order: Callable[[list[int]], object]) -> list[ImageRow]:
     """Images of 100 bytes, 50 to a pack."""
     numbers = list(range(count))
@@ -283,7 +289,9 @@ def spread_over_packs(count: int, *, order: Callable[[list[int]], object]) -> li
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("order", [leave, random.Random(5).shuffle], ids=["by name", "shuffled"])
+@pytest.mark.parametrize(
+    "order", [leave, random.Random(5).shuffle, reverse_each_pack], ids=["by name", "shuffled", "reversed"]
+)
 def test_members_are_the_files_that_lie_in_a_part_of_a_blob(order: Callable[[list[int]], object]) -> None:
     images = spread_over_packs(200, order=order)
     labels = [annotation(row.name, blob="labels", blob_offset=place * 10, byte_count=10, md5="")
@@ -298,6 +306,13 @@ def test_members_are_the_files_that_lie_in_a_part_of_a_blob(order: Callable[[lis
     assert listing.members("labels", 0, 100) == [(offset, 10, "") for offset in (10, 30, 50, 70, 90)]
     assert listing.members("pack-9", 0, 1000) == []
     assert listing.members("pack-2", 5000, 6000) == []
+
+
+def test_a_blob_of_another_digest_has_no_members() -> None:
+    listing = build([image("a", blob=f"d/a.{MD5[:12]}.jpg"), image("b", blob=f"d/b.{MD5[:12]}.jpg")])
+    assert listing.members(f"d/a.{MD5[:12]}.jpg", 0, 1000) == [(0, 1000, MD5)]
+    assert listing.members("d/a.000000000000.jpg", 0, 1000) == []
+    assert listing.members(f"d/c.{MD5[:12]}.jpg", 0, 1000) == []
 
 
 @given(rows())

@@ -12,7 +12,15 @@
 from __future__ import annotations
 
 from imgsyncfs.catalog.catalog import Catalog, open_catalog
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
 from imgsyncfs.catalog.url import catalog_identity
 
-__all__ = ["AnnotationRow", "Catalog", "DatasetRow", "ImageRow", "catalog_identity", "open_catalog"]
+__all__ = [
+    "AnnotationRow",
+    "Catalog",
+    "DatasetRow",
+    "ImageRow",
+    "SubscriptionRow",
+    "catalog_identity",
+    "open_catalog",
+]

@@ -13,13 +13,21 @@ from typing import TypeVar
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
 from imgsyncfs.catalog.replacement import replace_dataset
-from imgsyncfs.catalog.row_values import annotation_row, dataset_row, image_row, read_dataset_values
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.row_values import (
+    annotation_row,
+    dataset_row,
+    image_row,
+    read_dataset_values,
+    subscription_row,
+    subscription_values,
+)
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     DATASET_COLUMNS,
     IMAGE_COLUMNS,
     SCHEMA_VERSION,
+    SUBSCRIPTION_COLUMNS,
     TABLES,
     create_statements,
 )
@@ -32,6 +40,7 @@ _ANNOTATIONS = (
     f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations "  # noqa: S608  # constant names
     "WHERE dataset_id = ? AND label_version = ?"
 )
+_SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
 Row = TypeVar("Row")
 
@@ -194,6 +203,25 @@ class Catalog:
         except DuplicateRow:
             # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
             return replace_dataset(self._connection, row, images, annotations, progress or _ignore)
+
+    def subscriptions(self) -> list[SubscriptionRow]:
+        """All subscriptions, ordered by name (by code points)."""
+        rows = self._made(self._connection.rows(_SUBSCRIPTIONS), subscription_row, "subscriptions")
+        return sorted(rows, key=lambda row: row.name)
+
+    def put_subscription(self, row: SubscriptionRow) -> None:
+        """Keep a subscription; one of the same name is replaced."""
+        values = subscription_values(row)
+        columns = ", ".join(SUBSCRIPTION_COLUMNS)
+        with self._connection.transaction():
+            self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (row.name,))
+            marks = ", ".join("?" * len(values))
+            self._connection.execute(f"INSERT INTO subscriptions ({columns}) VALUES ({marks})", values)  # noqa: S608  # constant names
+
+    def remove_subscription(self, name: str) -> None:
+        """Forget a subscription; it may be gone already."""
+        with self._connection.transaction():
+            self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
 
     def _setting(self, name: str) -> str:
         rows = list(self._connection.rows("SELECT value FROM catalog_settings WHERE name = ?", (name,)))

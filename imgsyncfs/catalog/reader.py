@@ -38,8 +38,8 @@ class CatalogReader:
                 (with ``dataset`` and ``folder``, where to save it).
 
         Returns:
-            For "datasets" the digest, and the rows as JSON unless the asker has them. For "listing" the revision and
-            the path it was saved to; a revision of None if there is no such dataset.
+            For "datasets" the digest, and datasets and subscriptions as JSON unless the asker has them. For "listing"
+            the revision and the path it was saved to; a revision of None if there is no such dataset.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -55,9 +55,13 @@ class CatalogReader:
 
     def _datasets(self, known: str) -> tuple[dict[str, Any], bytes]:
         catalog = self._connect()
-        rows = orjson.dumps([asdict(row) for row in catalog.datasets()])
-        digest = hashlib.sha256(rows).hexdigest()
-        return {"digest": digest}, b"" if digest == known else rows
+        table = {
+            "datasets": [asdict(row) for row in catalog.datasets()],
+            "subscriptions": [asdict(row) for row in catalog.subscriptions()],
+        }
+        content = orjson.dumps(table)
+        digest = hashlib.sha256(content).hexdigest()
+        return {"digest": digest}, b"" if digest == known else content
 
     def _listing(self, dataset: str, folder: Path) -> tuple[dict[str, Any], bytes]:
         listing = read_listing(self._connect(), dataset)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+import orjson
+
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
 from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS
 
 _INTEGERS = {
@@ -85,6 +87,32 @@ def annotation_row(values: Sequence[Any]) -> AnnotationRow:
     if tuple(map(type, values)) != _ANNOTATION_TYPES or values[_ANNOTATION_MD5] != values[_ANNOTATION_MD5].lower():
         values = _tidy(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS)
     return AnnotationRow(*values)
+
+
+def subscription_values(row: SubscriptionRow) -> tuple[str | int, ...]:
+    """A subscription as the database holds it: lists as JSON, since conditions may hold commas."""
+    return row.name, _listed(row.dataset_ids), _listed(row.conditions), row.updated_at
+
+
+def subscription_row(values: Sequence[Any]) -> SubscriptionRow:
+    """Make a subscription of a row in the order of SUBSCRIPTION_COLUMNS.
+
+    Raises:
+        ValueError: a list is no JSON array of texts, or the time is no number.
+    """
+    name, dataset_ids, conditions, updated_at = values
+    return SubscriptionRow(str(name), _texts(dataset_ids), _texts(conditions), int(updated_at or 0))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return orjson.dumps(texts).decode()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    texts = orjson.loads(value or "[]")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{value!r} is no JSON array of texts")
+    return tuple(texts)
 
 
 def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:

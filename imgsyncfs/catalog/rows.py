@@ -98,3 +98,20 @@ class AnnotationRow:
     blob_offset: int
     etag: str
     modified_at: int
+
+
+@dataclass(frozen=True)
+class SubscriptionRow:
+    """One subscription.
+
+    Attributes:
+        name: what people call it.
+        dataset_ids: datasets it names.
+        conditions: each ``COLUMN=VALUE``; datasets that meet all of them belong to it as well.
+        updated_at: when it was last changed, Unix seconds.
+    """
+
+    name: str
+    dataset_ids: tuple[str, ...]
+    conditions: tuple[str, ...]
+    updated_at: int

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
 
 SCHEMA_VERSION = "1"
 
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
+SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
 TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions")
 

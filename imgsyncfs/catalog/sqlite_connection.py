@@ -79,7 +79,8 @@ class SqliteConnection:
 
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
-        self._connection.close()
+        with self._faults():
+            self._connection.close()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -21,6 +21,8 @@ _COMMANDS = {
     "publish": "publish_commands:publish_command",
     "index": "publish_commands:index_command",
     "datasets": "catalog_commands:datasets_command",
+    "subscribe": "subscription_commands:subscribe_command",
+    "subscriptions": "subscription_commands:subscriptions_command",
     "mount": "mount_commands:mount_command",
     "umount": "mounted_commands:umount_command",
     "status": "mounted_commands:status_command",

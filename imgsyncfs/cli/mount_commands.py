@@ -21,6 +21,7 @@ from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_size
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
+from imgsyncfs.subscription import find_subscription, members
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def make_settings(
         cache_size=parse_size(values["cache_size"]),
         timeout=parse_seconds(values["timeout"], option="--timeout"),
         siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
+        subscription=values.get("subscription"),
     )
     return MountSettings(
         library=library,
@@ -67,7 +69,7 @@ def make_settings(
     )
 
 
-def check_catalog(configuration: Configuration, timeout: float) -> Configuration:
+def check_catalog(configuration: Configuration, settings: LibrarySettings) -> Configuration:
     """See that the catalog and its stores can be read, so that what is wrong is told before anything is mounted.
 
     A catalog or a store that is merely away is no reason not to mount: what was read before is in the cache.
@@ -80,16 +82,20 @@ def check_catalog(configuration: Configuration, timeout: float) -> Configuration
         StoreError: a store is missing, or refuses us.
     """
     try:
-        catalog, configuration = open_configured_catalog(configuration, timeout=timeout)
+        catalog, configuration = open_configured_catalog(configuration, timeout=settings.timeout)
         with catalog:
             catalog.check()
-            urls = sorted({row.store for row in catalog.datasets()})[:MOST_STORES_CHECKED]
+            rows = catalog.datasets()
+            if settings.subscription is not None:
+                known = {row.name: row for row in catalog.subscriptions()}
+                rows = members(find_subscription(known, settings.subscription), rows)
+            urls = sorted({row.store for row in rows})[:MOST_STORES_CHECKED]
     except CatalogUnreachable as error:
         logger.warning("%s", error)
         return configuration
 
     def check(url: str) -> None:
-        store = open_configured_store(url, configuration, timeout=timeout)
+        store = open_configured_store(url, configuration, timeout=settings.timeout)
         try:
             store.check()
         except StoreUnreachable as error:
@@ -115,7 +121,7 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
     """
     check_system()
     check_mountpoint(Path(settings.mountpoint))
-    configuration = check_catalog(configuration, settings.library.timeout)
+    configuration = check_catalog(configuration, settings.library)
     settings = replace(settings, library=replace(settings.library, password=configuration.password))
     if foreground:
         # Late: it needs libfuse, which `check_system` has looked for only now.
@@ -129,6 +135,7 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
 @click.command("mount")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 @catalog_options
+@click.option("--subscription", metavar="NAME", help="Show only the datasets of this subscription.")
 @click.option("--siblings", metavar="LIST", help="Rendered files beside each image. [default: labelme,rolabelimg]")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
 @click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from imgsyncfs.annotation import LARGEST_MASK_PIXELS, BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotation import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotation_json import LARGEST_MASK_PIXELS
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, own_keys
 from imgsyncfs.formats.mask_image import decode_mask_image

@@ -22,11 +22,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, NamedTuple
 
-from imgsyncfs.annotation import (
-    Annotation,
-    Label,
-    LabelledObject,
-    ObjectLabel,
+from imgsyncfs.annotation import Annotation, Label, LabelledObject, ObjectLabel
+from imgsyncfs.annotation_json import (
     annotation_from_json,
     annotation_to_json,
     label_to_json,

@@ -224,7 +224,7 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
                 raise
             response.release_conn()
         except urllib3.exceptions.TimeoutError as error:
-            # Others that lie idle were probably forgotten as well: the next attempt shall have a new one.
+            # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.
             self._connections.clear()
             raise ServiceResponseError("timed out", error=error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -288,7 +288,7 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         try:
             return super().send(request, **options)
         except ServiceResponseTimeoutError:
-            # As in `ReadTransport`: idle connections were probably forgotten as well.
+            # As in `ReadTransport`: the idle connections were probably forgotten too.
             self._adapter.close()
             raise
 

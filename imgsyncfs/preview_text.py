@@ -1,0 +1,291 @@
+"""Text in previews: fonts that have the letters, plates below it, and places where plates hide little.
+
+Pillow's own scalable font is used, so that no font file is needed. It has little more than ASCII: for other letters
+fontconfig is asked for a font of the system, and letters that no font has are written as escapes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from imgsyncfs.pairing import printable
+from imgsyncfs.preview_colours import DARK, Colour
+
+logger = logging.getLogger(__name__)
+
+Box = tuple[float, float, float, float]
+"""(x1, y1, x2, y2) in pixels."""
+
+_SIDE_PER_FONT_SIZE = 42
+_SMALLEST_FONT = 9
+"""In pixels; smaller letters cannot be told apart. Only pictures less than four lines high have smaller ones."""
+
+_LONGEST_TEXT = 200
+_FONTCONFIG_SECONDS = 5.0
+_NO_CHARACTER = "\uffff"
+_CAPTION_COLOUR: Colour = (255, 255, 255)
+_CAPTION_OPACITY = 0.78
+_CAPTION_PART = 0.6
+"""At most this part of the picture's height is given to the caption."""
+
+_MOST_HIDDEN = 0.5
+"""A plate of which more would lie on other plates is left out if its text stands elsewhere already."""
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A text that can be drawn.
+
+    Attributes:
+        text: without what cannot be drawn.
+        font: has all of its letters.
+        size: (width, height) of its plate, in pixels.
+        padding: between the plate's edge and the text.
+    """
+
+    text: str
+    font: ImageFont.FreeTypeFont
+    size: tuple[int, int]
+    padding: int
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A text at its place.
+
+    Attributes:
+        lettering: what is written.
+        corner: (x, y) of the plate's top left corner.
+        colour: of the plate.
+    """
+
+    lettering: Lettering
+    corner: tuple[int, int]
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where an object wants its text.
+
+    Attributes:
+        box: around the part of the object that is in the picture.
+        top: (x, y) of its highest point, for a box the top left corner.
+        text: what is to be written.
+        colour: of the plate.
+        centred: the text is centred on `top` instead of beginning there.
+    """
+
+    box: Box
+    top: tuple[float, float]
+    text: str
+    colour: Colour
+    centred: bool
+
+
+def font_size_for(size: tuple[int, int]) -> int:
+    """Give the size of letters, in pixels, for a picture of (width, height) pixels."""
+    wanted = max(_SMALLEST_FONT, round(sqrt(size[0] * size[1]) / _SIDE_PER_FONT_SIZE))
+    return max(1, min(wanted, size[1] // 4))
+
+
+def place_plates(
+    anchors: Iterable[Anchor], size: tuple[int, int], *, gap: float, taken: Sequence[Box] = ()
+) -> list[Plate]:
+    """Find places for the texts of objects: beside the object, within the picture, on other texts only at need.
+
+    Args:
+        anchors: of the objects; the first ones get the best places.
+        size: (width, height) of the picture.
+        gap: pixels to keep between an object's box and its text.
+        taken: where something else is written.
+
+    Returns:
+        The plates. Where there is no room for a text that stands elsewhere already, it is left out: the colour still
+        tells the class.
+    """
+    occupied = list(taken)
+    grid = np.array(occupied, dtype=np.float64).reshape(-1, 4)
+    plates: list[Plate] = []
+    written: set[str] = set()
+    font_size = font_size_for(size)
+    for anchor in anchors:
+        lettering = lettering_for(anchor.text, font_size, size[0])
+        corner, hidden = _best_corner(anchor, lettering.size, size, gap, grid)
+        if hidden > _MOST_HIDDEN and anchor.text in written:
+            continue
+        written.add(anchor.text)
+        plates.append(Plate(lettering, corner, anchor.colour))
+        grid = np.vstack([grid, _box_at(corner, lettering.size)])
+    return plates
+
+
+def draw_plates(picture: Image.Image, plates: Iterable[Plate]) -> None:
+    """Draw texts on plates in their colours, with a dark rim."""
+    pen = ImageDraw.Draw(picture)
+    for plate in plates:
+        x1, y1, x2, y2 = _box_at(plate.corner, plate.lettering.size)
+        rim = max(1, plate.lettering.padding // 3)
+        pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=plate.colour, outline=DARK, width=rim)
+        _write(pen, plate.lettering, plate.corner, DARK)
+
+
+def draw_caption(picture: Image.Image, lines: Sequence[str], objects: npt.NDArray[np.float64]) -> list[Box]:
+    """Write lines about the whole picture on a dark plate, in the corner where it hides least.
+
+    Args:
+        picture: RGB.
+        lines: what to write; what does not fit is counted in the last line.
+        objects: (n, 4) of x1, y1, x2, y2: what should not be hidden.
+
+    Returns:
+        Where the caption is: one box, or none if there are no lines.
+    """
+    if not lines:
+        return []
+    font_size = font_size_for(picture.size)
+    line_height = lettering_for("", font_size, picture.width).size[1]
+    room = max(1, int(_CAPTION_PART * picture.height / line_height))
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"... {len(lines) - room + 1} more"]
+    letterings = [lettering_for(line, font_size, picture.width) for line in lines]
+    width = max(each.size[0] for each in letterings)
+    height = sum(each.size[1] for each in letterings)
+    right, bottom = max(0, picture.width - width), max(0, picture.height - height)
+    corner = min(
+        ((0, 0), (right, 0), (0, bottom), (right, bottom)),
+        key=lambda each: _overlaps(objects, _box_at(each, (width, height))).sum(),
+    )
+    stencil = Image.new("L", (width, height), round(255 * _CAPTION_OPACITY))
+    picture.paste(DARK, corner, stencil)
+    pen = ImageDraw.Draw(picture)
+    x, y = corner
+    for each in letterings:
+        _write(pen, each, (x, y), _CAPTION_COLOUR)
+        y += each.size[1]
+    return [_box_at(corner, (width, height))]
+
+
+def lettering_for(text: str, font_size: int, width: int) -> Lettering:
+    """Make a text fit to be drawn.
+
+    Args:
+        text: anything; control characters are escaped.
+        font_size: in pixels.
+        width: most that its plate may be wide, in pixels; a longer text is cut and ends in dots.
+
+    Returns:
+        The text with a font.
+    """
+    padding = max(1, round(font_size / 5))
+    shown, font = _readable(printable(text[:_LONGEST_TEXT]), font_size)
+    room = max(1, width - 2 * padding)
+    if font.getlength(shown) > room:
+        fitting = len(shown)
+        while fitting > 1 and font.getlength(shown[:fitting] + "...") > room:
+            fitting -= 1
+        shown = shown[:fitting] + "..."
+    ascent, descent = font.getmetrics()
+    size = (min(width, ceil(font.getlength(shown)) + 2 * padding), ascent + descent + padding)
+    return Lettering(shown, font, size, padding)
+
+
+def _best_corner(
+    anchor: Anchor, plate: tuple[int, int], size: tuple[int, int], gap: float, occupied: npt.NDArray[np.float64]
+) -> tuple[tuple[int, int], float]:
+    """The best top left corner for a plate, and the part of the plate that lies on other plates there."""
+    x1, y1, x2, y2 = anchor.box
+    width, height = plate
+    left = anchor.top[0] - (width / 2 if anchor.centred else gap)
+    wishes = (
+        (left, y1 - gap - height),
+        (left, y2 + gap),
+        (left, y1 + gap),
+        (x2 + gap, y1),
+        (x1 - gap - width, y1),
+        (left, y2 - gap - height),
+    )
+    best: tuple[float, tuple[int, int], float] | None = None
+    for index, (x, y) in enumerate(wishes):
+        corner = (_limited(x, size[0] - width), _limited(y, size[1] - height))
+        moved = (abs(corner[0] - x) * 0.2 + abs(corner[1] - y)) / height
+        hidden = float(_overlaps(occupied, _box_at(corner, plate)).sum()) / (width * height)
+        cost = hidden * 2 + moved * 0.3 + index * 0.01
+        if best is None or cost < best[0]:
+            best = cost, corner, hidden
+    assert best is not None
+    return best[1], best[2]
+
+
+def _limited(value: float, high: int) -> int:
+    return max(0, min(round(value), high))
+
+
+def _box_at(corner: tuple[int, int], size: tuple[int, int]) -> Box:
+    return corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]
+
+
+def _overlaps(boxes: npt.NDArray[np.float64], box: Box) -> npt.NDArray[np.float64]:
+    """The areas, in pixels, that (n, 4) boxes share with one."""
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    areas: npt.NDArray[np.float64] = np.clip(high - low, 0, None).prod(axis=1)
+    return areas
+
+
+def _write(pen: ImageDraw.ImageDraw, lettering: Lettering, corner: tuple[int, int], colour: Colour) -> None:
+    place = (corner[0] + lettering.padding, corner[1] + lettering.padding // 2)
+    pen.text(place, lettering.text, fill=colour, font=lettering.font)
+
+
+@functools.lru_cache(maxsize=1024)
+def _readable(text: str, font_size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """A text and a font that has all of its letters; letters that none has are escaped."""
+    font = _default_font(font_size)
+    missing = _missing(text, font)
+    if not missing:
+        return text, font
+    other = _system_font(frozenset(missing), font_size)
+    if other is not None and not _missing(text, other):
+        return text, other
+    return "".join(ascii(letter)[1:-1] if letter in missing else letter for letter in text), font
+
+
+def _missing(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    """The letters of a text that a font shows as its sign for an unknown one."""
+    unknown = _glyph(font, _NO_CHARACTER)
+    return [letter for letter in dict.fromkeys(text) if letter.strip() and _glyph(font, letter) == unknown]
+
+
+def _glyph(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+    image = font.getmask(letter)
+    return image.size, bytes(image)
+
+
+@functools.lru_cache(maxsize=32)
+def _default_font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # always so when a size is asked for
+    return font
+
+
+@functools.lru_cache(maxsize=256)
+def _system_font(letters: frozenset[str], size: int) -> ImageFont.FreeTypeFont | None:
+    """The font that fontconfig thinks best for some letters; None if there is no fontconfig or no font."""
+    charset = " ".join(f"{ord(letter):x}" for letter in sorted(letters))
+    command = ["fc-match", "--format=%{file}\n%{index}", f":charset={charset}"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=_FONTCONFIG_SECONDS, check=True)
+        file, _, index = found.stdout.partition("\n")
+        return ImageFont.truetype(file, size, index=int(index or 0))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        logger.info("no font of the system for %s: %s", ascii("".join(sorted(letters))), error)
+        return None
