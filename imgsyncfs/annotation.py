@@ -101,8 +101,8 @@ def dump_annotation(annotation: Annotation) -> bytes:
         UTF-8 JSON, indented for people; `parse_annotation` of it equals `annotation`.
 
     Raises:
-        AnnotationError: `parse_annotation` would refuse it (a NaN, a rotated box in a bbox label), or it holds what JSON
-            cannot (an integer beyond 64 bits, lone surrogates, 250 levels of nesting).
+        AnnotationError: `parse_annotation` would refuse it (a NaN, a rotated box in a bbox label), or it holds what
+            JSON cannot (an integer beyond 64 bits, lone surrogates, 250 levels of nesting).
     """
     document = annotation_to_json(annotation)
     annotation_from_json(document)

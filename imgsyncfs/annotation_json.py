@@ -136,6 +136,11 @@ def object_to_json(item: LabelledObject) -> dict[str, Any]:
     return {"class": item.class_name, **item.extra, "rle": rle}
 
 
+def without_known_keys(extra: Mapping[str, Any], label_type: str) -> dict[str, Any]:
+    """Give the unknown keys of an object that becomes one of another type, where some of them may be known."""
+    return {key: value for key, value in extra.items() if key not in _OBJECT_KEYS[label_type]}
+
+
 def within(reader: Callable[[_Content], _Part], content: _Content, place: str) -> _Part:
     """Read a part of a document; an `AnnotationError` in it is told with the part's place before its own field."""
     try:
@@ -163,7 +168,7 @@ def _polygon(content: Any) -> Polygon:
         if not isinstance(point, list | tuple) or len(point) != 2:
             raise AnnotationError("a point is a list [x, y]", field=f"points[{index}]")
         x, y = point
-        if not (type(x) in _NUMBER_TYPES and type(y) in _NUMBER_TYPES and isfinite(x) and isfinite(y)):
+        if not (type(x) in _NUMBER_TYPES and type(y) in _NUMBER_TYPES and _is_finite(x) and _is_finite(y)):
             raise AnnotationError("a point has two finite numbers", field=f"points[{index}]")
         points.append((x, y))
     return Polygon(class_name, tuple(points), _unknown(content, _POLYGON_KEYS))
@@ -199,6 +204,7 @@ _OBJECT_READERS: Mapping[str, Callable[[Any], LabelledObject]] = {
     "poly": _polygon,
     "seg": _mask,
 }
+_OBJECT_KEYS = {"bbox": _BOUNDING_BOX_KEYS, "rbbox": _ROTATED_BOX_KEYS, "poly": _POLYGON_KEYS, "seg": _MASK_KEYS}
 
 
 def _class_name(content: Any) -> str:

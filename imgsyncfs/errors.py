@@ -20,6 +20,8 @@
     │   └── BlobChanged          a blob's content is not what the catalog says
     ├── CacheError
     │   └── ListingDamaged       a saved listing that cannot be trusted
+    ├── ConvertError             files that cannot be converted as asked
+    ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
     └── MountError               a mount that cannot be made, or is not there
 
@@ -113,6 +115,14 @@ class ListingDamaged(CacheError):
 
 class PublishError(ImgsyncfsError):
     """A folder or container that cannot be published as asked."""
+
+
+class ConvertError(ImgsyncfsError):
+    """Files that cannot be converted as asked."""
+
+
+class PreviewError(ImgsyncfsError):
+    """An image or annotation that cannot be shown, or a preview that cannot be written."""
 
 
 class MountError(ImgsyncfsError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 ANNO_VERSION = "0.2.0"
-OBJECT_LABEL_TYPES = frozenset({"bbox", "rbbox", "poly", "seg"})
+OBJECT_LABEL_TYPES = ("bbox", "rbbox", "poly", "seg")
 """The label types that hold objects."""
 
 

@@ -150,32 +150,48 @@ class CatalogMirror:
             if future is None:
                 future = self._loading[dataset_id] = Future()
         if first:
-            self._load_into(future, dataset_id, row)
+            self._begin_loading(future, dataset_id, row)
         try:
             return future.result(self._timeout)
         except FutureTimeoutError:
             raise CatalogUnreachable(
-                f"The listing of {dataset_id} did not come within {self._timeout:g} s; check the database."
+                f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
+                "again in a while, or raise --timeout."
             ) from None
 
-    def _load_into(self, future: Future[Listing], dataset_id: str, row: DatasetRow | None) -> None:
-        try:
-            future.set_result(self._load(dataset_id, row))
-        except BaseException as error:
-            future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-        finally:
+    def _begin_loading(self, future: Future[Listing], dataset_id: str, row: DatasetRow | None) -> None:
+        """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""
+        folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
+        saved = _load_saved(folder / str(row.revision)) if row is not None else None
+        if saved is not None:
             with self._lock:
                 self._loading.pop(dataset_id, None)
+            future.set_result(saved)
+            return
 
-    def _load(self, dataset_id: str, row: DatasetRow | None) -> Listing:
-        folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
-        if row is not None:
-            saved = _load_saved(folder / str(row.revision))
-            if saved is not None:
-                return saved
-        result, _ = self._ask({"question": "listing", "dataset": dataset_id, "folder": str(folder)})
+        def finish(answer: Future[Answer]) -> None:
+            """Take over what the worker read. Runs on its listening thread."""
+            try:
+                listing = self._take_listing(dataset_id, folder, answer)
+            except Exception as error:  # noqa: BLE001  # a thread's top; whoever waits gets it
+                outcome: Listing | Exception = error
+            else:
+                outcome = listing
+            with self._lock:
+                self._loading.pop(dataset_id, None)
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        question = {"question": "listing", "dataset": dataset_id, "folder": str(folder)}
+        self._pool.submit(question).add_done_callback(finish)
+
+    def _take_listing(self, dataset_id: str, folder: Path, answer: Future[Answer]) -> Listing:
+        try:
+            result, _ = answer.result()
+        except StoreUnreachable as error:
+            raise CatalogUnreachable(str(error)) from error
         if result["revision"] is None:
             raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
         listing = load_listing(Path(result["path"]))

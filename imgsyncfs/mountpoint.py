@@ -21,7 +21,7 @@ MOUNT_TABLE = Path("/proc/self/mountinfo")
 COMMAND_SECONDS = 20.0
 BUSY_SECONDS = 3.0
 
-_INSTALL = "on Debian or Ubuntu run: sudo apt-get install fuse"
+_INSTALL = "on Debian or Ubuntu run: sudo apt-get install"
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def check_system() -> None:
         MountError: something is missing; the message says how to get it.
     """
     if ctypes.util.find_library("fuse") is None:
-        raise MountError(f"libfuse 2 is not installed; {_INSTALL}")
+        raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
     if shutil.which("fusermount") is None:
-        raise MountError(f"fusermount is not installed; {_INSTALL}")
+        raise MountError(f"fusermount is not installed; {_INSTALL} fuse3")
     if not Path("/dev/fuse").exists():
         raise MountError(
             "/dev/fuse is not there; run: sudo modprobe fuse (in a container: start it with --device /dev/fuse)"

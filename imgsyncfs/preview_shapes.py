@@ -20,13 +20,14 @@ from imgsyncfs.preview_colours import DARK, Colour, class_colour
 Points = npt.NDArray[np.float64]
 _Pixels = npt.NDArray[np.bool_]
 
-_SIDE_PER_LINE_WIDTH = 320
-"""A line is this part of the side of a square with as many pixels: 2 pixels in 640 x 640, 9 in 2880 x 2880."""
+_SIDE_PER_LINE_WIDTH = 280
+"""A line is this part of the side of a square with as many pixels: 2.3 pixels in 640 x 640, 10 in 2880 x 2880."""
 
 _FARTHEST = 1e9
 """Coordinates beyond this are drawn as if they were this: it is far outside, and the arithmetic stays exact."""
 
 _MASK_OPACITY = 0.4
+
 _SMOOTHED_PIXELS = ((1 << 20, 4), (1 << 22, 2))
 """Pictures of up to so many pixels get lines that are drawn so many times as large and reduced, which smooths them. In
 larger ones steps of a pixel are too fine to be seen, and the memory for it would be gigabytes."""
@@ -67,16 +68,16 @@ class Outline:
 
 def strokes_for(size: tuple[int, int]) -> Strokes:
     """Give the line widths for a picture of (width, height) pixels."""
-    line = max(1.0, sqrt(size[0] * size[1]) / _SIDE_PER_LINE_WIDTH)
-    return Strokes(line=line, rim=max(0.6, 0.4 * line))
+    line = max(1.5, sqrt(size[0] * size[1]) / _SIDE_PER_LINE_WIDTH)
+    return Strokes(line=line, rim=max(0.9, 0.4 * line))
 
 
 def outline_of(item: LabelledObject, strokes: Strokes) -> Outline:
     """Say which lines show an object.
 
-    A rotated box has an arrow from its centre to the middle of its right side (top right to bottom right): that is the
-    side to which the angle `a` points, along `w`. As the formats reduce angles to half a turn, the arrow tells the
-    axis of what is in the box, and `w` from `h`; at which end of the axis a head is, no format says.
+    A rotated box has an arrow to the middle of its right side (top right to bottom right), the side to which the angle
+    `a` points, along `w`. It tells `w` from `h`, and the axis of what is in the box. As the formats reduce angles to
+    half a turn, no format says at which end of this axis a head is.
 
     Args:
         item: any object; its numbers may be absurd.
@@ -104,10 +105,7 @@ def draw_outlines(picture: Image.Image, outlines: Sequence[Outline], strokes: St
     """Draw outlines into an RGB picture, the last one on top; what lies outside or is not finite is left out."""
     pixels = picture.width * picture.height
     scale = next((times for limit, times in _SMOOTHED_PIXELS if pixels <= limit), 1)
-    if scale == 1:
-        canvas = picture
-    else:
-        canvas = Image.new("RGBA", (picture.width * scale, picture.height * scale))
+    canvas = picture if scale == 1 else Image.new("RGBA", (picture.width * scale, picture.height * scale))
     pen = ImageDraw.Draw(canvas)
     reach = np.array([strokes.reach, strokes.reach])
     size = np.array(picture.size, dtype=np.float64)
@@ -155,7 +153,7 @@ def _closed(points: Points) -> Points:
 
 
 def _heading(box_corners: Points, strokes: Strokes) -> tuple[Points, ...]:
-    """The arrow from a rotated box's centre to the middle of its right side."""
+    """The arrow to the middle of a rotated box's right side; it leaves the centre free, where the object is."""
     with np.errstate(over="ignore", invalid="ignore"):
         top_left, top_right, bottom_right, _ = box_corners
         centre, tip = top_left / 2 + bottom_right / 2, top_right / 2 + bottom_right / 2
@@ -165,7 +163,7 @@ def _heading(box_corners: Points, strokes: Strokes) -> tuple[Points, ...]:
             return ()
         length = min(5 * strokes.line, 0.6 * half_width, 0.6 * half_height)
         back, aside = along * (length / half_width), down * (length / half_height)
-        return np.array([centre, tip]), np.array([tip - back - aside, tip, tip - back + aside])
+        return np.array([centre + along / 3, tip]), np.array([tip - back - aside, tip, tip - back + aside])
 
 
 def _clipped(path: Points, low: Points, high: Points) -> npt.NDArray[np.float64]:

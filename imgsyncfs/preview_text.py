@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,11 @@ logger = logging.getLogger(__name__)
 Box = tuple[float, float, float, float]
 """(x1, y1, x2, y2) in pixels."""
 
-_SIDE_PER_FONT_SIZE = 42
-_SMALLEST_FONT = 9
-"""In pixels; smaller letters cannot be told apart. Only pictures less than four lines high have smaller ones."""
+_SIDE_PER_FONT_SIZE = 46
+_SIDE_PER_CAPTION_FONT_SIZE = 32
+_SMALLEST_FONT = 10
+_LEAST_LINES = 6
+"""In pixels; smaller letters cannot be told apart. Only a picture less than so many lines high has smaller ones."""
 
 _LONGEST_TEXT = 200
 _FONTCONFIG_SECONDS = 5.0
@@ -37,8 +40,11 @@ _CAPTION_OPACITY = 0.78
 _CAPTION_PART = 0.6
 """At most this part of the picture's height is given to the caption."""
 
-_MOST_HIDDEN = 0.5
-"""A plate of which more would lie on other plates is left out if its text stands elsewhere already."""
+_MOST_HIDDEN = 0.4
+"""A plate that would lie on other plates and objects with more of it is left out if its text stands elsewhere."""
+
+_COST_OF_PLATES, _COST_OF_OBJECTS, _COST_OF_MOVING, _COST_OF_LATER_WISH = 3.0, 1.0, 0.3, 0.02
+"""How bad it is to hide other plates, to hide objects, to be moved by one's own height, and to be the next best."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +98,16 @@ class Anchor:
     centred: bool
 
 
-def font_size_for(size: tuple[int, int]) -> int:
+def font_size_for(size: tuple[int, int], side_per_font_size: float = _SIDE_PER_FONT_SIZE) -> int:
     """Give the size of letters, in pixels, for a picture of (width, height) pixels."""
-    wanted = max(_SMALLEST_FONT, round(sqrt(size[0] * size[1]) / _SIDE_PER_FONT_SIZE))
-    return max(1, min(wanted, size[1] // 4))
+    wanted = max(_SMALLEST_FONT, round(sqrt(size[0] * size[1]) / side_per_font_size))
+    return max(1, min(wanted, size[1] // _LEAST_LINES))
 
 
 def place_plates(
     anchors: Iterable[Anchor], size: tuple[int, int], *, gap: float, taken: Sequence[Box] = ()
 ) -> list[Plate]:
-    """Find places for the texts of objects: beside the object, within the picture, on other texts only at need.
+    """Find places for the texts of objects: beside the object, within the picture, on other things only at need.
 
     Args:
         anchors: of the objects; the first ones get the best places.
@@ -113,19 +119,21 @@ def place_plates(
         The plates. Where there is no room for a text that stands elsewhere already, it is left out: the colour still
         tells the class.
     """
-    occupied = list(taken)
-    grid = np.array(occupied, dtype=np.float64).reshape(-1, 4)
+    anchors = list(anchors)
+    objects = np.array([anchor.box for anchor in anchors], dtype=np.float64).reshape(-1, 4)
+    occupied = np.array(taken, dtype=np.float64).reshape(-1, 4)
     plates: list[Plate] = []
     written: set[str] = set()
     font_size = font_size_for(size)
-    for anchor in anchors:
+    for index, anchor in enumerate(anchors):
         lettering = lettering_for(anchor.text, font_size, size[0])
-        corner, hidden = _best_corner(anchor, lettering.size, size, gap, grid)
+        others = np.delete(objects, index, axis=0)
+        corner, hidden = _best_corner(anchor, lettering.size, size, gap, occupied=occupied, others=others)
         if hidden > _MOST_HIDDEN and anchor.text in written:
             continue
         written.add(anchor.text)
         plates.append(Plate(lettering, corner, anchor.colour))
-        grid = np.vstack([grid, _box_at(corner, lettering.size)])
+        occupied = np.vstack([occupied, _box_at(corner, lettering.size)])
     return plates
 
 
@@ -152,7 +160,7 @@ def draw_caption(picture: Image.Image, lines: Sequence[str], objects: npt.NDArra
     """
     if not lines:
         return []
-    font_size = font_size_for(picture.size)
+    font_size = font_size_for(picture.size, _SIDE_PER_CAPTION_FONT_SIZE)
     line_height = lettering_for("", font_size, picture.width).size[1]
     room = max(1, int(_CAPTION_PART * picture.height / line_height))
     if len(lines) > room:
@@ -200,30 +208,44 @@ def lettering_for(text: str, font_size: int, width: int) -> Lettering:
 
 
 def _best_corner(
-    anchor: Anchor, plate: tuple[int, int], size: tuple[int, int], gap: float, occupied: npt.NDArray[np.float64]
+    anchor: Anchor,
+    plate: tuple[int, int],
+    size: tuple[int, int],
+    gap: float,
+    *,
+    occupied: npt.NDArray[np.float64],
+    others: npt.NDArray[np.float64],
 ) -> tuple[tuple[int, int], float]:
-    """The best top left corner for a plate, and the part of the plate that lies on other plates there."""
+    """The best top left corner for a plate, and the part of it that lies on plates and on other objects there."""
     x1, y1, x2, y2 = anchor.box
     width, height = plate
     left = anchor.top[0] - (width / 2 if anchor.centred else gap)
     wishes = (
         (left, y1 - gap - height),
         (left, y2 + gap),
-        (left, y1 + gap),
         (x2 + gap, y1),
         (x1 - gap - width, y1),
+        (left, y1 + gap),
         (left, y2 - gap - height),
     )
-    best: tuple[float, tuple[int, int], float] | None = None
+    choices = []
     for index, (x, y) in enumerate(wishes):
         corner = (_limited(x, size[0] - width), _limited(y, size[1] - height))
+        box, area = _box_at(corner, plate), width * height
         moved = (abs(corner[0] - x) * 0.2 + abs(corner[1] - y)) / height
-        hidden = float(_overlaps(occupied, _box_at(corner, plate)).sum()) / (width * height)
-        cost = hidden * 2 + moved * 0.3 + index * 0.01
-        if best is None or cost < best[0]:
-            best = cost, corner, hidden
-    assert best is not None
-    return best[1], best[2]
+        on_plates = float(_overlaps(occupied, box).sum()) / area
+        # A small object may be hidden as a whole by a part of the plate.
+        on_others = float((_overlaps(others, box) / np.minimum(area, _areas(others))).max(initial=0.0))
+        on_itself = float(_overlaps(np.array([anchor.box]), box)[0]) / area
+        cost = (
+            _COST_OF_PLATES * on_plates
+            + _COST_OF_OBJECTS * (on_others + on_itself / 2)
+            + _COST_OF_MOVING * moved
+            + _COST_OF_LATER_WISH * index
+        )
+        choices.append((cost, corner, max(on_plates, on_others)))
+    _, best, hidden = min(choices)
+    return best, hidden
 
 
 def _limited(value: float, high: int) -> int:
@@ -238,6 +260,12 @@ def _overlaps(boxes: npt.NDArray[np.float64], box: Box) -> npt.NDArray[np.float6
     """The areas, in pixels, that (n, 4) boxes share with one."""
     low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
     areas: npt.NDArray[np.float64] = np.clip(high - low, 0, None).prod(axis=1)
+    return areas
+
+
+def _areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The areas of (n, 4) boxes, in pixels; of one without any, 1."""
+    areas: npt.NDArray[np.float64] = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1.0)
     return areas
 
 
@@ -272,9 +300,8 @@ def _glyph(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], 
 
 @functools.lru_cache(maxsize=32)
 def _default_font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # always so when a size is asked for
-    return font
+    # Always a scalable one when a size is asked for.
+    return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
 
 @functools.lru_cache(maxsize=256)

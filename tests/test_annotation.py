@@ -233,6 +233,8 @@ def test_what_could_not_be_read_again_is_not_written() -> None:
         ObjectLabel("bbox", (BoundingBox("p", 1, 2, float("nan"), 4),)),
         ObjectLabel("bbox", (BoundingBox("p", 1, 2, 10**400, 4),)),
         ObjectLabel("bbox", (RotatedBox("p", 1, 2, 3, 4, 5),)),
+        ObjectLabel("poly", (Polygon("p", ((1, float("inf")),)),)),
+        ObjectLabel("poly", (Polygon("p", ((10**400, 1),)),)),
         ObjectLabel("seg", (Mask("p", (2, 3), (1,)),)),
     ):
         with pytest.raises(AnnotationError, match="object"):

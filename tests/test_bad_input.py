@@ -156,7 +156,7 @@ def test_a_system_without_libfuse_is_told_what_to_install(demo: Workplace, mount
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "apt-get install fuse" in done.stderr
+    assert "apt-get install libfuse2" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -198,6 +198,8 @@ def test_what_labelme_would_choke_on_is_not_shown_and_comes_back(own: Any) -> No
         (lambda document: document["shapes"][0]["imgsyncfs"].update(at=[0]), "shapes[0].imgsyncfs"),
         (lambda document: document["shapes"][0]["imgsyncfs"]["object"].update(x1=None), "shapes[0].imgsyncfs"),
         (lambda document: document["imgsyncfs"]["annotation"].update(labels=5), "imgsyncfs"),
+        (lambda document: document["imgsyncfs"]["annotation"].update(labels=[{"label_type": []}]), "imgsyncfs"),
+        (lambda document: document["shapes"][0]["imgsyncfs"].update(label_type=[]), "shapes[0].imgsyncfs"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_place(edit: Callable[[dict[str, Any]], None], field: str) -> None:

@@ -120,6 +120,16 @@ def test_a_rotated_box_whose_corners_no_longer_make_a_rectangle_is_a_polygon() -
     assert (polygon.class_name, polygon.extra) == ("person", {"id": 8})
 
 
+def test_an_unknown_key_that_the_new_type_knows_gives_way_to_its_own() -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["shapes"][0]["points"].pop()
+
+    box = RotatedBox("person", 100, 100, 50, 20, 0.3, {"points": "odd", "id": 8})
+    (polygon,) = objects_of(edited(annotation_with(box), edit), 1)
+    assert isinstance(polygon, Polygon)
+    assert (len(polygon.points), polygon.extra) == (3, {"id": 8})
+
+
 def test_a_rotated_box_with_a_point_added_is_a_polygon() -> None:
     def edit(document: dict[str, Any]) -> None:
         document["shapes"][0]["points"].insert(1, [1600.0, 1100.0])

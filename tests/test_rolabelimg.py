@@ -294,8 +294,9 @@ def test_a_change_of_the_last_digit_is_an_edit(name: str) -> None:
     before = f"{getattr(ROTATED, field):.4f}"
     after = f"{float(before) + 0.0001:.4f}"
     (found,) = objects_of(edited(annotation_with(ROTATED), (f"<{name}>{before}<", f"<{name}>{after}<")))
-    values: dict[str, Any] = {**vars(ROTATED), field: float(after)}
-    assert repr(found) == repr(RotatedBox(**values))
+    assert isinstance(found, RotatedBox)
+    assert {**vars(found), field: None} == {**vars(ROTATED), field: None}
+    assert getattr(found, field) == float(after)
 
 
 def test_an_inverted_box_keeps_its_order_when_an_edge_moves() -> None:

@@ -20,7 +20,7 @@ from imgsyncfs.annotation import (
     parse_annotation,
 )
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats import FORMATS
+from imgsyncfs.formats import FORMATS, ImageInfo
 
 ROLABELIMG = FORMATS["rolabelimg"]
 
@@ -49,7 +49,7 @@ def test_a_file_from_elsewhere_is_read_by_what_its_objects_hold() -> None:
             "<size><width>30</width><height>20.0</height><depth/></size>"
         ),
     )
-    assert ROLABELIMG.parse(b"\xef\xbb\xbf" + content) == Annotation(
+    assert ROLABELIMG.parse(b"\xef\xbb\xbf\n" + content) == Annotation(
         label_checked=1,
         height=20,
         width=30,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import warnings
 
 import click
 
@@ -23,6 +24,7 @@ _COMMANDS = {
     "datasets": "catalog_commands:datasets_command",
     "subscribe": "subscription_commands:subscribe_command",
     "subscriptions": "subscription_commands:subscriptions_command",
+    "preview": "preview_commands:preview_command",
     "mount": "mount_commands:mount_command",
     "umount": "mounted_commands:umount_command",
     "status": "mounted_commands:status_command",
@@ -58,6 +60,8 @@ def cli(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     # The SDK logs every request at this level.
     logging.getLogger("azure").setLevel(logging.WARNING)
+    # What is wrong with an image is told in imgsyncfs's own words.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 def main() -> None:

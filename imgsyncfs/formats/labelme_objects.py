@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot
+from math import hypot, isfinite
 from typing import Any
 
 import numpy as np
 
 from imgsyncfs.annotation import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
-from imgsyncfs.annotation_json import LARGEST_MASK_PIXELS
+from imgsyncfs.annotation_json import LARGEST_MASK_PIXELS, without_known_keys
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, own_keys
 from imgsyncfs.formats.mask_image import decode_mask_image
@@ -23,7 +23,6 @@ from imgsyncfs.formats.originals import (
     SHOWN_TOLERANCE,
     PlacedObject,
     RestoredObject,
-    all_finite,
     is_near,
     restored_edges,
 )
@@ -91,6 +90,8 @@ def restore_object(
     label_type, item = found
     original, source = shape.original, shape.source
     class_name, extra = shape.content["label"], _restored_extra(shape)
+    if original is not None and original.label_type != label_type:
+        extra = without_known_keys(extra, label_type)
     if source is not None and shape.rendered is not None and class_name == shape.rendered["label"]:
         class_name = source.class_name
     # The readers of geometry give back the source itself where nothing was moved.
@@ -159,7 +160,7 @@ def _rotated_box(shape: ReadShape) -> RotatedBox | None:
     quadrangle = clockwise_corners([shape.points])
     x, y, w, h, a = boxes_from_corners(quadrangle)[0].tolist()
     tolerance = max(RECTANGLE_TOLERANCE_PIXELS, RECTANGLE_TOLERANCE_OF_DIAGONAL * hypot(w, h))
-    if not (all_finite((x, y, w, h, a)) and rectangle_deviation(quadrangle)[0] <= tolerance):
+    if not (all(map(isfinite, (x, y, w, h, a))) and rectangle_deviation(quadrangle)[0] <= tolerance):
         return None
     if not isinstance(source, RotatedBox):
         return RotatedBox("", x, y, w, h, a)

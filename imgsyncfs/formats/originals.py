@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any, NamedTuple
 
 from imgsyncfs.annotation import Annotation, Label, LabelledObject, ObjectLabel
@@ -272,11 +271,6 @@ def count_losses(hidden: Iterable[tuple[str, str] | None]) -> tuple[Loss, ...]:
     """Count what is not shown, given (what, reason) of each thing, None for what is shown."""
     counts = Counter([each for each in hidden if each is not None])
     return tuple([Loss(what, count, reason) for (what, reason), count in counts.items()])
-
-
-def all_finite(numbers: Iterable[float]) -> bool:
-    """Tell whether all numbers are finite."""
-    return all(map(isfinite, numbers))
 
 
 def _place_objects(frame: Frame, objects: Sequence[RestoredObject]) -> tuple[list[Label], bool]:

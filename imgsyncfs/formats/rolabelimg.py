@@ -61,6 +61,7 @@ from imgsyncfs.formats.rolabelimg_boxes import (
 _LONGEST_TEXT = 1 << 22
 """libxml2 refuses a text of more than 10 MB: what is carried is cut into elements of this many characters."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"})
 _FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", CARRIED_NAME})
 _DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
@@ -116,7 +117,7 @@ class RolabelimgFormat:
 
     def recognizes(self, content: bytes) -> bool:
         """Tell roLabelImg's and VOC's XML from other files: markup with an ``annotation`` element."""
-        return content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and b"<annotation" in content
+        return content.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<") and b"<annotation" in content
 
 
 def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
@@ -160,7 +161,7 @@ def _root(content: bytes) -> etree._Element:
         resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
     )
     try:
-        root = etree.fromstring(content.lstrip(), parser)
+        root = etree.fromstring(content.removeprefix(_BYTE_ORDER_MARK).lstrip(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise AnnotationError(f"it is not valid XML ({error}); save it again with roLabelImg") from error
     if root.getroottree().docinfo.internalDTD is not None:

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from imgsyncfs.annotation import BoundingBox, LabelledObject, RotatedBox
+from imgsyncfs.annotation_json import without_known_keys
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
@@ -127,6 +128,8 @@ def restore_box(
     if source is not None and rendered is not None and class_name == _possible(rendered.name).strip():
         class_name = source.class_name
     extra = _restored_extra(element, source, rendered)
+    if original is not None and original.label_type != label_type:
+        extra = without_known_keys(extra, label_type)
     if item is source and class_name == item.class_name and extra == item.extra:
         return RestoredObject(original, label_type, item, untouched=True)
     return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)

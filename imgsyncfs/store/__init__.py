@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.store.contract import BlobInfo, Store, StoreCredentials
 from imgsyncfs.store.local import LocalStore
@@ -34,8 +36,9 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
         from imgsyncfs.store.azure import AzureStore
 
         return AzureStore(url, credentials=credentials or StoreCredentials(), timeout=timeout)
-    shown = url.partition("?")[0]
-    hint = f"; for a local folder write {'file://' + shown!r}" if shown.startswith("/") else ""
-    raise ConfigurationError(
-        f"Store URL {shown!r} is of no known kind; give file:///path or azure://ACCOUNT/CONTAINER[/PREFIX]{hint}"
-    )
+    if "://" in url:
+        # Not the rest of it: keys and tokens may stand in URLs of other kinds.
+        shown, meant = f"{scheme}://…", "file:///path or azure://ACCOUNT/CONTAINER[/PREFIX]"
+    else:
+        shown, meant = url, f"for a local folder {Path(url).absolute().as_uri()}"
+    raise ConfigurationError(f"Store URL {shown!r} is of no known kind; write {meant}.")

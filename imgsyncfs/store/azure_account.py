@@ -129,7 +129,7 @@ def find_account(location: ContainerLocation, credentials: StoreCredentials, *, 
         if variable != "AZURE_STORAGE_CONNECTION_STRING":
             variable = "AZURE_STORAGE_SAS_TOKEN"
         remedy = f"check {variable}: the SAS may have ended, or may not allow this"
-        return Account(endpoint, AzureSasCredential(sas_token.strip().removeprefix("?")), remedy)
+        return Account(endpoint, AzureSasCredential(sas_token.strip()), remedy)
     return _entra_account(endpoint, timeout=timeout)
 
 

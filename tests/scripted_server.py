@@ -1,0 +1,83 @@
+"""An HTTP server that answers as a test says, for what Azurite never does."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+
+Answer = Callable[["Handler"], None]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Gives each request to the server's `answer`."""
+
+    protocol_version = "HTTP/1.1"
+    server: ScriptedServer
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        with contextlib.suppress(OSError):
+            super().handle()
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.command, self.path, dict(self.headers)))
+        self.server.answer(self)
+
+    do_HEAD = do_PUT = do_GET  # noqa: N815  # the names that http.server looks for
+
+    def send(self, content: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response_only(status)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def send_blob(self, content: bytes) -> None:
+        """Answer as the Blob service does, whichever the method."""
+        is_read = self.command == "GET"
+        self.send(
+            content if is_read else b"",
+            206 if is_read else 200,
+            ETag='"1"',
+            Last_Modified="Thu, 01 Jan 1970 00:00:01 GMT",
+            x_ms_blob_type="BlockBlob",
+            Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}",
+        )
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+
+class ScriptedServer(http.server.ThreadingHTTPServer):
+    """An HTTP server that answers as the test says, for what Azurite never does."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = answer
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.connections = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextlib.contextmanager
+def scripted_server(answer: Answer, *, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    with ScriptedServer(answer) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
