@@ -77,7 +77,7 @@ class Operations:
 
     Args:
         root: the tree.
-        capacity: gives (bytes in all, files) for `statfs`.
+        capacity: gives (bytes, files) for `statfs`.
         report: told of errors, once each: (message, cause).
         stale: called when a blob is no longer what the catalog says.
         ready: called when the mount can be used.
@@ -160,7 +160,7 @@ class Operations:
         raise fuse.FuseOSError(errno.ENOSYS)
 
     def statfs(self, _path: str) -> dict[str, int]:
-        """`df`: what the catalog holds, with no room for more."""
+        """`df`: bytes that are cached here, images in the catalog, and no room for more."""
         total, files = self._capacity()
         return {
             "f_bsize": _READ_BYTES,

@@ -32,6 +32,7 @@ def dataset_options(command: Command) -> Command:
             click.option("--name", "dataset_id", required=True, metavar="ID", help="source_name_imtype_labeltype"),
             click.option("--label-version", metavar="VERSION", help="The labelling standard. [default: 1.0.0]"),
             click.option("--image-type", metavar="TYPE", help="[default: from the id]"),
+            click.option("--label-type", metavar="A,B", help="[default: from the id]"),
             click.option("--classes", metavar="A,B", help="[default: those seen in the annotations]"),
             click.option("--projects", metavar="A,B", help="Projects that use it."),
             click.option("--note", metavar="TEXT", help="What people should know about it."),
@@ -49,6 +50,7 @@ def _options(given: dict[str, Any]) -> DatasetOptions:
     return DatasetOptions(
         label_version=given["label_version"],
         image_type=given["image_type"],
+        label_type=listed("label_type"),
         classes=listed("classes"),
         projects=listed("projects"),
         note=given["note"],
