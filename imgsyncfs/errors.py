@@ -23,6 +23,7 @@
     ├── ConvertError             files that cannot be converted as asked
     ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
+    ├── SyncError                a folder that datasets cannot be copied to
     └── MountError               a mount that cannot be made, or is not there
 
 Every message names the thing, the reason and the remedy in one sentence, and holds no secret.
@@ -115,6 +116,10 @@ class ListingDamaged(CacheError):
 
 class PublishError(ImgsyncfsError):
     """A folder or container that cannot be published as asked."""
+
+
+class SyncError(ImgsyncfsError):
+    """A folder that datasets cannot be copied to."""
 
 
 class ConvertError(ImgsyncfsError):

@@ -231,7 +231,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise PreviewError(f"{_shown(path)} cannot be read ({reason}); check the path") from error
+        raise PreviewError(f"{_shown(path)} cannot be read ({reason}); check its path and its rights") from error
 
 
 def _shown(path: Path) -> str:

@@ -68,7 +68,7 @@ class Outline:
 
 def strokes_for(size: tuple[int, int]) -> Strokes:
     """Give the line widths for a picture of (width, height) pixels."""
-    line = max(1.5, sqrt(size[0] * size[1]) / _SIDE_PER_LINE_WIDTH)
+    line = max(2.0, sqrt(size[0] * size[1]) / _SIDE_PER_LINE_WIDTH)
     return Strokes(line=line, rim=max(0.9, 0.4 * line))
 
 

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 Box = tuple[float, float, float, float]
 """(x1, y1, x2, y2) in pixels."""
 
+_Boxes = npt.NDArray[np.float64]
+
 _SIDE_PER_FONT_SIZE = 46
 _SIDE_PER_CAPTION_FONT_SIZE = 32
 _SMALLEST_FONT = 10
@@ -121,19 +123,33 @@ def place_plates(
     """
     anchors = list(anchors)
     objects = np.array([anchor.box for anchor in anchors], dtype=np.float64).reshape(-1, 4)
-    occupied = np.array(taken, dtype=np.float64).reshape(-1, 4)
+    occupied = np.empty((len(taken) + len(anchors), 4))
+    occupied[: len(taken)] = np.array(taken, dtype=np.float64).reshape(-1, 4)
+    count = len(taken)
     plates: list[Plate] = []
     written: set[str] = set()
     font_size = font_size_for(size)
     for index, anchor in enumerate(anchors):
         lettering = lettering_for(anchor.text, font_size, size[0])
-        others = np.delete(objects, index, axis=0)
-        corner, hidden = _best_corner(anchor, lettering.size, size, gap, occupied=occupied, others=others)
-        if hidden > _MOST_HIDDEN and anchor.text in written:
+        wishes = _wishes(anchor, lettering.size, gap)
+        corners = [_within(wish, lettering.size, size) for wish in wishes]
+        boxes = np.array([_box_at(corner, lettering.size) for corner in corners], dtype=np.float64)
+        near = _near(objects, boxes)
+        near[index] = False
+        costs, hidden = _costs(
+            boxes,
+            moved=np.abs(boxes[:, :2] - wishes),
+            itself=objects[index : index + 1],
+            others=objects[near],
+            occupied=occupied[:count][_near(occupied[:count], boxes)],
+        )
+        best = int(costs.argmin())
+        if hidden[best] > _MOST_HIDDEN and anchor.text in written:
             continue
         written.add(anchor.text)
-        plates.append(Plate(lettering, corner, anchor.colour))
-        occupied = np.vstack([occupied, _box_at(corner, lettering.size)])
+        plates.append(Plate(lettering, corners[best], anchor.colour))
+        occupied[count] = boxes[best]
+        count += 1
     return plates
 
 
@@ -147,7 +163,7 @@ def draw_plates(picture: Image.Image, plates: Iterable[Plate]) -> None:
         _write(pen, plate.lettering, plate.corner, DARK)
 
 
-def draw_caption(picture: Image.Image, lines: Sequence[str], objects: npt.NDArray[np.float64]) -> list[Box]:
+def draw_caption(picture: Image.Image, lines: Sequence[str], objects: _Boxes) -> list[Box]:
     """Write lines about the whole picture on a dark plate, in the corner where it hides least.
 
     Args:
@@ -171,7 +187,7 @@ def draw_caption(picture: Image.Image, lines: Sequence[str], objects: npt.NDArra
     right, bottom = max(0, picture.width - width), max(0, picture.height - height)
     corner = min(
         ((0, 0), (right, 0), (0, bottom), (right, bottom)),
-        key=lambda each: _overlaps(objects, _box_at(each, (width, height))).sum(),
+        key=lambda each: _overlaps(objects, np.array([_box_at(each, (width, height))])).sum(),
     )
     stencil = Image.new("L", (width, height), round(255 * _CAPTION_OPACITY))
     picture.paste(DARK, corner, stencil)
@@ -207,65 +223,77 @@ def lettering_for(text: str, font_size: int, width: int) -> Lettering:
     return Lettering(shown, font, size, padding)
 
 
-def _best_corner(
-    anchor: Anchor,
-    plate: tuple[int, int],
-    size: tuple[int, int],
-    gap: float,
-    *,
-    occupied: npt.NDArray[np.float64],
-    others: npt.NDArray[np.float64],
-) -> tuple[tuple[int, int], float]:
-    """The best top left corner for a plate, and the part of it that lies on plates and on other objects there."""
+def _wishes(anchor: Anchor, plate: tuple[int, int], gap: float) -> list[tuple[float, float]]:
+    """Where the top left corner of a plate may be, the best first: above, below, right, left, and within the object."""
     x1, y1, x2, y2 = anchor.box
     width, height = plate
     left = anchor.top[0] - (width / 2 if anchor.centred else gap)
-    wishes = (
+    return [
         (left, y1 - gap - height),
         (left, y2 + gap),
         (x2 + gap, y1),
         (x1 - gap - width, y1),
         (left, y1 + gap),
         (left, y2 - gap - height),
+    ]
+
+
+def _costs(boxes: _Boxes, *, moved: _Boxes, itself: _Boxes, others: _Boxes, occupied: _Boxes) -> tuple[_Boxes, _Boxes]:
+    """How bad each of some places for a plate is.
+
+    Args:
+        boxes: (n, 4), the places.
+        moved: (n, 2), how far in x and y each is from where it was wished.
+        itself: (1, 4), around the plate's own object.
+        others: (m, 4), around other objects.
+        occupied: (k, 4), where other plates are.
+
+    Returns:
+        (n,) costs, and (n,) the largest part of a plate, or of an object by it, that is hidden.
+    """
+    height = boxes[0, 3] - boxes[0, 1]
+    areas = _areas(boxes)
+    on_plates = _overlaps(occupied, boxes).sum(axis=1) / areas
+    # A small object may be hidden as a whole by a part of the plate.
+    on_others = (_overlaps(others, boxes) / np.minimum(areas[:, None], _areas(others))).max(axis=1, initial=0.0)
+    on_itself = _overlaps(itself, boxes)[:, 0] / areas
+    costs = (
+        _COST_OF_PLATES * on_plates
+        + _COST_OF_OBJECTS * (on_others + on_itself / 2)
+        + _COST_OF_MOVING * (moved[:, 0] * 0.2 + moved[:, 1]) / height
+        + _COST_OF_LATER_WISH * np.arange(len(boxes))
     )
-    choices = []
-    for index, (x, y) in enumerate(wishes):
-        corner = (_limited(x, size[0] - width), _limited(y, size[1] - height))
-        box, area = _box_at(corner, plate), width * height
-        moved = (abs(corner[0] - x) * 0.2 + abs(corner[1] - y)) / height
-        on_plates = float(_overlaps(occupied, box).sum()) / area
-        # A small object may be hidden as a whole by a part of the plate.
-        on_others = float((_overlaps(others, box) / np.minimum(area, _areas(others))).max(initial=0.0))
-        on_itself = float(_overlaps(np.array([anchor.box]), box)[0]) / area
-        cost = (
-            _COST_OF_PLATES * on_plates
-            + _COST_OF_OBJECTS * (on_others + on_itself / 2)
-            + _COST_OF_MOVING * moved
-            + _COST_OF_LATER_WISH * index
-        )
-        choices.append((cost, corner, max(on_plates, on_others)))
-    _, best, hidden = min(choices)
-    return best, hidden
+    return costs, np.maximum(on_plates, on_others)
 
 
-def _limited(value: float, high: int) -> int:
-    return max(0, min(round(value), high))
+def _near(boxes: _Boxes, places: _Boxes) -> npt.NDArray[np.bool_]:
+    """Which of (n, 4) boxes meet the box around all places: few, so that the arithmetic on them is short."""
+    low, high = places[:, :2].min(axis=0), places[:, 2:].max(axis=0)
+    meets: npt.NDArray[np.bool_] = ((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(axis=1)
+    return meets
+
+
+def _within(wish: tuple[float, float], plate: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The corner nearest to a wish at which a plate lies within the picture, as far as it can."""
+    x, y = (max(0, min(round(wish[axis]), size[axis] - plate[axis])) for axis in (0, 1))
+    return x, y
 
 
 def _box_at(corner: tuple[int, int], size: tuple[int, int]) -> Box:
     return corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]
 
 
-def _overlaps(boxes: npt.NDArray[np.float64], box: Box) -> npt.NDArray[np.float64]:
-    """The areas, in pixels, that (n, 4) boxes share with one."""
-    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-    areas: npt.NDArray[np.float64] = np.clip(high - low, 0, None).prod(axis=1)
+def _overlaps(boxes: _Boxes, others: _Boxes) -> _Boxes:
+    """The areas, in pixels, that (m, 4) boxes share with (n, 4) others, as (n, m)."""
+    low = np.maximum(boxes[None, :, :2], others[:, None, :2])
+    high = np.minimum(boxes[None, :, 2:], others[:, None, 2:])
+    areas: _Boxes = np.clip(high - low, 0, None).prod(axis=2)
     return areas
 
 
-def _areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _areas(boxes: _Boxes) -> _Boxes:
     """The areas of (n, 4) boxes, in pixels; of one without any, 1."""
-    areas: npt.NDArray[np.float64] = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1.0)
+    areas: _Boxes = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1.0)
     return areas
 
 
