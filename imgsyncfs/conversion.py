@@ -16,6 +16,7 @@ from lxml import etree
 from imgsyncfs.annotation import Annotation, dump_annotation, is_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, FormatError
 from imgsyncfs.formats import FORMATS, ImageInfo, Rendered, get_format
+from imgsyncfs.formats.originals import CARRIED_NAME
 
 HOUSE = "imagesynchronizer"
 """The house format's name among the formats that can be converted to."""
@@ -179,14 +180,13 @@ def named_image(name: str, content: bytes) -> ImageInfo | None:
     if name == "labelme":
         document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
         path = PureWindowsPath(str(document.get("imagePath") or ""))
-        sides = [document.get(side) for side in ("imageHeight", "imageWidth")]
-        return ImageInfo(
-            "", path.stem, path.suffix.removeprefix("."), *[side if type(side) is int else None for side in sides]
-        )
+        sides = [document.get("imageHeight"), document.get("imageWidth"), _carried_depth(document)]
+        sizes = [side if type(side) is int else None for side in sides]
+        return ImageInfo("", path.stem, path.suffix.removeprefix("."), *sizes)
     root = read_xml(content)
     path = PureWindowsPath((root.findtext("path") or root.findtext("filename") or "").strip())
-    sides = [_whole_number(root.findtext(f"size/{side}")) for side in ("height", "width", "depth")]
-    return ImageInfo(root.findtext("folder") or "", path.stem, path.suffix.removeprefix("."), *sides)
+    sizes = [_whole_number(root.findtext(f"size/{side}")) for side in ("height", "width", "depth")]
+    return ImageInfo(root.findtext("folder") or "", path.stem, path.suffix.removeprefix("."), *sizes)
 
 
 def is_as_rendered(name: str, content: bytes) -> bool:
@@ -207,6 +207,13 @@ def read_xml(content: bytes) -> Any:
     """Read XML that `RolabelimgFormat.parse` takes; entities and the network are off."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False)
     return etree.fromstring(content.lstrip(), parser)
+
+
+def _carried_depth(document: dict[str, Any]) -> Any:
+    """The depth that a file of labelme's was rendered with, which labelme has no place for."""
+    carried = document.get(CARRIED_NAME)
+    sizes = carried.get("image") if isinstance(carried, dict) else None
+    return sizes.get("depth") if isinstance(sizes, dict) else None
 
 
 def _whole_number(text: str | None) -> int | None:

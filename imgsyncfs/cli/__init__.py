@@ -24,6 +24,8 @@ _COMMANDS = {
     "datasets": "catalog_commands:datasets_command",
     "subscribe": "subscription_commands:subscribe_command",
     "subscriptions": "subscription_commands:subscriptions_command",
+    "sync": "sync_commands:sync_command",
+    "convert": "convert_commands:convert_command",
     "preview": "preview_commands:preview_command",
     "mount": "mount_commands:mount_command",
     "umount": "mounted_commands:umount_command",

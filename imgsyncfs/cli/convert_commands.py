@@ -1,0 +1,59 @@
+"""The command that converts annotation files: convert."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from imgsyncfs.cli.progress_bar import ProgressBar
+from imgsyncfs.convert import ConvertSummary, convert_paths
+
+LEFT_OUT_STATUS = 3
+"""Exit status when the rest was converted but something was left out: a script should notice."""
+
+
+@click.command("convert")
+@click.argument("paths", metavar="PATH...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--to", required=True, metavar="FORMAT", help="labelme, rolabelimg or imagesynchronizer.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the new files there; the source is only read. Needed for a mount.",
+)
+def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None) -> None:
+    """Convert the annotations at PATH, files or folders, to the format of a tool, or back.
+
+    For labelme, house annotations move into ImageSynchronizer_annotation and labelme's files take their names;
+    --to imagesynchronizer brings them back, with what was edited in labelme or roLabelImg. For roLabelImg, an .xml is
+    written beside. Interrupted, it goes on where it stopped when it is run again.
+    """
+    with ProgressBar() as progress:
+        summary = convert_paths(paths, to=to, output=output, progress=progress)
+    _report(summary)
+
+
+def _report(summary: ConvertSummary) -> None:
+    done = f"{summary.converted:,} annotations converted to {summary.to}"
+    click.echo(f"{done}; {summary.already:,} are {summary.to} already." if summary.already else f"{done}.")
+    for loss in summary.losses:
+        click.echo(
+            f"Not shown: {loss.count:,} {loss.what} in {_listed(loss.files, loss.file_count)}: {loss.reason}.", err=True
+        )
+    for note in summary.notes:
+        click.echo(f"Note: {_listed(note.files, note.file_count)}: {note.reason}.", err=True)
+    if summary.left_out_count:
+        click.echo(f"Left out: {summary.left_out_count:,} files", err=True)
+        for left_out in summary.left_out:
+            click.echo(f"  {left_out.path}: {left_out.reason}", err=True)
+        if summary.left_out_count > len(summary.left_out):
+            click.echo(f"  and {summary.left_out_count - len(summary.left_out):,} more", err=True)
+        sys.exit(LEFT_OUT_STATUS)
+
+
+def _listed(files: tuple[str, ...], count: int) -> str:
+    names = ", ".join(files)
+    return f"{count:,} files ({names}, …)" if count > len(files) else f"{count:,} files ({names})"
