@@ -10,7 +10,7 @@ From Python, without a mount::
                 ...
 
 `imgsyncfs.api` has all of it. It is imported when one of its names is first used: every command and every worker
-process imports this package, and none of them should wait a quarter of a second for what it does not need.
+process imports this package, and none of them should wait half a second for what it does not need.
 """
 
 from __future__ import annotations

@@ -170,6 +170,11 @@ class DatasetDirectory:
                             yield stem + suffix, FILE_MODE
 
     @property
+    def listing(self) -> Listing:
+        """The listing in use; loaded if none was needed yet."""
+        return self._loaded().listing
+
+    @property
     def loaded_revision(self) -> int | None:
         """The revision of the listing in use, None if none was needed yet."""
         current = self._current

@@ -9,8 +9,8 @@ from pathlib import Path
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.errors import CatalogError, PublishError
 from imgsyncfs.progress import Progress, SilentProgress
-from imgsyncfs.publication import DatasetOptions
 from imgsyncfs.publish import publish
+from imgsyncfs.publish.publication import DatasetOptions
 from imgsyncfs.store import open_store
 
 DEMO_FILES = Path(__file__).with_name("demo_files")

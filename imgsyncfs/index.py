@@ -19,7 +19,10 @@ from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.formats import FORMATS
 from imgsyncfs.image_check import HEADER_BYTES, read_image_header
 from imgsyncfs.journal import blob_fingerprint
-from imgsyncfs.pair_check import (
+from imgsyncfs.pairing import LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.parallel import map_in_order
+from imgsyncfs.progress import Progress, SilentProgress
+from imgsyncfs.publish.pair_check import (
     CHECK_VERSION,
     HOUSE,
     CheckedAnnotation,
@@ -28,10 +31,7 @@ from imgsyncfs.pair_check import (
     findings_from_json,
     unusable,
 )
-from imgsyncfs.pairing import LeftOut, PairedNames, pair_names, printable
-from imgsyncfs.parallel import map_in_order
-from imgsyncfs.progress import Progress, SilentProgress
-from imgsyncfs.publication import (
+from imgsyncfs.publish.publication import (
     DatasetOptions,
     PublishSummary,
     changed_at,

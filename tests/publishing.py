@@ -16,8 +16,8 @@ from PIL import Image
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.journal import Journal
-from imgsyncfs.publication import DatasetOptions, PublishSummary
 from imgsyncfs.publish import publish
+from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
 from imgsyncfs.store import BlobInfo, Store, open_store
 
 DATASET = "original_20200207_rgb_bbox"

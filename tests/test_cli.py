@@ -11,6 +11,10 @@ import pytest
 from mounting import Workplace, demo_workplace, local_workplace, write_folder
 
 DATASET = "original_20260105_rgb_rbbox"
+COMMANDS = (
+    *("demo", "init", "publish", "index", "datasets", "subscribe", "subscriptions"),
+    *("mount", "umount", "status", "sync", "convert", "preview"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 def test_help_names_every_command_and_takes_no_catalog(tmp_path: Path) -> None:
     words = Workplace("", tmp_path).run("--help").stdout
-    for command in ("demo", "init", "publish", "index", "datasets", "mount", "umount", "status"):
+    for command in COMMANDS:
         assert f"  {command} " in words
 
 

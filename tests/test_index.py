@@ -19,7 +19,7 @@ from imgsyncfs.errors import NamingError, PublishError, StoreUnreachable
 from imgsyncfs.image_check import HEADER_BYTES
 from imgsyncfs.index import index
 from imgsyncfs.journal import Journal
-from imgsyncfs.publication import DatasetOptions, PublishSummary
+from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
 from imgsyncfs.store import StoreCredentials, open_store
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsyncfs.extents import EXTENT_BYTES, PACK_BYTES
-from imgsyncfs.packing import Pack, plan_packs, write_pack
+from imgsyncfs.publish.packing import Pack, plan_packs, write_pack
 
 EXTENT = 16
 PACK = 64

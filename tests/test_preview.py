@@ -42,7 +42,7 @@ from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats import FORMATS, ImageInfo
 from imgsyncfs.geometry import corners, encode_run_length
 from imgsyncfs.preview import draw_annotation, preview_file, save_picture
-from imgsyncfs.preview_colours import class_colour, luminance
+from imgsyncfs.preview.colours import class_colour, luminance
 
 PICTURES = Path(__file__).parent / "pictures"
 LONGEST_SIDE = 480

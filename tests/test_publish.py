@@ -13,15 +13,15 @@ from PIL import Image
 from publishing import DATASET, Place, WatchedStore, annotated_folder, fill, house, jpeg, noisy_jpeg, open_place
 from services import Container, Database
 
-import imgsyncfs.upload
+import imgsyncfs.publish.upload
 from imgsyncfs.annotation import BoundingBox, ObjectLabel, parse_annotation
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError
 from imgsyncfs.extents import EXTENT_BYTES, LOOSE_FILE_BYTES
 from imgsyncfs.formats import FORMATS, ImageInfo
-from imgsyncfs.packing import plan_packs
-from imgsyncfs.publication import dataset_store
+from imgsyncfs.publish.packing import plan_packs
+from imgsyncfs.publish.publication import dataset_store
 from imgsyncfs.store import StoreCredentials, open_store
 
 LABELME = orjson.dumps(
@@ -110,7 +110,7 @@ def test_files_that_are_all_alike_are_published_in_packs_that_are_one(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.upload, "plan_packs", small_packs)
+    monkeypatch.setattr(imgsyncfs.publish.upload, "plan_packs", small_packs)
     fill(place.folder, {f"{number}.jpg": jpeg(1) for number in range(60)})
     place.publish()
     assert len(place.published()) == 60
@@ -120,7 +120,7 @@ def test_files_that_are_all_alike_are_published_in_packs_that_are_one(
 
 def test_many_packs_hold_all_files_in_their_order(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.upload, "plan_packs", small_packs)
+    monkeypatch.setattr(imgsyncfs.publish.upload, "plan_packs", small_packs)
     files = annotated_folder(place.folder, 60)
     summary = place.publish()
     assert place.published() == files

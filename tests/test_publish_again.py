@@ -16,9 +16,9 @@ from publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open
 
 import imgsyncfs.publish
 from imgsyncfs.errors import PublishError, StoreUnreachable
-from imgsyncfs.folder_scan import FoundPair
 from imgsyncfs.journal import UNSAVED_FINDINGS, Journal
-from imgsyncfs.pair_check import PairFindings, check_pair
+from imgsyncfs.publish.folder_scan import FoundPair
+from imgsyncfs.publish.pair_check import PairFindings, check_pair
 
 
 @pytest.fixture

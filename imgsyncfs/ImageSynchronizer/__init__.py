@@ -1,4 +1,3 @@
-# noqa: N999  # the name that the users' notebooks import
 """The notebook API of the system that this one follows, under its old names; a thin face over `imgsyncfs.api`.
 
 ::

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.annotation import Annotation, ObjectLabel, label_to_json, object_to_json
+from imgsyncfs.annotation import Annotation, ObjectLabel, UnknownLabel
+from imgsyncfs.annotation_json import label_to_json, object_to_json
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.dataset_table import COLUMNS, column_values
 from imgsyncfs.errors import ConfigurationError
@@ -60,7 +61,7 @@ def datasets_frame(rows: Iterable[DatasetRow]) -> pd.DataFrame:
     records = [[_shown(row, column) for column in COLUMNS] for row in rows]
     names = [_OLD_NAMES.get(column, column) for column in COLUMNS]
     frame: pd.DataFrame = load_pandas().DataFrame.from_records(records, columns=names)
-    return frame.astype({"size": "int64"})
+    return frame
 
 
 def labels_frame(annotation: Annotation) -> pd.DataFrame:
@@ -86,7 +87,7 @@ def labels_frame(annotation: Annotation) -> pd.DataFrame:
             names = _OBJECT_COLUMNS[label.label_type]
             rows = [object_to_json(item) for item in label.objects]
         else:
-            names = _VALUE_COLUMNS if content.get("label_type") in {"clf", "reg"} else tuple(content)
+            names = tuple(content) if isinstance(label, UnknownLabel) else _VALUE_COLUMNS
             rows = [content]
         columns.update(dict.fromkeys(names))
         records += [{name: row[name] for name in names} for row in rows]

@@ -11,7 +11,7 @@ import click
 from imgsyncfs.errors import ImgsyncfsError, PreviewError
 from imgsyncfs.pairing import ANNOTATION_SUFFIXES, printable
 from imgsyncfs.preview import PICTURE_FORMATS, preview_source, save_picture
-from imgsyncfs.preview_files import PreviewSource, read_preview_source
+from imgsyncfs.preview.files import PreviewSource, read_preview_source
 
 LEFT_OUT_STATUS = 3
 """Exit status when some of several previews were made and others could not be: a script should notice."""

@@ -16,8 +16,8 @@ from imgsyncfs.demo import make_demo
 from imgsyncfs.errors import PublishError
 from imgsyncfs.index import index
 from imgsyncfs.journal import Journal
-from imgsyncfs.publication import DatasetOptions, PublishSummary, dataset_store
 from imgsyncfs.publish import publish
+from imgsyncfs.publish.publication import DatasetOptions, PublishSummary, dataset_store
 
 LEFT_OUT_STATUS = 3
 """Exit status when the rest was published but something was left out: a script should notice."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from imgsyncfs.conversion import (
+from imgsyncfs.convert.conversion import (
     HOUSE,
     completed,
     is_as_rendered,
@@ -32,10 +32,10 @@ from imgsyncfs.conversion import (
     render_as,
     with_missing_sizes,
 )
+from imgsyncfs.convert.reattachment import reattached
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats import FORMATS, ImageInfo
 from imgsyncfs.image_check import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
-from imgsyncfs.reattachment import reattached
 
 if TYPE_CHECKING:
     from imgsyncfs.annotation import Annotation

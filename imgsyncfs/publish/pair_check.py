@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from imgsyncfs.folder_scan import FoundPair
+    from imgsyncfs.publish.folder_scan import FoundPair
 
 HOUSE = "house"
 CHECK_VERSION = 1

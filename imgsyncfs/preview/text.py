@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from imgsyncfs.pairing import printable
-from imgsyncfs.preview_colours import DARK, Colour
+from imgsyncfs.preview.colours import DARK, Colour
 
 logger = logging.getLogger(__name__)
 

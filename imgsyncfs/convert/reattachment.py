@@ -16,7 +16,7 @@ import orjson
 from lxml import etree
 
 from imgsyncfs.annotation import Annotation
-from imgsyncfs.conversion import read_xml
+from imgsyncfs.convert.conversion import read_xml
 from imgsyncfs.formats import FORMATS, ImageInfo
 from imgsyncfs.formats.originals import CARRIED_NAME
 

@@ -1,8 +1,8 @@
 """Convert annotation files between the house format, labelme's and roLabelImg's: whole folders, or single files.
 
 This module goes through the files and counts. What the files of one stem say together is
-`imgsyncfs.stem_annotations`'s job, how the result gets to its place `imgsyncfs.convert_steps`'s, and
-`imgsyncfs.conversion` converts one annotation without any file.
+`imgsyncfs.convert.stem_annotations`'s job, how the result gets to its place `imgsyncfs.convert.steps`'s, and
+`imgsyncfs.convert.conversion` converts one annotation without any file.
 
 Memory does not grow with the number of files: the names of a folder wait in a temporary file, since a folder must not
 be listed while it changes, and what is told about files is counted, with a few of them named.
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.conversion import HOUSE, convert_annotation, target_name
-from imgsyncfs.convert_steps import write_in_place, write_to_folder
-from imgsyncfs.convert_summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
+from imgsyncfs.convert.conversion import HOUSE, convert_annotation, target_name
+from imgsyncfs.convert.stem_annotations import ORIGINALS_FOLDER, FileUnusable, StemPaths, is_file, read_stem
+from imgsyncfs.convert.steps import write_in_place, write_to_folder
+from imgsyncfs.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
 from imgsyncfs.durable_files import locked, remove_leftovers, sync_folder
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.image_check import IMAGE_EXTENSIONS
 from imgsyncfs.pairing import ANNOTATION_SUFFIXES, printable
 from imgsyncfs.progress import Progress, SilentProgress
-from imgsyncfs.stem_annotations import ORIGINALS_FOLDER, FileUnusable, StemPaths, is_file, read_stem
 
 __all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from imgsyncfs.geometry import corners, decode_run_length, mask_bounds
 from imgsyncfs.labels import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
-from imgsyncfs.preview_colours import DARK, Colour, class_colour
+from imgsyncfs.preview.colours import DARK, Colour, class_colour
 
 Points = npt.NDArray[np.float64]
 _Pixels = npt.NDArray[np.bool_]

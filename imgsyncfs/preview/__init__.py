@@ -26,9 +26,9 @@ from imgsyncfs.errors import PreviewError
 from imgsyncfs.image_check import ImageFacts
 from imgsyncfs.labels import BoundingBox
 from imgsyncfs.pairing import printable
-from imgsyncfs.preview_files import PreviewSource, decode_image, read_preview_source, upright_rgb
-from imgsyncfs.preview_shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
-from imgsyncfs.preview_text import Anchor, draw_caption, draw_plates, place_plates
+from imgsyncfs.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
+from imgsyncfs.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
+from imgsyncfs.preview.text import Anchor, draw_caption, draw_plates, place_plates
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def preview_file(path: Path) -> Image.Image:
 
     Args:
         path: an image, or an annotation in the house format, labelme's or roLabelImg's; the other of the two is found
-            beside it, see `imgsyncfs.preview_files.read_preview_source`.
+            beside it, see `imgsyncfs.preview.files.read_preview_source`.
 
     Returns:
         An RGB image. If the annotation was made for an image of another size, a warning is logged.
@@ -93,7 +93,7 @@ def preview_file(path: Path) -> Image.Image:
 
 
 def preview_source(source: PreviewSource) -> Image.Image:
-    """Draw what `imgsyncfs.preview_files.read_preview_source` has read; see `preview_file`."""
+    """Draw what `imgsyncfs.preview.files.read_preview_source` has read; see `preview_file`."""
     picture = draw_annotation(decode_image(source), source.annotation)
     facts = ImageFacts(picture.height, picture.width, len(picture.getbands()))
     for warning in size_warnings(source.annotation, facts, printable(str(source.annotation_path))):

@@ -3,7 +3,8 @@
 In place, house format to labelme's: the house file gets a second name in ``ImageSynchronizer_annotation``; then the
 file of labelme's takes its first name. Back: if the file of labelme's was edited, the edited annotation takes the
 original's place in ``ImageSynchronizer_annotation``; then that takes the first name again. Stopped between two steps,
-`imgsyncfs.stem_annotations` reads the same annotation as before the first, and the same steps finish what is begun.
+`imgsyncfs.convert.stem_annotations` reads the same annotation as before the first, and the same steps finish what is
+begun.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from imgsyncfs.annotation import dump_annotation
-from imgsyncfs.conversion import HOUSE, is_as_rendered, parse_as, recognize, render_as
+from imgsyncfs.convert.conversion import HOUSE, is_as_rendered, parse_as, recognize, render_as
+from imgsyncfs.convert.stem_annotations import FileUnusable, StemAnnotation, embeds_the_only_image
 from imgsyncfs.durable_files import keep_copy, replace_file
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats import FORMATS, Loss
-from imgsyncfs.stem_annotations import FileUnusable, StemAnnotation, embeds_the_only_image
 
 
 def write_in_place(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:

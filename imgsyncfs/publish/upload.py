@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError, PublishError
 from imgsyncfs.extents import LOOSE_FILE_BYTES
-from imgsyncfs.packing import Pack, plan_packs, write_pack
 from imgsyncfs.pairing import printable
 from imgsyncfs.parallel import map_in_order
+from imgsyncfs.publish.packing import Pack, plan_packs, write_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

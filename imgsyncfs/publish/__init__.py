@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import PublishError
-from imgsyncfs.folder_scan import FoundPair, scan_folder
-from imgsyncfs.pair_check import (
+from imgsyncfs.parallel import map_in_order
+from imgsyncfs.progress import Progress, SilentProgress
+from imgsyncfs.publish.folder_scan import FoundPair, scan_folder
+from imgsyncfs.publish.pair_check import (
     CheckedAnnotation,
     CheckedImage,
     PairFindings,
@@ -24,9 +26,7 @@ from imgsyncfs.pair_check import (
     read_annotation,
     read_file,
 )
-from imgsyncfs.parallel import map_in_order
-from imgsyncfs.progress import Progress, SilentProgress
-from imgsyncfs.publication import (
+from imgsyncfs.publish.publication import (
     DatasetOptions,
     Published,
     PublishSummary,
@@ -35,7 +35,7 @@ from imgsyncfs.publication import (
     read_published,
     record,
 )
-from imgsyncfs.upload import Placement, Uploader, UploadFile, present_blobs
+from imgsyncfs.publish.upload import Placement, Uploader, UploadFile, present_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +74,7 @@ def publish(
         folder: holds images (jpg, jpeg, png, bmp, webp, tif, tiff) and beside them house, labelme or roLabelImg
             annotations; its sub-folders are not searched.
         catalog: where the dataset is written.
-        store: where the files go: the one that `imgsyncfs.publication.dataset_store` names.
+        store: where the files go: the one that `imgsyncfs.publish.publication.dataset_store` names.
         dataset_id: by the grammar, unless the catalog has it already.
         options: what is said about the dataset; what is not said stays as the catalog has it.
         loose: upload every file as a blob of its own instead of small ones in packs.
