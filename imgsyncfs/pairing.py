@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ANNOTATION_SUFFIXES = (".json", ".labelme.json", ".xml")
 """What an annotation's name ends in, in the order in which they are believed."""
 
+ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
+"""Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.convert.conversion import HOUSE, convert_annotation, target_name
-from imgsyncfs.convert.stem_annotations import ORIGINALS_FOLDER, FileUnusable, StemPaths, is_file, read_stem
+from imgsyncfs.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem
 from imgsyncfs.convert.steps import write_in_place, write_to_folder
 from imgsyncfs.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
 from imgsyncfs.durable_files import locked, remove_leftovers, sync_folder
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.image_check import IMAGE_EXTENSIONS
-from imgsyncfs.pairing import ANNOTATION_SUFFIXES, printable
+from imgsyncfs.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 from imgsyncfs.progress import Progress, SilentProgress
 
 __all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]

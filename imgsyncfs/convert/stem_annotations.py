@@ -36,14 +36,12 @@ from imgsyncfs.convert.reattachment import reattached
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats import FORMATS, ImageInfo
 from imgsyncfs.image_check import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
+from imgsyncfs.pairing import ORIGINALS_FOLDER
 
 if TYPE_CHECKING:
     from imgsyncfs.annotation import Annotation
 
 logger = logging.getLogger(__name__)
-
-ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
-"""Where house annotations are kept, below the images' folder, while labelme's files have their names."""
 
 SIBLINGS = {format_.suffix: name for name, format_ in FORMATS.items()}
 """What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""

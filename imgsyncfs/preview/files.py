@@ -20,10 +20,7 @@ from imgsyncfs.annotation import Annotation, is_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
 from imgsyncfs.formats import FORMATS
 from imgsyncfs.image_check import IMAGE_EXTENSIONS, check_image
-from imgsyncfs.pairing import ANNOTATION_SUFFIXES, printable
-
-HOUSE_FOLDER = "ImageSynchronizer_annotation"
-"""Where house annotations are put, below the images' folder, when labelme's files take their names."""
+from imgsyncfs.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTRAST_SAMPLES = 1 << 20
@@ -148,7 +145,7 @@ def _contrast_spread(image: Image.Image) -> Image.Image:
 
 def _annotation_beside(image: Path) -> Path:
     names = [f"{image.stem}{suffix}" for suffix in ANNOTATION_SUFFIXES]
-    candidates = [*(image.with_name(name) for name in names), image.parent / HOUSE_FOLDER / names[0]]
+    candidates = [*(image.with_name(name) for name in names), image.parent / ORIGINALS_FOLDER / names[0]]
     found = next((each for each in candidates if _is_file(each)), None)
     if found is None:
         listed = ", ".join(map(printable, names))
@@ -181,7 +178,7 @@ def _read_annotation(path: Path) -> _AnnotationFile:
 
 def _image_candidates(annotation: Path, file: _AnnotationFile) -> Iterator[Path]:
     """Where the image may be, the likeliest place first."""
-    folders = [annotation.parent, *([annotation.parent.parent] if annotation.parent.name == HOUSE_FOLDER else [])]
+    folders = [annotation.parent, *([annotation.parent.parent] if annotation.parent.name == ORIGINALS_FOLDER else [])]
     for folder in folders:
         for name in file.named_first:
             # Paths of Windows, too; and one that led elsewhere before the files were moved here.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from imgsyncfs.durable_files import sync_folder
 from imgsyncfs.errors import (
     BlobChanged,
     BlobMissing,
@@ -108,7 +109,7 @@ class LocalStore:
                 try:
                     digest = _write_file(unfinished, opened, md5)
                     if _take_name(unfinished, path):
-                        _sync_folder(path.parent)
+                        sync_folder(path.parent)
                         return _describe(blob, path.stat(), md5=digest)
                 finally:
                     unfinished.unlink(missing_ok=True)
@@ -319,16 +320,4 @@ def _make_folders(folder: Path) -> None:
         folder = folder.parent
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
-        _sync_folder(new.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network disks can't do this for folders, and need it not.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
+        sync_folder(new.parent)
