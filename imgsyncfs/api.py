@@ -37,7 +37,7 @@ from imgsyncfs.subscription import find_subscription, members
 
 if TYPE_CHECKING:
     from imgsyncfs.progress import Progress
-    from imgsyncfs.sync_summary import SyncSummary
+    from imgsyncfs.sync import SyncSummary
 
 __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 

@@ -1,10 +1,10 @@
-"""What commands share: the catalog option, opening a catalog with a prompt for the password, opening stores."""
+"""What commands share: the catalog option, opening a catalog or a store, what a library is made with."""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,14 @@ import click
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.config import Configuration, load_configuration, store_credentials
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
+from imgsyncfs.formats import get_format
+from imgsyncfs.library_settings import LibrarySettings
+from imgsyncfs.mount_options import parse_seconds, parse_size
 from imgsyncfs.store import Store, open_store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+LIBRARY_DEFAULTS = {"siblings": "labelme,rolabelimg", "cache_size": "20G", "timeout": "30"}
 
 NO_CATALOG = (
     "No catalog was given; add --catalog URL, or set IMGSYNCFS_CATALOG. "
@@ -95,3 +100,27 @@ def open_configured_store(url: str, configuration: Configuration, *, timeout: fl
         ConfigurationError: the URL or the credentials make no sense.
     """
     return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)
+
+
+def make_library_settings(configuration: Configuration, values: Mapping[str, str]) -> LibrarySettings:
+    """Put together what a library is made with.
+
+    Args:
+        configuration: catalog, secrets, cache folder.
+        values: options by name, those of `LIBRARY_DEFAULTS` among them; ``cache_dir`` and ``subscription`` if given.
+
+    Raises:
+        ConfigurationError: an option makes no sense.
+        FormatError: a sibling's format is unknown.
+    """
+    names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
+    return LibrarySettings(
+        catalog=catalog_url(configuration),
+        password=configuration.password,
+        stores={url: dict(section) for url, section in configuration.stores.items()},
+        cache_dir=str(Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()),
+        cache_size=parse_size(values["cache_size"]),
+        timeout=parse_seconds(values["timeout"], option="--timeout"),
+        siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
+        subscription=values.get("subscription"),
+    )

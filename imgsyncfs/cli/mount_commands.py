@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,18 @@ from typing import Any
 
 import click
 
-from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
+from imgsyncfs.cli.common import (
+    LIBRARY_DEFAULTS,
+    catalog_options,
+    make_library_settings,
+    open_configured_catalog,
+    open_configured_store,
+)
 from imgsyncfs.config import Configuration, load_configuration
-from imgsyncfs.errors import CatalogUnreachable, StoreUnreachable
-from imgsyncfs.formats import get_format
+from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, StoreUnreachable
 from imgsyncfs.launch import launch
 from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_size
+from imgsyncfs.mount_options import parse_mount_options, parse_seconds
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.subscription import find_subscription, members
@@ -28,7 +34,7 @@ logger = logging.getLogger(__name__)
 MOST_STORES_CHECKED = 8
 """A catalog may name a store for each dataset; a mount need not wait for all of them."""
 
-DEFAULTS = {"siblings": "labelme,rolabelimg", "cache_size": "20G", "refresh": "60", "timeout": "30"}
+DEFAULTS = {**LIBRARY_DEFAULTS, "refresh": "60"}
 
 
 def make_settings(
@@ -48,25 +54,20 @@ def make_settings(
     """
     parsed = parse_mount_options(options)
     values = {**DEFAULTS, **parsed.ours, **{name: value for name, value in given.items() if value is not None}}
-    names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
-    cache_dir = Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()
-    library = LibrarySettings(
-        catalog=catalog_url(configuration),
-        password=configuration.password,
-        stores={url: dict(section) for url, section in configuration.stores.items()},
-        cache_dir=str(cache_dir),
-        cache_size=parse_size(values["cache_size"]),
-        timeout=parse_seconds(values["timeout"], option="--timeout"),
-        siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
-        subscription=values.get("subscription"),
-    )
     return MountSettings(
-        library=library,
+        library=make_library_settings(configuration, values),
         mountpoint=str(absolute(mountpoint)),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
-        owner=(int(values.get("uid", os.getuid())), int(values.get("gid", os.getgid()))),
+        owner=(_owner_id(values, "uid", os.getuid()), _owner_id(values, "gid", os.getgid())),
     )
+
+
+def _owner_id(values: Mapping[str, str], option: str, default: int) -> int:
+    given = values.get(option, str(default))
+    if not given.isdecimal():
+        raise ConfigurationError(f"The mount option {option} takes a number, not {given!r}; `id` shows them.")
+    return int(given)
 
 
 def check_catalog(configuration: Configuration, settings: LibrarySettings) -> Configuration:
