@@ -13,9 +13,7 @@ from imgsyncfs.mount_options import parse_mount_options, parse_seconds, parse_si
 
 
 def test_options_are_sorted_by_whom_they_are_for() -> None:
-    options = parse_mount_options(
-        ("ro,_netdev,nofail,x-systemd.automount,allow_other", "cache-size=5G,max_read=65536")
-    )
+    options = parse_mount_options(("ro,_netdev,nofail,x-systemd.automount,allow_other", "cache-size=5G,max_read=65536"))
     assert options.ours == {"cache_size": "5G"}
     assert options.for_fuse == {"allow_other": True, "max_read": "65536"}
 
