@@ -36,6 +36,9 @@ META_FILE = "meta.json"
 
 ALIGNMENT = 64
 
+MOST_TRIES = 100
+"""Others who save the same listing may come between so often: each of them has then saved it, so that one gets through."""
+
 
 def save_listing(listing: Listing, folder: Path) -> None:
     """Save a listing. Whoever loads it meanwhile gets the one before or this one.
@@ -139,16 +142,18 @@ def _to_disk(file: BinaryIO) -> None:
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
+    for tries_left in reversed(range(MOST_TRIES)):
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not tries_left:
+                raise
+        else:
+            return
         # A folder cannot take the place of another in one step; whoever loads between the two builds the listing anew.
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as old:
             with contextlib.suppress(FileNotFoundError):  # somebody else saves it as well
                 folder.rename(Path(old) / "old")
-            temporary.rename(folder)
 
 
 def _column(content: Column, place: Mapping[str, Any]) -> Column:
