@@ -37,7 +37,7 @@ META_FILE = "meta.json"
 ALIGNMENT = 64
 
 MOST_TRIES = 100
-"""Others who save the same listing may come between so often: each of them has then saved it, so that one gets through."""
+"""So often may others who save the same listing come between; each of them has saved it then."""
 
 
 def save_listing(listing: Listing, folder: Path) -> None:
@@ -151,9 +151,11 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
         else:
             return
         # A folder cannot take the place of another in one step; whoever loads between the two builds the listing anew.
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as old:
-            with contextlib.suppress(FileNotFoundError):  # somebody else saves it as well
-                folder.rename(Path(old) / "old")
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as old,
+            contextlib.suppress(FileNotFoundError),  # somebody else saves it as well
+        ):
+            folder.rename(Path(old) / "old")
 
 
 def _column(content: Column, place: Mapping[str, Any]) -> Column:
