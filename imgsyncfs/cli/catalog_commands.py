@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +12,11 @@ from rich.table import Table
 from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
 from imgsyncfs.config import Configuration
 from imgsyncfs.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
+
+NOTE_CHARACTERS = 40
+"""A longer note would push the table over the edge; --json and --csv have it whole."""
+
+PIPE_COLUMNS = 250
 
 
 @click.command("init")
@@ -52,10 +60,11 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
         return
     table = Table()
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "dataset_id")
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column != "note")
     for row in rows:
-        table.add_row(*shown_fields(row).values())
-    console = Console()
+        fields = {**shown_fields(row), "note": textwrap.shorten(row.note, NOTE_CHARACTERS, placeholder="…")}
+        table.add_row(*fields.values())
     # A pipe has no width; 80 columns would cut ids that a script is about to read.
-    console.print(table, width=None if console.is_terminal else 250)
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    console.print(table)
     console.print(f"{len(rows)} datasets, {sum(row.size for row in rows):,} images")
