@@ -17,10 +17,12 @@ from publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open
 from syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
+from imgsyncfs.formats import FORMATS
 from imgsyncfs.library import Library
 from imgsyncfs.store import open_store
 from imgsyncfs.sync import SyncSummary, sync
 from imgsyncfs.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
+from imgsyncfs.views import VIEWS, find_view
 
 OTHER = "opensource_20200301_rgb_bbox"
 COUNT = 5
@@ -450,3 +452,21 @@ def test_the_command_syncs_a_subscription(workplace: Workplace, tmp_path: Path) 
     }
     assert not (tmp_path / "target" / OTHER).exists()
     assert "ours" in workplace.run("sync", tmp_path / "target", "--subscription", "hours", status=1).stderr
+
+
+@pytest.mark.parametrize(("view", "suffix"), [("labelme", ".json"), ("rolabelimg", ".xml"), ("plain", "")])
+def test_a_view_has_the_images_and_the_annotations_that_its_tool_looks_for(
+    library: Library, tmp_path: Path, view: str, suffix: str
+) -> None:
+    summary = sync(library, tmp_path / "target", datasets=[DATASET], view=VIEWS[view])
+    names = {path.suffix for path in (tmp_path / "target" / DATASET).iterdir()}
+    assert names == {".jpg", suffix} - {""}
+    for path in (tmp_path / "target" / DATASET).glob(f"*{suffix}") if suffix else ():
+        assert FORMATS[view].recognizes(path.read_bytes())
+    again = sync(library, tmp_path / "target", datasets=[DATASET], view=VIEWS[view], delete=True)
+    assert (again.copied, again.kept, again.failed) == (0, summary.copied, ())
+
+
+def test_an_unknown_view_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigurationError, match="labelme, "):
+        find_view("labelmee")

@@ -22,6 +22,7 @@ from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.pairing import printable
 from imgsyncfs.subscription import find_subscription, members
 from imgsyncfs.sync import DatasetSummary, SyncSummary, sync
+from imgsyncfs.views import find_view
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class SyncBar:
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help="Rendered files to copy too: labelme,rolabelimg. [default: none]")
+@click.option("--view", "view_name", metavar="VIEW", help="The layout of a tool: labelme, rolabelimg, or plain images.")
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
@@ -116,6 +118,7 @@ def sync_command(
     subscription: str | None,
     amount: int | None,
     siblings: str | None,
+    view_name: str | None,
     delete: bool,
     overwrite: bool,
     **given: str | None,
@@ -127,6 +130,9 @@ def sync_command(
     """
     if subscription and dataset_ids:
         raise ConfigurationError("Name datasets, or a subscription with --subscription, and not both.")
+    if view_name and siblings:
+        raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
+    view = find_view(view_name) if view_name else None
     settings = library_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         summary = sync(
@@ -134,6 +140,7 @@ def sync_command(
             target,
             datasets=chosen_datasets(library, dataset_ids, subscription),
             amount=amount,
+            view=view,
             delete=delete,
             overwrite=overwrite,
             progress=bar,

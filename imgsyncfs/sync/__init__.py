@@ -44,6 +44,7 @@ from imgsyncfs.sync.record import Entry, SyncRecord, no_room_left
 from imgsyncfs.sync.removal import remove_gone_dataset, remove_gone_files
 from imgsyncfs.sync.source import DatasetSource
 from imgsyncfs.sync.summary import DatasetSummary, SyncSummary, Tally
+from imgsyncfs.views import View
 
 __all__ = ["DatasetSummary", "SyncSummary", "sync"]
 
@@ -80,6 +81,7 @@ def sync(
     *,
     datasets: Sequence[str],
     amount: int | None = None,
+    view: View | None = None,
     delete: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -94,6 +96,8 @@ def sync(
         datasets: ids; none if it is empty.
         amount: how many images to take of each dataset, with what belongs to them: the first by name, so that a larger
             amount takes these and more. None for all.
+        view: the layout to copy, with the annotations in a tool's format; None for images, house annotations and the
+            library's siblings.
         delete: remove what is no longer in the catalog: files that sync wrote and nobody changed, also those of
             datasets that are gone.
         overwrite: replace what somebody changed.
@@ -117,7 +121,8 @@ def sync(
         target.mkdir(parents=True, exist_ok=True)
     with SyncRecord(target) as record:
         run = _Run(library, target, record, overwrite, progress or SilentProgress(), copied or (lambda _: None))
-        sources = [DatasetSource(library.datasets[row.dataset_id.encode()], amount=amount) for row in rows]
+        directories = [library.datasets[row.dataset_id.encode()] for row in rows]
+        sources = [DatasetSource(directory, amount=amount, view=view) for directory in directories]
         _check_room(run, sources)
         summaries = [*_sync_datasets(run, sources, delete=delete, finished=finished or (lambda _: None))]
         if delete:

@@ -6,7 +6,7 @@ Knows nothing of the folder that they are copied to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from imgsyncfs.catalog.listing import FileRecord, Listing
 from imgsyncfs.catalog.listing.columns import Column
 from imgsyncfs.dataset_directory import ANNOTATION_SUFFIX, DatasetDirectory, SiblingFile, StoredFile
 from imgsyncfs.formats import FORMATS
+from imgsyncfs.views import View
 
 REGIONS = 4
 """Files are copied from so many places of a dataset by turns. Neighbours lie in one extent, so that in the plain order
@@ -49,14 +50,19 @@ class DatasetSource:
         directory: the dataset as its library shows it.
         amount: how many images to take with what belongs to them; None for all. They are the first by name: neighbours
             by name lie in the same few extents, while images spread over the dataset would cost 4 MiB each.
+        view: the layout to copy; None for the directory's own.
 
     Raises:
         CatalogError: the listing cannot be read.
     """
 
-    def __init__(self, directory: DatasetDirectory, *, amount: int | None) -> None:
+    def __init__(self, directory: DatasetDirectory, *, amount: int | None, view: View | None = None) -> None:
+        sources = directory.sources
+        if view is not None:
+            sources = replace(sources, siblings=(view.target,) if view.target else ())
         # A directory of its own: the library's may go on serving an earlier revision to those who read from it.
-        self._directory = DatasetDirectory(directory.row, directory.sources)
+        self._directory = DatasetDirectory(directory.row, sources)
+        self._view = view
         self._listing: Listing = self._directory.listing
         self._images = len(self._listing) if amount is None else min(amount, len(self._listing))
 
@@ -112,7 +118,8 @@ class DatasetSource:
         annotation = listing.annotation(index)
         if annotation is None:
             return
-        yield self._stored(stem + ANNOTATION_SUFFIX, annotation)
+        if self._view is None:
+            yield self._stored(stem + ANNOTATION_SUFFIX, annotation)
         if not listing.has_siblings(index):
             return
         for target in self._directory.sources.siblings:
@@ -122,7 +129,8 @@ class DatasetSource:
             if isinstance(node, SiblingFile):
                 shape = "x".join(map(str, listing.image_info(index)))
                 version = f"{target.name} {__version__} {shape} {_version(annotation)}"
-                yield SourceFile(name.decode(), version, "", None, annotation.modified_at, node)
+                shown = stem + self._view.suffix.encode() if self._view else name
+                yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, node)
 
     def _stored(self, name: bytes, record: FileRecord) -> SourceFile:
         node = self._directory.child(name)
