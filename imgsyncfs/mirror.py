@@ -25,7 +25,14 @@ import orjson
 
 from imgsyncfs.catalog.listing import Listing, load_listing
 from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
-from imgsyncfs.errors import CatalogError, CatalogMissing, CatalogUnreachable, ListingDamaged, StoreUnreachable
+from imgsyncfs.errors import (
+    CatalogError,
+    CatalogMissing,
+    CatalogUnreachable,
+    ImgsyncfsError,
+    ListingDamaged,
+    StoreUnreachable,
+)
 from imgsyncfs.subscription import find_subscription, members
 from imgsyncfs.workers import Answer, WorkerPool
 
@@ -173,7 +180,9 @@ class CatalogMirror:
             """Take over what the worker read. Runs on its listening thread."""
             try:
                 listing = self._take_listing(dataset_id, folder, answer)
-            except Exception as error:  # noqa: BLE001  # a thread's top; whoever waits gets it
+            except Exception as error:
+                if not isinstance(error, ImgsyncfsError):
+                    logger.exception("The listing of %s could not be taken over.", dataset_id)
                 outcome: Listing | Exception = error
             else:
                 outcome = listing

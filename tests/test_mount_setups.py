@@ -74,7 +74,7 @@ def test_every_byte_is_as_published_cold_and_then_from_the_cache_with_the_store_
         assert store_requests(mountpoint) == 0
 
 
-def test_loose_and_indexed_datasets_read_as_packed_ones_do(set_up: SetUp, tmp_path: Path) -> None:
+def test_a_dataset_of_loose_blobs_reads_as_a_packed_one_does(set_up: SetUp, tmp_path: Path) -> None:
     published = write_folder(tmp_path / "published", count=10)
     set_up.workplace.run("publish", published, "--name", DATASET, "--loose")
     with set_up.workplace.mounted("--siblings", "none") as mountpoint:
