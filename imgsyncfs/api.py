@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from imgsyncfs.cache_limits import parse_limits
 from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
 from imgsyncfs.config import load_configuration, store_credentials
 from imgsyncfs.datasets import Dataset, Datasets, LabelledImage, LibraryReader
@@ -43,9 +44,6 @@ __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CACHE_BYTES = 20 << 30
-"""As for the mount, with which the cache is shared."""
-
 STORE_THREADS = 8
 """A catalog may name a store for each dataset; so many are looked at at once."""
 
@@ -56,7 +54,7 @@ def connect(
     password: str | None = None,
     config: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    cache_size: int = DEFAULT_CACHE_BYTES,
+    cache_size: int | None = None,
     timeout: float = 30.0,
     siblings: Iterable[str] = (),
 ) -> ImageCatalog:
@@ -68,7 +66,8 @@ def connect(
         password: for the catalog. None: the one in ``IMGSYNCFS_PASSWORD`` or the config file.
         config: a config file instead of the usual ones.
         cache_dir: folder of the disk cache instead of the configured one.
-        cache_size: most bytes that the cache keeps.
+        cache_size: most bytes that the cache takes up. None: what the config file says, or 20 GiB, as for a mount,
+            with which the cache is shared.
         timeout: seconds that one answer of the catalog, or one read, may take.
         siblings: names of the formats in which `ImageCatalog.sync` puts annotations beside each image as well, for
             example ``labelme``.
@@ -91,13 +90,15 @@ def connect(
             "To try imgsyncfs out, make one with: imgsyncfs demo DIR"
         )
     folder = Path(configuration.cache_dir if cache_dir is None else cache_dir).expanduser().absolute()
+    limits = parse_limits(configuration.cache_size, configuration.keep_free, cache_dir=folder)
     return ImageCatalog(
         LibrarySettings(
             catalog=_independent_url(given),
             password=configuration.password if password is None else password,
             stores={store: dict(section) for store, section in configuration.stores.items()},
             cache_dir=str(folder),
-            cache_size=cache_size,
+            cache_size=limits.size_limit if cache_size is None else cache_size,
+            keep_free=limits.keep_free,
             timeout=timeout,
             siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings)),
         )

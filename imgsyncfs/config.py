@@ -8,6 +8,8 @@ The config file is TOML::
     catalog = "mssql://reader@example.database.windows.net/datasets"
     password = "…"
     cache_dir = "/var/cache/imgsyncfs"
+    cache_size = "100G"
+    keep_free = "5%"
 
     [stores."azure://account/container"]
     sas_token = "…"          # or connection_string, account_key, endpoint
@@ -21,12 +23,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.store import StoreCredentials
+
+if TYPE_CHECKING:
+    from imgsyncfs.store import StoreCredentials
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,7 +51,7 @@ _STORE_VARIABLES = {
     "endpoint": "IMGSYNCFS_AZURE_ENDPOINT",
 }
 
-_KNOWN = {"catalog", "password", "cache_dir", "stores"}
+_KNOWN = {"catalog", "password", "cache_dir", "cache_size", "keep_free", "stores"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Configuration:
         catalog: the catalog's URL, or None.
         password: for the catalog, or None.
         cache_dir: folder of the disk cache.
+        cache_size: most that it takes up, as written, for example ``20G``; None if not given.
+        keep_free: how much of its disk to leave free, as written, for example ``5%``; None if not given.
         stores: the config file's section: store URL to credentials.
     """
 
@@ -65,6 +71,8 @@ class Configuration:
     password: str | None = field(repr=False)
     cache_dir: Path
     stores: Mapping[str, Mapping[str, str]] = field(repr=False)
+    cache_size: str | None = None
+    keep_free: str | None = None
 
 
 def user_config_path() -> Path:
@@ -89,6 +97,8 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
         password=environment.get(PASSWORD_VARIABLE) or values.get("password"),
         cache_dir=Path(cache_dir).expanduser(),
         stores=values.get("stores", {}),
+        cache_size=_as_written(values, "cache_size"),
+        keep_free=_as_written(values, "keep_free"),
     )
 
 
@@ -105,6 +115,9 @@ def store_credentials(
     Raises:
         ConfigurationError: a section has an unknown key.
     """
+    # Late: not every command that reads the configuration opens a store.
+    from imgsyncfs.store import StoreCredentials
+
     sections = [section for section in stores if url == section or url.startswith(section.rstrip("/") + "/")]
     values = dict(stores[max(sections, key=len)]) if sections else {}
     unknown = values.keys() - _STORE_VARIABLES.keys()
@@ -124,6 +137,11 @@ def store_credentials(
         sas_token=merged.get("sas_token"),
         endpoint=merged.get("endpoint"),
     )
+
+
+def _as_written(values: Mapping[str, Any], name: str) -> str | None:
+    """A size: TOML has numbers as well as texts for it."""
+    return str(values[name]) if name in values else None
 
 
 def _read_config(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:

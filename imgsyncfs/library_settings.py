@@ -15,7 +15,8 @@ class LibrarySettings:
         password: for the catalog, or None.
         stores: the config file's section with credentials.
         cache_dir: folder of the disk cache, an absolute path.
-        cache_size: most bytes it keeps.
+        cache_size: most bytes that it takes up.
+        keep_free: bytes of its disk to leave free.
         timeout: seconds that a read waits at most.
         siblings: names of the formats that stand beside each image.
         subscription: show only the datasets of the subscription of this name; None shows all.
@@ -29,6 +30,7 @@ class LibrarySettings:
     timeout: float
     siblings: tuple[str, ...]
     subscription: str | None = None
+    keep_free: int = 0
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:

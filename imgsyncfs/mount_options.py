@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from imgsyncfs.errors import ConfigurationError
 
-OURS = frozenset({"subscription", "siblings", "cache_dir", "cache_size", "refresh", "timeout", "config", "uid", "gid"})
+OURS = frozenset(
+    {"subscription", "siblings", "cache_dir", "cache_size", "keep_free", "refresh", "timeout", "config", "uid", "gid"}
+)
 
 _FOR_FUSE = frozenset(
     {

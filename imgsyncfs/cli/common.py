@@ -1,4 +1,7 @@
-"""What commands share: the catalog option, opening a catalog or a store, what a library is made with."""
+"""What commands share: the catalog option, opening a catalog or a store, what a library is made with.
+
+Catalog and stores are imported where they are opened: `mount` opens neither, and should not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,29 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from imgsyncfs.catalog import Catalog, open_catalog
+from imgsyncfs.cache_limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
 from imgsyncfs.config import Configuration, load_configuration, store_credentials
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats import get_format
 from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.mount_options import parse_seconds, parse_size
-from imgsyncfs.store import Store, open_store
+from imgsyncfs.mount_options import parse_seconds
+
+if TYPE_CHECKING:
+    from imgsyncfs.catalog import Catalog
+    from imgsyncfs.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LIBRARY_DEFAULTS = {"siblings": "labelme,rolabelimg", "cache_size": "20G", "timeout": "30"}
+LIBRARY_DEFAULTS = {
+    "siblings": "labelme,rolabelimg",
+    "cache_size": DEFAULT_CACHE_SIZE,
+    "keep_free": DEFAULT_KEEP_FREE,
+    "timeout": "30",
+}
 
 NO_CATALOG = (
     "No catalog was given; add --catalog URL, or set IMGSYNCFS_CATALOG. "
@@ -82,15 +93,27 @@ def open_configured_catalog(
         CatalogError: it cannot be opened.
         ConfigurationError: the URL makes no sense.
     """
+    from imgsyncfs.catalog import open_catalog
+
     url = catalog_url(configuration)
     try:
         return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
     except CatalogRefused:
-        if configuration.password or not sys.stdin.isatty():
+        if not may_ask_for_password(configuration.password):
             raise
-    password = click.prompt("Password for the catalog", hide_input=True)
-    configuration = replace(configuration, password=password)
-    return open_catalog(url, password=password, timeout=timeout, create=create), configuration
+    configuration = replace(configuration, password=ask_for_password())
+    return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
+
+
+def may_ask_for_password(known: str | None) -> bool:
+    """Whether a catalog that refused us may be tried with another password: none was given, and someone is there."""
+    return not known and sys.stdin.isatty()
+
+
+def ask_for_password() -> str:
+    """Ask whoever is at the terminal."""
+    password: str = click.prompt("Password for the catalog", hide_input=True)
+    return password
 
 
 def open_configured_store(url: str, configuration: Configuration, *, timeout: float = 30.0) -> Store:
@@ -99,7 +122,15 @@ def open_configured_store(url: str, configuration: Configuration, *, timeout: fl
     Raises:
         ConfigurationError: the URL or the credentials make no sense.
     """
+    from imgsyncfs.store import open_store
+
     return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)
+
+
+def library_defaults(configuration: Configuration) -> dict[str, str]:
+    """What holds where no option was given: what the config file says, or else `LIBRARY_DEFAULTS`."""
+    configured = {"cache_size": configuration.cache_size, "keep_free": configuration.keep_free}
+    return {**LIBRARY_DEFAULTS, **{name: value for name, value in configured.items() if value is not None}}
 
 
 def make_library_settings(configuration: Configuration, values: Mapping[str, str]) -> LibrarySettings:
@@ -114,12 +145,15 @@ def make_library_settings(configuration: Configuration, values: Mapping[str, str
         FormatError: a sibling's format is unknown.
     """
     names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
+    cache_dir = Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()
+    limits = parse_limits(values["cache_size"], values["keep_free"], cache_dir=cache_dir)
     return LibrarySettings(
         catalog=catalog_url(configuration),
         password=configuration.password,
         stores={url: dict(section) for url, section in configuration.stores.items()},
-        cache_dir=str(Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()),
-        cache_size=parse_size(values["cache_size"]),
+        cache_dir=str(cache_dir),
+        cache_size=limits.size_limit,
+        keep_free=limits.keep_free,
         timeout=parse_seconds(values["timeout"], option="--timeout"),
         siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
         subscription=values.get("subscription"),

@@ -1,0 +1,35 @@
+"""Extents on disk: what has been fetched once is read from here.
+
+Two sides share one folder. Worker processes add and evict extents (`CacheWriter`), the daemon reads them
+(`CacheReader`). Any number of processes may do either at once: several mounts, `imgsyncfs cache clear` beside them.
+
+- `table`: which extents there are, in diskcache's SQLite table; small ones lie in it.
+- `files`: the content of all others, a file each.
+- `writer`, with `spares` and `unfinished`, and `reader`: the two sides.
+- `preparation`: what a mount does before either.
+- `upkeep`: what `imgsyncfs cache` does.
+
+Nothing is trusted unverified: an entry's tag holds length and digest, checked when the daemon opens it the first time.
+An entry that does not match counts as missing; the worker that is then asked for it removes it and fetches it again.
+"""
+
+from __future__ import annotations
+
+from imgsyncfs.cache.extent import OpenExtent
+from imgsyncfs.cache.files import content_tag
+from imgsyncfs.cache.preparation import extents_folder, prepare_cache
+from imgsyncfs.cache.reader import CacheCounts, CacheReader
+from imgsyncfs.cache.table import INLINE_BYTES, PlainDisk
+from imgsyncfs.cache.writer import CacheWriter
+
+__all__ = [
+    "INLINE_BYTES",
+    "CacheCounts",
+    "CacheReader",
+    "CacheWriter",
+    "OpenExtent",
+    "PlainDisk",
+    "content_tag",
+    "extents_folder",
+    "prepare_cache",
+]

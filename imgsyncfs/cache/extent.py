@@ -1,0 +1,54 @@
+"""An extent that can be read."""
+
+from __future__ import annotations
+
+import os
+
+FIRST_READ_BYTES = 256 << 10
+"""Extents of up to this length are verified in one piece, which is then the answer to the read that follows."""
+
+DESCRIPTOR_WEIGHT = FIRST_READ_BYTES
+"""What an extent on disk weighs among open ones: as much as it may hold in memory until it is read first."""
+
+
+class OpenExtent:
+    """An extent that can be read: a descriptor, or bytes in memory. Verified; closed when nobody refers to it.
+
+    Eviction may remove the file meanwhile: the descriptor keeps its content until the last reader is done.
+
+    Args:
+        descriptor: of the file that holds it, taken over; None if there is none.
+        content: what it holds. Kept if there is no file; else dropped with the first read, which it saves a copy.
+        length: of the content in bytes.
+    """
+
+    __slots__ = ("_content", "_descriptor", "length")
+
+    def __init__(self, *, descriptor: int | None = None, content: bytes = b"", length: int) -> None:
+        self._descriptor = descriptor
+        self._content = content
+        self.length = length
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` within the extent."""
+        content = self._content
+        if self._descriptor is None:
+            return content[offset : offset + size]
+        if content:
+            self._content = b""
+            return content[offset : offset + size]
+        # Asked for more than there is, Python makes room for all of it first: five times the cost of 100 kB.
+        return os.pread(self._descriptor, max(0, min(size, self.length - offset)), offset)
+
+    @property
+    def weight(self) -> int:
+        """What it counts among the open extents, in bytes."""
+        return self.length + 1024 if self._descriptor is None else DESCRIPTOR_WEIGHT
+
+    def removed(self) -> bool:
+        """Whether the file was removed since; its room on the disk is free only when this is closed."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)

@@ -1,0 +1,249 @@
+"""The side of the cache that the daemon reads from.
+
+It asks diskcache's table with one statement over one connection of its own: diskcache keeps a connection per thread in
+a thread-local, which FUSE callbacks lose each time (0.37 ms to connect again instead of 0.02), and which threads that
+come and go would leak.
+
+Threads: `CacheReader._lock` guards the table of open extents, the uses and the counters, `CacheReader._database_lock`
+the connection; never both at once, and neither is needed to answer `getattr` for an image.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgsyncfs.cache.extent import FIRST_READ_BYTES, OpenExtent
+from imgsyncfs.cache.files import FileTags, content_tag, open_file
+from imgsyncfs.cache.table import BUSY_SECONDS, DATABASE_NAME, FIND, file_bytes, log_bytes
+from imgsyncfs.errors import CacheError
+
+logger = logging.getLogger(__name__)
+
+OPEN_WEIGHT = 128 << 20
+"""Open extents are kept up to a total weight. One on disk weighs as much as 256 KiB held in memory, so that at most 512
+descriptors are open: half of the usual limit of 1,024."""
+
+MOST_TRUSTED = 4096
+"""Extents of which it is remembered that a worker has just written what it verified."""
+
+MOST_USED = 4096
+"""Uses remembered until a worker is told; beyond, the oldest are forgotten."""
+
+REMOVED_SECONDS = 1.0
+"""How often open extents are looked through for files that were removed: 512 of them take 0.5 ms."""
+
+
+@dataclass(frozen=True)
+class CacheCounts:
+    """What the reading side has seen since the mount began."""
+
+    hits: int
+    misses: int
+    damaged: int
+
+
+class CacheReader:
+    """Finds extents, and keeps open what is read.
+
+    Args:
+        folder: made by `prepare_cache`.
+
+    Raises:
+        CacheError: the database cannot be opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._connection = sqlite3.connect(
+                f"file:{(folder / DATABASE_NAME).absolute()}?mode=ro".replace("#", "%23"),
+                uri=True,
+                timeout=BUSY_SECONDS,
+                check_same_thread=False,
+                isolation_level=None,
+            )
+        except sqlite3.Error as error:
+            raise CacheError(f"The cache in {folder} cannot be read ({error}); clear it or choose another.") from error
+        self._tags = FileTags()
+        self._database_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, OpenExtent] = OrderedDict()
+        self._weight = 0
+        self._used: OrderedDict[str, None] = OrderedDict()
+        self._trusted: OrderedDict[str, None] = OrderedDict()
+        self._hits = self._misses = self._damaged = 0
+        self._looked_through = time.monotonic()
+
+    def opened(self, key: str) -> OpenExtent | None:
+        """The extent kept under a key if it is open already."""
+        with self._lock:
+            extent = self._open.get(key)
+            if extent is not None:
+                self._open.move_to_end(key)
+                self._hits += 1
+                self._use(key)
+        return extent
+
+    def holds(self, key: str) -> bool:
+        """Whether an extent is kept under a key; it is not looked at."""
+        return self._ask(key) is not None
+
+    def find(self, key: str) -> OpenExtent | None:
+        """The extent kept under a key, verified, or None when there is none that can be trusted."""
+        extent = self.opened(key)
+        if extent is not None:
+            return extent
+        extent = self._open_entry(key)
+        with self._lock:
+            if extent is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._use(key)
+                self._keep(key, extent)
+        return extent
+
+    def keep(self, key: str, extent: OpenExtent) -> None:
+        """Hold an extent open for the reads that follow."""
+        with self._lock:
+            self._keep(key, extent)
+
+    def trust(self, key: str) -> None:
+        """Say that a worker has just written an extent which it verified in memory.
+
+        When it is opened the first time, its length is checked and its digest is not: that would read all of it, 1 ms
+        of CPU for 4 MiB, out of the same memory that was written a moment ago.
+        """
+        with self._lock:
+            self._trusted[key] = None
+            if len(self._trusted) > MOST_TRUSTED:
+                self._trusted.popitem(last=False)
+
+    def take_used(self) -> list[str]:
+        """Keys of the extents used since the last call, each once, the oldest use first: the newest `MOST_USED`.
+
+        To be handed to `CacheWriter.put_all` or `CacheWriter.note_used`.
+        """
+        with self._lock:
+            used, self._used = self._used, OrderedDict()
+        now = time.monotonic()
+        if now > self._looked_through + REMOVED_SECONDS:
+            self._looked_through = now
+            self.close_removed()
+        return list(used)
+
+    @property
+    def used_count(self) -> int:
+        """How many keys `take_used` would give."""
+        return len(self._used)
+
+    def close_removed(self) -> None:
+        """Let go of open extents whose files were removed, so that the disk gets their room back."""
+        with self._lock:
+            extents = list(self._open.items())
+        removed = [(key, extent) for key, extent in extents if extent.removed()]
+        with self._lock:
+            for key, extent in removed:
+                if self._open.get(key) is extent:
+                    self._let_go(key)
+
+    def counts(self) -> CacheCounts:
+        """Hits, misses and damaged entries so far."""
+        with self._lock:
+            return CacheCounts(self._hits, self._misses, self._damaged)
+
+    def volume(self) -> int:
+        """Bytes that the cache takes up on disk, its database included."""
+        with self._database_lock:
+            rows = self._connection.execute("SELECT value FROM Settings WHERE key = 'size'").fetchall()
+        return sum(int(size) for (size,) in rows) + file_bytes(self._folder / DATABASE_NAME) + log_bytes(self._folder)
+
+    def close(self) -> None:
+        """Close everything that is not being read."""
+        with self._lock:
+            self._open.clear()
+            self._weight = 0
+        with self._database_lock:
+            self._connection.close()
+
+    def _use(self, key: str) -> None:
+        """Remember a use. Needs the lock."""
+        used = self._used
+        used[key] = None
+        used.move_to_end(key)
+        if len(used) > MOST_USED:
+            used.popitem(last=False)
+
+    def _keep(self, key: str, extent: OpenExtent) -> None:
+        """Hold an extent open. Needs the lock."""
+        if key in self._open:
+            self._let_go(key)
+        self._open[key] = extent
+        self._weight += extent.weight
+        while self._weight > OPEN_WEIGHT:
+            self._let_go(next(iter(self._open)))
+
+    def _let_go(self, key: str) -> None:
+        """Hold an extent no longer. Needs the lock."""
+        self._weight -= self._open.pop(key).weight
+
+    def _ask(self, key: str) -> tuple[str, str | None, bytes | None] | None:
+        """Tag, file and content, as in `imgsyncfs.cache.table.Entry`; None if there is no entry that can be read."""
+        try:
+            with self._database_lock:
+                row: tuple[str, str | None, bytes | None] | None = self._connection.execute(FIND, (key,)).fetchone()
+        except sqlite3.Error as error:
+            logger.warning("The cache could not be read: %s", error)
+            return None
+        return row
+
+    def _open_entry(self, key: str) -> OpenExtent | None:
+        row = self._ask(key)
+        if row is None:
+            return None
+        tag, filename, content = row
+        if filename is not None:
+            return self._open_file(key, filename, tag)
+        if content is None or content_tag(content) != tag:
+            self._count_damaged(key)
+            return None
+        return OpenExtent(content=content, length=len(content))
+
+    def _open_file(self, key: str, filename: str, tag: str) -> OpenExtent | None:
+        try:
+            descriptor = open_file(self._folder, filename)
+        except OSError as error:
+            logger.warning("A cached extent cannot be opened and is fetched again: %s (%s)", key, error)
+            return None
+        if descriptor is None:
+            # Evicted between the look-up and now, or removed by hand: either way a miss.
+            return None
+        with self._lock:
+            trusted = self._trusted.pop(key, "") is None
+        try:
+            length = os.fstat(descriptor).st_size
+            if trusted and tag.startswith(f"{length}-"):
+                return OpenExtent(descriptor=descriptor, length=length)
+            content = os.pread(descriptor, length, 0) if length <= FIRST_READ_BYTES else b""
+            found = content_tag(content) if length <= FIRST_READ_BYTES else self._tags.of(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            logger.warning("A cached extent cannot be read and is fetched again: %s (%s)", key, error)
+            return None
+        extent = OpenExtent(descriptor=descriptor, content=content, length=length)
+        if found != tag:
+            self._count_damaged(key)
+            return None
+        return extent
+
+    def _count_damaged(self, key: str) -> None:
+        logger.warning("A cached extent is damaged and is fetched again: %s", key)
+        with self._lock:
+            self._damaged += 1

@@ -1,0 +1,225 @@
+"""The side of the cache that adds and evicts extents; lives in worker processes.
+
+The limit holds after every `CacheWriter.put_all`, and meanwhile but for the portion that each writer is about to add.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import diskcache
+
+from imgsyncfs.cache.files import FreedFile, content_tag, new_name, open_file, remove_files, room_on_disk, write_file
+from imgsyncfs.cache.spares import SpareFiles
+from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
+from imgsyncfs.cache.unfinished import UnfinishedFiles
+from imgsyncfs.cache_limits import CacheLimits
+from imgsyncfs.disk_space import disk_space
+from imgsyncfs.extents import EXTENT_BYTES
+
+logger = logging.getLogger(__name__)
+
+PORTION_BYTES = EXTENT_BYTES
+"""What is added in one transaction: by so much each writer may be over the limit for a moment."""
+
+MOST_SLACK = 2 * EXTENT_BYTES
+"""So far below the limit (or a sixteenth of it) the table is kept: room for the spare files of two writers."""
+
+USED_AT_ONCE = 512
+"""Uses noted in one transaction: it then takes some milliseconds."""
+
+_FAULTS = (OSError, sqlite3.Error, diskcache.Timeout)
+
+Item = tuple[str, bytes]
+"""Key and content of an extent."""
+
+
+class _Target(NamedTuple):
+    """A file to be written.
+
+    Attributes:
+        name: within the cache's folder.
+        spare: it is there, and is to be written anew.
+    """
+
+    name: str
+    spare: bool
+
+
+class CacheWriter:
+    """Adds extents, and evicts what was used least recently to keep within limits. Any number of threads may use it.
+
+    Args:
+        folder: made by `prepare_cache`.
+        size_limit: most bytes that the cache takes up on disk, database included.
+        keep_free: bytes of the disk to leave free, whoever takes up the others.
+
+    Raises:
+        sqlite3.Error: the database cannot be opened.
+    """
+
+    def __init__(self, folder: Path, *, size_limit: int, keep_free: int = 0) -> None:
+        self._folder = folder
+        self._limits = CacheLimits(size_limit, keep_free)
+        self._slack = min(MOST_SLACK, size_limit // 16)
+        self._table = ExtentTable(folder, limits=self._limits)
+        self._spares = SpareFiles(folder, most_bytes=self._slack // 2)
+        self._unfinished = UnfinishedFiles(folder)
+
+    def get(self, key: str) -> bytes | None:
+        """An extent's content if it is there and undamaged; a damaged one is removed."""
+        try:
+            entry = self._table.find(key)
+            if entry is None:
+                return None
+            content = entry.content if entry.filename is None else _read_file(self._folder, entry.filename)
+            if content is not None and content_tag(content) == entry.tag:
+                return content
+            with self._table.writing():
+                removed = self._table.remove(entry)
+            if removed and entry.filename is not None:
+                remove_files(self._folder, [entry.filename])
+        except _FAULTS as error:
+            logger.warning("The cache could not be read: %s", error)
+        return None
+
+    def put(self, key: str, content: bytes, *, used: Sequence[str] = (), spared: Collection[str] = ()) -> bool:
+        """Keep one extent; see `put_all`."""
+        return self.put_all([(key, content)], used=used, spared=spared)[0]
+
+    def put_all(self, items: Sequence[Item], *, used: Sequence[str] = (), spared: Collection[str] = ()) -> list[bool]:
+        """Keep extents, and evict what was used least recently until the limits hold.
+
+        Args:
+            items: key and content of each; up to 4 MiB of them are added in one transaction.
+            used: keys of extents that were used since the last call, the oldest use first; noted before anything is
+                evicted.
+            spared: keys of extents not to be evicted, beside the items themselves: what is being read.
+
+        Returns:
+            For each item whether it is kept. It is not when there is no room on the disk, or the database is busy: its
+            content is then used uncached.
+
+        Raises:
+            TypeError: a content is not bytes.
+        """
+        for _, content in items:
+            if not isinstance(content, bytes):
+                raise TypeError(f"The cache keeps bytes, not {type(content).__name__}.")
+        self.note_used(used[:-USED_AT_ONCE])
+        used = used[-USED_AT_ONCE:]
+        spared = {*spared, *(key for key, _ in items)}
+        kept: list[bool] = []
+        for portion in _portions(items):
+            kept += [self._put_portion(portion, used, spared)] * len(portion)
+            used = ()
+        return kept
+
+    def note_used(self, keys: Sequence[str]) -> None:
+        """Say that extents were used just now, so that others are evicted before them.
+
+        Args:
+            keys: the oldest use first.
+        """
+        for start in range(0, len(keys), USED_AT_ONCE):
+            try:
+                with self._table.writing():
+                    self._table.note_used(keys[start : start + USED_AT_ONCE])
+            except _FAULTS as error:
+                logger.warning("The cache could not note what was used: %s", error)
+
+    def close(self) -> None:
+        """Remove spare files and close the database."""
+        self._spares.close()
+        self._unfinished.close()
+        self._table.close()
+
+    def _put_portion(self, items: Sequence[Item], used: Sequence[str], spared: Collection[str]) -> bool:
+        begun: dict[str, str] = {}
+        try:
+            if not self._has_room(sum(room_on_disk(len(content)) for _, content in items), spared):
+                return False
+            targets = [self._target(content) for _, content in items]
+            begun |= {target.name: key for target, (key, _) in zip(targets, items, strict=True) if target}
+            self._unfinished.add(begun)
+            entries = [self._write(key, content, target) for target, (key, content) in zip(targets, items, strict=True)]
+            with self._table.writing():
+                self._table.note_used(used)
+                replaced = [
+                    self._table.add(entry, length=len(content))
+                    for entry, (_, content) in zip(entries, items, strict=True)
+                ]
+                freed = [*filter(None, replaced), *self._keep_limit(spared)]
+                self._unfinished.add({file.name: file.key for file in freed})
+        except _FAULTS as error:
+            logger.warning("Extents could not be kept in the cache: %s", error)
+            remove_files(self._folder, begun)
+            self._unfinished.finish(begun)
+            return False
+        # What has become a spare file stays unfinished.
+        self._unfinished.finish([*begun, *self._spares.offer(freed)])
+        return True
+
+    def _target(self, content: bytes) -> _Target | None:
+        """The file to write a content to; None for one that lies in the database."""
+        if len(content) < INLINE_BYTES:
+            return None
+        spare = self._spares.take()
+        return _Target(spare or new_name(), spare is not None)
+
+    def _write(self, key: str, content: bytes, target: _Target | None) -> Entry:
+        if target is None:
+            return Entry(key, content_tag(content), None, content)
+        write_file(self._folder, target.name, content, spare=target.spare)
+        return Entry(key, content_tag(content), target.name, None)
+
+    def _has_room(self, byte_count: int, spared: Collection[str]) -> bool:
+        """Whether so many bytes may be added; makes room on the disk if need be."""
+        if byte_count > self._limits.size_limit:
+            return False
+        missing = self._missing(byte_count)
+        if missing <= 0:
+            return True
+        with self._table.writing():
+            freed = self._table.evict(missing + self._slack, spared=spared)
+            self._unfinished.add({file.name: file.key for file in freed})
+        names = [file.name for file in freed]
+        remove_files(self._folder, names)
+        self._unfinished.finish(names)
+        return self._missing(byte_count) <= 0
+
+    def _missing(self, byte_count: int) -> int:
+        """How many bytes the disk lacks to take in so many more and keep free what must be kept."""
+        return self._limits.keep_free + byte_count - disk_space(self._folder).free
+
+    def _keep_limit(self, spared: Collection[str]) -> list[FreedFile]:
+        """Evict down to the limit, within a transaction."""
+        excess = self._table.volume() - self._limits.size_limit + self._slack
+        return self._table.evict(excess, spared=spared) if excess > 0 else []
+
+
+def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Cut items into portions of up to `PORTION_BYTES`, or of one."""
+    start = byte_count = 0
+    for index, (_, content) in enumerate(items):
+        if index > start and byte_count + len(content) > PORTION_BYTES:
+            yield items[start:index]
+            start, byte_count = index, 0
+        byte_count += len(content)
+    if start < len(items):
+        yield items[start:]
+
+
+def _read_file(folder: Path, name: str) -> bytes | None:
+    descriptor = open_file(folder, name)
+    if descriptor is None:
+        return None
+    try:
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    finally:
+        os.close(descriptor)

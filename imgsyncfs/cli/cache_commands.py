@@ -1,0 +1,167 @@
+"""The commands about the disk cache: cache stats, clear, verify. All work while mounts use it, and without any."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from imgsyncfs.cache.preparation import extents_folder
+from imgsyncfs.cache.upkeep import cache_content, clear_cache, verify_cache
+from imgsyncfs.catalog.listing import read_listing
+from imgsyncfs.cli.common import catalog_options, open_configured_catalog
+from imgsyncfs.cli.progress_bar import ProgressBar
+from imgsyncfs.config import Configuration
+from imgsyncfs.dataset_extents import belongs_to, store_and_folder
+from imgsyncfs.disk_space import disk_space
+from imgsyncfs.errors import ConfigurationError
+
+MOST_SHOWN = 20
+"""Rows of the table of datasets and folders, those that take up most."""
+
+PIPE_COLUMNS = 250
+"""A pipe has no width; 80 columns would cut paths that a script is about to read."""
+
+
+@click.group("cache")
+def cache_command() -> None:
+    """Look at the disk cache, empty it, or check it; mounts may be using it meanwhile."""
+
+
+def _cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--cache-dir`` and what `catalog_options` adds; the command gets the folder of extents as ``folder``."""
+
+    @catalog_options
+    @click.option(
+        "--cache-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]",
+    )
+    @functools.wraps(command)
+    def wrapped(*, configuration: Configuration, cache_dir: Path | None, **options: Any) -> None:
+        folder = extents_folder(cache_dir or configuration.cache_dir).absolute()
+        command(configuration=configuration, folder=folder, **options)
+
+    return wrapped
+
+
+_dataset_option = click.option("--dataset", "dataset_id", metavar="ID", help="Only what belongs to this dataset.")
+
+
+@cache_command.command("stats")
+@_cache_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every folder.")
+def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) -> None:  # noqa: ARG001  # for all three
+    """Show how much the cache holds, and of what.
+
+    Limits are those that the mount which was made last was told.
+    """
+    content = cache_content(folder, store_and_folder)
+    disk = disk_space(folder)
+    entries = sum(count for count, _ in content.groups.values())
+    groups = sorted(content.groups.items(), key=lambda group: (-group[1][1], group[0]))
+    if as_json:
+        shown = {
+            "folder": str(folder),
+            "bytes": content.byte_count,
+            "size_limit": content.limits and content.limits.size_limit,
+            "keep_free": content.limits and content.limits.keep_free,
+            "disk_free": disk.free,
+            "extents": entries,
+            "groups": [
+                {"store": store, "folder": name, "extents": count, "bytes": byte_count}
+                for (store, name), (count, byte_count) in groups
+            ],
+        }
+        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        return
+    limit = f" of {decimal(content.limits.size_limit)}" if content.limits else ""
+    keep = f", {decimal(content.limits.keep_free)} are kept free" if content.limits else ""
+    facts = Table(show_header=False, box=None)
+    facts.add_row("folder", str(folder))
+    facts.add_row("size", f"{decimal(content.byte_count)}{limit}")
+    facts.add_row("disk", f"{decimal(disk.free)} free{keep}")
+    facts.add_row("extents", f"{entries:,}")
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    console.print(facts)
+    if not groups:
+        return
+    table = Table()
+    table.add_column("dataset or folder", no_wrap=True)
+    table.add_column("extents", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("store", overflow="fold")
+    for (store, name), (count, byte_count) in groups[:MOST_SHOWN]:
+        table.add_row(name, f"{count:,}", decimal(byte_count), store)
+    console.print(table)
+    if len(groups) > MOST_SHOWN:
+        console.print(f"The {MOST_SHOWN} largest of {len(groups):,}; --json shows them all.")
+
+
+@cache_command.command("clear")
+@_cache_options
+@_dataset_option
+def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
+    """Remove what the cache holds; it is fetched again when somebody reads it.
+
+    Saved listings stay: they are small, and a mount works with them while the database is away.
+    """
+    chosen = _chosen(configuration, dataset_id)
+    with ProgressBar() as bar:
+        count, byte_count = clear_cache(folder, chosen=chosen, progress=bar)
+    click.echo(f"Removed {_extents(count)} ({decimal(byte_count)}) from the cache {folder}.")
+
+
+@cache_command.command("verify")
+@_cache_options
+@_dataset_option
+def verify_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
+    """Read all that the cache holds, and remove what is damaged; it is fetched again when somebody reads it.
+
+    Files that belong to nothing, which a killed process may leave, are removed as well. The exit status is 0 if
+    everything is in order afterwards, whatever was found, and 1 if the cache cannot be read.
+    """
+    chosen = _chosen(configuration, dataset_id)
+    with ProgressBar() as bar:
+        check = verify_cache(folder, chosen=chosen, progress=bar)
+    found = f"Checked {_extents(check.entries)} ({decimal(check.byte_count)}) in the cache {folder}"
+    orphans = "1 file" if check.orphans == 1 else f"{check.orphans:,} files"
+    mended = [
+        *([f"removed {_extents(check.damaged)} that {_were(check.damaged)} damaged"] if check.damaged else []),
+        *([f"removed {orphans} that belonged to nothing"] if check.orphans else []),
+    ]
+    click.echo(f"{found}: {' and '.join(mended) or 'all is well'}.")
+
+
+def _chosen(configuration: Configuration, dataset_id: str | None) -> Callable[[str], bool] | None:
+    """Which extents are meant; None for all of them.
+
+    Raises:
+        ConfigurationError: there is no such dataset.
+        CatalogError: the catalog cannot be read.
+    """
+    if dataset_id is None:
+        return None
+    catalog, _ = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        listing = read_listing(catalog, dataset_id)
+    if listing is None:
+        raise ConfigurationError(f"There is no dataset {dataset_id} in the catalog; imgsyncfs datasets lists them.")
+    return belongs_to(listing)
+
+
+def _extents(count: int) -> str:
+    return "1 extent" if count == 1 else f"{count:,} extents"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
