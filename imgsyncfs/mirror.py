@@ -14,16 +14,15 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from imgsyncfs.catalog.listing import Listing, load_listing
 from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
 from imgsyncfs.errors import (
     CatalogError,
@@ -36,7 +35,13 @@ from imgsyncfs.errors import (
 from imgsyncfs.subscription import find_subscription, members
 from imgsyncfs.workers import Answer, WorkerPool
 
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
+
 logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row", DatasetRow, SubscriptionRow)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class DatasetTable:
         shown: those of them that a mount shows; all, unless it shows one subscription.
         subscriptions: name to subscription.
         digest: of all that; two tables with the same digest are the same.
+        updated_at: when the last of the datasets that are shown was published, Unix seconds; 0 if there is none.
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
     """
 
@@ -55,6 +61,7 @@ class DatasetTable:
     shown: Mapping[str, DatasetRow]
     subscriptions: Mapping[str, SubscriptionRow]
     digest: str
+    updated_at: int
     read_at: float
 
 
@@ -84,19 +91,22 @@ class CatalogMirror:
         self._report = report
         self._lock = threading.Lock()
         self._subscription = subscription
-        self._table = DatasetTable({}, {}, {}, "", 0.0)
+        self._table = DatasetTable({}, {}, {}, "", 0, 0.0)
         self._loading: dict[str, Future[Listing]] = {}
         self._trouble = ""
 
-    def start(self) -> None:
+    def start(self, first: Future[Answer] | None = None) -> None:
         """Read the table, or take the saved one if the database is away.
+
+        Args:
+            first: the answer to the question for the table, if it was asked already.
 
         Raises:
             CatalogError: there is neither.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self.refresh()
+            self._refresh(first or self._ask_for_table())
         except CatalogUnreachable as error:
             saved = self._read_saved_table()
             if saved is None:
@@ -127,9 +137,14 @@ class CatalogMirror:
             CatalogError: the database cannot be read; what was known stays.
             ConfigurationError: the subscription that is shown is not there (any more); likewise.
         """
-        known = self.table.digest
+        return self._refresh(self._ask_for_table())
+
+    def _ask_for_table(self) -> Future[Answer]:
+        return self._pool.submit({"question": "datasets", "known": self.table.digest})
+
+    def _refresh(self, answer: Future[Answer]) -> bool:
         try:
-            result, content = self._ask({"question": "datasets", "known": known})
+            result, content = self._wait(answer)
         except CatalogError as error:
             with self._lock:
                 self._trouble = str(error)
@@ -203,6 +218,9 @@ class CatalogMirror:
             raise CatalogUnreachable(str(error)) from error
         if result["revision"] is None:
             raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
+        # Late, as above.
+        from imgsyncfs.catalog.listing import load_listing
+
         listing = load_listing(Path(result["path"]))
         for name, reason in listing.hidden:
             self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
@@ -212,9 +230,9 @@ class CatalogMirror:
                 shutil.rmtree(other, ignore_errors=True)
         return listing
 
-    def _ask(self, question: dict[str, Any]) -> Answer:
+    def _wait(self, answer: Future[Answer]) -> Answer:
         try:
-            return self._pool.submit(question).result(self._timeout)
+            return answer.result(self._timeout)
         except FutureTimeoutError:
             raise CatalogUnreachable(
                 f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
@@ -224,19 +242,14 @@ class CatalogMirror:
 
     def _parse(self, content: bytes, digest: str, read_at: float) -> DatasetTable:
         table = orjson.loads(content)
-        rows = {}
-        for fields in table["datasets"]:
-            lists = {name: tuple(fields[name]) for name in ("classes", "projects", "label_type")}
-            rows[fields["dataset_id"]] = DatasetRow(**{**fields, **lists})
-        subscriptions = {}
-        for fields in table["subscriptions"]:
-            lists = {name: tuple(fields[name]) for name in ("dataset_ids", "conditions")}
-            subscriptions[fields["name"]] = SubscriptionRow(**{**fields, **lists})
+        rows = {row.dataset_id: row for row in _made(DatasetRow, table["datasets"])}
+        subscriptions = {row.name: row for row in _made(SubscriptionRow, table["subscriptions"])}
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)
             shown = {row.dataset_id: row for row in members(chosen, rows.values())}
-        return DatasetTable(rows, shown, subscriptions, digest, read_at)
+        updated_at = max((row.updated_at for row in shown.values()), default=0)
+        return DatasetTable(rows, shown, subscriptions, digest, updated_at, read_at)
 
     def _save_table(self, content: bytes) -> None:
         temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
@@ -257,7 +270,22 @@ class CatalogMirror:
             return None
 
 
+def _made(kind: type[Row], columns: dict[str, list[Any]]) -> Iterator[Row]:
+    """The rows of a table that is given column by column, by the fields' names and in their order.
+
+    Raises:
+        ValueError: a column is missing or too much, or they differ in length.
+    """
+    if [field.name for field in fields(kind)] != list(columns) or len({len(each) for each in columns.values()}) != 1:
+        raise ValueError(f"its columns are {', '.join(columns)}")
+    lists = (map(tuple, values) if values and isinstance(values[0], list) else values for values in columns.values())
+    return map(kind, *lists)
+
+
 def _load_saved(path: Path) -> Listing | None:
+    # Late, as above.
+    from imgsyncfs.catalog.listing import load_listing
+
     try:
         return load_listing(path)
     except ListingDamaged as error:

@@ -19,6 +19,7 @@ from services import Database, PostgreSql, odbc_driver
 
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.catalog.listing import read_listing
+from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.errors import (
     CatalogError,
     CatalogMissing,
@@ -377,16 +378,16 @@ def test_a_listing_that_begins_before_a_publish_is_read_again(
     address: Address, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
-    read = catalog.annotations
+    read = catalog.annotation_portions
     publishes = iter([None])
 
-    def annotations(dataset_id: str, label_version: str) -> Iterator[AnnotationRow]:
+    def annotations(dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
         for _ in publishes:
             with address.open() as other:
                 other.replace_dataset(DATASET, [make_image(8), make_image(9)], [make_annotation(9)])
         return read(dataset_id, label_version)
 
-    monkeypatch.setattr(catalog, "annotations", annotations)
+    monkeypatch.setattr(catalog, "annotation_portions", annotations)
     listing = read_listing(catalog, DATASET.dataset_id)
     assert listing is not None
     assert listing.revision == 2
@@ -399,13 +400,13 @@ def test_a_listing_that_is_published_to_without_end_is_given_up(
     address: Address, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
-    read = catalog.images
+    read = catalog.image_portions
 
-    def images(dataset_id: str) -> Iterator[ImageRow]:
+    def images(dataset_id: str) -> Iterator[Portion[ImageRow]]:
         execute(catalog, "UPDATE datasets SET revision = revision + 1")
         return read(dataset_id)
 
-    monkeypatch.setattr(catalog, "images", images)
+    monkeypatch.setattr(catalog, "image_portions", images)
     with pytest.raises(CatalogError, match="published again"):
         read_listing(catalog, DATASET.dataset_id)
 

@@ -7,9 +7,9 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsyncfs.catalog.listing import (
+    CollectedRows,
     FileRecord,
     Listing,
     build_listing,
     changed,
     changed_files,
+    collect_annotations,
     load_listing,
+    read_listing,
     save_listing,
 )
-from imgsyncfs.catalog.listing.files import blob_template, expand_template
+from imgsyncfs.catalog.listing.blob_names import blob_template, expand_template
+from imgsyncfs.catalog.portions import Portion
+from imgsyncfs.catalog.row_values import (
+    LISTED_ANNOTATION_COLUMNS,
+    LISTED_IMAGE_COLUMNS,
+    annotation_row,
+    decoded,
+    listed_image_row,
+)
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.errors import CacheError, ListingDamaged
 from imgsyncfs.naming import file_name_fault
@@ -127,6 +138,91 @@ def test_a_listing_says_what_its_rows_say(given_rows: tuple[list[ImageRow], list
         assert listing.has_siblings(index) == bool(label and (label.label_checked or label.object_count))
 
 
+def as_bytes(rows: Sequence[ImageRow] | Sequence[AnnotationRow], unknown: bool) -> list[list[Any]]:
+    """The rows' values as they may come from a database: texts in UTF-8, and, if asked for, NULL for the unknown."""
+    names = [field.name for field in fields(rows[0]) if field.name != "position"] if rows else []
+    values = [[getattr(row, name) for name in names] for row in rows]
+    return [
+        [None if unknown and value in {"", 0} else value.encode() if isinstance(value, str) else value for value in row]
+        for row in values
+    ]
+
+
+@given(rows(), st.booleans(), st.booleans())
+@FEW
+def test_rows_give_the_same_listing_in_whichever_form_they_come(
+    given_rows: tuple[list[ImageRow], list[AnnotationRow]], unknown: bool, elsewhere: bool
+) -> None:
+    images, annotations = given_rows
+    # Longer names: those of one or two bytes are looked at one by one.
+    images = [replace(row, name=f"image {row.name}", md5=row.md5) for row in images]
+    annotations = [replace(row, name=f"image {row.name}") for row in annotations]
+
+    class Source:
+        """A catalog of these rows, in portions of three."""
+
+        def dataset(self, dataset_id: str) -> DatasetRow:
+            assert dataset_id == DATASET.dataset_id
+            return DATASET
+
+        def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
+            assert dataset_id == DATASET.dataset_id
+            return self.portions(as_bytes(images, unknown), LISTED_IMAGE_COLUMNS, listed_image_row)
+
+        def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
+            assert (dataset_id, label_version) == (DATASET.dataset_id, DATASET.label_version)
+            return self.portions(as_bytes(annotations, unknown), LISTED_ANNOTATION_COLUMNS, annotation_row)
+
+        def portions(self, values: list[list[Any]], columns: tuple[str, ...], make: Any) -> Iterator[Portion[Any]]:
+            for start in range(0, len(values), 3):
+                yield Portion(columns, values[start : start + 3], lambda row: make(decoded(row)))
+
+    def collect_elsewhere(row: DatasetRow) -> Callable[[], CollectedRows] | None:
+        content = collect_annotations(source.annotation_portions(row.dataset_id, row.label_version)).to_bytes()
+        return (lambda: CollectedRows.from_bytes(content)) if elsewhere else None
+
+    source = Source()
+    listing = read_listing(source, DATASET.dataset_id, annotations_beside=collect_elsewhere)
+    assert listing is not None
+    expected = build(images, annotations)
+    assert everything(listing) == everything(expected)
+    assert listing.facts == replace(expected.facts, exts=listing.facts.exts)
+    assert listing.memory_bytes == expected.memory_bytes
+
+
+def test_faults_are_found_wherever_a_name_has_none_but_by_its_neighbours() -> None:
+    images = [image(f"i{number:04d}") for number in range(3000)]
+    annotations = [annotation(row.name) for row in images]
+    listing = build(
+        [*images, images[5], image("a/b")], [annotations[7], *annotations, annotation("none"), annotations[9]]
+    )
+    assert len(listing) == 3000
+    assert all(listing.has_annotation(index) for index in range(3000))
+    assert sorted(listing.hidden) == [
+        ("a/b.jpg", "it holds a '/', which separates directories; rename it"),
+        ("i0005.jpg", "there is another row of this name; delete one"),
+        ("i0007.json", "there is another row of this name; delete one"),
+        ("i0009.json", "there is another row of this name; delete one"),
+        ("none.json", "there is no image of this name that can be shown; delete the row, or publish the image"),
+    ]
+
+
+def test_rows_that_are_in_order_but_for_one_place_are_put_in_order() -> None:
+    names = [f"i{number:04d}" for number in range(2000)]
+    turned = [*names[1000:], *names[:1000]]
+    listing = build([image(name, height=int(name[1:])) for name in turned], [annotation(name) for name in names])
+    assert stems(listing) == [name.encode() for name in names]
+    assert [listing.image_info(index)[0] for index in range(2000)] == list(range(2000))
+    assert [listing.find(name.encode()) for name in names] == list(range(2000))
+    assert listing.hidden == ()
+
+
+def test_a_number_that_no_column_holds_hides_its_row_alone() -> None:
+    listing = build([image("a"), image("b", modified_at=2**70), image("c", depth=2**64)])
+    assert stems(listing) == [b"a"]
+    assert [name for name, reason in listing.hidden if "64 bits" in reason] == ["b.jpg", "c.jpg"]
+
+
 @given(rows(), NAMES)
 @FEW
 def test_a_stem_that_is_not_there_is_not_found(
@@ -156,20 +252,20 @@ def test_a_listing_tells_of_its_dataset() -> None:
 
 
 @given(st.text(max_size=30), st.text(min_size=1, max_size=5), st.text(max_size=30), DIGESTS, st.booleans())
-def test_a_blobs_template_makes_its_name_again(before: str, stem: str, after: str, md5: str, digest: bool) -> None:
-    before, stem, after = (text.replace("\0", "0") for text in (before, stem, after))
-    blob = f"{before}{stem}.{md5[:12] if digest else ''}{after}"
-    assert expand_template(blob_template(blob, stem, md5), stem, md5) == blob
+def test_a_blobs_template_makes_its_name_again(start: str, name: str, after: str, md5: str, digest: bool) -> None:
+    before, stem, rest = (text.replace("\0", "0").encode() for text in (start, name, after))
+    blob = b"%b%b.%b%b" % (before, stem, md5[:12].encode() if digest else b"", rest)
+    assert expand_template(blob_template(blob, stem, md5.encode()), stem, md5.encode()) == blob
 
 
 def test_loose_blobs_share_one_template() -> None:
-    blobs = [("a", "1" * 32), ("a.b", "2" * 32), ("é", "3" * 32)]
-    templates = {blob_template(f"d/{stem}.{md5[:12]}.jpg", stem, md5) for stem, md5 in blobs}
+    blobs = [(b"a", b"1" * 32), (b"a.b", b"2" * 32), ("é".encode(), b"3" * 32)]
+    templates = {blob_template(b"d/%b.%b.jpg" % (stem, md5[:12]), stem, md5) for stem, md5 in blobs}
     assert len(templates) == 1
 
 
 def test_a_short_stem_is_not_looked_for_inside_a_packs_name() -> None:
-    assert blob_template(PACK, "7", MD5) == PACK
+    assert blob_template(PACK.encode(), b"7", MD5.encode()) == PACK.encode()
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,23 @@ All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
+from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
+    LISTED_ANNOTATION_COLUMNS,
+    LISTED_IMAGE_COLUMNS,
+    STORE_PLACE,
     annotation_row,
     dataset_row,
+    decoded,
     image_row,
+    listed_image_row,
     read_dataset_values,
     subscription_row,
     subscription_values,
@@ -40,9 +46,11 @@ _ANNOTATIONS = (
     f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations "  # noqa: S608  # constant names
     "WHERE dataset_id = ? AND label_version = ?"
 )
+_LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
 Row = TypeVar("Row")
+FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -171,6 +179,16 @@ class Catalog:
         rows = self._connection.rows(_ANNOTATIONS, (dataset_id, label_version))
         return self._made(rows, annotation_row, dataset_id)
 
+    def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
+        """The images of a dataset for its listing, without their positions; see `images`."""
+        rows = self._connection.portions(_LISTED_IMAGES, (dataset_id,))
+        return self._portions(rows, LISTED_IMAGE_COLUMNS, listed_image_row, dataset_id)
+
+    def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
+        """The annotations of a dataset in one label version for its listing; see `images`."""
+        rows = self._connection.portions(_ANNOTATIONS, (dataset_id, label_version))
+        return self._portions(rows, LISTED_ANNOTATION_COLUMNS, annotation_row, dataset_id)
+
     def replace_dataset(
         self,
         row: DatasetRow,
@@ -240,20 +258,33 @@ class Catalog:
         return True
 
     def _dataset(self, values: tuple[object, ...]) -> DatasetRow:
-        row = dataset_row(values, "")
-        return row if row.store else dataset_row(values, self.default_store())
+        return dataset_row(values, "" if values[STORE_PLACE] else self.default_store())
 
     def _made(
-        self, rows: Iterator[tuple[object, ...]], make: Callable[[tuple[object, ...]], Row], dataset: str
+        self, rows: Iterator[tuple[object, ...]], make: Callable[[Sequence[Any]], Row], dataset: str
     ) -> Iterator[Row]:
-        for values in rows:
-            try:
-                yield make(values)
-            except ValueError as error:
-                raise CatalogError(
-                    f"The catalog {self._connection.where} has a row in {dataset!r} that begins with {values[0]!r} and "
-                    f"cannot be read: {error}; correct the row."
-                ) from error
+        return (self._row(make, values, dataset) for values in rows)
+
+    def _portions(
+        self,
+        portions: Iterator[Sequence[Sequence[Any]]],
+        columns: tuple[str, ...],
+        make: Callable[[Sequence[Any]], FileRow],
+        dataset: str,
+    ) -> Iterator[Portion[FileRow]]:
+        def make_row(values: Sequence[Any]) -> FileRow:
+            return self._row(make, decoded(values), dataset)
+
+        return (Portion(columns, values, make_row) for values in portions)
+
+    def _row(self, make: Callable[[Sequence[Any]], Row], values: Sequence[Any], dataset: str) -> Row:
+        try:
+            return make(values)
+        except ValueError as error:
+            raise CatalogError(
+                f"The catalog {self._connection.where} has a row in {dataset!r} that begins with {values[0]!r} and "
+                f"cannot be read: {error}; correct the row."
+            ) from error
 
 
 def _ignore(count: int) -> None:

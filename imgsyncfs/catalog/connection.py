@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from imgsyncfs.catalog.odbc_connection import OdbcConnection
 from imgsyncfs.catalog.schema import Dialect
-from imgsyncfs.catalog.sqlite_connection import SqliteConnection
 from imgsyncfs.catalog.url import CatalogUrl, SqliteUrl
 
 
@@ -30,6 +28,12 @@ class Connection(Protocol):
         """Run a query and give its rows, fetched in portions.
 
         No other statement may run until they are all fetched, or the iterator is closed.
+        """
+
+    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+        """Like `rows`, in portions that are not empty, and with as little done to each value as can be.
+
+        A text may come as `str` or in UTF-8 as `bytes`; one that is not valid UTF-8 may be among the latter.
         """
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -58,6 +62,11 @@ def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bo
         CatalogError: the database cannot be opened for another reason.
         ConfigurationError: the driver is not installed.
     """
+    # Late: a mount's start waits for the first connection, which needs one of them.
     if isinstance(url, SqliteUrl):
+        from imgsyncfs.catalog.sqlite_connection import SqliteConnection
+
         return SqliteConnection(url, timeout=timeout, create=create)
+    from imgsyncfs.catalog.odbc_connection import OdbcConnection
+
     return OdbcConnection(url, password=password, timeout=timeout, create=create)

@@ -82,11 +82,16 @@ class OdbcConnection:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a query and give its rows, fetched in portions."""
+        for portion in self.portions(sql, parameters):
+            yield from map(tuple, portion)
+
+    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+        """Run a query and give its rows in portions, as the driver makes them."""
         cursor = self._call(self._connection.cursor)
         try:
             self._call(lambda: cursor.execute(sql, *parameters))
-            while portion := self._call(lambda: [tuple(row) for row in cursor.fetchmany(ROWS_AT_ONCE)]):
-                yield from portion
+            while portion := self._call(lambda: cursor.fetchmany(ROWS_AT_ONCE)):
+                yield portion
         finally:
             self._call(cursor.close)
 

@@ -7,6 +7,7 @@ and SQLite lets any value stand in any column.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -14,17 +15,32 @@ import orjson
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
 from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS
 
-_INTEGERS = {
-    *("size", "revision", "updated_at", "height", "width", "depth", "byte_count", "blob_offset", "position"),
-    *("modified_at", "label_checked", "object_count"),
-}
+INTEGER_COLUMNS = frozenset(
+    {
+        *("size", "revision", "updated_at", "height", "width", "depth", "byte_count", "blob_offset", "position"),
+        *("modified_at", "label_checked", "object_count"),
+    }
+)
+"""The columns that hold whole numbers; all others hold text."""
+
+LISTED_IMAGE_COLUMNS = tuple(column for column in IMAGE_COLUMNS if column != "position")
+LISTED_ANNOTATION_COLUMNS = ANNOTATION_COLUMNS
+"""What a listing is made of. The order of the images is that of their names."""
+
 _DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES = (
-    tuple(int if column in _INTEGERS else str for column in columns)
+    tuple(int if column in INTEGER_COLUMNS else str for column in columns)
     for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS)
 )
 _IMAGE_MD5 = IMAGE_COLUMNS.index("md5")
 _ANNOTATION_MD5 = ANNOTATION_COLUMNS.index("md5")
+STORE_PLACE = DATASET_COLUMNS.index("store")
+_POSITION = IMAGE_COLUMNS.index("position")
 _LISTS = tuple(DATASET_COLUMNS.index(column) for column in ("classes", "projects", "label_type"))
+
+
+def decoded(values: Sequence[Any]) -> tuple[Any, ...]:
+    """A row whose texts came as `bytes`, with `str` in their place; bytes that are no UTF-8 become surrogates."""
+    return tuple(value.decode(errors="surrogateescape") if isinstance(value, bytes) else value for value in values)
 
 
 def dataset_values(row: DatasetRow) -> tuple[str | int, ...]:
@@ -49,6 +65,8 @@ def read_dataset_values(values: Sequence[Any]) -> tuple[Any, ...]:
     Raises:
         ValueError: a value that should be a number is none.
     """
+    if tuple(map(type, values)) == _DATASET_TYPES:
+        return tuple(values)
     return _tidy(values, _DATASET_TYPES, DATASET_COLUMNS)
 
 
@@ -61,10 +79,14 @@ def dataset_row(values: Sequence[Any], default_store: str) -> DatasetRow:
     """
     parts = list(values)
     for position in _LISTS:
-        parts[position] = tuple(item for text in parts[position].split(",") if (item := text.strip()))
-    store = DATASET_COLUMNS.index("store")
-    parts[store] = parts[store] or default_store
+        parts[position] = _items(parts[position])
+    parts[STORE_PLACE] = parts[STORE_PLACE] or default_store
     return DatasetRow(*parts)
+
+
+@lru_cache(1024)  # thousands of datasets have the same few lists
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item for part in text.split(",") if (item := part.strip()))
 
 
 def image_row(values: Sequence[Any]) -> ImageRow:
@@ -76,6 +98,11 @@ def image_row(values: Sequence[Any]) -> ImageRow:
     if tuple(map(type, values)) != _IMAGE_TYPES or values[_IMAGE_MD5] != values[_IMAGE_MD5].lower():
         values = _tidy(values, _IMAGE_TYPES, IMAGE_COLUMNS)
     return ImageRow(*values)
+
+
+def listed_image_row(values: Sequence[Any]) -> ImageRow:
+    """Make an image of a row in the order of LISTED_IMAGE_COLUMNS; its position is 0. See `image_row`."""
+    return image_row((*values[:_POSITION], 0, *values[_POSITION:]))
 
 
 def annotation_row(values: Sequence[Any]) -> AnnotationRow:

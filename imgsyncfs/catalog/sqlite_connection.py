@@ -14,7 +14,8 @@ from imgsyncfs.catalog.schema import SQLITE
 from imgsyncfs.catalog.url import SqliteUrl
 from imgsyncfs.errors import CatalogError, CatalogMissing, NotACatalog
 
-ROWS_AT_ONCE = 2000
+ROWS_AT_ONCE = 1000
+"""Few enough to stay in the processor's cache until they are columns."""
 
 
 class SqliteConnection:
@@ -43,8 +44,7 @@ class SqliteConnection:
             self._connection = sqlite3.connect(
                 f"file:{quote(str(url.path))}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
             )
-        # A text that is no UTF-8 would make the whole query fail; so it is one odd row.
-        self._connection.text_factory = lambda text: text.decode(errors="surrogateescape")
+        self._connection.text_factory = _decode
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement that gives no rows."""
@@ -53,6 +53,19 @@ class SqliteConnection:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a query and give its rows, fetched in portions."""
+        for portion in self._fetch(sql, parameters):
+            yield from portion
+
+    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[list[tuple[Any, ...]]]:
+        """Run a query and give its rows in portions, texts as `bytes`."""
+        # That takes 0.6 of the time that decoding each text does.
+        self._connection.text_factory = bytes
+        try:
+            yield from self._fetch(sql, parameters)
+        finally:
+            self._connection.text_factory = _decode
+
+    def _fetch(self, sql: str, parameters: Sequence[object]) -> Iterator[list[tuple[Any, ...]]]:
         with self._faults():
             cursor = self._connection.execute(sql, parameters)
         with closing(cursor):
@@ -61,7 +74,7 @@ class SqliteConnection:
                     portion = cursor.fetchmany(ROWS_AT_ONCE)
                 if not portion:
                     return
-                yield from portion
+                yield portion
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -90,6 +103,11 @@ class SqliteConnection:
             raise driver_fault(self.where, str(error)) from error
         except (UnicodeError, OverflowError) as error:
             raise CatalogError(f"The catalog {self.where} cannot hold a value: {error}; correct the value.") from error
+
+
+def _decode(text: bytes) -> str:
+    # A text that is no UTF-8 would make the whole query fail; so it is one odd row.
+    return text.decode(errors="surrogateescape")
 
 
 def _check_file(path: Path, *, create: bool) -> None:

@@ -1,22 +1,22 @@
-"""Build a listing from a catalog's rows.
+"""Build a listing: images and annotations, collected in columns, are put in order and brought together.
 
-One pass over the rows collects them in columns; sorting and numbering is numpy's. A million images with their
-annotations take seconds.
+A million images with their annotations take seconds, nearly all of it until the rows are here as columns.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from operator import attrgetter
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from imgsyncfs.catalog.listing.columns import Column, TextTable, compact, first_seen, split_digests
-from imgsyncfs.catalog.listing.files import blob_template
-from imgsyncfs.catalog.listing.row_faults import sound_annotations, sound_images
+from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations, collect_images
+from imgsyncfs.catalog.listing.columns import Column, TextTable, compact, first_seen
+from imgsyncfs.catalog.listing.row_faults import NO_IMAGE, TWICE, Hidden
 from imgsyncfs.catalog.listing.table import (
+    ANNOTATION_EXT,
     ANNOTATION_PREFIX,
     HAS_ANNOTATION,
     HAS_SIBLINGS,
@@ -24,15 +24,25 @@ from imgsyncfs.catalog.listing.table import (
     Listing,
     ListingFacts,
 )
+from imgsyncfs.catalog.portions import Portion
+from imgsyncfs.catalog.row_values import (
+    LISTED_ANNOTATION_COLUMNS,
+    LISTED_IMAGE_COLUMNS,
+    annotation_row,
+    listed_image_row,
+)
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.errors import CatalogError
 
 ATTEMPTS = 5
 
-ROWS_AT_ONCE = 5000
-"""Whole columns of so many rows are handled at once: fewer calls than row by row."""
+ROWS_AT_ONCE = 1000
 
-Row = TypeVar("Row")
+FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
+
+AnnotationsBeside = Callable[[DatasetRow], Callable[[], CollectedRows] | None]
+"""Begins to collect a dataset's annotations elsewhere at the same time; what it returns waits for them and gives them.
+None if that would not pay."""
 
 
 class ListingSource(Protocol):
@@ -41,19 +51,22 @@ class ListingSource(Protocol):
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such."""
 
-    def images(self, dataset_id: str) -> Iterator[ImageRow]:
+    def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """Its images."""
 
-    def annotations(self, dataset_id: str, label_version: str) -> Iterator[AnnotationRow]:
+    def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
         """Its annotations in one label version."""
 
 
-def read_listing(catalog: ListingSource, dataset_id: str) -> Listing | None:
+def read_listing(
+    catalog: ListingSource, dataset_id: str, *, annotations_beside: AnnotationsBeside = lambda _: None
+) -> Listing | None:
     """Read a dataset's listing from a catalog, all of it from one revision.
 
     Args:
         catalog: is asked again when somebody publishes meanwhile.
         dataset_id: the dataset.
+        annotations_beside: may have another process collect the annotations.
 
     Returns:
         The listing of its label version; None if there is no such dataset.
@@ -65,12 +78,14 @@ def read_listing(catalog: ListingSource, dataset_id: str) -> Listing | None:
         before = catalog.dataset(dataset_id)
         if before is None:
             return None
-        listing = build_listing(
-            before, catalog.images(dataset_id), catalog.annotations(dataset_id, before.label_version)
+        beside = annotations_beside(before)
+        images = collect_images(catalog.image_portions(dataset_id))
+        annotations = (
+            beside() if beside else collect_annotations(catalog.annotation_portions(dataset_id, before.label_version))
         )
         after = catalog.dataset(dataset_id)
         if after is not None and (after.revision, after.label_version) == (before.revision, before.label_version):
-            return listing
+            return _bring_together(before, images, annotations)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
@@ -85,59 +100,43 @@ def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iter
 
     Args:
         row: the dataset.
-        images: all its images, in any order; read before the annotations.
+        images: all its images, in any order.
         annotations: its annotations of the row's label version, in any order.
 
     Returns:
         The listing.
     """
-    hidden: list[tuple[str, str]] = []
-    image_files = _Files()
-    exts: dict[str, int] = {}
-    ext_ids, heights, widths, depths = array("q"), array("q"), array("q"), array("q")
-    places: dict[str, int] = {}
-    for portion in _portions(images):
-        good, faulty = sound_images(portion, places)
-        hidden += faulty
-        for image in good:
-            places[image.name] = len(places)
-        image_files.add(good)
-        ext_ids.extend([exts.setdefault(image.ext, len(exts)) for image in good])
-        heights.extend([image.height for image in good])
-        widths.extend([image.width for image in good])
-        depths.extend([image.depth for image in good])
+    return _bring_together(
+        row,
+        collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
+        collect_annotations(_portions(annotations, LISTED_ANNOTATION_COLUMNS, annotation_row)),
+    )
 
-    annotation_files = _Files()
-    annotated = array("q")
-    flags = np.zeros(len(places), np.uint8)
-    flag = flags.data
-    for rows in _portions(annotations):
-        good_rows, faulty = sound_annotations(rows, places, flag)
-        hidden += faulty
-        for annotation in good_rows:
-            siblings = annotation.label_checked or annotation.object_count
-            flag[places[annotation.name]] = HAS_ANNOTATION | (HAS_SIBLINGS if siblings else 0)
-        annotated.extend([places[annotation.name] for annotation in good_rows])
-        annotation_files.add(good_rows)
 
-    stems = [name.encode() for name in places]
-    del places
-    order = np.array(sorted(range(len(stems)), key=stems.__getitem__), np.int64)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    stem_table = TextTable.of([stems[place] for place in order.tolist()])
+def _portions(
+    rows: Iterable[FileRow], columns: tuple[str, ...], make: Callable[[Sequence[Any]], FileRow]
+) -> Iterator[Portion[FileRow]]:
+    iterator = map(attrgetter(*columns), rows)
+    while values := list(islice(iterator, ROWS_AT_ONCE)):
+        yield Portion(columns, values, make)
+
+
+def _bring_together(row: DatasetRow, images: CollectedRows, annotations: CollectedRows) -> Listing:
+    image_rows, twice = _in_order(images)
+    stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
+    count = len(stems)
+    annotation_rows, annotated, unfit = _find_images(annotations, stems)
+    flags = np.zeros(count, np.uint8)
+    worth_rendering = annotations.columns["label_checked"] | annotations.columns["object_count"]
+    flags[annotated] = np.where(worth_rendering[annotation_rows] != 0, HAS_ANNOTATION | HAS_SIBLINGS, HAS_ANNOTATION)
     columns = {
-        "stem_content": stem_table.content,
-        "stem_ends": stem_table.ends,
-        "flags": compact(flags[order]),
-        **{
-            name: compact(_integers(values)[order])
-            for name, values in (("ext", ext_ids), ("height", heights), ("width", widths), ("depth", depths))
-        },
+        "stem_content": stems.content,
+        "stem_ends": stems.ends,
+        "flags": compact(flags),
+        **{name: compact(images.columns[name][image_rows]) for name in ("ext", "height", "width", "depth")},
     }
-    count = len(order)
-    image_columns, image_epoch = image_files.columns(rank, count)
-    annotation_columns, annotation_epoch = annotation_files.columns(rank[_integers(annotated)], count)
+    image_columns, image_epoch = _file_columns(images, image_rows, np.arange(count), count)
+    annotation_columns, annotation_epoch = _file_columns(annotations, annotation_rows, annotated, count)
     columns |= {IMAGE_PREFIX + name: column for name, column in image_columns.items()}
     columns |= {ANNOTATION_PREFIX + name: column for name, column in annotation_columns.items()}
     facts = ListingFacts(
@@ -146,71 +145,83 @@ def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iter
         label_version=row.label_version,
         store=row.store,
         updated_at=row.updated_at,
-        exts=tuple(exts),
+        exts=tuple(ext.decode() for ext in images.texts["ext"].texts()),
         image_epoch=image_epoch,
         annotation_epoch=annotation_epoch,
-        hidden=tuple(hidden),
+        hidden=(*images.hidden, *twice, *annotations.hidden, *unfit),
     )
     return Listing(facts, columns)
 
 
-class _Files:
-    """Collects the files of one kind, in the order in which their rows come."""
+def _in_order(images: CollectedRows) -> tuple[Column, Hidden]:
+    """The numbers of the rows in the order of their names, each name once, and what is hidden for that."""
+    if images.ascending:
+        return np.arange(len(images)), []
+    names = images.names.texts()
+    # Stable: of two rows of a name, the one that came first stays first.
+    order = sorted(range(len(names)), key=names.__getitem__)
+    again = [False, *(names[first] == names[second] for first, second in pairwise(order))]
+    exts = images.texts["ext"].texts()
+    hidden = [
+        (f"{names[row].decode()}.{exts[images.columns['ext'][row]].decode()}", TWICE)
+        for row, is_again in zip(order, again, strict=True)
+        if is_again
+    ]
+    return np.array(order, np.int64)[~np.array(again, np.bool_)], hidden
 
-    def __init__(self) -> None:
-        self._byte_counts, self._offsets, self._times = array("q"), array("q"), array("q")
-        self._blobs, self._etags = array("q"), array("q")
-        self._templates: dict[str, int] = {}
-        self._etag_texts: dict[str, int] = {}
-        self._digests: list[str] = []
 
-    def add(self, rows: Sequence[ImageRow] | Sequence[AnnotationRow]) -> None:
-        """Take in rows without faults."""
-        self._byte_counts.extend([row.byte_count for row in rows])
-        self._offsets.extend([row.blob_offset for row in rows])
-        self._times.extend([row.modified_at for row in rows])
-        self._digests.extend([row.md5 for row in rows])
-        templates, etags = self._templates, self._etag_texts
-        self._blobs.extend(
-            [templates.setdefault(blob_template(row.blob, row.name, row.md5), len(templates)) for row in rows]
-        )
-        self._etags.extend([etags.setdefault(row.etag, len(etags)) for row in rows])
+def _find_images(annotations: CollectedRows, stems: TextTable) -> tuple[Column, Column, Hidden]:
+    """Find the image of each annotation.
 
-    def columns(self, indices: Column, count: int) -> tuple[dict[str, Column], int]:
-        """Make the columns.
+    Returns:
+        (numbers of the rows in the order of their images, the images' indices, what is hidden for having none or not
+        being the first)
+    """
+    if annotations.names.equals(stems):
+        return np.arange(len(stems)), np.arange(len(stems)), []
+    names = annotations.names.texts()
+    places = dict(zip(stems.texts(), range(len(stems)), strict=True))
+    found = np.array([places.get(name, -1) for name in names], np.int64)
+    indices, rows = np.unique(found, return_index=True)
+    is_there = indices >= 0
+    chosen = rows[is_there]
+    left = np.ones(len(names), np.bool_)
+    left[chosen] = False
+    hidden = [
+        (f"{names[row].decode()}.{ANNOTATION_EXT}", NO_IMAGE if found[row] < 0 else TWICE)
+        for row in np.flatnonzero(left).tolist()
+    ]
+    return chosen, indices[is_there], hidden
 
-        Args:
-            indices: where in the listing each file goes, shape (files,).
-            count: length of the listing; some of its images may lack a file of this kind.
 
-        Returns:
-            (columns by name, what is to be added to each time)
-        """
-        times = _integers(self._times)
-        epoch = int(times.min()) if len(times) else 0
-        upper, lower = split_digests(self._digests)
-        spread = {
-            "byte_count": _integers(self._byte_counts),
-            "blob_offset": _integers(self._offsets),
-            "modified_at": times - epoch,
-            "md5_upper": upper,
-            "md5_lower": lower,
-        }
-        columns = {name: compact(_spread(values, indices, count)) for name, values in spread.items()}
-        in_order = np.argsort(indices, kind="stable")
-        for name, ids, texts in (
-            ("blob", self._blobs, self._templates),
-            ("etag", self._etags, self._etag_texts),
-        ):
-            new_ids, old_ids = first_seen(_integers(ids)[in_order])
-            known = list(texts)
-            table = TextTable.of([known[number].encode() for number in old_ids.tolist()])
-            # One beyond the blobs stands for "no file"; an etag is looked at only where there is a file.
-            missing = len(table) if name == "blob" else 0
-            columns[name] = compact(_spread(new_ids, indices[in_order], count, missing=missing))
-            columns[f"{name}_content"], columns[f"{name}_ends"] = table.content, table.ends
-        columns["order"] = _blob_order(columns["blob"], columns["blob_offset"], indices[in_order])
-        return columns, epoch
+def _file_columns(collected: CollectedRows, rows: Column, indices: Column, count: int) -> tuple[dict[str, Column], int]:
+    """Make the columns of the files of one kind.
+
+    Args:
+        collected: the rows.
+        rows: numbers of those to be listed, in the order of their places in the listing.
+        indices: these places, rising.
+        count: length of the listing; some of its images may lack a file of this kind.
+
+    Returns:
+        (columns by name, what is to be added to each time)
+    """
+    times = collected.columns["modified_at"][rows]
+    epoch = int(times.min()) if len(times) else 0
+    spread = {"modified_at": times - epoch}
+    for name in ("byte_count", "blob_offset", "md5_upper", "md5_lower"):
+        spread[name] = collected.columns[name][rows]
+    columns = {name: compact(_spread(values, indices, count)) for name, values in spread.items()}
+    for name in ("blob", "etag"):
+        new_ids, old_ids = first_seen(collected.columns[name][rows])
+        known = collected.texts[name]
+        table = known if len(old_ids) == len(known) and _is_range(old_ids) else TextTable.of(known.texts(old_ids))
+        # One beyond the blobs stands for "no file"; an etag is looked at only where there is a file.
+        missing = len(table) if name == "blob" else 0
+        columns[name] = compact(_spread(new_ids, indices, count, missing=missing))
+        columns[f"{name}_content"], columns[f"{name}_ends"] = table.content, table.ends
+    columns["order"] = _blob_order(columns["blob"], columns["blob_offset"], indices)
+    return columns, epoch
 
 
 def _blob_order(blobs: Column, offsets: Column, present: Column) -> Column:
@@ -228,11 +239,5 @@ def _spread(values: Column, indices: Column, count: int, *, missing: int = 0) ->
     return spread
 
 
-def _integers(values: array[int]) -> Column:
-    return np.frombuffer(values, np.int64) if values else np.empty(0, np.int64)
-
-
-def _portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while portion := list(islice(iterator, ROWS_AT_ONCE)):
-        yield portion
+def _is_range(values: Column) -> bool:
+    return bool((values == np.arange(len(values))).all())

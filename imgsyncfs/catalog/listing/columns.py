@@ -7,9 +7,10 @@ Python's own integers, ten times as fast as numpy's.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,31 @@ class TextTable:
         start = self._ends[index - 1] if index else 0
         return bytes(self._content[start : self._ends[index]])
 
+    def texts(self, indices: Column | None = None) -> list[bytes]:
+        """Many texts at once: those at `indices`, or all."""
+        content = self.content.tobytes()
+        ends = self.ends.astype(np.int64)
+        starts = np.concatenate((np.zeros(1, np.int64), ends[:-1])) if len(ends) else ends
+        if indices is not None:
+            starts, ends = starts[indices], ends[indices]
+        return [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def between(self, start: int, stop: int) -> list[bytes]:
+        """The texts from one index up to another, which may lie beyond the end."""
+        ends: list[int] = self._ends[start:stop].tolist()
+        if not ends:
+            return []
+        begin = self._ends[start - 1] if start else 0
+        content = bytes(self._content[begin : ends[-1]])
+        return [content[low - begin : high - begin] for low, high in pairwise([begin, *ends])]
+
+    def first_from(self, text: bytes) -> int:
+        """Where the first text stands that is not below `text`, in a table that is sorted by bytes.
+
+        Its length if there is none.
+        """
+        return bisect_left(range(len(self)), text, key=self.__getitem__)
+
     def find(self, text: bytes) -> int:
         """Where a text stands in a table that is sorted by bytes; -1 if it does not."""
         low = max(0, bisect_right(self._signposts, text) - 1) * SIGNPOST_DISTANCE
@@ -120,6 +146,10 @@ def first_seen(ids: Column) -> tuple[Column, Column]:
     Returns:
         (the new ids, shape (n,); the old id of each new one)
     """
+    # Numbered so already? Then each is at most one above all before it.
+    highest = np.maximum.accumulate(ids)
+    if len(ids) and highest[0] == 0 and bool((np.diff(highest) <= 1).all()):
+        return ids, np.arange(int(highest[-1]) + 1)
     used, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty(len(order), np.int64)
@@ -127,22 +157,16 @@ def first_seen(ids: Column) -> tuple[Column, Column]:
     return rank[inverse], used[order]
 
 
-def split_digests(digests: Iterable[str]) -> tuple[Column, Column]:
-    """Put MD5 digests into two columns.
+def join_digests(upper: Column, lower: Column) -> list[str]:
+    """MD5 digests in hexadecimal.
 
     Args:
-        digests: 32 hexadecimal digits each; ``""`` becomes 0.
+        upper: their upper halves, uint64.
+        lower: their lower halves.
 
     Returns:
-        (upper halves, lower halves), uint64.
+        32 digits each; ``""`` for 0, which stands for one that is not known.
     """
-    raw = bytes.fromhex("".join([digest or _NO_DIGEST for digest in digests]))
-    halves = np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64)
-    return halves[:, 0], halves[:, 1]
-
-
-def join_digests(upper: Column, lower: Column) -> list[str]:
-    """The digests that `split_digests` split; 0 becomes ``""``."""
     text = np.stack((upper, lower), axis=1).astype(">u8").tobytes().hex()
     digests = (text[start : start + 32] for start in range(0, len(text), 32))
     return ["" if digest == _NO_DIGEST else digest for digest in digests]

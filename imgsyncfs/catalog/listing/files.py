@@ -1,9 +1,4 @@
-"""The files of one kind, images or annotations, in a listing: where each one's bytes lie.
-
-A loose blob's name is mostly made of its file's name and digest (``<dataset>/<stem>.<12 hex of md5>.<ext>``). So blob
-names are kept as templates, each once, with a mark where the stem and the digest stand; a name that has nothing of
-them is its own template, as a pack's is. A NUL cannot be in any of these names, so it makes the marks.
-"""
+"""The files of one kind, images or annotations, in a listing: where each one's bytes lie."""
 
 from __future__ import annotations
 
@@ -14,11 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from imgsyncfs.catalog.listing.blob_names import DIGEST_DIGITS, DIGEST_MARK, NAME_MARK, expand_template
 from imgsyncfs.catalog.listing.columns import Column, TextTable, join_digests
-
-NAME_MARK = "\0name"
-DIGEST_MARK = "\0md5"
-DIGEST_DIGITS = 12
 
 COLUMNS = ("byte_count", "md5_upper", "md5_lower", "blob", "blob_offset", "etag", "modified_at", "order")
 TEXTS = ("blob", "etag")
@@ -43,36 +35,6 @@ class FileRecord:
     md5: str
     etag: str
     modified_at: int
-
-
-def blob_template(blob: str, stem: str, md5: str) -> str:
-    """Take stem and digest out of a blob's name. What is given is all that the result depends on.
-
-    Args:
-        blob: name of the blob, without NUL.
-        stem: of the file; not empty.
-        md5: of the file, or ``""``.
-
-    Returns:
-        The template: `expand_template` makes the name of it again, exactly.
-    """
-    start = blob.rfind(stem)
-    end = start + len(stem)
-    # A stem such as "7" is found by chance in other names: it must stand by itself.
-    if start < 0 or (start and blob[start - 1] != "/") or (end < len(blob) and blob[end] != "."):
-        return blob
-    tail = blob[end:]
-    digest = md5[:DIGEST_DIGITS]
-    if digest and tail.startswith(digest, 1):
-        tail = f".{DIGEST_MARK}{tail[1 + DIGEST_DIGITS :]}"
-    return f"{blob[:start]}{NAME_MARK}{tail}"
-
-
-def expand_template(template: str, stem: str, md5: str) -> str:
-    """Make a blob's name of its template; see `blob_template`."""
-    if "\0" not in template:
-        return template
-    return template.replace(DIGEST_MARK, md5[:DIGEST_DIGITS]).replace(NAME_MARK, stem)
 
 
 class FileTable:
@@ -130,13 +92,14 @@ class FileTable:
     def members(self, blob: str, start: int, stop: int) -> list[tuple[int, int, str]]:
         """The files that lie wholly in a part of a blob; see `imgsyncfs.catalog.listing.table.Listing.members`."""
         found: list[tuple[int, int, str]] = []
-        template = self._own_templates.get(blob)
+        name = blob.encode()
+        template = self._own_templates.get(name)
         if template is not None:
             found += self._in_template(template, start, stop)
-        for prefix_end in range(len(blob) + 1) if self._stem_templates else ():
-            for number, tail in self._stem_templates.get(blob[:prefix_end], ()):
+        for prefix_end in range(len(name) + 1) if self._stem_templates else ():
+            for number, tail in self._stem_templates.get(name[:prefix_end], ()):
                 digits = DIGEST_DIGITS - len(DIGEST_MARK) if DIGEST_MARK in tail else 0
-                index = self._find(blob[prefix_end : len(blob) - len(tail) - digits].encode())
+                index = self._find(name[prefix_end : len(name) - len(tail) - digits])
                 if index >= 0 and self._blobs[index] == number:
                     record = self.record(index)
                     if record.blob == blob and start <= record.offset < stop:
@@ -160,26 +123,25 @@ class FileTable:
         return list(zip(starts, lengths, digests, strict=True))
 
     def _blob(self, index: int, md5: str) -> str:
-        template = self.texts["blob"][self._blobs[index]].decode()
-        return expand_template(template, self._stem(index).decode(), md5) if "\0" in template else template
+        template = self.texts["blob"][self._blobs[index]]
+        if NAME_MARK in template:
+            template = expand_template(template, self._stem(index), md5.encode())
+        return template.decode()
 
     def _has_digest(self, index: int) -> bool:
         return bool(self._upper[index] or self._lower[index])
 
     @cached_property
-    def _own_templates(self) -> dict[str, int]:
+    def _own_templates(self) -> dict[bytes, int]:
         """Blob name to template, for those without marks."""
-        table = self.texts["blob"]
-        texts = ((table[number].decode(), number) for number in range(len(table)))
-        return {text: number for text, number in texts if "\0" not in text}
+        return {text: number for number, text in enumerate(self.texts["blob"].texts()) if NAME_MARK not in text}
 
     @cached_property
-    def _stem_templates(self) -> dict[str, list[tuple[int, str]]]:
+    def _stem_templates(self) -> dict[bytes, list[tuple[int, bytes]]]:
         """What stands before the stem, to (template, what stands after it), for those with marks."""
-        table = self.texts["blob"]
-        templates: dict[str, list[tuple[int, str]]] = {}
-        for number in range(len(table)):
-            prefix, mark, tail = table[number].decode().partition(NAME_MARK)
+        templates: dict[bytes, list[tuple[int, bytes]]] = {}
+        for number, text in enumerate(self.texts["blob"].texts()):
+            prefix, mark, tail = text.partition(NAME_MARK)
             if mark:
                 templates.setdefault(prefix, []).append((number, tail))
         return templates

@@ -10,7 +10,7 @@ changed, so that any number of threads may read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +141,26 @@ class Listing:
     def stem(self, index: int) -> bytes:
         """The stem of an image, UTF-8."""
         return self.stems[index]
+
+    def name_parts(self, start: int, stop: int) -> Iterable[tuple[bytes, bytes, int, int]]:
+        """What the names of many images' files are made of.
+
+        Args:
+            start: the first image's index.
+            stop: the index after the last; may lie beyond the end.
+
+        Returns:
+            (stem, extension with its dot, whether it has an annotation, whether it has siblings) of each.
+        """
+        exts = [f".{ext}".encode() for ext in self.facts.exts]
+        flags = self._flags[start:stop].tolist()
+        return zip(
+            self.stems.between(start, stop),
+            [exts[number] for number in self._exts[start:stop].tolist()],
+            [flag & HAS_ANNOTATION for flag in flags],
+            [flag & HAS_SIBLINGS for flag in flags],
+            strict=True,
+        )
 
     def ext(self, index: int) -> str:
         """The extension of an image, without the dot."""

@@ -1,0 +1,197 @@
+"""The rows of one kind, images or annotations, collected in columns as they come from the catalog.
+
+What concerns a row by itself is decided here; what concerns several (a name that is there twice, an annotation without
+its image) where images and annotations come together, in `imgsyncfs.catalog.listing.build`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import json
+import operator
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from imgsyncfs.catalog.listing.blob_names import blob_templates
+from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
+from imgsyncfs.catalog.listing.row_faults import Hidden, have_no_fault, sift_annotations, sift_images
+from imgsyncfs.catalog.listing.typed_columns import SEPARATOR, Texts, TypedColumns, typed_columns
+from imgsyncfs.catalog.portions import Portion
+from imgsyncfs.catalog.row_values import INTEGER_COLUMNS, LISTED_ANNOTATION_COLUMNS, LISTED_IMAGE_COLUMNS
+from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
+
+Row = TypeVar("Row", ImageRow, AnnotationRow)
+
+_NUMBERED_TEXTS = ("ext", "blob", "etag")
+_NO_DIGEST = b"0" * 32
+_HALF = np.dtype(">u8")
+
+
+_Sift: TypeAlias = "Callable[[Sequence[Row]], tuple[list[Row], Hidden]]"
+
+
+@dataclass(frozen=True)
+class CollectedRows:
+    """Rows of one kind that can each be shown, in the order in which they came.
+
+    Attributes:
+        names: the stems.
+        ascending: whether each name is above the one before it, by bytes.
+        columns: name to column, shape (rows,): the numbers; ``md5_upper`` and ``md5_lower``; and for ``ext`` (images
+            only), ``blob`` (templates) and ``etag`` the place of each row's text in `texts`.
+        texts: name to the texts, each once, in the order in which they came first.
+        hidden: (file name, reason) of the rows that cannot be shown.
+    """
+
+    names: TextTable
+    ascending: bool
+    columns: dict[str, Column]
+    texts: dict[str, TextTable]
+    hidden: Hidden
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to_bytes(self) -> bytes:
+        """For another process; see `from_bytes`."""
+        # ASCII: a hidden name need not be valid UTF-8.
+        facts = json.dumps({"ascending": self.ascending, "hidden": self.hidden}, ensure_ascii=True)
+        arrays = {f"column {name}": column for name, column in self.columns.items()}
+        for name, table in {"names": self.names, **self.texts}.items():
+            arrays |= {f"content {name}": table.content, f"ends {name}": table.ends}
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> CollectedRows:
+        """Back from `to_bytes`."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            facts = json.loads(arrays["facts"].tobytes())
+            found = {name: arrays[name] for name in arrays.files if name != "facts"}
+        columns, tables = {}, {}
+        for name, values in found.items():
+            kind, _, rest = name.partition(" ")
+            if kind == "column":
+                columns[rest] = values
+            elif kind == "content":
+                tables[rest] = TextTable(values, compact(found[f"ends {rest}"]))
+        names = tables.pop("names")
+        hidden = [(name, reason) for name, reason in facts["hidden"]]
+        return cls(names, facts["ascending"], columns, tables, hidden)
+
+
+def collect_images(portions: Iterable[Portion[ImageRow]]) -> CollectedRows:
+    """Collect a dataset's images.
+
+    Raises:
+        CatalogError: a row cannot be read.
+    """
+    return _collect(portions, _Collector(LISTED_IMAGE_COLUMNS, sift_images))
+
+
+def collect_annotations(portions: Iterable[Portion[AnnotationRow]]) -> CollectedRows:
+    """Collect a dataset's annotations; see `collect_images`."""
+    return _collect(portions, _Collector(LISTED_ANNOTATION_COLUMNS, sift_annotations))
+
+
+def _collect(portions: Iterable[Portion[Row]], collector: _Collector[Row]) -> CollectedRows:
+    for portion in portions:
+        collector.add(portion)
+    return collector.collected()
+
+
+class _Collector(Generic[Row]):
+    """Collects portions.
+
+    Args:
+        columns: those that a listing is made of.
+        sift: tells good rows from others one by one, where a portion is not surely without fault.
+    """
+
+    def __init__(self, columns: tuple[str, ...], sift: _Sift[Row]) -> None:
+        self._columns = columns
+        self._sift: _Sift[Row] = sift
+        self._values = attrgetter(*columns)
+        self._names: list[bytes] = []
+        self._lengths: list[Column] = []
+        self._ascending = True
+        self._last = b""
+        self._numbers: dict[str, list[Column]] = {name: [] for name in columns if name in INTEGER_COLUMNS}
+        self._digests: list[bytes] = []
+        self._places: dict[str, array[int]] = {name: array("q") for name in _NUMBERED_TEXTS if name in columns}
+        self._texts: dict[str, dict[bytes, int]] = {name: {} for name in self._places}
+        self._hidden: Hidden = []
+
+    def add(self, portion: Portion[Row]) -> None:
+        """Take in a portion."""
+        columns = typed_columns(portion.columns, portion.values)
+        if columns is None or not have_no_fault(columns):
+            rows, hidden = self._sift(portion.rows())
+            self._hidden += hidden
+            if not rows:
+                return
+            columns = self._columns_of(rows)
+        self._take(columns)
+
+    def collected(self) -> CollectedRows:
+        """All that was taken in."""
+        digests = np.frombuffer(b"".join(self._digests), _HALF).reshape(-1, 2).astype(np.uint64)
+        columns = {name: _joined(parts) for name, parts in self._numbers.items()}
+        columns |= {name: _integers(places) for name, places in self._places.items()}
+        columns |= {"md5_upper": digests[:, 0], "md5_lower": digests[:, 1]}
+        content = np.frombuffer(b"".join(self._names), np.uint8)
+        names = TextTable(content, compact(np.cumsum(_joined(self._lengths))))
+        texts = {name: TextTable.of(list(texts)) for name, texts in self._texts.items()}
+        return CollectedRows(names, self._ascending, columns, texts, self._hidden)
+
+    def _columns_of(self, rows: Sequence[Row]) -> TypedColumns:
+        """Rows that have been looked at one by one; unlike elsewhere an etag of theirs may hold a NUL."""
+        numbers, texts = {}, {}
+        for name, values in zip(self._columns, zip(*map(self._values, rows), strict=True), strict=True):
+            if name in INTEGER_COLUMNS:
+                numbers[name] = np.array(values, np.int64)
+            else:
+                encoded = [value.encode() for value in values]
+                texts[name] = Texts(encoded, SEPARATOR.join(encoded))
+        return TypedColumns(len(rows), numbers, texts)
+
+    def _take(self, columns: TypedColumns) -> None:
+        names, digests = columns.texts["name"].values, columns.texts["md5"]
+        self._ascending &= self._last < names[0] and all(map(operator.lt, names, islice(names, 1, None)))
+        self._last = names[-1]
+        self._names.append(columns.texts["name"].end_to_end())
+        self._lengths.append(columns.texts["name"].lengths)
+        for name, values in columns.numbers.items():
+            self._numbers[name].append(values)
+        self._digests.append(_digests(digests))
+        for name in self._places:
+            texts = columns.texts[name].values
+            self._number(name, blob_templates(texts, names, digests.values) if name == "blob" else texts)
+
+    def _number(self, name: str, texts: Sequence[bytes]) -> None:
+        known = self._texts[name]
+        here = [known.setdefault(text, len(known)) for text in dict.fromkeys(texts)]
+        self._places[name].extend(here * len(texts) if len(here) == 1 else map(known.__getitem__, texts))
+
+
+def _digests(digests: Texts) -> bytes:
+    """Digests of 16 bytes, of 32 hexadecimal digits each; zeros where there are none."""
+    if len(digests.joined) == len(digests.values) * (len(_NO_DIGEST) + len(SEPARATOR)) - len(SEPARATOR):
+        return binascii.unhexlify(digests.end_to_end())
+    return binascii.unhexlify(b"".join([digest or _NO_DIGEST for digest in digests.values]))
+
+
+def _joined(parts: list[Column]) -> Column:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _integers(values: array[int]) -> Column:
+    return np.frombuffer(values, np.int64) if values else np.empty(0, np.int64)

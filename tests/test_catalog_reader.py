@@ -1,0 +1,94 @@
+"""The worker's side of reading a catalog: the table of datasets, and listings, with a second process for large ones."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from imgsyncfs.catalog import AnnotationRow, DatasetRow, ImageRow, open_catalog
+from imgsyncfs.catalog import reader as reader_module
+from imgsyncfs.catalog.listing import load_listing
+from imgsyncfs.catalog.reader import CatalogReader
+from imgsyncfs.errors import CatalogError
+
+DATASET = DatasetRow("original_20200207_fisheye_rbbox", "2.0.0", "", (), (), (), 300, "", "file:///data", 0, 5)
+IMAGES = [
+    ImageRow(f"i{number:03d}", "jpg", 4, 3, 3, 10, f"{number + 1:032x}", "pack", number * 10, number, "", 7)
+    for number in range(300)
+]
+ANNOTATIONS = [
+    AnnotationRow(row.name, 1, 0, 20, f"{row.position + 1000:032x}", "labels", row.position * 20, "", 7)
+    for row in IMAGES[::2]
+]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> CatalogReader:
+    """A reader of a catalog with one dataset."""
+    url = f"sqlite://{tmp_path}/catalog.db"
+    with open_catalog(url, create=True) as catalog:
+        catalog.initialize(store="file:///data")
+        catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
+    return CatalogReader({"url": url, "password": None, "timeout": 30.0})
+
+
+def read(reader: CatalogReader, folder: Path) -> dict[str, Any]:
+    result, _ = reader.handle({"question": "listing", "dataset": DATASET.dataset_id, "folder": str(folder)})
+    return result
+
+
+def children() -> set[str]:
+    """This process's children."""
+    return {
+        child
+        for task in Path(f"/proc/{os.getpid()}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    }
+
+
+def refuse(_portions: Iterable[object]) -> NoReturn:
+    raise AssertionError("the annotations were read here")
+
+
+def test_a_second_process_reads_a_large_datasets_annotations(
+    reader: CatalogReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_listing(Path(read(reader, tmp_path / "one")["path"]))
+    before = children()
+    monkeypatch.setattr(reader_module, "LARGE_DATASET", 300)
+    monkeypatch.setattr("imgsyncfs.catalog.listing.build.collect_annotations", refuse)
+    listing = load_listing(Path(read(reader, tmp_path / "two")["path"]))
+    assert listing.facts == expected.facts
+    assert [listing.annotation(index) for index in range(300)] == [expected.annotation(index) for index in range(300)]
+    assert sum(listing.has_annotation(index) for index in range(300)) == 150
+    assert children() == before
+
+
+def test_what_the_second_process_cannot_read_is_told_and_it_ends(
+    reader: CatalogReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "catalog.db") as connection:
+        connection.execute("UPDATE annotations SET byte_count = 'many' WHERE name = 'i004'")
+    before = children()
+    monkeypatch.setattr(reader_module, "LARGE_DATASET", 300)
+    with pytest.raises(CatalogError, match=r"begins with 'i004'.*byte_count is 'many', which is no number"):
+        read(reader, tmp_path / "two")
+    assert children() == before
+
+
+def test_a_dataset_that_is_not_there_has_no_revision(reader: CatalogReader, tmp_path: Path) -> None:
+    result, _ = reader.handle({"question": "listing", "dataset": "nothing", "folder": str(tmp_path / "x")})
+    assert result["revision"] is None
+
+
+def test_rows_that_came_half_way_do_not_change_what_comes_after(reader: CatalogReader) -> None:
+    catalog = reader._connect()
+    portions = catalog.image_portions(DATASET.dataset_id)
+    next(portions)
+    del portions
+    assert {row.ext for row in catalog.images(DATASET.dataset_id)} == {"jpg"}
