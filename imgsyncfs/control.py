@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from cachetools import TTLCache
 
@@ -42,16 +43,20 @@ MOST_FRESH = 256
 
 
 class FixedFile:
-    """A file whose content never changes.
+    """A file whose content never changes, and is made when somebody first looks.
 
     Args:
-        content: what it holds.
+        make: makes what it holds, the same if it is called twice.
         modified_at: Unix seconds.
     """
 
-    def __init__(self, content: bytes, modified_at: int) -> None:
-        self._content = content
+    def __init__(self, make: Callable[[], bytes], modified_at: int) -> None:
+        self._make = make
         self._modified_at = modified_at
+
+    @cached_property
+    def _content(self) -> bytes:
+        return self._make()
 
     def attributes(self) -> Attributes:
         """What `stat` shows."""
@@ -66,15 +71,15 @@ class ReplacedFile:
     """A file that is replaced now and then, by `imgsyncfs.turnover`.
 
     Args:
-        content: what it holds at first.
+        make: makes what it holds at first; see `FixedFile`.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._file = FixedFile(content, int(time.time()))
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self.replace(make)
 
-    def replace(self, content: bytes) -> None:
+    def replace(self, make: Callable[[], bytes]) -> None:
         """Hold another content from now on."""
-        self._file = FixedFile(content, int(time.time()))
+        self._file = FixedFile(make, int(time.time()))
 
     def attributes(self) -> Attributes:
         """What `stat` shows."""
@@ -117,8 +122,8 @@ class ControlDirectory:
     """``.imgsyncfs`` itself.
 
     Args:
-        datasets_csv: gives the content of ``datasets.csv``.
-        datasets_json: gives the content of ``datasets.json``.
+        datasets_csv: gives what makes the content of ``datasets.csv``, as the catalog is now.
+        datasets_json: likewise for ``datasets.json``.
         status: gives the content of ``status.json``.
         errors: gives the content of ``errors.log``.
     """
@@ -128,8 +133,8 @@ class ControlDirectory:
     def __init__(
         self,
         *,
-        datasets_csv: Callable[[], bytes],
-        datasets_json: Callable[[], bytes],
+        datasets_csv: Callable[[], Callable[[], bytes]],
+        datasets_json: Callable[[], Callable[[], bytes]],
         status: Callable[[], bytes],
         errors: Callable[[], bytes],
     ) -> None:
@@ -140,7 +145,7 @@ class ControlDirectory:
             b"datasets.json": (ReplacedFile(datasets_json()), datasets_json),
         }
         self._files: dict[bytes, Node] = {
-            b"README.txt": FixedFile(README, self._since),
+            b"README.txt": FixedFile(lambda: README, self._since),
             **{name: file for name, (file, _) in self._replaced.items()},
             b"status.json": SnapshotFile(status),
             b"errors.log": SnapshotFile(errors),
@@ -160,7 +165,8 @@ class ControlDirectory:
         with self._fresh_lock:
             fresh = self._fresh.get(name)
         if fresh is None:
-            fresh = FixedFile(self._status(), int(time.time()))
+            content = self._status()
+            fresh = FixedFile(lambda: content, int(time.time()))
             with self._fresh_lock:
                 self._fresh[name] = fresh
         return fresh
@@ -172,9 +178,9 @@ class ControlDirectory:
 
     def replacements(self) -> Iterator[tuple[bytes, Callable[[], None]]]:
         """(path in the mount, what puts the new content there) of the files that follow the catalog."""
-        for name, (file, content) in self._replaced.items():
+        for name, (file, newest) in self._replaced.items():
 
-            def replace(file: ReplacedFile = file, content: Callable[[], bytes] = content) -> None:
-                file.replace(content())
+            def replace(file: ReplacedFile = file, newest: Callable[[], Callable[[], bytes]] = newest) -> None:
+                file.replace(newest())
 
             yield self.NAME + b"/" + name, replace

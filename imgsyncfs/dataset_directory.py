@@ -15,14 +15,19 @@ import array
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from imgsyncfs.catalog.listing import Listing, changed_files
-from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.contents import ContentReader
+from imgsyncfs.directory_positions import find_place, first_position
 from imgsyncfs.formats import Format
 from imgsyncfs.renderings import Renderer
-from imgsyncfs.tree import DIRECTORY_MODE, FILE_MODE, Attributes, Node
+from imgsyncfs.tree import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Node
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing.files import FileTable
 
 ANNOTATION_EXT = b"json"
 ANNOTATION_SUFFIX = b"." + ANNOTATION_EXT
@@ -30,6 +35,9 @@ ANNOTATION_SUFFIX = b"." + ANNOTATION_EXT
 _IMAGE = 0
 _ANNOTATION = 1
 _FIRST_SIBLING = 2
+
+IMAGES_AT_ONCE = 64
+"""Images whose names are made together. The kernel takes the entries of some hundred at a time."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class StoredFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
-        return self._contents.read(self._listing, self._files.record(self._index), offset, size)
+        return self._contents.read(self._listing, self._files, self._index, offset, size)
 
 
 class SiblingFile:
@@ -138,6 +146,7 @@ class DatasetDirectory:
     row: DatasetRow
     sources: DatasetSources
     _current: _Revision | None = None
+    _earlier: Listing | None = None
     _held: dict[bytes, _Revision] = field(default_factory=dict)
     _turned: tuple[_Revision, _Revision, frozenset[bytes]] | None = None
     _turn_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -156,18 +165,28 @@ class DatasetDirectory:
 
     def children(self) -> Iterator[tuple[bytes, int]]:
         """(name, mode) of every file, siblings included; reads no blob."""
-        revision = self._loaded()
+        return ((name, mode) for name, mode, _ in self.children_from(FIRST_POSITION))
+
+    def children_from(self, position: int) -> Iterator[tuple[bytes, int, int]]:
+        """(name, mode, position after it) of every file from a position on; see `imgsyncfs.directory_positions`."""
+        revision, earlier = self._loaded(), self._earlier
         listing = revision.listing
-        suffixes = [target.suffix.encode() for target in self.sources.siblings]
-        for index in range(len(listing)):
-            stem = listing.stem(index)
-            yield b"%b.%b" % (stem, listing.ext(index).encode()), FILE_MODE
-            if listing.has_annotation(index):
-                yield stem + ANNOTATION_SUFFIX, FILE_MODE
-                if listing.has_siblings(index):
-                    for suffix, shadowed in zip(suffixes, revision.shadowed, strict=True):
-                        if index not in shadowed:
-                            yield stem + suffix, FILE_MODE
+        suffixes = [ANNOTATION_SUFFIX, *(target.suffix.encode() for target in self.sources.siblings)]
+        kinds = 1 + len(suffixes)
+        first, first_kind = find_place(position, listing, earlier=earlier, kinds=kinds)
+        after = first_position(listing) + first * kinds
+        for start in range(first, len(listing), IMAGES_AT_ONCE):
+            parts = listing.name_parts(start, start + IMAGES_AT_ONCE)
+            for index, (stem, ext, annotated, rendered) in enumerate(parts, start):
+                if not first_kind:
+                    yield stem + ext, FILE_MODE, after + 1
+                if annotated:
+                    for kind, suffix in enumerate(suffixes if rendered else suffixes[:1], 1):
+                        shown = kind == 1 or index not in revision.shadowed[kind - _FIRST_SIBLING]
+                        if kind >= first_kind and shown:
+                            yield stem + suffix, FILE_MODE, after + kind + 1
+                after += kinds
+                first_kind = 0
 
     @property
     def listing(self) -> Listing:
@@ -209,6 +228,7 @@ class DatasetDirectory:
             for name in names:
                 # A file that is held already stays with the revision that its reader began with.
                 self._held.setdefault(name, before)
+            self._earlier = before.listing
             self._current = after
             self._turned = (before, after, frozenset(names))
             return names
@@ -272,6 +292,9 @@ class DatasetDirectory:
 
     def _changed(self, before: Listing, after: Listing) -> Iterator[tuple[bytes, int, int]]:
         """(name, kind, index in the old listing) of every file that is no longer what it was."""
+        # Late, as above.
+        from imgsyncfs.catalog.listing import changed_files
+
         suffixes = [target.suffix.encode() for target in self.sources.siblings]
         images, annotations = changed_files(before, after)
         for index in images:

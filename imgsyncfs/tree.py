@@ -14,6 +14,9 @@ from typing import NamedTuple, Protocol
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
 FILE_MODE = stat.S_IFREG | 0o444
 
+FIRST_POSITION = 2
+"""Where reading a large directory begins; what is below stands for ``.`` and ``..``."""
+
 
 class Attributes(NamedTuple):
     """What `stat` shows.
@@ -54,6 +57,17 @@ class Directory(Node, Protocol):
 
     def children(self) -> Iterator[tuple[bytes, int]]:
         """(name, mode) of what stands there; reads no blob."""
+        ...
+
+
+class LargeDirectory(Directory, Protocol):
+    """A directory that can be read piece by piece, for one whose entries are too many to be gathered."""
+
+    def children_from(self, position: int) -> Iterator[tuple[bytes, int, int]]:
+        """(name, mode, position after it) of what stands there, from a position on, `FIRST_POSITION` at first.
+
+        Positions are below 2**60. They stay good when the directory changes, as far as that can be.
+        """
         ...
 
 
