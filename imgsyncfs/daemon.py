@@ -1,8 +1,6 @@
-"""The process behind a mount: puts the rooms together, mounts, and answers until the mount ends.
+"""What stands behind a mount: puts the rooms together, mounts, and answers until the mount ends.
 
-It runs in a process of its own (``python -m imgsyncfs.daemon``, told what to do by a frame on standard input),
-started by `imgsyncfs.launch`, or within the command for ``mount --foreground``. Being a fresh process, and not a fork
-of the command, it may make threads, pipes and workers before it mounts: libfuse would fork only after them.
+It runs in the process that `imgsyncfs.daemon_process` begins.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -25,16 +24,16 @@ from imgsyncfs import __version__
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.control import ControlDirectory
 from imgsyncfs.dataset_table import to_csv, to_json
-from imgsyncfs.errors import ImgsyncfsError, MountError
-from imgsyncfs.frames import read_frame, write_frame
+from imgsyncfs.errors import MountError
 from imgsyncfs.library import Library
+from imgsyncfs.library_workers import LibraryWorkers
 from imgsyncfs.mount import SUBTYPE, Operations, serve
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.refresh import Refresher
 from imgsyncfs.selections import ChoiceDirectory, Kept, by_columns, by_subscriptions
+from imgsyncfs.store_checks import check_stores
 from imgsyncfs.tree import Directory, RootDirectory
 from imgsyncfs.turnover import Turnover
-from imgsyncfs.worker import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +47,13 @@ SWITCH_SECONDS = 0.0002
 """A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
 
 
-def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
+def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
     """Mount, answer until the mount ends, and leave nothing behind. Runs on the main thread.
 
     Args:
         settings: what to mount, where and how.
-        ready: called when the mount can be used.
+        workers: the library's processes, started ahead.
+        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -63,13 +63,14 @@ def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
     # default.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     with ExitStack() as stack:
-        daemon = _Daemon(settings, stack)
+        daemon = _Daemon(settings, workers, stack)
+        warnings = daemon.check()
         operations = Operations(
             daemon.root(),
             capacity=daemon.capacity,
             report=lambda message, cause: daemon.library.errors.report(message, cause=cause),
             stale=daemon.refresher.soon,
-            ready=lambda: daemon.begin(ready),
+            ready=lambda: daemon.begin(lambda: ready(warnings)),
             owner=settings.owner,
         )
         try:
@@ -81,17 +82,17 @@ def run(settings: MountSettings, *, ready: Callable[[], None]) -> None:
 class _Daemon:
     """A library, and what makes it a mount. What must be closed is left with the stack, in order."""
 
-    def __init__(self, settings: MountSettings, stack: ExitStack) -> None:
+    def __init__(self, settings: MountSettings, workers: LibraryWorkers, stack: ExitStack) -> None:
         self.settings = settings
         self.since = time.time()
-        self.library = stack.enter_context(Library(settings.library))
+        self.library = stack.enter_context(Library(settings.library, workers=workers))
         self.turnover = Turnover(Path(settings.mountpoint))
         self.refresher = Refresher(
             self.library, self.turnover, interval=settings.refresh, changed=self._replace_control_files
         )
         self.control = ControlDirectory(
-            datasets_csv=lambda: to_csv(self.library.rows.values()),
-            datasets_json=lambda: to_json(self.library.rows.values()),
+            datasets_csv=lambda: partial(to_csv, self.library.rows.values()),
+            datasets_json=lambda: partial(to_json, self.library.rows.values()),
             status=self.status,
             errors=self.library.errors.content,
         )
@@ -105,11 +106,25 @@ class _Daemon:
             hidden[name] = ChoiceDirectory(Kept(make, lambda: self.library.mirror.table), self._newest)
         return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
+    def check(self) -> list[str]:
+        """See that the stores can be read; say what is away, the catalog or a store.
+
+        Raises:
+            StoreError: a store is missing, or refuses us.
+        """
+        trouble = self.library.mirror.trouble
+        urls = {row.store for row in self.library.rows.values()}
+        away = check_stores(self.library.fetch_pool, urls, timeout=self.settings.library.timeout)
+        for warning in away:
+            logger.warning("%s", warning)
+        return [trouble, *away] if trouble else away
+
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""
         self.turnover.start()
         self.refresher.start()
         ready()
+        self.library.start_other_workers()
 
     def options(self) -> dict[str, str | bool]:
         """Everything libfuse and the kernel are told."""
@@ -153,6 +168,7 @@ class _Daemon:
             "cache": {
                 "folder": library.settings.cache_dir,
                 "size_limit": library.settings.cache_size,
+                "keep_free": library.settings.keep_free,
                 "bytes": library.cache.volume(),
                 **asdict(library.cache.counts()),
             },
@@ -167,36 +183,8 @@ class _Daemon:
         return orjson.dumps(status, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     def _newest(self) -> int:
-        return max((row.updated_at for row in self.library.rows.values()), default=int(self.since))
+        return self.library.mirror.table.updated_at or int(self.since)
 
     def _replace_control_files(self) -> None:
         for path, replace in self.control.replacements():
             self.turnover.add(path, replace)
-
-
-def main() -> None:
-    """Run as a process of its own: settings come on standard input, word goes back on standard output."""
-    first = read_frame(sys.stdin.buffer)
-    if first is None:
-        return
-    settings = MountSettings.from_frame(first[0])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-
-    def ready() -> None:
-        write_frame(output, {"ready": True})
-        output.close()
-
-    try:
-        run(settings, ready=ready)
-    except ImgsyncfsError as error:
-        logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback is for surprises
-        if not output.closed:
-            write_frame(output, {"error": describe_error(error)})
-        raise SystemExit(1) from None
-    logger.info("The mount at %s has ended.", settings.mountpoint)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,8 @@ from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.workers import restore_error
 
 START_SECONDS = 30.0
-"""Beside the time limit for the catalog: interpreters start in half a second each, on a busy machine in several."""
+"""Beside the time limits for catalog and stores: interpreters start in tenths of a second, on a busy machine in several
+seconds."""
 
 LOG_BYTES = 1 << 20
 
@@ -28,11 +29,14 @@ def log_path(settings: MountSettings) -> Path:
     return Path(settings.library.cache_dir) / "logs" / f"{place}.log"
 
 
-def launch(settings: MountSettings) -> None:
+def launch(settings: MountSettings) -> list[str]:
     """Mount in the background.
 
     Args:
         settings: what to mount, where and how; the place has been checked.
+
+    Returns:
+        What is amiss all the same: a catalog or a store that is away.
 
     Raises:
         ImgsyncfsError: it could not be mounted, and why.
@@ -45,12 +49,14 @@ def launch(settings: MountSettings) -> None:
         with path.open("ab") as log:
             before = log.tell()
             daemon = subprocess.Popen(
-                [sys.executable, "-m", "imgsyncfs.daemon"],
+                [sys.executable, "-m", "imgsyncfs.daemon_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount.
                 start_new_session=True,
+                # numpy's linear algebra, which nobody here uses, would begin with a thread for each processor.
+                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
                 cwd="/",
             )
     except OSError as error:
@@ -61,7 +67,7 @@ def launch(settings: MountSettings) -> None:
     assert daemon.stdout is not None  # noqa: S101  # likewise
     with daemon.stdin as stdin, daemon.stdout as stdout:
         write_frame(stdin, settings.to_frame())  # type: ignore[arg-type]  # IO[bytes] is a BinaryIO here
-        if not _readable(stdout, settings.library.timeout + START_SECONDS):
+        if not _readable(stdout, 2 * settings.library.timeout + START_SECONDS):
             daemon.kill()
             raise MountError(f"The mount did not come up in time; its log is {path}.")
         frame = read_frame(stdout)  # type: ignore[arg-type]  # IO[bytes] likewise
@@ -74,6 +80,8 @@ def launch(settings: MountSettings) -> None:
         raise error_raised
     # The kernel's first question waits until the daemon answers.
     os.stat(settings.mountpoint)  # noqa: PTH116  # a Path would do the same
+    warnings: list[str] = frame[0]["warnings"]
+    return warnings
 
 
 def _readable(stream: IO[bytes], seconds: float) -> bool:

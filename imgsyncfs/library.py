@@ -12,25 +12,26 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
-from imgsyncfs.cache import CacheReader, prepare_cache
+from imgsyncfs.cache import CacheReader, extents_folder
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.contents import ContentReader
 from imgsyncfs.dataset_directory import DatasetDirectory, DatasetSources
 from imgsyncfs.error_log import ErrorLog
-from imgsyncfs.fetch import FETCH_THREADS, Fetcher
+from imgsyncfs.fetch import Fetcher
 from imgsyncfs.formats import get_format
 from imgsyncfs.library_settings import LibrarySettings
+from imgsyncfs.library_workers import FETCH_PROCESSES, LibraryWorkers, start_workers
 from imgsyncfs.mirror import CatalogMirror
 from imgsyncfs.naming import file_name_fault
+from imgsyncfs.readahead import Readahead
 from imgsyncfs.renderings import Renderer
-from imgsyncfs.workers import WorkerPool
 
-FETCH_PROCESSES = 2
-"""Two SDK processes feed 4,400-7,400 reads a second; the machines this is made for have two cores."""
+MOST_STORES_OPENED = 8
+"""Stores that a worker opens before it is asked to: importing what speaks to Azure takes half a second."""
 
-CATALOG_THREADS = 2
-"""A listing of a million rows must not keep the refresh waiting."""
+CACHE_SHARE_AHEAD = 8
+"""What is fetched ahead of a reader is at most this part of the cache, or it would push itself out."""
 
 
 class Library:
@@ -38,58 +39,40 @@ class Library:
 
     Args:
         settings: what to open and how.
+        workers: its processes if they were started ahead; whoever started them ends them, and calls
+            `start_other_workers` when the library stands and nobody waits for it any more.
 
     Raises:
         CatalogError: the catalog cannot be read, and was never read before.
         CacheError: the cache folder cannot be used.
     """
 
-    def __init__(self, settings: LibrarySettings) -> None:
+    def __init__(self, settings: LibrarySettings, *, workers: LibraryWorkers | None = None) -> None:
         self.settings = settings
         self.errors = ErrorLog()
         self._entries: Mapping[bytes, DatasetDirectory] = MappingProxyType({})
         with ExitStack() as stack:
-            self._open(stack)
+            self._open(stack, workers)
             self._stack = stack.pop_all()
 
-    def _open(self, stack: ExitStack) -> None:
+    def _open(self, stack: ExitStack, workers: LibraryWorkers | None) -> None:
         settings = self.settings
-        cache_dir = Path(settings.cache_dir)
-        extents = cache_dir / "extents"
-        prepare_cache(extents, size_limit=settings.cache_size)
-        cache_dir.chmod(0o700)
-        self.cache = CacheReader(extents)
+        started_ahead = workers is not None
+        workers = workers or start_workers(settings, stack)
+        self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
+        self.cache = CacheReader(extents_folder(Path(settings.cache_dir)))
         stack.callback(self.cache.close)
-        self.catalog_pool = WorkerPool(
-            "imgsyncfs.catalog.reader:CatalogReader",
-            {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},
-            count=1,
-            threads=CATALOG_THREADS,
-        )
-        stack.callback(self.catalog_pool.close)
-        self.fetch_pool = WorkerPool(
-            "imgsyncfs.fetch:ExtentFetcher",
-            {
-                "cache_folder": str(extents),
-                "size_limit": settings.cache_size,
-                "timeout": settings.timeout,
-                "stores": settings.stores,
-            },
-            count=FETCH_PROCESSES,
-            threads=FETCH_THREADS,
-        )
-        stack.callback(self.fetch_pool.close)
         self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout)
         identity = catalog_identity(settings.catalog)
         self.mirror = CatalogMirror(
             self.catalog_pool,
-            cache_dir / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32],
+            Path(settings.cache_dir) / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32],
             timeout=settings.timeout,
             report=self.errors.report,
             subscription=settings.subscription,
         )
-        self.mirror.start()
-        self.contents = ContentReader(self.fetcher)
+        self.mirror.start(workers.table)
+        self.contents = ContentReader(self.fetcher, Readahead(bytes_ahead=settings.cache_size // CACHE_SHARE_AHEAD))
         self._sources = DatasetSources(
             load=self.mirror.listing,
             contents=self.contents,
@@ -97,6 +80,8 @@ class Library:
             siblings=tuple(get_format(name) for name in settings.siblings),
         )
         self.take_over()
+        if not started_ahead:
+            self.start_other_workers()
 
     @property
     def datasets(self) -> Mapping[bytes, DatasetDirectory]:
@@ -107,6 +92,11 @@ class Library:
     def rows(self) -> Mapping[str, DatasetRow]:
         """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
         return self.mirror.table.shown
+
+    def start_other_workers(self) -> None:
+        """Start the processes that only heavy use needs."""
+        stores = sorted({row.store for row in self.rows.values()})[:MOST_STORES_OPENED]
+        self.fetch_pool.grow(FETCH_PROCESSES, first={"open": stores})
 
     def take_over(self) -> None:
         """Make the table of directories anew from what the catalog said last, keeping those that are still there."""

@@ -43,7 +43,7 @@ def mount_helper(
     configuration = configuration_for_helper(catalog, options)
     settings = make_settings(configuration, mountpoint, {}, options)
     if not fake:
-        mount(settings, configuration)
+        mount(settings)
 
 
 def main() -> None:

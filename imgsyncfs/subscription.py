@@ -8,12 +8,16 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from imgsyncfs.catalog import Catalog
 from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
 from imgsyncfs.dataset_table import matching
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.naming import file_name_fault
+
+if TYPE_CHECKING:
+    # Not imported otherwise: what speaks SQL comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog import Catalog
 
 
 def members(subscription: SubscriptionRow, rows: Iterable[DatasetRow]) -> list[DatasetRow]:

@@ -10,6 +10,7 @@ Order: never both at once. One thread a worker reads answers; a future is resolv
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import subprocess
@@ -70,12 +71,12 @@ def restore_error(description: dict[str, str]) -> Exception:
 
 
 class WorkerPool:
-    """A fixed number of worker processes that all run the same handler.
+    """Worker processes that all run the same handler.
 
     Args:
         handler: ``module:Class``, see `imgsyncfs.worker.Handler`.
         settings: what the handler is made with; JSON-able. Goes over a pipe, so it may hold secrets.
-        count: number of processes.
+        count: number of processes; `grow` adds more.
         threads: jobs that one process runs at a time.
     """
 
@@ -85,6 +86,7 @@ class WorkerPool:
         self._numbers = itertools.count(1)
         self._ending = threading.Event()
         self._replaced = 0
+        self._coming: list[_Worker] = []
         self._workers: list[_Worker] = [self._start() for _ in range(count)]
 
     def submit(self, arguments: dict[str, Any]) -> Future[Answer]:
@@ -100,10 +102,36 @@ class WorkerPool:
         self._assign(job)
         return job.answer
 
+    def grow(self, count: int, *, first: dict[str, Any]) -> None:
+        """Start more processes. They are given jobs when they have come up: until then, others are quicker.
+
+        Args:
+            count: how many there are to be.
+            first: arguments of each one's first job, which makes it ready for others.
+        """
+        for _ in range(count - len(self.process_ids())):
+            worker = self._start()
+            job = _Job(next(self._numbers), first, tries=MOST_TRIES)
+            worker.jobs[job.number] = job
+            with self._lock:
+                self._coming.append(worker)
+            job.answer.add_done_callback(lambda _, worker=worker: self._join(worker))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            with contextlib.suppress(OSError, ValueError):
+                # One that has died already is seen by its listener.
+                worker.send({"id": job.number, "arguments": job.arguments})
+
+    def _join(self, worker: _Worker) -> None:
+        """Let a process that came up take jobs; one that died is replaced by its listener."""
+        with self._lock:
+            if worker in self._coming:
+                self._coming.remove(worker)
+                if worker.process.poll() is None:
+                    self._workers.append(worker)
+
     def process_ids(self) -> list[int]:
         """The workers' process ids."""
         with self._lock:
-            return [worker.process.pid for worker in self._workers]
+            return [worker.process.pid for worker in self._workers + self._coming]
 
     def replaced(self) -> int:
         """How many workers died and were replaced."""
@@ -114,7 +142,7 @@ class WorkerPool:
         """End all workers, and every job that nobody finished with an error."""
         self._ending.set()
         with self._lock:
-            workers, self._workers = self._workers, []
+            workers, self._workers, self._coming = self._workers + self._coming, [], []
         for worker in workers:
             assert worker.process.stdin is not None  # noqa: S101  # Popen was given PIPE
             try:

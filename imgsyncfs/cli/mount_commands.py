@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,22 @@ from typing import Any
 import click
 
 from imgsyncfs.cli.common import (
-    LIBRARY_DEFAULTS,
+    ask_for_password,
     catalog_options,
+    library_defaults,
     make_library_settings,
-    open_configured_catalog,
-    open_configured_store,
+    may_ask_for_password,
 )
 from imgsyncfs.config import Configuration, load_configuration
-from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, StoreUnreachable
+from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.launch import launch
-from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.mount_options import parse_mount_options, parse_seconds
 from imgsyncfs.mount_settings import MountSettings
 from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
-from imgsyncfs.subscription import find_subscription, members
 
 logger = logging.getLogger(__name__)
 
-MOST_STORES_CHECKED = 8
-"""A catalog may name a store for each dataset; a mount need not wait for all of them."""
-
-DEFAULTS = {**LIBRARY_DEFAULTS, "refresh": "60"}
+DEFAULT_REFRESH = "60"
 
 
 def make_settings(
@@ -53,7 +47,12 @@ def make_settings(
         FormatError: a sibling's format is unknown.
     """
     parsed = parse_mount_options(options)
-    values = {**DEFAULTS, **parsed.ours, **{name: value for name, value in given.items() if value is not None}}
+    values = {
+        "refresh": DEFAULT_REFRESH,
+        **library_defaults(configuration),
+        **parsed.ours,
+        **{name: value for name, value in given.items() if value is not None},
+    }
     return MountSettings(
         library=make_library_settings(configuration, values),
         mountpoint=str(absolute(mountpoint)),
@@ -70,51 +69,13 @@ def _owner_id(values: Mapping[str, str], option: str, default: int) -> int:
     return int(given)
 
 
-def check_catalog(configuration: Configuration, settings: LibrarySettings) -> Configuration:
-    """See that the catalog and its stores can be read, so that what is wrong is told before anything is mounted.
+def mount(settings: MountSettings, *, foreground: bool = False) -> None:
+    """Mount: start the mount's process and wait until it can be used. Asks for a password that is missing.
 
-    A catalog or a store that is merely away is no reason not to mount: what was read before is in the cache.
-
-    Returns:
-        The configuration, with the password if it was asked for.
-
-    Raises:
-        CatalogError: there is no such catalog, or it refuses us.
-        StoreError: a store is missing, or refuses us.
-    """
-    try:
-        catalog, configuration = open_configured_catalog(configuration, timeout=settings.timeout)
-        with catalog:
-            catalog.check()
-            rows = catalog.datasets()
-            if settings.subscription is not None:
-                known = {row.name: row for row in catalog.subscriptions()}
-                rows = members(find_subscription(known, settings.subscription), rows)
-            urls = sorted({row.store for row in rows})[:MOST_STORES_CHECKED]
-    except CatalogUnreachable as error:
-        logger.warning("%s", error)
-        return configuration
-
-    def check(url: str) -> None:
-        store = open_configured_store(url, configuration, timeout=settings.timeout)
-        try:
-            store.check()
-        except StoreUnreachable as error:
-            logger.warning("%s", error)
-        finally:
-            store.close()
-
-    with ThreadPoolExecutor(MOST_STORES_CHECKED) as executor:
-        list(executor.map(check, urls))
-    return configuration
-
-
-def mount(settings: MountSettings, configuration: Configuration, *, foreground: bool = False) -> None:
-    """Mount: check everything, then start the mount's process and wait until it can be used.
+    The process itself sees whether catalog and stores can be read, so that they are asked once.
 
     Args:
         settings: what to mount, where and how.
-        configuration: for the checks.
         foreground: answer from this process, until the mount ends.
 
     Raises:
@@ -122,15 +83,26 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
     """
     check_system()
     check_mountpoint(Path(settings.mountpoint))
-    configuration = check_catalog(configuration, settings.library)
-    settings = replace(settings, library=replace(settings.library, password=configuration.password))
-    if foreground:
-        # Late: it needs libfuse, which `check_system` has looked for only now.
-        from imgsyncfs.daemon import run
+    start = _stay if foreground else _launch
+    try:
+        start(settings)
+    except CatalogRefused:
+        if not may_ask_for_password(settings.library.password):
+            raise
+        library = replace(settings.library, password=ask_for_password())
+        start(replace(settings, library=library))
 
-        run(settings, ready=lambda: click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True))
-    else:
-        launch(settings)
+
+def _launch(settings: MountSettings) -> None:
+    for warning in launch(settings):
+        logger.warning("%s", warning)
+
+
+def _stay(settings: MountSettings) -> None:
+    # Late: most mounts do without.
+    from imgsyncfs.daemon_process import serve_mount
+
+    serve_mount(settings, ready=lambda _: click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True))
 
 
 @click.command("mount")
@@ -140,6 +112,7 @@ def mount(settings: MountSettings, configuration: Configuration, *, foreground: 
 @click.option("--siblings", metavar="LIST", help="Rendered files beside each image. [default: labelme,rolabelimg]")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
 @click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
+@click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
@@ -154,7 +127,7 @@ def mount_command(
 ) -> None:
     """Mount the catalog at MOUNTPOINT, an empty directory."""
     settings = make_settings(configuration, mountpoint, given, options)
-    mount(settings, configuration, foreground=foreground)
+    mount(settings, foreground=foreground)
     if not foreground and sys.stdout.isatty():
         click.echo(f"Mounted at {mountpoint}; end it with: imgsyncfs umount {mountpoint}")
 

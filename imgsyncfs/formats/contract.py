@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from imgsyncfs.annotation import Annotation
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and who only names formats need not wait for that.
+    from imgsyncfs.annotation import Annotation
 
 
 @dataclass(frozen=True)
