@@ -4,12 +4,13 @@ The SDK bounds attempts, not time: with its defaults a dead server holds a reade
 gives each call a deadline, and both transports here let no attempt run past it.
 
 A read through the SDK's client costs 2.3 ms of CPU for 100 kB (three layers of request objects, 15 policies, `requests`
-reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, straight
-to urllib3: 0.7 ms, and the body is read inside the retries, so that one that breaks off is asked for again.
+reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over the
+standard library's HTTP client, and the body is read inside the retries, so that one that breaks off is asked for again.
 """
 
 from __future__ import annotations
 
+import http.client
 import logging
 import random
 import re
@@ -18,7 +19,6 @@ import time
 import uuid
 from dataclasses import dataclass
 from email.utils import formatdate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -34,17 +34,13 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy, SansIOHTTP
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
 from azure.storage.blob import ExponentialRetry
 
+from imgsyncfs.store.azure_connections import MOST_KEPT, Answer, Connections, ProxiedConnections, patience
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from azure.core.exceptions import AzureError
     from azure.core.pipeline import PipelineRequest, PipelineResponse
-
-MOST_CONNECTIONS = 32
-"""Connections that are kept open: as many threads may use one store without new handshakes."""
-
-PIECE_BYTES = 1 << 18
-"""How much of a body is taken at once; the deadline is looked at in between."""
 
 STALL_SHARE = 1 / 3
 """The share of the time limit after which a silent connection is given up: one that a firewall forgot, for example.
@@ -164,13 +160,13 @@ class TenantTokenPolicy(BearerTokenCredentialPolicy[HttpRequest, HttpResponse]):
 class ReadResponse(HttpResponse):
     """A response whose body has been read whole."""
 
-    def __init__(self, request: HttpRequest, response: urllib3.BaseHTTPResponse, content: bytes) -> None:
-        super().__init__(request, response)
-        self.status_code = response.status
-        self.headers = response.headers
-        self.reason = response.reason
-        self.content_type = response.headers.get("content-type")
-        self._content = content
+    def __init__(self, request: HttpRequest, answer: Answer) -> None:
+        super().__init__(request, answer)
+        self.status_code = answer.status
+        self.headers = answer.headers  # type: ignore[assignment]  # nobody writes to them
+        self.reason = answer.reason
+        self.content_type = answer.headers.get("content-type")
+        self._content = answer.content
 
     def body(self) -> bytes:
         """The body's bytes."""
@@ -188,13 +184,12 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
 
     def __init__(self, url: str, settings: NetworkSettings, *, timeout: float) -> None:
         proxy = requests.utils.select_proxy(url, settings.proxies)
-        options: dict[str, Any] = {
-            "maxsize": MOST_CONNECTIONS,
-            "cert_reqs": "CERT_REQUIRED",
-            "ca_cert_dir" if Path(settings.authorities).is_dir() else "ca_certs": settings.authorities,
-        }
-        self._connections = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-        self._stall = timeout * STALL_SHARE
+        stall = timeout * STALL_SHARE
+        self._connections: Connections | ProxiedConnections = (
+            ProxiedConnections(proxy, settings.authorities, stall=stall)
+            if proxy
+            else Connections(url, settings.authorities, stall=stall)
+        )
 
     def send(self, request: HttpRequest, **options: Any) -> HttpResponse:
         """Send a request and read the answer before ``options["deadline"]``.
@@ -202,44 +197,17 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         Raises:
             ServiceResponseError: no answer, or it came too late or broke off.
         """
-        deadline: float = options["deadline"]
-        patience = _patience(deadline, self._stall)
         try:
-            response = self._connections.urlopen(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                timeout=urllib3.Timeout(connect=patience, read=patience),
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
+            answer = self._connections.exchange(
+                request.method, request.url, request.headers, deadline=options["deadline"]
             )
-            try:
-                content = self._read(response, deadline)
-            except BaseException:
-                response.close()
-                raise
-            response.release_conn()
-        except urllib3.exceptions.TimeoutError as error:
+        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
             # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.
             self._connections.clear()
             raise ServiceResponseError("timed out", error=error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise ServiceResponseError("connection failed", error=error) from error
-        return ReadResponse(request, response, content)
-
-    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-        pieces: list[bytes] = []
-        while True:
-            patience = _patience(deadline, self._stall)
-            connection_socket = getattr(response.connection, "sock", None)
-            if connection_socket is not None:
-                connection_socket.settimeout(patience)
-            piece = response.read1(PIECE_BYTES)
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
+        return ReadResponse(request, answer)
 
     def open(self) -> None:
         """Connections are made when they are needed."""
@@ -273,7 +241,7 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         # Otherwise `requests` looks into ~/.netrc, and would send what it finds there in place of the signature.
         session.trust_env = False
         session.proxies.update(settings.proxies)
-        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=MOST_CONNECTIONS)
+        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=MOST_KEPT)
         for protocol in ("http://", "https://"):
             session.mount(protocol, self._adapter)
         super().__init__(session=session, connection_verify=settings.authorities, use_env_settings=False)
@@ -281,8 +249,11 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
 
     def send(self, request: Any, **options: Any) -> Any:
         """Send a request; see `azure.core.pipeline.transport.RequestsTransport.send`."""
-        patience = _patience(options.pop("deadline"), self._stall)
-        options.update(connection_timeout=patience, read_timeout=patience)
+        try:
+            seconds = patience(options.pop("deadline"), self._stall)
+        except TimeoutError as error:
+            raise ServiceResponseError("timed out", error=error) from error
+        options.update(connection_timeout=seconds, read_timeout=seconds)
         try:
             return super().send(request, **options)
         except ServiceResponseTimeoutError:
@@ -324,11 +295,3 @@ def _may_pass(error: AzureError) -> bool:
     return not any(
         isinstance(cause, ssl.SSLCertVerificationError | ClientAuthenticationError) for cause in causes(error)
     )
-
-
-def _patience(deadline: float, stall: float) -> float:
-    """How long to wait for a connection's next sign of life, in seconds."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise ServiceResponseError("timed out", error=TimeoutError("timed out"))
-    return min(left, stall)
