@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsyncfs.extents import EXTENT_BYTES, PACK_BYTES
+from imgsyncfs.pack_seal import SEAL_BYTES, has_seal
 from imgsyncfs.publish.packing import Pack, plan_packs, write_pack
 
-EXTENT = 16
-PACK = 64
+EXTENT = 64
+PACK = 256
+ROOM = EXTENT - SEAL_BYTES
 
-contents_of_files = st.lists(st.binary(max_size=EXTENT), max_size=60)
+contents_of_files = st.lists(st.binary(max_size=ROOM), max_size=60)
 
 
 def described(contents: list[bytes]) -> list[tuple[int, str]]:
@@ -33,6 +35,7 @@ def test_no_file_crosses_an_extent_and_no_pack_is_too_long(contents: list[bytes]
         for member in pack.members:
             last = member.offset + max(member.byte_count, 1) - 1
             assert member.byte_count == 0 or member.offset // EXTENT == last // EXTENT
+            assert member.offset % EXTENT + member.byte_count <= ROOM
 
 
 @given(contents_of_files)
@@ -40,7 +43,7 @@ def test_every_file_is_found_at_its_offset_in_the_bytes_of_its_pack(contents: li
     seen = []
     for pack in planned(contents):
         target = io.BytesIO()
-        md5 = write_pack(pack, contents.__getitem__, target)
+        md5 = write_pack(pack, contents.__getitem__, target, extent_bytes=EXTENT)
         written = target.getvalue()
         assert len(written) == pack.byte_count
         assert hashlib.md5(written).hexdigest() == md5
@@ -50,12 +53,39 @@ def test_every_file_is_found_at_its_offset_in_the_bytes_of_its_pack(contents: li
     assert seen == list(range(len(contents)))
 
 
+def sealed_extents(pack: Pack, contents: list[bytes]) -> list[bytes]:
+    """The extents of a pack as they are written."""
+    target = io.BytesIO()
+    write_pack(pack, contents.__getitem__, target, extent_bytes=EXTENT)
+    written = target.getvalue()
+    return [written[start : start + EXTENT] for start in range(0, len(written), EXTENT)]
+
+
+@given(contents_of_files)
+def test_every_extent_bears_its_seal(contents: list[bytes]) -> None:
+    for pack in planned(contents):
+        extents = sealed_extents(pack, contents)
+        assert all(has_seal(pack.blob, number * EXTENT, extent) for number, extent in enumerate(extents))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=ROOM), min_size=1, max_size=20), st.data())
+def test_a_seal_is_broken_by_any_change_and_fits_nowhere_else(contents: list[bytes], data: st.DataObject) -> None:
+    pack = planned(contents)[0]
+    extent = sealed_extents(pack, contents)[0]
+    place = data.draw(st.integers(0, len(extent) - 1))
+    changed = extent[:place] + bytes([extent[place] ^ 1]) + extent[place + 1 :]
+    assert not has_seal(pack.blob, 0, changed)
+    assert not has_seal(pack.blob, EXTENT, extent)
+    assert not has_seal("a/images-0123456789abcdef.pack", 0, extent)
+    assert not has_seal(pack.blob, 0, extent[:place])
+
+
 @given(contents_of_files)
 def test_the_same_files_make_the_same_packs(contents: list[bytes]) -> None:
     assert planned(contents) == planned(list(contents))
 
 
-@given(st.lists(st.binary(min_size=1, max_size=EXTENT), min_size=1, max_size=20), st.data())
+@given(st.lists(st.binary(min_size=1, max_size=ROOM), min_size=1, max_size=20), st.data())
 def test_a_pack_with_other_content_has_another_name(contents: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(contents) - 1))
     changed = contents.copy()
@@ -72,7 +102,7 @@ def test_files_lie_as_close_as_the_extents_allow(contents: list[bytes]) -> None:
         for member in pack.members:
             gap = member.offset - end
             assert gap == 0 or (
-                member.offset % EXTENT == 0 and gap < EXTENT and end % EXTENT + member.byte_count > EXTENT
+                member.offset % EXTENT == 0 and gap < EXTENT and end % EXTENT + member.byte_count > ROOM
             )
             end = member.offset + member.byte_count
 
