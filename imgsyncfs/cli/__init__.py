@@ -17,22 +17,24 @@ INTERRUPTED = 130
 
 
 _COMMANDS = {
-    "demo": "publish_commands:demo_command",
-    "init": "catalog_commands:init_command",
-    "publish": "publish_commands:publish_command",
-    "index": "publish_commands:index_command",
-    "datasets": "catalog_commands:datasets_command",
-    "subscribe": "subscription_commands:subscribe_command",
-    "subscriptions": "subscription_commands:subscriptions_command",
-    "sync": "sync_commands:sync_command",
-    "convert": "convert_commands:convert_command",
-    "preview": "preview_commands:preview_command",
-    "mount": "mount_commands:mount_command",
-    "umount": "mounted_commands:umount_command",
-    "status": "mounted_commands:status_command",
+    "demo": ("publish_commands:demo_command", "Make a small catalog to try things out."),
+    "init": ("catalog_commands:init_command", "Make a catalog: its tables, and the store."),
+    "publish": ("publish_commands:publish_command", "Publish a folder as a dataset."),
+    "index": ("publish_commands:index_command", "Catalogue as a dataset what lies in a store."),
+    "datasets": ("catalog_commands:datasets_command", "List the datasets of the catalog."),
+    "subscribe": ("subscription_commands:subscribe_command", "Keep a choice of datasets under a name."),
+    "subscriptions": ("subscription_commands:subscriptions_command", "List subscriptions and their datasets."),
+    "sync": ("sync_commands:sync_command", "Copy datasets to plain folders."),
+    "convert": ("convert_commands:convert_command", "Convert annotations between formats."),
+    "preview": ("preview_commands:preview_command", "Draw annotations into their images."),
+    "mount": ("mount_commands:mount_command", "Mount the catalog at an empty directory."),
+    "prefetch": ("prefetch_commands:prefetch_command", "Bring datasets into the disk cache."),
+    "umount": ("mounted_commands:umount_command", "End a mount."),
+    "status": ("mounted_commands:status_command", "Show how a mount is doing."),
+    "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }
-"""Where each command is, in the order in which a newcomer meets them. Imported when it is used: all of them together
-take half a second of CPU, with the image libraries and drivers that most do not need."""
+"""Where each command is and what it does, in the order in which a newcomer meets them. Imported when it is used: all of
+them together take half a second of CPU, with the image libraries and drivers that most do not need."""
 
 
 class _Commands(click.Group):
@@ -44,9 +46,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # likewise
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"imgsyncfs.cli.{module}"), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # likewise
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

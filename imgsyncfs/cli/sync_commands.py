@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from imgsyncfs.cli.common import LIBRARY_DEFAULTS, catalog_options, make_library_settings, open_configured_catalog
+from imgsyncfs.cli.common import catalog_options, library_defaults, make_library_settings, open_configured_catalog
 from imgsyncfs.config import Configuration
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.library import Library
@@ -109,6 +109,7 @@ class SyncBar:
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
 @click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
+@click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")
 @click.option("--timeout", metavar="SECONDS", help="How long to wait for a store. [default: 30]")
 def sync_command(
     *,
@@ -155,7 +156,7 @@ def library_settings(configuration: Configuration, given: dict[str, str | None])
 
     Args:
         configuration: catalog, secrets, cache folder.
-        given: the options siblings, cache_dir, cache_size and timeout, None where not given.
+        given: the options siblings, cache_dir, cache_size, keep_free and timeout, None where not given.
 
     Raises:
         ConfigurationError: an option makes no sense.
@@ -175,7 +176,7 @@ def library_settings(configuration: Configuration, given: dict[str, str | None])
 
 def _settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
     chosen = {name: value for name, value in given.items() if value is not None}
-    return make_library_settings(configuration, {**LIBRARY_DEFAULTS, **chosen})
+    return make_library_settings(configuration, {**library_defaults(configuration), **chosen})
 
 
 def chosen_datasets(library: Library, dataset_ids: Sequence[str], subscription: str | None) -> Sequence[str]:
