@@ -1,16 +1,25 @@
 """Bytes of a file in a dataset: from a place in a blob to the extents that hold it.
 
-Knows how files lie in blobs (`imgsyncfs.extents`) and nothing of how extents come (`imgsyncfs.fetch`).
+Knows how files lie in blobs (`imgsyncfs.extents`), and nothing of how extents come (`imgsyncfs.fetch`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from imgsyncfs.cache import OpenExtent
-from imgsyncfs.catalog.listing import FileRecord, Listing
+from imgsyncfs.extent_request import ExtentRequest, Member, cut_short
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
-from imgsyncfs.fetch import ExtentRequest, Fetcher, Member, cut_short
+from imgsyncfs.fetch import Fetcher
+from imgsyncfs.flights import Wanted
+from imgsyncfs.readahead import Readahead
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import FileRecord, Listing
+    from imgsyncfs.catalog.listing.files import FileTable
 
 
 @dataclass(frozen=True)
@@ -19,16 +28,19 @@ class ContentReader:
 
     Attributes:
         fetcher: brings extents.
+        readahead: says which ones will be needed next.
     """
 
     fetcher: Fetcher
+    readahead: Readahead = field(default_factory=Readahead)
 
-    def read(self, listing: Listing, record: FileRecord, offset: int, size: int) -> bytes:
+    def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
         """Read a part of a file.
 
         Args:
-            listing: the listing that the record is from.
-            record: where the file lies.
+            listing: whose file it is.
+            files: its images, or its annotations.
+            index: of the file among them; it is there.
             offset: position in the file, in bytes.
             size: how many bytes.
 
@@ -38,36 +50,65 @@ class ContentReader:
         Raises:
             StoreError: the bytes cannot be had, or are not what the catalog says.
         """
+        record = files.record(index)
         end = min(offset + size, record.byte_count)
         parts = []
         while offset < end:
-            start, extent = self._extent(listing, record, record.offset + offset)
-            part = extent.read(record.offset + offset - start, end - offset)
+            wanted = locate(listing, record, offset)
+            extent = self._extent(wanted, listing, files, index, offset)
+            part = extent.read(record.offset + offset - wanted.request.start, end - offset)
             if not part:
                 raise cut_short(listing.store, record.blob)
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def read_whole(self, listing: Listing, record: FileRecord) -> bytes:
+    def read_whole(self, listing: Listing, files: FileTable, index: int) -> bytes:
         """Read all of a file; see `read`."""
-        return self.read(listing, record, 0, record.byte_count)
+        return self.read(listing, files, index, 0, files.size_and_time(index)[0])
 
-    def _extent(self, listing: Listing, record: FileRecord, position: int) -> tuple[int, OpenExtent]:
-        """The extent that holds a byte of a blob, and where in the blob it starts."""
-        if is_pack(record.blob):
-            start, length = extent_range(position, None)
-            request = ExtentRequest(listing.store, record.blob, start, length)
+    def _extent(self, wanted: Wanted, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """The extent, and whatever readahead makes of a reader's coming to it."""
+        extent = self.fetcher.opened(wanted.request.key)
+        if extent is not None:
+            return extent
+        extent = self.fetcher.cached(wanted.request.key)
+        if extent is not None:
+            ahead = self.readahead.reached(files, index, offset)
+            if ahead:
+                self.fetcher.begin(_located(listing, files, ahead))
+            return extent
+        ahead = self.readahead.missed(files, index, offset, bulk=files is listing.annotations)
+        return self.fetcher.wait(self.fetcher.start(wanted, ahead=_located(listing, files, ahead)))
 
-            def members() -> tuple[Member, ...]:
-                return tuple(listing.members(record.blob, start, start + EXTENT_BYTES))
 
-            return start, self.fetcher.extent(request, members=members)
-        start, length = extent_range(position, record.byte_count)
-        whole = record.byte_count <= WHOLE_BLOB_BYTES
-        # A digest outlives a move to another container and an etag does not: where the digest can be checked, it
-        # decides.
-        etag = "" if whole and record.md5 else record.etag
-        request = ExtentRequest(listing.store, record.blob, start, length, record.md5 or record.etag, etag)
-        member: tuple[Member, ...] = ((0, record.byte_count, record.md5),) if whole else ()
-        return start, self.fetcher.extent(request, members=lambda: member)
+def _located(listing: Listing, files: FileTable, places: Iterable[tuple[int, int]]) -> list[Wanted]:
+    return [locate(listing, files.record(index), offset) for index, offset in places]
+
+
+def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
+    """Say which extent holds a byte of a file.
+
+    Args:
+        listing: whose file it is.
+        record: where the file lies.
+        offset: position in the file, in bytes.
+
+    Returns:
+        The extent, and what gives the files that lie in it.
+    """
+    position = record.offset + offset
+    if is_pack(record.blob):
+        start, length = extent_range(position, None)
+        return Wanted(ExtentRequest(listing.store, record.blob, start, length), _members(listing, record.blob, start))
+    start, length = extent_range(position, record.byte_count)
+    whole = record.byte_count <= WHOLE_BLOB_BYTES
+    # A digest outlives a move to another container and an etag does not: where the digest can be checked, it decides.
+    etag = "" if whole and record.md5 else record.etag
+    request = ExtentRequest(listing.store, record.blob, start, length, record.md5 or record.etag, etag)
+    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),) if whole else ()
+    return Wanted(request, lambda: member)
+
+
+def _members(listing: Listing, blob: str, start: int) -> Callable[[], tuple[Member, ...]]:
+    return lambda: tuple(listing.members(blob, start, start + EXTENT_BYTES))

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from imgsyncfs.annotation import Annotation, parse_annotation
-from imgsyncfs.catalog.listing import FileRecord, Listing
+from imgsyncfs.catalog.listing import Listing
+from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.dataset_table import matching
 from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError
@@ -64,9 +65,9 @@ class LibraryReader:
         """The files of a dataset; see `imgsyncfs.mirror.CatalogMirror.listing`."""
         return self.library.mirror.listing(dataset_id)
 
-    def read(self, listing: Listing, record: FileRecord) -> bytes:
+    def read(self, listing: Listing, files: FileTable, index: int) -> bytes:
         """A whole file; see `imgsyncfs.contents.ContentReader.read_whole`."""
-        return self.library.contents.read_whole(listing, record)
+        return self.library.contents.read_whole(listing, files, index)
 
     def close(self) -> None:
         """Close the library; nothing is read any more."""
@@ -131,7 +132,7 @@ class Dataset:
     def image(self, name: str) -> bytes:
         """Read an image alone; see `__getitem__`."""
         listing = self._listing
-        return self._reader.read(listing, listing.image(self._index(name)))
+        return self._reader.read(listing, listing.images, self._index(name))
 
     def annotation(self, name: str) -> Annotation | None:
         """Read an annotation alone, None if the image has none; see `__getitem__`."""
@@ -160,16 +161,15 @@ class Dataset:
 
     def _read(self, index: int) -> LabelledImage:
         listing = self._listing
-        image = self._reader.read(listing, listing.image(index))
+        image = self._reader.read(listing, listing.images, index)
         return LabelledImage(listing.stem(index).decode(), image, self._annotation(index))
 
     def _annotation(self, index: int) -> Annotation | None:
         listing = self._listing
-        record = listing.annotation(index)
-        if record is None:
+        if not listing.has_annotation(index):
             return None
         try:
-            return parse_annotation(self._reader.read(listing, record))
+            return parse_annotation(self._reader.read(listing, listing.annotations, index))
         except AnnotationError as error:
             raise AnnotationError(
                 f"{self.id}/{listing.stem(index).decode()}.json: {error}; mend the annotation and publish it again"

@@ -1,158 +1,47 @@
-"""Bring extents from a store into the cache.
-
-The daemon's side (`Fetcher`) asks worker processes and waits; a worker's side (`ExtentFetcher`) does the request,
-verifies what came, and puts it into the cache.
+"""Bring extents from a store into the cache: the daemon's side, which asks worker processes and waits.
 
 - Single-flight: any number of readers of one extent cause one request.
 - A reader waits at most the time limit. The request goes on meanwhile, so that the next reader profits.
 - A store that is away is asked again after a pause that doubles; readers in between are refused at once, and not each
   after a time limit of its own.
+- What is fetched ahead of readers leaves them room: at most `MOST_BACKGROUND` jobs at a time, and whatever a reader
+  waits for goes out at once.
+- Two extents that follow each other go out as one request, if one of them at least is fetched ahead.
 
-Threads: `Fetcher._lock` guards the table of requests under way and the pauses; it is held for dictionary operations
-only.
+Threads: `Fetcher._lock` guards the tables of requests under way and put off, and the counts; it is held for dictionary
+operations only. The lock of `imgsyncfs.store_pauses` may be taken within it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from concurrent.futures import wait as wait_for_futures
+from dataclasses import dataclass, replace
 
-from imgsyncfs.cache import CacheReader, CacheWriter, OpenExtent
-from imgsyncfs.config import store_credentials
-from imgsyncfs.errors import BlobChanged, StoreUnreachable
-from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.store import Store, open_store
+from imgsyncfs.cache import CacheReader, OpenExtent
+from imgsyncfs.errors import StoreUnreachable
+from imgsyncfs.extent_request import ExtentRequest
+from imgsyncfs.flights import Arrival, Flight, Wanted, adjoin, cut, is_small
+from imgsyncfs.store_pauses import StorePauses
 from imgsyncfs.workers import Answer, WorkerPool
 
-logger = logging.getLogger(__name__)
+MOST_BACKGROUND = 24
+"""Jobs under way that no reader waits for; two workers then have eight threads left for readers."""
 
-FETCH_THREADS = 16
-"""Requests that one worker has under way. A store that answers in 20 ms then gives 800 answers a second a worker."""
+MOST_IN_REQUEST = 4
+"""Extents asked for in one request. Azurite gives 16 MiB in the time of 8 in pieces (ranges of up to 4 MiB it reads and
+digests twice), and far stores are asked less often; more would keep the one who waits for the first waiting."""
 
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
+MOST_SMALL_IN_JOB = 4
+"""Small blobs that a worker fetches one after the other before it answers: a job costs both sides 0.3 ms together."""
 
-
-Member = tuple[int, int, str]
-"""A file that lies whole in an extent: offset in the blob, length, md5 (empty if unknown)."""
-
-
-@dataclass(frozen=True)
-class ExtentRequest:
-    """One extent, and what is known of its content.
-
-    Attributes:
-        store: the store's URL.
-        blob: the blob's name in it.
-        start: position of the extent in the blob, in bytes.
-        length: bytes; None for as much as there is, up to `EXTENT_BYTES`.
-        version: what tells this content from another that had the same blob name; part of the cache key.
-        etag: the store must still show this, or the blob has changed; empty where a digest says it better.
-        members: files that lie whole in this extent; verified when it comes.
-    """
-
-    store: str
-    blob: str
-    start: int
-    length: int | None
-    version: str = ""
-    etag: str = ""
-    members: tuple[Member, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """The name of this extent in the cache."""
-        return f"{self.store}|{self.blob}|{self.version}|{self.start}"
-
-
-def cut_short(store: str, blob: str) -> BlobChanged:
-    """Say that a blob ends before the catalog says it does."""
-    return BlobChanged(f"Blob {blob} in {store} is shorter than the catalog says; publish or index it again.")
-
-
-def verify_members(request: ExtentRequest, content: bytes) -> None:
-    """Compare an extent's content with what the catalog says of it.
-
-    Raises:
-        BlobChanged: a file in it is cut short, or its md5 is another.
-    """
-    for offset, length, md5 in request.members:
-        begin = offset - request.start
-        part = memoryview(content)[begin : begin + length]
-        if len(part) < length:
-            raise cut_short(request.store, request.blob)
-        if md5 and hashlib.md5(part, usedforsecurity=False).hexdigest() != md5:
-            raise BlobChanged(
-                f"Blob {request.blob} in {request.store} has other content than the catalog says (md5 differs at "
-                f"byte {offset}); publish or index it again."
-            )
-
-
-class ExtentFetcher:
-    """The worker's side: one request at a store, verified, into the cache.
-
-    Args:
-        settings: ``cache_folder``, ``size_limit`` (bytes), ``timeout`` (seconds) and ``stores``, the config file's
-            section of that name.
-    """
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._cache = CacheWriter(Path(settings["cache_folder"]), size_limit=settings["size_limit"])
-        self._timeout = float(settings["timeout"])
-        self._credentials: Mapping[str, Mapping[str, str]] = settings["stores"]
-        self._stores: dict[str, Store] = {}
-        self._lock = threading.Lock()
-
-    def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Bring one extent into the cache.
-
-        Args:
-            arguments: ``request``, the fields of `ExtentRequest`; ``inline``: send the content back as well.
-
-        Returns:
-            ``stored``: whether the cache has it now, and the content if it has not, or if it was asked for.
-
-        Raises:
-            StoreError: the store's, or `BlobChanged`.
-        """
-        fields = arguments["request"]
-        request = ExtentRequest(**{**fields, "members": tuple(tuple(member) for member in fields["members"])})
-        content = self._cache.get(request.key)
-        stored, requests = content is not None, 0
-        if content is None:
-            length = EXTENT_BYTES if request.length is None else request.length
-            content = self._store(request.store).read(request.blob, request.start, length, etag=request.etag)
-            requests = 1
-            if request.length is not None and len(content) != request.length:
-                raise cut_short(request.store, request.blob)
-            verify_members(request, content)
-            stored = self._cache.put(request.key, content)
-        inline = arguments["inline"] or not stored
-        answer = {"stored": stored, "requests": requests, "bytes": len(content) if requests else 0}
-        return answer, content if inline else b""
-
-    def _store(self, url: str) -> Store:
-        with self._lock:
-            if url not in self._stores:
-                credentials = store_credentials(url, self._credentials)
-                self._stores[url] = open_store(url, credentials=credentials, timeout=self._timeout)
-            return self._stores[url]
-
-
-@dataclass
-class _Pause:
-    seconds: float
-    until: float
-    reason: str
-    probing: bool = False
+MOST_PUT_OFF = 1024
+"""Extents that wait for their turn to be fetched ahead; beyond, the oldest are dropped."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +56,11 @@ class FetchCounts:
 
 
 class Fetcher:
-    """The daemon's side: extents from the cache, or from a store through worker processes.
+    """Extents from the cache, or from a store through worker processes.
 
     Args:
         cache: the cache's reading side.
-        pool: workers that run `ExtentFetcher`.
+        pool: workers that run `imgsyncfs.extent_fetcher.ExtentFetcher`.
         timeout: seconds that a reader waits at most.
     """
 
@@ -179,114 +68,262 @@ class Fetcher:
         self._cache = cache
         self._pool = pool
         self._timeout = timeout
+        self._pauses = StorePauses()
         self._lock = threading.Lock()
-        self._under_way: dict[str, Future[Answer]] = {}
-        self._pauses: dict[str, _Pause] = {}
+        self._under_way: dict[str, Future[Arrival]] = {}
+        self._waited_for: Counter[str] = Counter()
+        self._put_off: OrderedDict[str, Wanted] = OrderedDict()
+        self._background = 0
         self._counts = FetchCounts()
-        self._waiting = 0
 
-    def extent(self, request: ExtentRequest, *, members: Callable[[], tuple[Member, ...]] = tuple) -> OpenExtent:
+    def opened(self, key: str) -> OpenExtent | None:
+        """The extent if it is open already; the short way."""
+        return self._cache.opened(key)
+
+    def cached(self, key: str) -> OpenExtent | None:
+        """The extent if the cache has it."""
+        return self._cache.find(key)
+
+    def extent(self, wanted: Wanted) -> OpenExtent:
         """The extent, from wherever it is nearest.
-
-        Args:
-            request: which one; its `members` are filled in here.
-            members: what the catalog says lies in it; called only when the extent has to be fetched.
 
         Raises:
             StoreError: it could not be had within the time limit, and why.
         """
-        extent = self._cache.find(request.key)
-        if extent is not None:
-            return extent
-        request = replace(request, members=members())
-        deadline = time.monotonic() + self._timeout
-        result, content = self._ask(request, deadline, inline=False)
-        if result["stored"]:
-            extent = self._cache.find(request.key)
+        return self.cached(wanted.request.key) or self.wait(self.start(wanted))
+
+    def start(self, wanted: Wanted, *, ahead: Sequence[Wanted] = ()) -> Flight:
+        """Have an extent fetched that a reader waits for; does not wait.
+
+        Args:
+            wanted: which one.
+            ahead: what somebody will want soon, see `begin`; one of them may come in the same request.
+
+        Raises:
+            StoreUnreachable: the store did not answer last, and is being left alone.
+        """
+        return self._start(wanted, time.monotonic() + self._timeout, ahead=ahead, inline=False)
+
+    def wait(self, flight: Flight) -> OpenExtent:
+        """Wait for an extent.
+
+        Raises:
+            StoreError: it could not be had within the time limit, and why.
+        """
+        key = flight.wanted.request.key
+        stored, content = self._await(flight)
+        if stored:
+            extent = self._cache.find(key)
             if extent is not None:
                 return extent
             # Evicted again, or damaged on the way: this time the content itself is asked for.
-            result, content = self._ask(request, deadline, inline=True)
+            _, content = self._await(self._start(flight.wanted, flight.deadline, ahead=(), inline=True))
         extent = OpenExtent(content=content, length=len(content))
-        self._cache.keep(request.key, extent)
+        self._cache.keep(key, extent)
         return extent
+
+    def begin(self, ahead: Sequence[Wanted]) -> None:
+        """Have extents fetched that somebody will want soon; does not wait, and does not fail."""
+        with self._lock:
+            for wanted in ahead:
+                key = wanted.request.key
+                if key not in self._under_way:
+                    self._put_off[key] = wanted
+                    if len(self._put_off) > MOST_PUT_OFF:
+                        self._put_off.popitem(last=False)
+        self._dispatch()
+
+    def fetch_all(self, wanted: Iterable[Wanted]) -> Iterator[tuple[ExtentRequest, bool]]:
+        """Fetch many extents, `MOST_BACKGROUND` at a time.
+
+        Args:
+            wanted: which; those that the cache has are not fetched again.
+
+        Yields:
+            Each one that is done, in any order, and whether the cache has it now: not so if there was no room.
+
+        Raises:
+            StoreError: one could not be had, and why.
+        """
+        flights: dict[Future[Arrival], ExtentRequest] = {}
+        try:
+            for each in wanted:
+                if self._cache.holds(each.request.key):
+                    yield each.request, True
+                    continue
+                flights[self.start(each).arrival] = each.request
+                if len(flights) >= MOST_BACKGROUND:
+                    yield from self._landed(flights)
+            while flights:
+                yield from self._landed(flights)
+        finally:
+            for request in flights.values():
+                self._leave(request.key)
+
+    def _landed(self, flights: dict[Future[Arrival], ExtentRequest]) -> Iterator[tuple[ExtentRequest, bool]]:
+        """Wait for the first of some flights; those that are done leave the table."""
+        done, _ = wait_for_futures(flights, timeout=self._timeout, return_when=FIRST_COMPLETED)
+        if not done:
+            raise self._too_late(next(iter(flights.values())))
+        for arrival in done:
+            stored, _ = arrival.result()
+            request = flights.pop(arrival)
+            self._leave(request.key)
+            yield request, stored
+
+    def note_used(self) -> None:
+        """Have the cache note which extents were used; so far that is noted whenever one is fetched."""
+        used = self._cache.take_used()
+        if used:
+            self._pool.submit({"used": used})
 
     def counts(self) -> FetchCounts:
         """What has been asked so far."""
         with self._lock:
-            return replace(self._counts, waiting=self._waiting)
+            return replace(self._counts, waiting=self._waited_for.total())
 
     def pauses(self) -> dict[str, str]:
         """The stores that are away, and why."""
-        with self._lock:
-            return {store: pause.reason for store, pause in self._pauses.items()}
+        return self._pauses.reasons()
 
-    def _ask(self, request: ExtentRequest, deadline: float, *, inline: bool) -> Answer:
-        flight = f"{request.key}|inline" if inline else request.key
+    def _start(self, wanted: Wanted, deadline: float, *, ahead: Sequence[Wanted], inline: bool) -> Flight:
+        key = wanted.request.key
+        beside: list[Wanted] = []
         with self._lock:
-            future = self._under_way.get(flight)
-            first = future is None
-            if future is None:
-                self._refuse_while_paused(request.store)
-                future = self._under_way[flight] = Future()
-            self._waiting += 1
+            self._put_off.pop(key, None)
+            arrival = self._under_way.get(_flight_name(key, inline))
+            first = arrival is None
+            if arrival is None:
+                self._pauses.admit(wanted.request.store)
+                arrival = self._under_way[_flight_name(key, inline)] = Future()
+                beside = [each for each in ahead if adjoin(wanted, each) and each.request.key not in self._under_way]
+            self._waited_for[key] += 1
+        # The cache is asked without the lock; what it has meanwhile costs a request that is a little longer.
+        beside = [each for each in beside[: MOST_IN_REQUEST - 1] if not self._cache.holds(each.request.key)]
         if first:
-            answer = self._pool.submit({"request": asdict(request), "inline": inline})
-            answer.add_done_callback(lambda done: self._finish(flight, request.store, future, done))
-        try:
-            return future.result(max(0.0, deadline - time.monotonic()))
-        except FutureTimeoutError:
-            reason = f"{request.store} did not answer within {self._timeout:g} s"
-            self._pause(request.store, reason)
-            raise StoreUnreachable(
-                f"{reason} for blob {request.blob}; check the network, or raise --timeout."
-            ) from None
-        finally:
-            with self._lock:
-                self._waiting -= 1
+            self._submit([wanted, *self._leave_along(beside)], inline=inline)
+        others = [each for each in ahead if each not in beside]
+        if others:
+            self.begin(others)
+        return Flight(wanted, arrival, deadline)
 
-    def _finish(self, flight: str, store: str, future: Future[Answer], done: Future[Answer]) -> None:
-        """Take over a worker's answer. Runs on the worker's listening thread."""
-        error = done.exception()
+    def _leave_along(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Those of some extents that nobody else has sent for meanwhile: they are under way now."""
+        leaving = []
         with self._lock:
-            self._under_way.pop(flight, None)
-            if not isinstance(error, StoreUnreachable):
-                self._pauses.pop(store, None)
-            counts = self._counts
-            if error is None:
-                result = done.result()[0]
+            for each in wanted:
+                key = each.request.key
+                self._put_off.pop(key, None)
+                if key not in self._under_way:
+                    self._under_way[key] = Future()
+                    leaving.append(each)
+        return leaving
+
+    def _submit(self, wanted: Sequence[Wanted], *, inline: bool = False, background: bool = False) -> None:
+        """Send for extents with one job."""
+        flight = sorted(wanted, key=lambda each: (each.request.blob, each.request.start))
+        with self._lock:
+            spared = list(self._waited_for)
+        requests = [replace(each.request, members=each.members()).to_fields() for each in flight]
+        job = self._pool.submit(
+            {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared}
+        )
+        job.add_done_callback(lambda done: self._finish(flight, done, inline=inline, background=background))
+
+    def _await(self, flight: Flight) -> Arrival:
+        try:
+            return flight.arrival.result(max(0.0, flight.deadline - time.monotonic()))
+        except FutureTimeoutError:
+            raise self._too_late(flight.wanted.request) from None
+        finally:
+            self._leave(flight.wanted.request.key)
+
+    def _leave(self, key: str) -> None:
+        """One reader less waits for an extent."""
+        with self._lock:
+            self._waited_for[key] -= 1
+            if self._waited_for[key] <= 0:
+                del self._waited_for[key]
+
+    def _too_late(self, request: ExtentRequest) -> StoreUnreachable:
+        reason = f"{request.store} did not answer within {self._timeout:g} s"
+        self._pauses.begin(request.store, reason)
+        return StoreUnreachable(f"{reason} for blob {request.blob}; check the network, or raise --timeout.")
+
+    def _dispatch(self) -> None:
+        """Let what was put off go out, as far as there is room."""
+        flights: list[list[Wanted]] = []
+        with self._lock:
+            while self._put_off:
+                key, wanted = next(iter(self._put_off.items()))
+                if key not in self._under_way and not self._pauses.is_away(wanted.request.store):
+                    if flights and _go_together(flights[-1], wanted):
+                        flights[-1].append(wanted)
+                    elif self._background < MOST_BACKGROUND:
+                        self._background += 1
+                        flights.append([wanted])
+                    else:
+                        break
+                    self._under_way[key] = Future()
+                del self._put_off[key]
+        for flight in flights:
+            self._submit(flight, background=True)
+
+    def _finish(self, flight: Sequence[Wanted], job: Future[Answer], *, inline: bool, background: bool) -> None:
+        """Take over a worker's answer. Runs on the worker's listening thread."""
+        error = job.exception()
+        store = flight[0].request.store
+        if isinstance(error, StoreUnreachable):
+            self._pauses.begin(store, str(error))
+        else:
+            self._pauses.end(store)
+        with self._lock:
+            self._background -= background
+        if error is not None:
+            self._fail(flight, error, inline=inline)
+        else:
+            result, content = job.result()
+            parts = cut(content, result["lengths"])
+            with self._lock:
+                counts = self._counts
                 self._counts = replace(
                     counts,
                     requests=counts.requests + result["requests"],
                     bytes=counts.bytes + result["bytes"],
-                    uncached=counts.uncached + (not result["stored"]),
+                    uncached=counts.uncached + result["stored"].count(False),
                 )
-            else:
-                self._counts = replace(counts, failures=counts.failures + 1)
-        if error is None:
-            future.set_result(done.result())
-            return
-        if isinstance(error, StoreUnreachable):
-            self._pause(store, str(error))
-        future.set_exception(error)
+            for each, stored, part in zip(flight, result["stored"], parts, strict=True):
+                if stored:
+                    self._cache.trust(each.request.key)
+                else:
+                    # The one who will want it may come later.
+                    self._cache.keep(each.request.key, OpenExtent(content=part, length=len(part)))
+                arrival = self._land(each.request.key, inline=inline)
+                arrival.set_result((stored, part))
+        self._dispatch()
 
-    def _refuse_while_paused(self, store: str) -> None:
-        """Raise while a store is given time; then one reader gets through to see how it is. Needs the lock."""
-        pause = self._pauses.get(store)
-        if pause is None:
-            return
-        if pause.probing or time.monotonic() < pause.until:
-            raise StoreUnreachable(f"{pause.reason} (it is asked again every {pause.seconds:g} s)")
-        pause.probing = True
-
-    def _pause(self, store: str, reason: str) -> None:
+    def _fail(self, flight: Sequence[Wanted], error: BaseException, *, inline: bool) -> None:
+        """End a flight that brought nothing. What a reader waits for was perhaps not at fault: it goes out alone."""
         with self._lock:
-            before = self._pauses.get(store)
-            if before is None:
-                seconds = FIRST_PAUSE_SECONDS
-            elif before.probing:
-                seconds = min(2 * before.seconds, LONGEST_PAUSE_SECONDS)
-            else:
-                # Many requests fail together; that is one failure.
-                return
-            self._pauses[store] = _Pause(seconds, time.monotonic() + seconds, reason)
+            self._counts = replace(self._counts, failures=self._counts.failures + 1)
+            awaited = [each for each in flight if len(flight) > 1 and each.request.key in self._waited_for]
+        for each in flight:
+            if each not in awaited:
+                self._land(each.request.key, inline=inline).set_exception(error)
+        for each in awaited:
+            self._submit([each], inline=inline)
+
+    def _land(self, key: str, *, inline: bool) -> Future[Arrival]:
+        with self._lock:
+            return self._under_way.pop(_flight_name(key, inline))
+
+
+def _go_together(flight: Sequence[Wanted], wanted: Wanted) -> bool:
+    """Whether one more extent may join a job: the next of the same blob, or a small blob among others."""
+    if adjoin(flight[-1], wanted):
+        return len(flight) < MOST_IN_REQUEST
+    return len(flight) < MOST_SMALL_IN_JOB and is_small(flight[0]) and is_small(wanted)
+
+
+def _flight_name(key: str, inline: bool) -> str:
+    return f"{key}|inline" if inline else key

@@ -69,6 +69,8 @@ class Refresher:
                 logger.exception("The refresh failed; the mount goes on with what it knows.")
 
     def _refresh(self) -> None:
+        self._library.cache.close_removed()
+        self._library.fetcher.note_used()
         if self._library.mirror.refresh():
             self._library.take_over()
             self._changed()

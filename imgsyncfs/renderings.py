@@ -10,14 +10,17 @@ result is the same, and waiting for each other would cost more.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from imgsyncfs.annotation import parse_annotation
-from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.contents import ContentReader
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats import Format, ImageInfo
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
 
 KEPT_BYTES = 64 << 20
 
@@ -54,11 +57,13 @@ class Renderer:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        record = listing.annotation(index)
         stem = listing.stem(index).decode()
-        if record is None:
+        if not listing.has_annotation(index):
             raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
-        content = self._contents.read_whole(listing, record)
+        content = self._contents.read_whole(listing, listing.annotations, index)
+        # Late, as above.
+        from imgsyncfs.annotation import parse_annotation
+
         try:
             annotation = parse_annotation(content)
         except AnnotationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +13,12 @@ import pytest
 
 from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
+from imgsyncfs.extent_fetcher import ExtentFetcher
+from imgsyncfs.extent_request import ExtentRequest
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range
-from imgsyncfs.fetch import ExtentFetcher, ExtentRequest, Fetcher
+from imgsyncfs.fetch import MOST_BACKGROUND, Fetcher
+from imgsyncfs.flights import Wanted
+from imgsyncfs.pack_seal import make_seal
 from imgsyncfs.workers import Answer, WorkerPool
 
 SIZE_LIMIT = 1 << 30
@@ -38,7 +42,7 @@ class HandPool:
 @pytest.fixture
 def cache(tmp_path: Path) -> CacheReader:
     """An empty cache."""
-    prepare_cache(tmp_path / "extents", size_limit=SIZE_LIMIT)
+    prepare_cache(tmp_path / "extents")
     return CacheReader(tmp_path / "extents")
 
 
@@ -48,7 +52,13 @@ def worker(tmp_path: Path, cache: CacheReader) -> ExtentFetcher:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "blob").write_bytes(b"0123456789")
     return ExtentFetcher(
-        {"cache_folder": str(tmp_path / "extents"), "size_limit": SIZE_LIMIT, "timeout": 5.0, "stores": {}}
+        {
+            "cache_folder": str(tmp_path / "extents"),
+            "size_limit": SIZE_LIMIT,
+            "keep_free": 0,
+            "timeout": 5.0,
+            "stores": {},
+        }
     )
 
 
@@ -57,7 +67,7 @@ def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
 
 
 def ask(worker: ExtentFetcher, asked: ExtentRequest, *, inline: bool = False) -> Answer:
-    return worker.handle({"request": asdict(asked), "inline": inline})
+    return worker.handle({"requests": [asked.to_fields()], "inline": inline, "used": [], "spared": []})
 
 
 def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher, HandPool]:
@@ -67,7 +77,7 @@ def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher,
 
 def test_a_worker_brings_an_extent_into_the_cache(worker: ExtentFetcher, cache: CacheReader, tmp_path: Path) -> None:
     result, content = ask(worker, request(tmp_path))
-    assert (result, content) == ({"stored": True, "requests": 1, "bytes": 10}, b"")
+    assert (result, content) == ({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10}, b"")
     extent = cache.find(request(tmp_path).key)
     assert extent is not None
     assert extent.read(2, 3) == b"234"
@@ -101,10 +111,10 @@ def test_a_blob_that_is_shorter_or_gone_is_told_apart(worker: ExtentFetcher, tmp
 def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     with ThreadPoolExecutor(8) as readers:
-        extents = [readers.submit(fetcher.extent, request(tmp_path)) for _ in range(8)]
+        extents = [readers.submit(fetcher.extent, Wanted(request(tmp_path))) for _ in range(8)]
         while fetcher.counts().waiting < 8:
             assert not any(extent.done() for extent in extents)
-        pool.jobs[0][1].set_result(({"stored": False, "requests": 1, "bytes": 10}, b"0123456789"))
+        pool.jobs[0][1].set_result(({"stored": [False], "lengths": [10], "requests": 1, "bytes": 10}, b"0123456789"))
         assert [extent.result(10).read(0, 10) for extent in extents] == [b"0123456789"] * 8
     assert len(pool.jobs) == 1
 
@@ -112,13 +122,13 @@ def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: P
 def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     with ThreadPoolExecutor(1) as reader:
-        extent = reader.submit(fetcher.extent, request(tmp_path))
+        extent = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
         assert pool.arrived.acquire(timeout=10)
         # It was stored, says the worker, but it is gone again: its content is asked for.
-        pool.jobs[0][1].set_result(({"stored": True, "requests": 1, "bytes": 10}, b""))
+        pool.jobs[0][1].set_result(({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10}, b""))
         assert pool.arrived.acquire(timeout=10)
         assert pool.jobs[1][0]["inline"]
-        pool.jobs[1][1].set_result(({"stored": False, "requests": 1, "bytes": 10}, b"0123456789"))
+        pool.jobs[1][1].set_result(({"stored": [False], "lengths": [10], "requests": 1, "bytes": 10}, b"0123456789"))
         assert extent.result(10).read(0, 10) == b"0123456789"
     assert fetcher.counts().uncached == 1
 
@@ -126,7 +136,7 @@ def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheRea
 def test_a_reader_waits_no_longer_than_the_time_limit(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, _ = hand_fetcher(cache, timeout=0.2)
     with pytest.raises(StoreUnreachable, match=r"within 0\.2 s"):
-        fetcher.extent(request(tmp_path))
+        fetcher.extent(Wanted(request(tmp_path)))
 
 
 def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again_later(
@@ -138,7 +148,7 @@ def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again
 
     def read(blob: str) -> Future[Any]:
         with ThreadPoolExecutor(1) as reader:
-            future = reader.submit(fetcher.extent, request(tmp_path, blob=blob))
+            future = reader.submit(fetcher.extent, Wanted(request(tmp_path, blob=blob)))
             while not future.done() and not pool.arrived.acquire(timeout=0.01):
                 pass
             if not future.done():
@@ -163,7 +173,7 @@ def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again
 def test_an_answer_of_the_store_ends_the_pause_even_if_it_is_a_refusal(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache, timeout=0.1)
     with pytest.raises(StoreUnreachable):
-        fetcher.extent(request(tmp_path))
+        fetcher.extent(Wanted(request(tmp_path)))
     assert fetcher.pauses()
     pool.jobs[0][1].set_exception(BlobMissing("gone"))
     assert not fetcher.pauses()
@@ -183,3 +193,165 @@ def test_an_extent_is_a_whole_small_blob_or_an_aligned_piece(
     offset: int, blob_bytes: int | None, expected: tuple[int, int | None]
 ) -> None:
     assert extent_range(offset, blob_bytes) == expected
+
+
+def piece(tmp_path: Path, number: int) -> Wanted:
+    """An extent of a pack."""
+    return Wanted(ExtentRequest(f"file://{tmp_path}/store", "a.pack", number * EXTENT_BYTES, None))
+
+
+def answer_of(*contents: bytes) -> Answer:
+    """What a worker says that could cache nothing."""
+    lengths = [len(content) for content in contents]
+    result = {"stored": [False] * len(contents), "lengths": lengths, "requests": 1, "bytes": sum(lengths)}
+    return result, b"".join(contents)
+
+
+def starts(job: dict[str, Any]) -> list[int]:
+    """Which extents of the pack a job is for."""
+    return [fields["start"] // EXTENT_BYTES for fields in job["requests"]]
+
+
+def test_an_extent_fetched_ahead_comes_in_the_same_request_as_the_one_beside_it(
+    cache: CacheReader, tmp_path: Path
+) -> None:
+    fetcher, pool = hand_fetcher(cache)
+
+    flight = fetcher.start(piece(tmp_path, 3), ahead=[piece(tmp_path, 2)])
+    pool.jobs[0][1].set_result(answer_of(b"two", b"three"))
+
+    assert [starts(job) for job, _ in pool.jobs] == [[2, 3]]
+    assert fetcher.wait(flight).read(0, 9) == b"three"
+    assert fetcher.extent(piece(tmp_path, 2)).read(0, 9) == b"two"
+
+
+def test_extents_that_follow_each_other_go_out_four_by_four(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+
+    fetcher.begin([piece(tmp_path, number) for number in (1, 2, 3, 4, 5, 6, 9)])
+
+    assert [starts(job) for job, _ in pool.jobs] == [[1, 2, 3, 4], [5, 6], [9]]
+
+
+def test_small_blobs_fetched_ahead_go_out_four_by_four(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+
+    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(10)])
+
+    assert [[fields["blob"] for fields in job["requests"]] for job, _ in pool.jobs] == [
+        ["0", "1", "2", "3"],
+        ["4", "5", "6", "7"],
+        ["8", "9"],
+    ]
+
+
+def test_a_worker_fetches_small_blobs_one_by_one_and_keeps_them_together(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    (tmp_path / "store" / "other").write_bytes(b"abcdefghij")
+    both = [request(tmp_path), request(tmp_path, blob="other")]
+    job = {"requests": [each.to_fields() for each in both], "inline": False, "used": [], "spared": []}
+
+    result, _ = worker.handle(job)
+
+    assert (result["stored"], result["requests"], result["bytes"]) == ([True, True], 2, 20)
+    assert all(cache.holds(each.key) for each in both)
+
+
+def test_what_is_wrong_beside_it_keeps_nobody_from_an_extent(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+
+    flight = fetcher.start(piece(tmp_path, 3), ahead=[piece(tmp_path, 4)])
+    pool.jobs[0][1].set_exception(BlobChanged("The one beside it differs."))
+    pool.jobs[1][1].set_result(answer_of(b"three"))
+
+    assert [starts(job) for job, _ in pool.jobs] == [[3, 4], [3]]
+    assert fetcher.wait(flight).read(0, 9) == b"three"
+
+
+def test_a_reader_does_not_wait_behind_what_is_fetched_ahead(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.begin([piece(tmp_path, number) for number in range(0, 400, 2)])
+    sent = len(pool.jobs)
+
+    fetcher.start(piece(tmp_path, 398))
+
+    assert sent == MOST_BACKGROUND
+    assert starts(pool.jobs[sent][0]) == [398]
+
+
+def test_what_was_fetched_ahead_in_vain_is_asked_for_again_by_the_one_who_wants_it(
+    cache: CacheReader, tmp_path: Path
+) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.begin([piece(tmp_path, 1)])
+    pool.jobs[0][1].set_exception(BlobMissing("gone"))
+
+    fetcher.start(piece(tmp_path, 1))
+
+    assert [starts(job) for job, _ in pool.jobs] == [[1], [1]]
+
+
+def test_a_reader_who_comes_while_an_extent_is_fetched_ahead_causes_no_second_request(
+    cache: CacheReader, tmp_path: Path
+) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.begin([piece(tmp_path, 1)])
+
+    flight = fetcher.start(piece(tmp_path, 1))
+    pool.jobs[0][1].set_result(answer_of(b"one"))
+
+    assert len(pool.jobs) == 1
+    assert fetcher.wait(flight).read(0, 9) == b"one"
+
+
+def test_nothing_is_fetched_ahead_from_a_store_that_is_away(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.start(piece(tmp_path, 1))
+    pool.jobs[0][1].set_exception(StoreUnreachable("away"))
+
+    fetcher.begin([piece(tmp_path, 5)])
+
+    assert len(pool.jobs) == 1
+
+
+def test_extents_that_come_together_are_each_verified_and_kept(worker: ExtentFetcher, tmp_path: Path) -> None:
+    first, second = b"a" * EXTENT_BYTES, b"b" * 100
+    (tmp_path / "store" / "a.pack").write_bytes(first + second)
+    members = [((0, len(first), hashlib.md5(first).hexdigest()),), ((EXTENT_BYTES, 100, "0" * 32),)]
+    pair = [replace(piece(tmp_path, number).request, members=members[number]) for number in range(2)]
+    job = {"requests": [each.to_fields() for each in pair], "inline": False, "used": [], "spared": []}
+
+    with pytest.raises(BlobChanged, match=f"byte {EXTENT_BYTES}"):
+        worker.handle(job)
+
+    job["requests"] = [pair[0].to_fields(), replace(pair[1], members=()).to_fields()]
+    result, _ = worker.handle(job)
+    assert (result["stored"], result["requests"]) == ([True, True], 1)
+
+
+def sealed_pack(tmp_path: Path, content: bytes) -> ExtentRequest:
+    """Publish one file in a pack; the request for its extent says another md5 than the file has."""
+    blob = "d/images-0123456789abcdef.pack"
+    (tmp_path / "store" / "d").mkdir()
+    (tmp_path / "store" / blob).write_bytes(content + make_seal(blob, 0, content))
+    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, None, members=((0, len(content), "0" * 32),))
+
+
+def test_an_extent_with_its_seal_is_taken_without_computing_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
+    result, _ = ask(worker, sealed_pack(tmp_path, b"content"))
+    assert result["stored"] == [True]
+
+
+def test_an_extent_whose_seal_is_broken_is_checked_by_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
+    asked = sealed_pack(tmp_path, b"content")
+    path = tmp_path / "store" / asked.blob
+    path.write_bytes(b"C" + path.read_bytes()[1:])
+    with pytest.raises(BlobChanged, match="md5"):
+        ask(worker, asked)
+
+
+def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: ExtentFetcher, tmp_path: Path) -> None:
+    asked = replace(sealed_pack(tmp_path, b"content"), members=((0, 500, ""),))
+    with pytest.raises(BlobChanged, match="shorter"):
+        ask(worker, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -157,3 +158,26 @@ def test_with_no_room_in_the_cache_reads_go_on_without_it(tmp_path: Path) -> Non
             assert (mountpoint / "original_20260107_rgb_bbox" / name).read_bytes() == content
         status = orjson.loads(workplace.run("status", mountpoint, "--json").stdout)
     assert status["store"]["uncached"] == 3
+
+
+def test_a_store_that_is_away_is_told_when_mounting_and_what_is_cached_is_there(
+    container: Container, tmp_path: Path
+) -> None:
+    connection = container.azurite.connection_string
+    workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
+    workplace.run("init", "--store", container.url)
+    workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", DATASET)
+    with workplace.mounted() as mountpoint:
+        content = (mountpoint / DATASET / "img_00000.jpg").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Nobody listens there once this is closed.
+        away = container.azurite.connection_string_through(server.getsockname()[1])
+    later = Workplace(workplace.catalog, tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": away})
+    mountpoint = tmp_path / "again"
+    mountpoint.mkdir()
+    said = later.run("mount", mountpoint, "--timeout", "2").stderr
+    try:
+        assert container.url in said
+        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes() == content
+    finally:
+        later.run("umount", mountpoint)

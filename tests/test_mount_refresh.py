@@ -99,6 +99,33 @@ def test_a_file_that_is_open_keeps_its_revision_until_it_is_closed(tmp_path: Pat
         assert eventually(lambda: image.read_bytes() == new)
 
 
+def test_a_directory_that_is_read_while_it_turns_over_shows_each_file_once(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = tmp_path / "one"
+    folder.mkdir()
+    # Long names: what the kernel takes at a time holds a fraction of them.
+    old = [f"{'b' * 180}{number:04d}.jpg" for number in range(600)]
+    write_image(folder / old[0])
+    for name in old[1:]:
+        os.link(folder / old[0], folder / name)
+    publish(workplace, folder, "original_20260107_rgb_bbox")
+    with workplace.mounted("--refresh", "0.5") as mountpoint:
+        directory = mountpoint / "original_20260107_rgb_bbox"
+        with os.scandir(directory) as entries:
+            seen = [next(entries).name]
+            for name in old[10:20]:
+                (folder / name).unlink()
+            new = [f"a{number:04d}.jpg" for number in range(300)]
+            for name in new:
+                os.link(folder / old[0], folder / name)
+            publish(workplace, folder, "original_20260107_rgb_bbox")
+            assert eventually((directory / new[0]).exists)
+            seen += [entry.name for entry in entries]
+        assert len(set(seen)) == len(seen)
+        assert {*old[:10], *old[20:]} <= set(seen) <= {*old, *new}
+        assert sorted(os.listdir(directory)) == [*new, *old[:10], *old[20:]]  # noqa: PTH208  # names are what is meant
+
+
 def test_an_image_that_was_removed_is_gone_and_the_others_keep_their_times(tmp_path: Path) -> None:
     workplace = local_workplace(tmp_path)
     folder = write_folder(tmp_path / "one")

@@ -1,0 +1,107 @@
+"""The order in which extents follow each other: each once, whole files, in the order of reading."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsyncfs.catalog.listing import Listing, build_listing
+from imgsyncfs.catalog.rows import DatasetRow, ImageRow
+from imgsyncfs.extent_order import PACKED, ExtentOrder
+from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES
+
+DATASET = DatasetRow("original_20200207_rgb_rbbox", "2.0.0", "", (), (), (), 0, "", "file:///data", 7, 1_600_000_000)
+LARGE = WHOLE_BLOB_BYTES + EXTENT_BYTES + 1
+PACKS = ("a/images-1.pack", "a/images-2.pack")
+
+
+def image(name: str, blob: str, offset: int, byte_count: int) -> ImageRow:
+    return ImageRow(name, "jpg", 480, 640, 3, byte_count, "", blob, offset, 0, "", 1_500_000_000)
+
+
+def listing_of(images: list[ImageRow]) -> Listing:
+    return build_listing(DATASET, images, [])
+
+
+def packed(count: int, *, byte_count: int, backwards: bool = False) -> list[ImageRow]:
+    """Files that were packed in the order of their names, or in the opposite one; none crosses an extent's end."""
+    in_extent = EXTENT_BYTES // byte_count
+    images = []
+    for place in range(count):
+        offset = place // in_extent * EXTENT_BYTES + place % in_extent * byte_count
+        number = count - 1 - place if backwards else place
+        images.append(image(f"p{number:04}", PACKS[0], offset, byte_count))
+    return images
+
+
+def test_loose_files_follow_in_the_order_of_their_names() -> None:
+    order = ExtentOrder(listing_of([image(name, f"a/{name}.jpg", 0, 1000) for name in "cab"]).images)
+
+    assert [order.first_file(place) for place in order] == [0, 1, 2]
+
+
+def test_a_large_file_is_gone_through_piece_by_piece_before_the_next_file() -> None:
+    order = ExtentOrder(listing_of([image("a", "a.jpg", 0, LARGE), image("b", "b.jpg", 0, 5)]).images)
+
+    assert [(place.file, place.start) for place in order] == [
+        (0, 0),
+        (0, EXTENT_BYTES),
+        (0, 2 * EXTENT_BYTES),
+        (0, 3 * EXTENT_BYTES),
+        (1, 0),
+    ]
+
+
+def test_a_pack_is_gone_through_extent_by_extent() -> None:
+    order = ExtentOrder(listing_of(packed(100, byte_count=100_000)).images)
+
+    places = list(order)
+
+    assert [place.start for place in places] == [0, EXTENT_BYTES, 2 * EXTENT_BYTES]
+    assert [order.first_file(place) for place in places] == [0, 41, 82]
+
+
+def test_files_packed_in_another_order_than_their_names_follow_as_they_were_packed() -> None:
+    order = ExtentOrder(listing_of(packed(100, byte_count=100_000, backwards=True)).images)
+
+    assert [order.first_file(place) for place in order] == [99, 58, 17]
+
+
+def test_the_second_pack_follows_the_first() -> None:
+    images = [image(f"p{number}", PACKS[number], 0, 10) for number in range(2)]
+
+    assert [place.blob for place in ExtentOrder(listing_of(images).images)] == [0, 1]
+
+
+def test_a_dataset_without_images_has_no_extents() -> None:
+    assert list(ExtentOrder(listing_of([]).images)) == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["loose", *PACKS]), st.integers(0, 5), st.sampled_from([1, 5000, EXTENT_BYTES, LARGE])
+        ),
+        max_size=30,
+    )
+)
+def test_every_byte_lies_in_exactly_one_extent_of_the_order(files: list[tuple[str, int, int]]) -> None:
+    images = []
+    for number, (blob, extent, byte_count) in enumerate(files):
+        if blob == "loose":
+            images.append(image(f"{number:03}", f"a/{number}.jpg", 0, byte_count))
+        else:
+            images.append(image(f"{number:03}", blob, extent * EXTENT_BYTES, min(byte_count, EXTENT_BYTES)))
+    listing = listing_of(images)
+    order = ExtentOrder(listing.images)
+
+    places = list(order)
+
+    assert len(set(places)) == len(places)
+    for index, row in enumerate(images):
+        for offset in {0, row.byte_count - 1}:
+            place = order.place(index, offset)
+            assert place in places
+            position = row.blob_offset + offset
+            assert place.start <= position < place.start + max(order.byte_count(place), EXTENT_BYTES)
+            assert (place.file == PACKED) == (row.blob in PACKS)

@@ -1,0 +1,223 @@
+"""Readahead: what is read in order is fetched ahead, within bounds; what is read at random is not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsyncfs.extent_order import PACKED, ExtentPlace
+from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.readahead import BYTES_AHEAD, FIRST_BULK_WINDOW, MOST_AHEAD, Sequences
+
+COUNT = 3000
+BLOB_BYTES = 100_000
+
+
+def place(number: int) -> ExtentPlace:
+    """The extent of a loose file."""
+    return ExtentPlace(0, number, 0)
+
+
+@dataclass(frozen=True)
+class LooseOrder:
+    """Files that are one extent each."""
+
+    count: int
+    bytes_each: int
+
+    def following(self, each: ExtentPlace) -> ExtentPlace | None:
+        """The next file."""
+        return place(each.file + 1) if each.file + 1 < self.count else None
+
+    def beside(self, _: ExtentPlace) -> ExtentPlace | None:
+        """Loose blobs have none beside them."""
+        return None
+
+    def byte_count(self, _: ExtentPlace) -> int:
+        """The same for all."""
+        return self.bytes_each
+
+
+class PackOrder:
+    """One pack of 16 extents after the other."""
+
+    def following(self, each: ExtentPlace) -> ExtentPlace | None:
+        """The next extent."""
+        start = each.start + EXTENT_BYTES
+        return each._replace(start=start) if start < 16 * EXTENT_BYTES else ExtentPlace(each.blob + 1, PACKED, 0)
+
+    def beside(self, each: ExtentPlace) -> ExtentPlace | None:
+        """The other one of a pair."""
+        return each._replace(start=each.start ^ EXTENT_BYTES)
+
+    def byte_count(self, _: ExtentPlace) -> int:
+        """That of an extent."""
+        return EXTENT_BYTES
+
+
+def loose(*, count: int = COUNT, byte_count: int = BLOB_BYTES, bulk: bool = False) -> Sequences:
+    """Loose files."""
+    return Sequences(LooseOrder(count, byte_count), bulk=bulk)
+
+
+def pack(blob: int, number: int) -> ExtentPlace:
+    """An extent of a pack."""
+    return ExtentPlace(blob, PACKED, number * EXTENT_BYTES)
+
+
+class Reader:
+    """Reads extents; whatever was to be fetched ahead is there at once."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self.sequences = sequences
+        self.here: set[ExtentPlace] = set()
+        self.missed = 0
+        self.most_ahead = 0
+
+    def read(self, number: int) -> list[int]:
+        """Read one; say which ones are fetched ahead because of it."""
+        wanted = place(number)
+        if wanted in self.here:
+            ahead = self.sequences.reached(wanted)
+        else:
+            self.missed += 1
+            ahead = self.sequences.missed(wanted)
+        self.here.update([wanted, *ahead])
+        self.most_ahead = max(self.most_ahead, sum(each.file > number for each in self.here))
+        return [each.file for each in ahead]
+
+
+def test_one_who_reads_in_order_waits_for_the_first_three_only() -> None:
+    reader = Reader(loose())
+
+    for number in range(COUNT):
+        reader.read(number)
+
+    assert reader.missed == 3
+
+
+def test_the_window_doubles_up_to_its_bound() -> None:
+    reader = Reader(loose())
+
+    windows = [len(ahead) for number in range(400) if (ahead := reader.read(number))]
+
+    assert windows[:3] == [4, 6, 12]
+    assert reader.most_ahead == MOST_AHEAD
+
+
+def test_no_more_is_fetched_ahead_than_the_bytes_allow() -> None:
+    reader = Reader(loose(byte_count=EXTENT_BYTES))
+
+    for number in range(200):
+        reader.read(number)
+
+    assert reader.most_ahead == BYTES_AHEAD // EXTENT_BYTES
+
+
+def test_one_who_reads_at_random_fetches_nothing_ahead() -> None:
+    reader = Reader(loose())
+    numbers = list(range(COUNT))
+    random.Random(7).shuffle(numbers)
+
+    ahead = sum(len(reader.read(number)) for number in numbers[:500])
+
+    assert ahead == 0
+
+
+def test_eight_readers_side_by_side_are_one_in_order() -> None:
+    reader = Reader(loose())
+    rounds = [list(range(first, first + 8)) for first in range(0, COUNT, 8)]
+
+    for numbers in rounds:
+        random.Random(numbers[0]).shuffle(numbers)
+        for number in numbers:
+            reader.read(number)
+
+    assert reader.missed <= 16
+
+
+def test_eight_readers_of_different_parts_are_each_in_order() -> None:
+    reader = Reader(loose())
+
+    for step in range(COUNT // 8):
+        for part in range(8):
+            reader.read(part * (COUNT // 8) + step)
+
+    assert reader.missed <= 8 * 3
+
+
+def test_the_first_look_at_a_loose_annotation_fetches_those_that_follow() -> None:
+    assert Reader(loose(bulk=True)).read(100) == list(range(101, 101 + FIRST_BULK_WINDOW))
+
+
+def test_the_first_look_at_a_packed_annotation_fetches_its_extent_alone() -> None:
+    assert Sequences(PackOrder(), bulk=True).missed(pack(0, 0)) == []
+
+
+def test_a_pack_that_is_read_in_order_is_fetched_ahead() -> None:
+    sequences = Sequences(PackOrder(), bulk=False)
+
+    ahead = [sequences.missed(pack(0, number)) for number in range(2)]
+
+    assert ahead == [[], [pack(0, number) for number in range(2, 6)]]
+
+
+def test_one_who_misses_a_few_packed_extents_at_random_gets_those_alone() -> None:
+    sequences = Sequences(PackOrder(), bulk=False)
+
+    assert [sequences.missed(pack(blob, 4)) for blob in range(0, 6, 2)] == [[]] * 3
+
+
+def test_one_who_misses_packed_extents_everywhere_gets_those_beside_them_as_well() -> None:
+    sequences = Sequences(PackOrder(), bulk=False)
+    for blob in range(0, 6, 2):
+        sequences.missed(pack(blob, 4))
+
+    assert [sequences.missed(pack(20, 4)), sequences.missed(pack(30, 9))] == [[pack(20, 5)], [pack(30, 8)]]
+
+
+def test_misses_that_are_far_between_are_no_epoch() -> None:
+    times = iter(range(0, 1000, 5))
+    sequences = Sequences(PackOrder(), bulk=False, clock=lambda: next(times))
+
+    assert [sequences.missed(pack(blob, 4)) for blob in range(0, 40, 2)] == [[]] * 20
+
+
+def test_nothing_is_fetched_beyond_the_last_file() -> None:
+    reader = Reader(loose(count=6))
+
+    assert [reader.read(number) for number in range(6)] == [[], [], [3, 4, 5], [], [], []]
+
+
+def test_a_reader_who_jumps_ahead_within_the_window_goes_on_from_there() -> None:
+    reader = Reader(loose())
+    for number in range(20):
+        reader.read(number)
+    missed = reader.missed
+
+    for number in range(22, 200, 3):
+        reader.read(number)
+
+    assert reader.missed == missed
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@given(numbers=st.lists(st.integers(0, 60), max_size=200))
+def test_what_was_fetched_ahead_is_not_asked_for_again_before_a_reader_came_to_it(
+    numbers: list[int], *, bulk: bool
+) -> None:
+    sequences = loose(count=61, bulk=bulk)
+    waiting: set[int] = set()
+
+    for number in numbers:
+        tell = sequences.reached if number in waiting else sequences.missed
+        waiting.discard(number)
+        fetched = [each.file for each in tell(place(number))]
+        assert not waiting & set(fetched)
+        assert len(set(fetched)) == len(fetched)
+        assert set(fetched) <= set(range(61))
+        waiting.update(fetched)
