@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 VERSION = "3.35.0"  # the last one that runs on Node.js 18, which is Debian 12's
 ACCOUNT = "devstoreaccount1"
 INSTALL_SECONDS = 900.0
+ACCESS_LOG_VARIABLE = "IMGSYNCFS_AZURITE_ACCESS_LOG"
+"""Set, the server's log has a line for every request, after its answer has been sent."""
 
 
 def package_folder() -> Path:
@@ -89,7 +91,9 @@ def prepare(folder: Path, server: Mapping[str, Any]) -> Launch:
         raise ServiceError(f"{missing} is not installed; run: scripts/services install")
     content = folder / "azurite"
     content.mkdir(mode=0o700, exist_ok=True)
-    options = ["--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+    options = ["--disableTelemetry", "--skipApiVersionCheck"]
+    if not os.environ.get(ACCESS_LOG_VARIABLE):
+        options.append("--silent")
     address = ["--blobHost", "127.0.0.1", "--blobPort", str(server["port"])]
     return Launch(
         command=[node, program(), *options, *address, "--location", content],

@@ -1,0 +1,206 @@
+"""The rows of the benchmark's table: where each number comes from, and what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+COLUMNS = ("ours", "native", "rclone", "adlfs", "floor", "http")
+
+NO_STORE = "no store behind it"
+NOTHING_KEPT = "nothing is kept"
+NO_DISK_CACHE = "no disk cache"
+NO_FILES = "no files"
+NO_SIBLINGS = "nothing is rendered"
+NO_CATALOG = "no catalog"
+OTHER_ENTRIES = "other entries are shown"
+NOT_DECODED = "not measured"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a row must reach.
+
+    Attributes:
+        factor: times the other column, or the number itself.
+        of: the other column; empty if there is none.
+        at_most: less is better.
+    """
+
+    factor: float
+    of: str = ""
+    at_most: bool = False
+
+    def __str__(self) -> str:
+        sign = "≤" if self.at_most else "≥"
+        times = f" × {self.of}" if self.of else ""  # noqa: RUF001  # as people write it
+        return f"{sign} {self.factor:,g}{times}"
+
+    def ratio(self, values: Mapping[str, float | None]) -> float | None:
+        """Our own number, as a multiple of the other column if there is one; None if one of them is missing."""
+        ours, other = values.get("ours"), values.get(self.of) if self.of else 1.0
+        return None if ours is None or not other else ours / other
+
+    def is_reached(self, values: Mapping[str, float | None]) -> bool | None:
+        """Whether it is; None if a number is missing."""
+        ratio = self.ratio(values)
+        if ratio is None:
+            return None
+        return ratio <= self.factor if self.at_most else ratio >= self.factor
+
+
+Source = tuple[str, str]
+"""A measure and a contestant."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        key: in the JSON.
+        unit: of the numbers.
+        sources: column to what it shows.
+        targets: what must be reached; all of them.
+        absent: why other columns have no number.
+        details: name to a number that only the JSON has.
+        figure: name of this number among several that the key has in the JSON.
+        quick: whether ``--quick`` has it.
+    """
+
+    key: str
+    unit: str
+    sources: Mapping[str, Source]
+    targets: tuple[Target, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Source] = field(default_factory=dict)
+    figure: str = ""
+    quick: bool = True
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return f"{self.key} {self.figure.replace('_', ' ')}".strip()
+
+
+def _reading(measure: str, ours: str, *others: str) -> dict[str, Source]:
+    return {"ours": (measure, ours), **{other: (measure, other) for other in others}}
+
+
+_LOCAL = {"native": NO_STORE, "floor": NO_STORE}
+_COLD = ("rclone", "adlfs", "http")
+_NO_SIBLINGS = dict.fromkeys(("native", "adlfs", "floor", "http"), NO_SIBLINGS)
+_OTHER_ENTRIES = {"http": NO_FILES, **dict.fromkeys(("rclone", "adlfs", "floor"), OTHER_ENTRIES)}
+_NO_CATALOG = dict.fromkeys(COLUMNS[1:], NO_CATALOG)
+
+
+def _million(figure: str, unit: str, *targets: Target) -> Row:
+    return Row("million", unit, {"ours": (figure, "packed")}, targets, _NO_CATALOG, figure=figure, quick=False)
+
+
+ROWS = (
+    Row(
+        "warm",
+        "files/s",
+        _reading("warm", "packed", "native", "rclone", "adlfs", "floor"),
+        (Target(0.5, "native"),),
+        {"http": NOTHING_KEPT},
+    ),
+    Row(
+        "disk",
+        "files/s",
+        _reading("disk", "packed", "native", "rclone", "floor"),
+        (Target(0.8, "floor"),),
+        {"adlfs": NO_DISK_CACHE, "http": NOTHING_KEPT},
+    ),
+    Row(
+        "disk_loose",
+        "files/s",
+        _reading("disk", "loose", "native", "rclone", "floor"),
+        absent={"adlfs": NO_DISK_CACHE, "http": NOTHING_KEPT},
+        quick=False,
+    ),
+    Row("cold_order_loose", "files/s", _reading("cold_order", "loose", *_COLD), (Target(3, "rclone"),), _LOCAL),
+    Row(
+        "cold_8_loose",
+        "files/s",
+        _reading("cold_8", "loose", *_COLD),
+        (Target(1.5, "rclone"), Target(0.7, "http")),
+        _LOCAL,
+    ),
+    Row("cold_order_packed", "files/s", _reading("cold_order", "packed", *_COLD), (Target(10, "rclone"),), _LOCAL),
+    Row(
+        "cold_shuffled_packed",
+        "files/s",
+        _reading("cold_shuffled_8", "packed", *_COLD),
+        (Target(4, "rclone"),),
+        _LOCAL,
+    ),
+    Row(
+        "cold_order_loose_20ms",
+        "files/s",
+        _reading("cold_order_20ms", "loose", *_COLD),
+        (Target(8, "rclone"),),
+        _LOCAL,
+    ),
+    Row(
+        "cold_order_packed_20ms",
+        "files/s",
+        _reading("cold_order_20ms", "packed", *_COLD),
+        (Target(25, "rclone"),),
+        _LOCAL,
+    ),
+    Row(
+        "list",
+        "entries/s",
+        _reading("list", "packed", "native", "rclone", "adlfs", "floor"),
+        (Target(20, "rclone"),),
+        {"http": NO_FILES},
+    ),
+    Row(
+        "stat",
+        "files/s",
+        _reading("stat", "packed", "native", "rclone", "adlfs", "floor"),
+        (Target(2, "rclone"),),
+        {"http": NO_FILES},
+    ),
+    Row(
+        "render",
+        "files/s",
+        _reading("render", "packed", "rclone"),
+        (Target(1500), Target(5, "rclone")),
+        _NO_SIBLINGS,
+    ),
+    Row(
+        "render_loose",
+        "files/s",
+        _reading("render", "loose", "rclone"),
+        absent=_NO_SIBLINGS,
+        quick=False,
+    ),
+    Row("ls", "s", _reading("ls", "packed", "native"), absent=_OTHER_ENTRIES),
+    Row("relist", "s", _reading("relist", "packed", "native"), (Target(1.2, "native", at_most=True),), _OTHER_ENTRIES),
+    _million("mount_seconds", "s", Target(1, at_most=True)),
+    _million("listing_seconds", "s", Target(5, at_most=True)),
+    _million("readdir_seconds", "s"),
+    _million("mount_again_seconds", "s", Target(1, at_most=True)),
+    _million("saved_listing_seconds", "s", Target(1, at_most=True)),
+    _million("saved_readdir_seconds", "s"),
+    _million("memory_megabytes", "MB", Target(300, at_most=True)),
+    _million("anonymous_megabytes", "MB"),
+    _million("bytes_per_image", "bytes", Target(150, at_most=True)),
+    Row(
+        "idle_requests",
+        "requests",
+        {"ours": ("idle_requests", "packed")},
+        (Target(0, at_most=True),),
+        _NO_CATALOG,
+        details={name: (name, "packed") for name in ("store_requests", "database_statements", "refresh_statements")},
+    ),
+    Row(
+        "decode",
+        "images/s",
+        _reading("decode", "packed", "rclone", "native"),
+        absent={"adlfs": NOT_DECODED, "floor": NOT_DECODED, "http": NO_FILES},
+    ),
+)

@@ -1,0 +1,200 @@
+"""Runs the benchmark: rounds of scenes, in each of which the contestants take turns, between set-up and clean-up."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import signal
+import subprocess
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from bench_commands import BenchError
+from bench_idle import play_idle
+from bench_million import FIGURES, play_million
+from bench_mounts import Contestant, contestants, unmount_below
+from bench_report import as_json, as_table, describe_machine, notes
+from bench_rows import ROWS, Row, Source
+from bench_scenes import (
+    MANY_READERS,
+    ReadPlan,
+    play_decoding,
+    play_listing,
+    play_reading,
+    play_rendering,
+    play_stat,
+)
+from bench_servers import running_azurite, running_delay
+from bench_stage import Results, Scene, Stage
+from bench_workload import make_workload
+from rich.console import Console
+from rich.status import Status
+
+ROUNDS, QUICK_ROUNDS = 3, 2
+IMAGES, LISTED = 3_000, 10_000
+QUICK_IMAGES, QUICK_LISTED = 300, 3_000
+QUICK_SECONDS = 45.0
+"""With ``--quick``, what is not the first round begins no new scene after this time."""
+
+DELAY_SECONDS = 0.02
+TABLE_COLUMNS = 160
+
+
+def _reading(plan: ReadPlan) -> Scene:
+    measures = (plan.cold, *filter(None, (plan.again, plan.remounted)))
+    return Scene(measures, functools.partial(play_reading, plan=plan))
+
+
+SCENES = (
+    _reading(ReadPlan("cold_order", again="warm", remounted="disk")),
+    _reading(ReadPlan("cold_8", readers=MANY_READERS)),
+    _reading(ReadPlan("cold_shuffled_8", readers=MANY_READERS, shuffled=True)),
+    _reading(ReadPlan("cold_order_20ms", delayed=True)),
+    Scene(("list", "ls", "relist"), play_listing),
+    Scene(("stat",), play_stat),
+    Scene(("render",), play_rendering),
+    Scene(("decode",), play_decoding),
+    Scene(("idle_requests",), play_idle, once=True),
+    Scene(FIGURES, play_million, once=True),
+)
+
+
+def chosen_rows(keys: Sequence[str], *, quick: bool) -> list[Row]:
+    """The rows to be measured.
+
+    Args:
+        keys: their names; none for all.
+        quick: leave out, unless they are named, those that take long.
+
+    Raises:
+        BenchError: there is no such row.
+    """
+    known = dict.fromkeys(row.key for row in ROWS)
+    for key in keys:
+        if key not in known:
+            raise BenchError(f"there is no row {key}; there are {', '.join(known)}")
+    return [row for row in ROWS if (row.key in keys if keys else row.quick or not quick)]
+
+
+def run(options: Namespace) -> int:
+    """Measures, prints the table and writes the JSON; returns the exit status.
+
+    Args:
+        options: ``quick``, ``rows``, ``rounds``, ``json``; see ``scripts/bench --help``.
+    """
+    console = Console()
+    results = Results()
+    everyone = contestants(quick=options.quick)
+    begin = time.monotonic()
+    try:
+        rows = chosen_rows(options.rows, quick=options.quick)
+        with _ended_by_signals(), console.status("starting") as status:
+            _measure(rows, results, everyone, options, status)
+    except BenchError as error:
+        console.print(f"bench: {error}", markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("bench: interrupted; everything is unmounted and stopped")
+        return 130
+    wide = console if console.is_terminal and console.width >= TABLE_COLUMNS else Console(width=TABLE_COLUMNS)
+    wide.print(as_table(rows, results))
+    for note in [*_remarks(rows, everyone), *notes(rows, results)]:
+        wide.print(f"  {note}", markup=False, highlight=False)
+    wide.print(f"  {time.monotonic() - begin:.0f} s in all", highlight=False)
+    if options.json is not None:
+        document = as_json(rows, results, describe_machine())
+        options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    for text in results.errors:
+        wide.print(f"ERROR: {text}", markup=False, highlight=False)
+    return 1 if results.errors else 0
+
+
+def _measure(
+    rows: Sequence[Row], results: Results, everyone: dict[str, Contestant], options: Namespace, status: Status
+) -> None:
+    """Set everything up, play the rounds, and clean up whatever happens."""
+    wanted = frozenset(source for row in rows for source in row.sources.values())
+    scenes = [scene for scene in SCENES if any(measure in scene.measures for measure, _ in wanted)]
+    begin = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imgsyncfs-bench-"))).resolve()
+        # After an interruption in the middle of anything.
+        stack.callback(unmount_below, folder)
+        folder.chmod(0o711)  # PostgreSQL, as a user of its own where this runs as root, must be able to pass through
+        status.update("making the images and uploading them")
+        azurite = stack.enter_context(running_azurite(folder / "servers"))
+        sizes = (QUICK_IMAGES, QUICK_LISTED) if options.quick else (IMAGES, LISTED)
+        workload = make_workload(folder, azurite, images=sizes[0], listed=sizes[1])
+        _note_absences(results, scenes, everyone)
+        delay_port = stack.enter_context(running_delay(azurite.port, DELAY_SECONDS))
+        rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+        for number in range(rounds):
+            stage = Stage(workload, results, number, wanted, delay_port)
+            for scene in scenes:
+                late = options.quick and number > 0 and time.monotonic() - begin > QUICK_SECONDS
+                if late or (scene.once and number > 0):
+                    continue
+                for contestant in in_turn(scene, wanted, everyone, number):
+                    if (scene.measures[0], contestant.name) in results.failures:
+                        continue
+                    spent = f"{time.monotonic() - begin:.0f} s"
+                    status.update(f"round {number + 1} of {rounds}, {scene.measures[0]}: {contestant.name} ({spent})")
+                    _play(scene, stage, contestant)
+
+
+def in_turn(scene: Scene, wanted: Collection[Source], everyone: dict[str, Contestant], number: int) -> list[Contestant]:
+    """The contestants of a scene that this round needs; another one begins each time."""
+    needed = {name for measure, name in wanted if measure in scene.measures}
+    playing = [one for one in everyone.values() if one.name in needed and _takes_part(one, scene)]
+    first = number % max(1, len(playing))
+    return playing[first:] + playing[:first]
+
+
+def _note_absences(results: Results, scenes: Sequence[Scene], everyone: dict[str, Contestant]) -> None:
+    for scene in scenes:
+        for one in everyone.values():
+            if not _takes_part(one, scene):
+                results.failures.update({(measure, one.name): "not with --quick" for measure in scene.measures})
+
+
+def _takes_part(contestant: Contestant, scene: Scene) -> bool:
+    return not contestant.only or scene.measures[0] in contestant.only
+
+
+def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:
+    """Play a scene; who fails has no numbers in it, nor in later rounds."""
+    try:
+        scene.play(stage, contestant)
+    except (BenchError, OSError, subprocess.SubprocessError) as error:
+        stage.results.fail(scene.measures, contestant, " ".join(str(error).split()))
+
+
+def _remarks(rows: Sequence[Row], everyone: dict[str, Contestant]) -> Iterator[str]:
+    """What is to be known about contestants that read less than all; the rates are of what they read."""
+    shown = {name for row in rows for _, name in row.sources.values()}
+    for one in everyone.values():
+        if one.name in shown and min(one.share, one.delayed_share) < 1:
+            yield f"{one.name} reads {one.share:.0%} of the files, {one.delayed_share:.0%} of those behind the delay"
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGINT end the block once; another one does not disturb the clean-up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,279 @@
+"""What is measured: scenes, in each of which one contestant is mounted and read, and what proves the state it was in.
+
+Before anything is timed that is read by names, the directory has been listed once: readers know the names from there.
+After a mount with an empty disk cache, and nothing in the kernel, what comes must have been asked of the server:
+that is counted there. What is read again, or after a new mount with the disk cache kept, must not.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench_commands import BenchError
+from bench_mounts import Contestant, Mounted, settle, settled
+from bench_readers import Job, Reading, dealt, run_readers
+from bench_servers import Requests
+from bench_stage import Stage, cache_folder
+from bench_workload import BENCH, LIST, LOOSE
+
+READ_SECONDS = 300.0
+MANY_READERS = 8
+
+LEAST_READ_AGAIN = 6000
+"""Fewer take only some milliseconds, from the kernel's page cache."""
+
+DIGESTS_OF_OTHERS = 25
+"""Of our own mount every file's digest is compared, in one round; of the others so many, which read far slower."""
+
+MOST_CALLS_A_FILE = 0.05
+FEW_CALLS = 20
+"""A read that asks the daemon makes it read and write at least once; so many are what its own threads do meanwhile."""
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """How images are read in a scene.
+
+    Attributes:
+        cold: the measure of reading them the first time.
+        readers: how many at once.
+        shuffled: not in order.
+        delayed: behind the proxy.
+        again: measure of reading them once more.
+        remounted: measure of reading them after another mount with the same disk cache.
+    """
+
+    cold: str
+    readers: int = 1
+    shuffled: bool = False
+    delayed: bool = False
+    again: str = ""
+    remounted: str = ""
+
+
+def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
+    """Images of 100 kB are read: the first time, again, and after another mount."""
+    if not contestant.folders:
+        _request(stage, contestant, plan)
+        return
+    names = _image_names(stage, contestant, plan)
+    port = stage.delay_port if plan.delayed else 0
+    with cache_folder(stage.workload) as cache:
+        with settled(contestant, stage.workload, cache, port) as mounted:
+            _look_into(contestant, mounted, BENCH)
+            first = plan.cold if contestant.remote else plan.remounted
+            _read(stage, contestant, mounted, first, names, plan=plan)
+            if stage.round == 0:
+                _compare_digests(stage, contestant, mounted, plan.cold, names)
+            if stage.wants(plan.again, contestant):
+                _read(stage, contestant, mounted, plan.again, names * _repetitions(contestant, names), plan=plan)
+        if contestant.disk_cache and stage.wants(plan.remounted, contestant):
+            with settled(contestant, stage.workload, cache, port) as mounted:
+                _look_into(contestant, mounted, BENCH)
+                _read(stage, contestant, mounted, plan.remounted, names, plan=plan)
+                if stage.round == 0:
+                    _compare_digests(stage, contestant, mounted, plan.remounted, names)
+
+
+def play_listing(stage: Stage, contestant: Contestant) -> None:
+    """A directory of small images is listed, and then shown by ``ls -l`` twice."""
+    with (
+        cache_folder(stage.workload) as cache,
+        settled(contestant, stage.workload, cache) as mounted,
+    ):
+        directory = contestant.directory(mounted, LIST)
+        with _counting(stage) as requests:
+            reading = run_readers([Job("list", [directory])], seconds=READ_SECONDS)
+        # Of the others, those that show the store see the images alone.
+        entries = len(stage.workload.listed) * (4 if contestant.ours or not contestant.remote else 1)
+        if reading.items != entries:
+            raise BenchError(f"the directory shows {reading.items} entries and not {entries}")
+        stage.results.add("list", contestant, reading.rate, requests[0])
+        if not (stage.wants("ls", contestant) or stage.wants("relist", contestant)):
+            return
+        stage.results.add("ls", contestant, _ls(directory))
+        with _counting(stage) as requests:
+            seconds = _ls(directory)
+        stage.results.add("relist", contestant, seconds, requests[0])
+        stage.results.expect("relist", contestant, "a request at the server", holds=requests[0].all == 0)
+
+
+def play_stat(stage: Stage, contestant: Contestant) -> None:
+    """The attributes of small images are asked for, by names known beforehand: nothing was listed before."""
+    names = [f"{stem}.jpg" for stem in stage.workload.listed]
+    names = names[: round(len(names) * contestant.stat_share)]
+    with (
+        cache_folder(stage.workload) as cache,
+        settled(contestant, stage.workload, cache) as mounted,
+        _counting(stage) as requests,
+    ):
+        reading = run_readers([Job("stat", contestant.paths(mounted, LIST, names))], seconds=READ_SECONDS)
+    if reading.bytes != stage.workload.size(LIST, names):
+        raise BenchError("sizes are not those of the files")
+    stage.results.add("stat", contestant, reading.rate, requests[0])
+
+
+def play_rendering(stage: Stage, contestant: Contestant) -> None:
+    """Every rendered annotation is read, cold; where there are none, the house annotations are."""
+    suffixes = (".labelme.json", ".xml") if contestant.ours else (".json",)
+    names = [stem + suffix for stem in stage.workload.stems for suffix in suffixes]
+    names = names[: round(len(names) * contestant.share)]
+    with (
+        cache_folder(stage.workload) as cache,
+        settled(contestant, stage.workload, cache) as mounted,
+    ):
+        _look_into(contestant, mounted, BENCH)
+        paths = contestant.paths(mounted, BENCH, names)
+        with _counting(stage) as requests:
+            reading = run_readers([Job("read", paths)], seconds=READ_SECONDS)
+        _expect_cold(stage, contestant, "render", requests[0], names[:: len(suffixes)])
+        if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
+            raise BenchError("another number of bytes was read than the files have")
+    stage.results.add("render", contestant, reading.rate, requests[0])
+
+
+def play_decoding(stage: Stage, contestant: Contestant) -> None:
+    """Images are decoded by forked workers in shuffled order, cold."""
+    names = _image_names(stage, contestant, ReadPlan("decode"))
+    with (
+        cache_folder(stage.workload) as cache,
+        settled(contestant, stage.workload, cache) as mounted,
+    ):
+        _look_into(contestant, mounted, BENCH)
+        with _counting(stage) as requests:
+            reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
+        if reading.items != len(names):
+            raise BenchError(f"{reading.items} images were decoded and not {len(names)}")
+        stage.results.add("decode", contestant, reading.rate, requests[0])
+        if contestant.remote:
+            _expect_cold(stage, contestant, "decode", requests[0], names)
+
+
+def _image_names(stage: Stage, contestant: Contestant, plan: ReadPlan) -> list[str]:
+    """The images that a contestant reads, in the order of reading."""
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
+    if plan.shuffled:
+        names = random.Random(0).sample(names, len(names))
+    share = contestant.delayed_share if plan.delayed else contestant.share
+    return names[: max(1, round(len(names) * share))]
+
+
+def _repetitions(contestant: Contestant, names: Sequence[str]) -> int:
+    """How often the same images are read again."""
+    return 1 if contestant.share < 1 else max(1, LEAST_READ_AGAIN // len(names))
+
+
+def _look_into(contestant: Contestant, mounted: Mounted, folder: str) -> None:
+    """List a directory, untimed, and let the mount come to rest."""
+    run_readers([Job("list", [contestant.directory(mounted, folder)])], seconds=READ_SECONDS)
+    settle(mounted)
+
+
+def _read(
+    stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, names: Sequence[str], *, plan: ReadPlan
+) -> None:
+    """Time a pass over images, and prove the state that it was made in."""
+    jobs = [Job("read", part) for part in dealt(contestant.paths(mounted, BENCH, names), plan.readers)]
+    calls = _system_calls(mounted)
+    with _counting(stage) as requests:
+        reading = run_readers(jobs, seconds=READ_SECONDS)
+    calls = _system_calls(mounted) - calls
+    _check_bytes(stage, measure, reading, names)
+    stage.results.add(measure, contestant, reading.rate, requests[0])
+    if not contestant.remote:
+        return
+    if measure == plan.cold:
+        _expect_cold(stage, contestant, measure, requests[0], names)
+        return
+    if not contestant.ours:
+        # What others keep is theirs: rclone 1.60 fetches a file anew when it is opened for the second time.
+        return
+    asked = requests[0].all
+    stage.results.expect(measure, contestant, f"{asked} requests at the server", holds=asked == 0)
+    few = calls <= MOST_CALLS_A_FILE * len(names) + FEW_CALLS
+    if measure == plan.again:
+        stage.results.expect(measure, contestant, f"the daemon was asked ({calls} system calls)", holds=few)
+    else:
+        stage.results.expect(measure, contestant, f"the kernel did not ask ({calls} system calls)", holds=not few)
+
+
+def _request(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
+    """Read the images with plain HTTP, over one kept connection a reader."""
+    names = _image_names(stage, contestant, plan)
+    azurite = stage.workload.azurite
+    port = stage.delay_port if plan.delayed else azurite.port
+    paths = [f"/{azurite.account}/{LOOSE}/{BENCH}/{name}" for name in names]
+    jobs = [Job("get", part, port, azurite.signature()) for part in dealt(paths, plan.readers)]
+    with _counting(stage) as requests:
+        reading = run_readers(jobs, seconds=READ_SECONDS)
+    _check_bytes(stage, plan.cold, reading, names)
+    stage.results.add(plan.cold, contestant, reading.rate, requests[0])
+    _expect_cold(stage, contestant, plan.cold, requests[0], names)
+
+
+def _expect_cold(stage: Stage, contestant: Contestant, measure: str, requests: Requests, names: Sequence[str]) -> None:
+    """Every blob was asked for; a pack at least once."""
+    least = len(names) if contestant.loose else 1
+    claim = f"{requests.contents} reads at the server and not {least} or more"
+    stage.results.expect(measure, contestant, claim, holds=requests.contents >= least)
+
+
+def _check_bytes(stage: Stage, measure: str, reading: Reading, names: Sequence[str]) -> None:
+    size = stage.workload.size(BENCH, names)
+    if reading.bytes != size:
+        raise BenchError(f"{measure}: {reading.bytes} bytes were read and not {size}")
+
+
+def _compare_digests(
+    stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, names: Sequence[str]
+) -> None:
+    """Read once more, untimed, and compare with what was uploaded."""
+    names = names if contestant.ours else names[:DIGESTS_OF_OTHERS]
+    reading = run_readers([Job("digest", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
+    wrong = [
+        name for name, digest in zip(names, reading.digests, strict=True) if digest != stage.workload.digests[name]
+    ]
+    if wrong:
+        raise BenchError(f"{measure}: {len(wrong)} files have another content than was uploaded, {wrong[0]} first")
+
+
+@contextmanager
+def _counting(stage: Stage) -> Iterator[list[Requests]]:
+    """Count requests at the server; the list has them after the block."""
+    counted: list[Requests] = []
+    mark = stage.workload.azurite.mark()
+    yield counted
+    counted.append(stage.workload.azurite.requests_since(mark))
+
+
+def _system_calls(mounted: Mounted) -> int:
+    """How often the process behind a mount has called read or write, or the like.
+
+    Every question of the kernel is one of each: the question is read from /dev/fuse, the answer written to it.
+    """
+    if mounted.process_id is None:
+        return 0
+    lines = Path(f"/proc/{mounted.process_id}/io").read_text().splitlines()
+    counts = {name: int(count) for name, count in (line.split(": ") for line in lines)}
+    return counts["syscr"] + counts["syscw"]
+
+
+def _ls(directory: str) -> float:
+    """Run ``ls -l``; returns the seconds it takes."""
+    begin = time.monotonic()
+    subprocess.run(
+        ["ls", "-l", directory],
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=READ_SECONDS,
+        check=True,
+    )
+    return time.monotonic() - begin

@@ -1,0 +1,37 @@
+"""What commands and processes import before anything is asked of them: a mount is to be usable within a second."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from imgsyncfs.formats import FORMATS
+from imgsyncfs.formats.labelme import LabelmeFormat
+from imgsyncfs.formats.rolabelimg import RolabelimgFormat
+
+HEAVY = {"numpy", "PIL", "lxml", "azure", "requests", "pyodbc", "rich", "http.client", "asyncio"}
+DATABASES = {"sqlite3", "imgsyncfs.catalog.catalog"}
+
+
+@pytest.mark.parametrize(
+    ("module", "not_wanted"),
+    [
+        ("imgsyncfs.cli", HEAVY | DATABASES),
+        ("imgsyncfs.cli.mount_commands", HEAVY | DATABASES | {"imgsyncfs.store"}),
+        ("imgsyncfs.daemon_process", HEAVY | {"imgsyncfs.catalog", "imgsyncfs.store"}),
+        ("imgsyncfs.daemon", HEAVY | {"imgsyncfs.catalog.catalog", "imgsyncfs.store"}),
+        ("imgsyncfs.catalog.reader", HEAVY | {"imgsyncfs.cache", "imgsyncfs.store", "sqlite3"}),
+        ("imgsyncfs.extent_fetcher", HEAVY),
+    ],
+)
+def test_what_a_mount_starts_with_imports_nothing_that_takes_long(module: str, not_wanted: set[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert not_wanted & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("made", [LabelmeFormat(), RolabelimgFormat()])
+def test_a_format_is_known_by_the_name_and_suffix_that_it_has(made: LabelmeFormat | RolabelimgFormat) -> None:
+    assert (FORMATS[made.name].name, FORMATS[made.name].suffix) == (made.name, made.suffix)
