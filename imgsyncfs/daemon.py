@@ -125,6 +125,7 @@ class _Daemon:
         self.refresher.start()
         ready()
         self.library.start_other_workers()
+        self.library.import_ahead()
 
     def options(self) -> dict[str, str | bool]:
         """Everything libfuse and the kernel are told."""

@@ -114,7 +114,7 @@ class ExtentFetcher:
         began = time.monotonic()
         content = self._store(first.store).read(first.blob, first.start, length, etag=first.etag)
         taken = time.monotonic() - began
-        # The shortest of late: a busy server takes long at times, a far one always. Threads may meet here; no harm done.
+        # The shortest of late: a busy server takes long at times, a far one always. Threads meeting here do no harm.
         self._pace = min(taken, 1.05 * self._pace)
         if len(requests) == 1:
             contents = [content]

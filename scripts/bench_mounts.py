@@ -27,7 +27,7 @@ MOUNT_SECONDS = 60.0
 END_SECONDS = 30.0
 POLL_SECONDS = 0.01
 SETTLE_SECONDS = 10.0
-IDLE_SECONDS = 0.2
+IDLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def contestants(*, quick: bool) -> dict[str, Contestant]:
             delayed_share=0.05,
             stat_share=0.1,
             # Each of its mounts takes seconds to start.
-            only=("cold_order", "cold_8") if quick else (),
+            only=("cold_order",) if quick else (),
         ),
         Contestant("native", native_files, plain, remote=False),
         Contestant("floor", mounted_floor, plain, remote=False),

@@ -94,3 +94,40 @@ def test_workers_end_with_a_daemon_that_was_killed(monkeypatch: pytest.MonkeyPat
         workers = [int(word) for word in daemon.stdout.readline().split()]
         daemon.kill()
         assert all_end_after(workers)
+
+
+def test_a_process_that_comes_up_takes_jobs_when_its_first_is_done(pool: WorkerPool, tmp_path: Path) -> None:
+    marker = tmp_path / "ready"
+    before = set(pool.process_ids())
+
+    pool.grow(3, first={"do": "wait for file", "marker": str(marker)})
+
+    [newcomer] = set(pool.process_ids()) - before
+    answers = [pool.submit({"do": "echo"}) for _ in range(30)]
+    assert newcomer not in {answer.result(ANSWER_SECONDS)[0]["process"] for answer in answers}
+    marker.touch()
+    processes: set[int] = set()
+    while newcomer not in processes:
+        answers = [pool.submit({"do": "echo"}) for _ in range(30)]
+        processes |= {answer.result(ANSWER_SECONDS)[0]["process"] for answer in answers}
+
+
+def test_a_process_that_dies_while_it_comes_up_is_replaced(pool: WorkerPool) -> None:
+    before = set(pool.process_ids())
+
+    pool.grow(3, first={"do": "die"})
+    [newcomer] = set(pool.process_ids()) - before
+
+    while newcomer in pool.process_ids() or len(pool.process_ids()) < 3:
+        pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+    assert pool.replaced() == 1
+
+
+def test_processes_that_are_coming_up_end_with_the_others(pool: WorkerPool, tmp_path: Path) -> None:
+    pool.grow(3, first={"do": "wait for file", "marker": str(tmp_path / "never")})
+    processes = pool.process_ids()
+
+    pool.close()
+
+    assert len(processes) == 3
+    assert all_end_after(processes)

@@ -9,6 +9,13 @@ from typing import Any
 from imgsyncfs.errors import AnnotationError, BlobMissing
 
 
+ERRORS = {
+    "missing": BlobMissing("the blob is gone"),
+    "annotation": AnnotationError("is no number", field="labels[0].object[0].x"),
+    "surprise": KeyError("surprise"),
+}
+
+
 class Echo:
     """Answers with what it was asked and made with."""
 
@@ -26,14 +33,13 @@ class Echo:
             if not os.path.exists(marker):  # noqa: PTH110  # no more imports than needed in a process that dies
                 with open(marker, "w"):  # noqa: PTH123
                     os._exit(7)
-        if what == "missing":
-            raise BlobMissing("the blob is gone")
-        if what == "annotation":
-            raise AnnotationError("is no number", field="labels[0].object[0].x")
-        if what == "surprise":
-            raise KeyError("surprise")
+        if what in ERRORS:
+            raise ERRORS[what]
         if what == "print":
             print("a library prints this")
+        if what == "wait for file":
+            while not os.path.exists(arguments["marker"]):  # noqa: PTH110  # as above
+                threading.Event().wait(0.01)
         if what == "meet":
             self._meeting.wait(20)
         return {"settings": self._settings, "process": os.getpid()}, arguments.get("payload", "").encode()

@@ -11,6 +11,7 @@ the table of datasets.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -53,14 +54,13 @@ class CatalogReader:
 
         Args:
             arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
-                (with ``dataset`` and ``folder``, where to save it) or "annotations" (with ``dataset`` and
-                ``label_version``).
+                (with ``dataset`` and ``folder``, where to save it), "annotations" (with ``dataset`` and
+                ``label_version``), or "nothing": be ready for a listing.
 
         Returns:
             For "datasets" the digest, and datasets and subscriptions as JSON, column by column, unless the asker has
-            them. For "listing"
-            the revision and the path it was saved to; a revision of None if there is no such dataset. For
-            "annotations" what `CollectedRows.from_bytes` reads.
+            them. For "listing" the revision and the path it was saved to; a revision of None if there is no such
+            dataset. For "annotations" what `CollectedRows.from_bytes` reads.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -68,6 +68,9 @@ class CatalogReader:
         try:
             if arguments["question"] == "datasets":
                 return self._datasets(arguments["known"])
+            if arguments["question"] == "nothing":
+                importlib.import_module("imgsyncfs.catalog.listing")
+                return {}, b""
             if arguments["question"] == "annotations":
                 return self._annotations(arguments["dataset"], arguments["label_version"])
             return self._listing(arguments["dataset"], Path(arguments["folder"]))
