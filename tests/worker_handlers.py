@@ -8,7 +8,6 @@ from typing import Any
 
 from imgsyncfs.errors import AnnotationError, BlobMissing
 
-
 ERRORS = {
     "missing": BlobMissing("the blob is gone"),
     "annotation": AnnotationError("is no number", field="labels[0].object[0].x"),
