@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,13 +103,26 @@ def test_sixteen_readers_get_every_byte_and_leave_nothing_behind(container: Cont
 
     assert result["wrong"] == []
     assert all(result["read"].values())
-    warm = [footprint for seconds, footprint in footprints if WARM_SHARE * SECONDS < seconds < 0.7 * SECONDS]
-    late = [footprint for seconds, footprint in footprints if 0.7 * SECONDS < seconds < SECONDS]
-    print(f"{result}\nwarm {warm[0]}, late {late[-1]}, cache at most {max(volumes):,} bytes")
-    assert max(each.memory_bytes for each in late) < max(each.memory_bytes for each in warm) + GROWTH_BYTES
-    assert max(each.descriptors for each in late) <= max(each.descriptors for each in warm) + READERS
-    assert max(each.threads for each in late) <= max(each.threads for each in warm) + READERS
+    warm = smallest(each for seconds, each in footprints if WARM_SHARE * SECONDS < seconds < 0.6 * SECONDS)
+    late = smallest(each for seconds, each in footprints if 0.8 * SECONDS < seconds < SECONDS)
+    print(f"{result}\nwarm {warm}, late {late}, cache at most {max(volumes):,} bytes")
+    assert late.memory_bytes < warm.memory_bytes + GROWTH_BYTES
+    assert late.descriptors <= warm.descriptors + READERS
+    assert late.threads <= warm.threads + READERS
     assert max(volumes) <= CACHE_BYTES + READERS * EXTENT_BYTES
+
+
+def smallest(footprints: Iterable[Footprint]) -> Footprint:
+    """Of each the least there was: what leaks is in every sample, what sixteen readers have in hand only in some.
+
+    Seen: between 130 and 300 descriptors within a minute, as often at its end as at its beginning.
+    """
+    seen = list(footprints)
+    return Footprint(
+        memory_bytes=min(each.memory_bytes for each in seen),
+        descriptors=min(each.descriptors for each in seen),
+        threads=min(each.threads for each in seen),
+    )
 
 
 def volume(folder: Path) -> int:
