@@ -7,10 +7,9 @@ its image) where images and annotations come together, in `imgsyncfs.catalog.lis
 from __future__ import annotations
 
 import binascii
-import io
 import json
 import operator
-from array import array
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +20,7 @@ import numpy as np
 
 from imgsyncfs.catalog.listing.blob_names import blob_templates
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
+from imgsyncfs.catalog.listing.joined_columns import join_columns, take_column
 from imgsyncfs.catalog.listing.row_faults import Hidden, have_no_fault, sift_annotations, sift_images
 from imgsyncfs.catalog.listing.typed_columns import SEPARATOR, Texts, TypedColumns, typed_columns
 from imgsyncfs.catalog.portions import Portion
@@ -32,6 +32,7 @@ Row = TypeVar("Row", ImageRow, AnnotationRow)
 _NUMBERED_TEXTS = ("ext", "blob", "etag")
 _NO_DIGEST = b"0" * 32
 _HALF = np.dtype(">u8")
+_LENGTH = struct.Struct("<Q")
 
 
 _Sift: TypeAlias = "Callable[[Sequence[Row]], tuple[list[Row], Hidden]]"
@@ -61,31 +62,30 @@ class CollectedRows:
 
     def to_bytes(self) -> bytes:
         """For another process; see `from_bytes`."""
-        # ASCII: a hidden name need not be valid UTF-8.
-        facts = json.dumps({"ascending": self.ascending, "hidden": self.hidden}, ensure_ascii=True)
         arrays = {f"column {name}": column for name, column in self.columns.items()}
         for name, table in {"names": self.names, **self.texts}.items():
             arrays |= {f"content {name}": table.content, f"ends {name}": table.ends}
-        stream = io.BytesIO()
-        np.savez(stream, allow_pickle=False, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
-        return stream.getvalue()
+        places, joined = join_columns(arrays)
+        # ASCII: a hidden name need not be valid UTF-8.
+        facts = json.dumps([self.ascending, self.hidden, places], ensure_ascii=True).encode()
+        return b"".join((_LENGTH.pack(len(facts)), facts, joined.data))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> CollectedRows:
         """Back from `to_bytes`."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            facts = json.loads(arrays["facts"].tobytes())
-            found = {name: arrays[name] for name in arrays.files if name != "facts"}
+        (length,) = _LENGTH.unpack_from(content)
+        ascending, hidden, places = json.loads(content[_LENGTH.size : _LENGTH.size + length])
+        joined = np.frombuffer(content, np.uint8, offset=_LENGTH.size + length)
         columns, tables = {}, {}
-        for name, values in found.items():
-            kind, _, rest = name.partition(" ")
+        for place in places:
+            kind, _, name = place.partition(" ")
             if kind == "column":
-                columns[rest] = values
+                columns[name] = take_column(joined, places[place])
             elif kind == "content":
-                tables[rest] = TextTable(values, compact(found[f"ends {rest}"]))
+                ends = take_column(joined, places[f"ends {name}"])
+                tables[name] = TextTable(take_column(joined, places[place]), ends)
         names = tables.pop("names")
-        hidden = [(name, reason) for name, reason in facts["hidden"]]
-        return cls(names, facts["ascending"], columns, tables, hidden)
+        return cls(names, ascending, columns, tables, [(name, reason) for name, reason in hidden])
 
 
 def collect_images(portions: Iterable[Portion[ImageRow]]) -> CollectedRows:
@@ -126,7 +126,7 @@ class _Collector(Generic[Row]):
         self._last = b""
         self._numbers: dict[str, list[Column]] = {name: [] for name in columns if name in INTEGER_COLUMNS}
         self._digests: list[bytes] = []
-        self._places: dict[str, array[int]] = {name: array("q") for name in _NUMBERED_TEXTS if name in columns}
+        self._places: dict[str, list[Column]] = {name: [] for name in _NUMBERED_TEXTS if name in columns}
         self._texts: dict[str, dict[bytes, int]] = {name: {} for name in self._places}
         self._hidden: Hidden = []
 
@@ -145,7 +145,7 @@ class _Collector(Generic[Row]):
         """All that was taken in."""
         digests = np.frombuffer(b"".join(self._digests), _HALF).reshape(-1, 2).astype(np.uint64)
         columns = {name: _joined(parts) for name, parts in self._numbers.items()}
-        columns |= {name: _integers(places) for name, places in self._places.items()}
+        columns |= {name: _joined(parts) for name, parts in self._places.items()}
         columns |= {"md5_upper": digests[:, 0], "md5_lower": digests[:, 1]}
         content = np.frombuffer(b"".join(self._names), np.uint8)
         names = TextTable(content, compact(np.cumsum(_joined(self._lengths))))
@@ -178,8 +178,11 @@ class _Collector(Generic[Row]):
 
     def _number(self, name: str, texts: Sequence[bytes]) -> None:
         known = self._texts[name]
-        here = [known.setdefault(text, len(known)) for text in dict.fromkeys(texts)]
-        self._places[name].extend(here * len(texts) if len(here) == 1 else map(known.__getitem__, texts))
+        # Where one text follows the same text, it is looked up once.
+        differs = np.fromiter(map(operator.ne, texts, islice(texts, 1, None)), np.bool_, len(texts) - 1)
+        starts = np.concatenate(([0], np.flatnonzero(differs) + 1))
+        places = [known.setdefault(texts[start], len(known)) for start in starts.tolist()]
+        self._places[name].append(np.repeat(np.array(places), np.diff(starts, append=len(texts))))
 
 
 def _digests(digests: Texts) -> bytes:
@@ -191,7 +194,3 @@ def _digests(digests: Texts) -> bytes:
 
 def _joined(parts: list[Column]) -> Column:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-
-def _integers(values: array[int]) -> Column:
-    return np.frombuffer(values, np.int64) if values else np.empty(0, np.int64)

@@ -5,7 +5,8 @@ one after the other, each at a multiple of 64 bytes; one file and not one a colu
 listings and the kernel allows a process 65,530 maps. ``meta.json`` says where each column lies, and everything else.
 
 Nothing of it is trusted before version, lengths and the digest of the columns are as they should be: the bytes go
-through XXH3 at 10 GB/s, so that a million images (100 MB) cost 10 ms, more when they come from a cold disk.
+through XXH3 at 10 GB/s, so that a million images (100 MB) cost 10 ms, more when they come from a cold disk. So nobody
+waits for the disk when one is saved: what a power cut leaves half written is found out, and built again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
-from imgsyncfs.catalog.listing.columns import Column, is_repeated
+from imgsyncfs.catalog.listing.joined_columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
 from imgsyncfs.errors import CacheError, ListingDamaged
 
@@ -33,8 +34,6 @@ VERSION = 1
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
-
-ALIGNMENT = 64
 
 MOST_TRIES = 100
 """So often may others who save the same listing come between; each of them has saved it then."""
@@ -86,7 +85,7 @@ def load_listing(folder: Path) -> Listing:
         if xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
             raise _damaged(folder, "its columns have the wrong digest")
         plain = np.asarray(content)
-        columns = {name: _column(plain, meta["columns"][name]) for name in ALL_COLUMNS}
+        columns = {name: take_column(plain, meta["columns"][name]) for name in ALL_COLUMNS}
         return Listing(_facts(meta["facts"]), columns)
     except FileNotFoundError as error:
         raise _damaged(folder, "it is not there") from error
@@ -95,31 +94,13 @@ def load_listing(folder: Path) -> Listing:
 
 
 def _write(listing: Listing, folder: Path) -> None:
-    places: dict[str, dict[str, Any]] = {}
-    parts: list[Column] = []
-    length = 0
-    for name in ALL_COLUMNS:
-        column = listing.columns[name]
-        repeated = is_repeated(column)
-        stored = np.ascontiguousarray(column[:1] if repeated else column).view(np.uint8).reshape(-1)
-        padding = -length % ALIGNMENT
-        parts += [np.zeros(padding, np.uint8), stored]
-        length += padding
-        places[name] = {
-            "offset": length,
-            "dtype": column.dtype.newbyteorder("<").str,
-            "count": len(column),
-            "repeated": repeated,
-        }
-        length += stored.nbytes
-    content = np.concatenate(parts)
+    places, content = join_columns({name: listing.columns[name] for name in ALL_COLUMNS})
     with _opened(folder / COLUMNS_FILE) as file:
         np.save(file, content, allow_pickle=False)
-        _to_disk(file)
     meta = {
         "magic": MAGIC,
         "version": VERSION,
-        "bytes": length,
+        "bytes": len(content),
         "digest": xxhash.xxh3_64_hexdigest(content.data),
         "columns": places,
         "facts": asdict(listing.facts),
@@ -127,18 +108,11 @@ def _write(listing: Listing, folder: Path) -> None:
     with _opened(folder / META_FILE) as file:
         # ASCII: a hidden name need not be valid UTF-8.
         file.write(json.dumps(meta, ensure_ascii=True, indent=1).encode())
-        _to_disk(file)
 
 
 def _opened(path: Path) -> BinaryIO:
     # Path.open takes no opener.
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-def _to_disk(file: BinaryIO) -> None:
-    """A rename may reach the disk before the bytes: after a power cut the files would be there, and empty."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
@@ -156,15 +130,6 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
             contextlib.suppress(FileNotFoundError),  # somebody else saves it as well
         ):
             folder.rename(Path(old) / "old")
-
-
-def _column(content: Column, place: Mapping[str, Any]) -> Column:
-    count = int(place["count"])
-    stored = min(count, 1) if place["repeated"] else count
-    column = np.frombuffer(content, dtype=np.dtype(place["dtype"]), count=stored, offset=int(place["offset"]))
-    # Little-endian types have the machine's own name on every machine that there is.
-    column = column.astype(column.dtype.newbyteorder("="), copy=False)
-    return np.broadcast_to(column, (count,)) if place["repeated"] else column
 
 
 def _facts(values: Mapping[str, Any]) -> ListingFacts:
