@@ -6,7 +6,7 @@ Knows how files lie in blobs (`imgsyncfs.extents`), and nothing of how extents c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsyncfs.cache import OpenExtent
@@ -32,7 +32,7 @@ class ContentReader:
     """
 
     fetcher: Fetcher
-    readahead: Readahead = field(default_factory=Readahead)
+    readahead: Readahead
 
     def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
         """Read a part of a file.

@@ -19,6 +19,7 @@ from imgsyncfs.cache.grouped_puts import GroupedPuts
 from imgsyncfs.config import store_credentials
 from imgsyncfs.extent_request import ExtentRequest, cut_short, verify_members
 from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.kept_buffers import KeptBuffers
 from imgsyncfs.store import Store, open_store
 
 NEAR_SECONDS = 0.015
@@ -47,6 +48,7 @@ class ExtentFetcher:
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._pace = math.inf
+        self._buffers = KeptBuffers()
         self._side_by_side = ThreadPoolExecutor(MOST_SIDE_BY_SIDE, thread_name_prefix="read")
 
     def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -86,47 +88,48 @@ class ExtentFetcher:
         cached = [self._cache.get(request.key) for request in requests]
         missing = [request for request, content in zip(requests, cached, strict=True) if content is None]
         groups = _adjoining(missing)
-        fetched = [content for contents in self._read_all(groups) for content in contents]
-        items = [(request.key, content) for request, content in zip(missing, fetched, strict=True)]
-        kept = iter(self._puts.put_all(items, used=used, spared=spared) if items else [])
-        fresh = iter(fetched)
-        contents = [next(fresh) if content is None else content for content in cached]
-        stored = [next(kept) if content is None else True for content in cached]
-        sent = [content if inline or not kept else b"" for content, kept in zip(contents, stored, strict=True)]
-        answer = {
-            "stored": stored,
-            "lengths": [len(content) for content in sent],
-            "requests": len(groups),
-            "bytes": sum(map(len, fetched)),
-        }
-        return answer, b"".join(sent)
+        with self._buffers.room(sum(map(_most_bytes, missing))) as room:
+            fetched = self._read_all(groups, room)
+            items = [(request.key, content) for request, content in zip(missing, fetched, strict=True)]
+            kept = iter(self._puts.put_all(items, used=used, spared=spared) if items else [])
+            fresh = iter(fetched)
+            contents = [next(fresh) if content is None else content for content in cached]
+            stored = [next(kept) if content is None else True for content in cached]
+            sent = [content if inline or not kept else b"" for content, kept in zip(contents, stored, strict=True)]
+            answer = {
+                "stored": stored,
+                "lengths": [len(content) for content in sent],
+                "requests": len(groups),
+                "bytes": sum(map(len, fetched)),
+            }
+            return answer, b"".join(sent)
 
-    def _read_all(self, groups: Sequence[Sequence[ExtentRequest]]) -> list[list[bytes]]:
+    def _read_all(self, groups: Sequence[Sequence[ExtentRequest]], room: memoryview) -> list[memoryview]:
         """One request for each group: side by side at a store that is far or not known yet, for a reader may wait."""
-        if len(groups) > 1 and self._pace > NEAR_SECONDS:
-            return list(self._side_by_side.map(self._read, groups))
-        return [self._read(group) for group in groups]
+        rooms = []
+        for group in groups:
+            rooms.append(room[: sum(map(_most_bytes, group))])
+            room = room[len(rooms[-1]) :]
+        side_by_side = len(groups) > 1 and self._pace > NEAR_SECONDS
+        contents = (self._side_by_side.map if side_by_side else map)(self._read, groups, rooms)
+        return [content for each in contents for content in each]
 
-    def _read(self, requests: Sequence[ExtentRequest]) -> list[bytes]:
+    def _read(self, requests: Sequence[ExtentRequest], room: memoryview) -> list[memoryview]:
         """Extents that follow each other, in one request; verified."""
         first = requests[0]
-        length = sum(EXTENT_BYTES if request.length is None else request.length for request in requests)
         began = time.monotonic()
-        content = self._store(first.store).read(first.blob, first.start, length, etag=first.etag)
+        count = self._store(first.store).read_into(first.blob, room, first.start, etag=first.etag)
         taken = time.monotonic() - began
         # The shortest of late: a busy server takes long at times, a far one always. Threads meeting here do no harm.
         self._pace = min(taken, 1.05 * self._pace)
-        if len(requests) == 1:
-            contents = [content]
-        else:
-            contents = [
-                content[request.start - first.start : request.start - first.start + EXTENT_BYTES]
-                for request in requests
-            ]
-        for request, part in zip(requests, contents, strict=True):
-            if request.length is not None and len(part) != request.length:
+        contents = []
+        for request in requests:
+            begin = request.start - first.start
+            content = room[begin : min(begin + _most_bytes(request), count)]
+            if request.length is not None and len(content) != request.length:
                 raise cut_short(request.store, request.blob)
-            verify_members(request, part)
+            verify_members(request, content)
+            contents.append(content)
         return contents
 
     def _store(self, url: str) -> Store:
@@ -135,6 +138,10 @@ class ExtentFetcher:
                 credentials = store_credentials(url, self._credentials)
                 self._stores[url] = open_store(url, credentials=credentials, timeout=self._timeout)
             return self._stores[url]
+
+
+def _most_bytes(request: ExtentRequest) -> int:
+    return EXTENT_BYTES if request.length is None else request.length
 
 
 def _adjoining(requests: Sequence[ExtentRequest]) -> list[list[ExtentRequest]]:

@@ -48,6 +48,8 @@ class ExtentOrder:
         self._byte_counts = files.columns["byte_count"].data
         order = files.columns["order"].data
         self._order: memoryview | range = order if len(order) else range(len(self._blobs))
+        self.total_bytes = int(files.columns["byte_count"].sum())
+        """Of all files together."""
 
     def place(self, index: int, offset: int) -> ExtentPlace:
         """The extent that holds a byte of a file.
@@ -81,19 +83,16 @@ class ExtentOrder:
             yield place
             place = self.following(place)
 
-    def beside(self, place: ExtentPlace) -> ExtentPlace | None:
-        """The other half of the two extents of a pack that begin at a multiple of twice an extent's length.
+    def beside(self, place: ExtentPlace, count: int) -> list[ExtentPlace]:
+        """The others of the extents of a pack that begin at a multiple of `count` times an extent's length.
 
-        None if no file lies there, or if the blob is a loose one.
+        Those in which no file begins are left out; there are none for a loose blob.
         """
         if place.file != PACKED:
-            return None
-        start = place.start ^ EXTENT_BYTES
-        rank = self._rank(place.blob, start, PACKED)
-        if rank >= len(self._order):
-            return None
-        found = self.place(self._order[rank], 0)
-        return found if (found.blob, found.start) == (place.blob, start) else None
+            return []
+        first = place.start - place.start % (count * EXTENT_BYTES)
+        starts = range(first, first + count * EXTENT_BYTES, EXTENT_BYTES)
+        return [each for start in starts if (each := place._replace(start=start)) != place and self._is_there(each)]
 
     def first_file(self, place: ExtentPlace) -> int:
         """Index of the first file in an extent."""
@@ -105,6 +104,11 @@ class ExtentOrder:
             return EXTENT_BYTES
         byte_count: int = self._byte_counts[place.file]
         return byte_count if byte_count <= WHOLE_BLOB_BYTES else EXTENT_BYTES
+
+    def _is_there(self, place: ExtentPlace) -> bool:
+        """Whether a file begins in an extent of a pack."""
+        rank = self._rank(place.blob, place.start, PACKED)
+        return rank < len(self._order) and self.place(self._order[rank], 0) == place
 
     def _rank(self, blob: int, offset: int, index: int) -> int:
         """Where a file stands in the order, or would."""

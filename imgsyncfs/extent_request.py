@@ -64,7 +64,7 @@ def cut_short(store: str, blob: str) -> BlobChanged:
     return BlobChanged(f"Blob {blob} in {store} is shorter than the catalog says; publish or index it again.")
 
 
-def verify_members(request: ExtentRequest, content: bytes) -> None:
+def verify_members(request: ExtentRequest, content: bytes | memoryview) -> None:
     """Compare an extent's content with what the catalog says of it.
 
     Raises:

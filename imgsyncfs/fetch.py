@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from imgsyncfs.cache import CacheReader, OpenExtent
 from imgsyncfs.errors import StoreUnreachable
 from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.flights import Arrival, Flight, Wanted, adjoin, cut, is_small
+from imgsyncfs.flights import Arrival, Flight, Wanted, adjoin, adjoining, cut, is_small
 from imgsyncfs.store_pauses import StorePauses
 from imgsyncfs.workers import Answer, WorkerPool
 
@@ -196,10 +196,11 @@ class Fetcher:
             if arrival is None:
                 self._pauses.admit(wanted.request.store)
                 arrival = self._under_way[_flight_name(key, inline)] = Future()
-                beside = [each for each in ahead if adjoin(wanted, each) and each.request.key not in self._under_way]
+                others = [each for each in ahead if each.request.key not in self._under_way]
+                beside = adjoining(wanted, others, most=MOST_IN_REQUEST - 1)
             self._waited_for[key] += 1
         # The cache is asked without the lock; what it has meanwhile costs a request that is a little longer.
-        beside = [each for each in beside[: MOST_IN_REQUEST - 1] if not self._cache.holds(each.request.key)]
+        beside = [each for each in beside if not self._cache.holds(each.request.key)]
         if first:
             self._submit([wanted, *self._leave_along(beside)], inline=inline)
         others = [each for each in ahead if each not in beside]

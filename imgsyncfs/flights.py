@@ -47,6 +47,25 @@ def adjoin(one: Wanted, other: Wanted) -> bool:
     return one.request.is_followed_by(other.request) or other.request.is_followed_by(one.request)
 
 
+def adjoining(wanted: Wanted, others: Sequence[Wanted], *, most: int) -> list[Wanted]:
+    """Those of some extents that make one piece with one, in the order in which they join it.
+
+    Args:
+        wanted: the one.
+        others: the others.
+        most: so many at most.
+    """
+    piece = [wanted]
+    left = list(others)
+    while len(piece) <= most:
+        joins = next((each for each in left if any(adjoin(one, each) for one in piece)), None)
+        if joins is None:
+            break
+        left.remove(joins)
+        piece.append(joins)
+    return piece[1:]
+
+
 def is_small(wanted: Wanted) -> bool:
     """Whether an extent is a small blob."""
     length = wanted.request.length

@@ -32,9 +32,6 @@ from imgsyncfs.renderings import Renderer
 MOST_STORES_OPENED = 8
 """Stores that a worker opens before it is asked to: importing what speaks to Azure takes half a second."""
 
-CACHE_SHARE_AHEAD = 8
-"""What is fetched ahead of a reader is at most this part of the cache, or it would push itself out."""
-
 
 class Library:
     """The datasets of a catalog. A context manager: at its end, its processes have ended.
@@ -74,7 +71,7 @@ class Library:
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
-        self.contents = ContentReader(self.fetcher, Readahead(bytes_ahead=settings.cache_size // CACHE_SHARE_AHEAD))
+        self.contents = ContentReader(self.fetcher, Readahead(cache_bytes=settings.cache_size))
         self._sources = DatasetSources(
             load=self.mirror.listing,
             contents=self.contents,

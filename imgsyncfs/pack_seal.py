@@ -33,7 +33,7 @@ def make_seal(blob: str, start: int, content: bytes | memoryview) -> bytes:
     return _MAGIC + _FILLING + digest.digest()
 
 
-def has_seal(blob: str, start: int, extent: bytes) -> bool:
+def has_seal(blob: str, start: int, extent: bytes | memoryview) -> bool:
     """Whether an extent ends with the seal that belongs to it.
 
     Args:
@@ -41,7 +41,7 @@ def has_seal(blob: str, start: int, extent: bytes) -> bool:
         start: likewise.
         extent: all bytes of the extent.
     """
-    seal = extent[-SEAL_BYTES:]
+    seal = bytes(extent[-SEAL_BYTES:])
     if not seal.startswith(_MAGIC) or len(seal) < SEAL_BYTES:
         return False
     return make_seal(blob, start, memoryview(extent)[:-SEAL_BYTES]) == seal

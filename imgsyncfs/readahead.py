@@ -6,7 +6,8 @@ bytes. Annotations that lie in blobs of their own are fetched ahead from the fir
 mostly the beginning of `ls -l`.
 
 One who misses many extents of a packed dataset at random is reading all of it, in an epoch of a training for instance.
-From the fourth on such a miss takes the extent beside it along, in the same request: it will be wanted as well.
+Then such a miss takes those beside it along, in the same request, the more the more there were: they will be wanted as
+well, and are still here then, for this is done only where the cache can hold the whole dataset.
 
 An extent that is in memory already never comes here, and one that is found on disk costs one look into a dictionary.
 
@@ -38,6 +39,9 @@ what `imgsyncfs.fetch.MOST_BACKGROUND` lets go out at a time."""
 BYTES_AHEAD = 16 * EXTENT_BYTES
 """Bytes ahead of a reader: a quarter of a second of what one store gives, in four requests of four extents."""
 
+CACHE_SHARE_AHEAD = 8
+"""What is fetched ahead of a reader is at most this part of the cache, or it would push itself out."""
+
 RUN = 3
 PACKED_RUN = 2
 """So many extents in a row are no accident. Among `MOST_REMEMBERED` of 3,000, a random one continues a row in one case
@@ -50,8 +54,10 @@ MOST_REMEMBERED = 16
 """Misses that are remembered: as many readers may go through a dataset side by side, each taking every n-th file."""
 
 BUSY_MISSES = 4
+VERY_BUSY_MISSES = 8
 BUSY_SECONDS = 10.0
-"""So many misses within this time, at random, are those of somebody who reads everything."""
+"""So many misses within this time, at random, are those of somebody who reads everything. They bring two extents each,
+and four after twice as many."""
 
 MOST_OWNED = 4096
 """Places fetched ahead that nobody came to yet; older ones were jumped over."""
@@ -76,8 +82,8 @@ class Order(Protocol):
     def following(self, place: ExtentPlace) -> ExtentPlace | None:
         """The extent after one, None after the last."""
 
-    def beside(self, place: ExtentPlace) -> ExtentPlace | None:
-        """The extent that may come along in the same request, None if there is none."""
+    def beside(self, place: ExtentPlace, count: int) -> list[ExtentPlace]:
+        """What may come along in the same request, which then has so many extents at most."""
 
     def byte_count(self, place: ExtentPlace) -> int:
         """Length of an extent in bytes."""
@@ -90,6 +96,7 @@ class Sequences:
         order: of the extents.
         bulk: whether the first miss of a loose blob is enough.
         bytes_ahead: how far ahead of a reader to go.
+        fits: whether the cache can hold all of them.
         clock: tells the time in seconds.
     """
 
@@ -99,11 +106,13 @@ class Sequences:
         *,
         bulk: bool,
         bytes_ahead: int = BYTES_AHEAD,
+        fits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._order = order
         self._bulk = bulk
         self._bytes_ahead = bytes_ahead
+        self._fits = fits
         self._clock = clock
         self._missed: OrderedDict[ExtentPlace, float] = OrderedDict()
         self._expected: OrderedDict[ExtentPlace, int] = OrderedDict()
@@ -157,11 +166,15 @@ class Sequences:
 
     def _beside(self, place: ExtentPlace) -> list[ExtentPlace]:
         """What to take along with a miss at random: mostly nothing."""
-        recent = list(self._missed.values())[-BUSY_MISSES:]
-        if len(recent) < BUSY_MISSES or recent[-1] - recent[0] > BUSY_SECONDS or self._bytes_ahead < 2 * EXTENT_BYTES:
+        if not self._fits:
             return []
-        beside = self._order.beside(place)
-        return [] if beside is None or beside in self._missed or beside in self._owned else [beside]
+        since = self._clock() - BUSY_SECONDS
+        recent = sum(moment >= since for moment in self._missed.values())
+        count = 1 if recent < BUSY_MISSES else 2 if recent < VERY_BUSY_MISSES else 4
+        if count * EXTENT_BYTES > self._bytes_ahead:
+            return []
+        beside = self._order.beside(place, count) if count > 1 else []
+        return [each for each in beside if each not in self._missed and each not in self._owned]
 
     def _extend(self, window: _Window) -> list[ExtentPlace]:
         places: list[ExtentPlace] = []
@@ -191,11 +204,12 @@ class Readahead:
     Files are told and named as (index in the listing, position in the file in bytes).
 
     Args:
-        bytes_ahead: how far ahead of a reader to go; less than the cache holds.
+        cache_bytes: what the cache can hold.
     """
 
-    def __init__(self, *, bytes_ahead: int = BYTES_AHEAD) -> None:
-        self._bytes_ahead = min(bytes_ahead, BYTES_AHEAD)
+    def __init__(self, *, cache_bytes: int) -> None:
+        self._cache_bytes = cache_bytes
+        self._bytes_ahead = min(cache_bytes // CACHE_SHARE_AHEAD, BYTES_AHEAD)
         self._lock = threading.Lock()
         self._tracks: WeakKeyDictionary[FileTable, _Track] = WeakKeyDictionary()
 
@@ -229,7 +243,8 @@ class Readahead:
             track = self._tracks.get(files)
             if track is None:
                 order = ExtentOrder(files)
-                sequences = Sequences(order, bulk=bulk, bytes_ahead=self._bytes_ahead)
+                fits = order.total_bytes <= self._cache_bytes
+                sequences = Sequences(order, bulk=bulk, bytes_ahead=self._bytes_ahead, fits=fits)
                 track = self._tracks[files] = _Track(order, sequences)
             return _files(track.order, track.sequences.missed(track.order.place(index, offset)))
 

@@ -107,6 +107,11 @@ class WatchedStore:
             self.read_bytes.remove((blob, 0))
         return content
 
+    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        content = self.read(blob, offset, len(room), etag=etag)
+        room[: len(content)] = content
+        return len(content)
+
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         with self._lock:
             self.written.append(blob)

@@ -73,6 +73,21 @@ def test_the_second_pack_follows_the_first() -> None:
     assert [place.blob for place in ExtentOrder(listing_of(images).images)] == [0, 1]
 
 
+def test_beside_an_extent_lie_the_others_of_its_group_that_hold_files() -> None:
+    order = ExtentOrder(listing_of(packed(41 * 6, byte_count=100_000)).images)
+    places = list(order)
+
+    assert order.beside(places[1], 2) == [places[0]]
+    assert order.beside(places[1], 4) == [places[0], places[2], places[3]]
+    assert order.beside(places[5], 4) == [places[4]]
+
+
+def test_beside_a_loose_blob_lies_nothing() -> None:
+    order = ExtentOrder(listing_of([image(name, f"a/{name}.jpg", 0, 1000) for name in "ab"]).images)
+
+    assert order.beside(order.place(0, 0), 4) == []
+
+
 def test_a_dataset_without_images_has_no_extents() -> None:
     assert list(ExtentOrder(listing_of([]).images)) == []
 

@@ -33,9 +33,9 @@ class LooseOrder:
         """The next file."""
         return place(each.file + 1) if each.file + 1 < self.count else None
 
-    def beside(self, _: ExtentPlace) -> ExtentPlace | None:
+    def beside(self, _place: ExtentPlace, _count: int) -> list[ExtentPlace]:
         """Loose blobs have none beside them."""
-        return None
+        return []
 
     def byte_count(self, _: ExtentPlace) -> int:
         """The same for all."""
@@ -50,9 +50,11 @@ class PackOrder:
         start = each.start + EXTENT_BYTES
         return each._replace(start=start) if start < 16 * EXTENT_BYTES else ExtentPlace(each.blob + 1, PACKED, 0)
 
-    def beside(self, each: ExtentPlace) -> ExtentPlace | None:
-        """The other one of a pair."""
-        return each._replace(start=each.start ^ EXTENT_BYTES)
+    def beside(self, place: ExtentPlace, count: int) -> list[ExtentPlace]:
+        """The others of a group."""
+        number = place.start // EXTENT_BYTES
+        first = number - number % count
+        return [pack(place.blob, other) for other in range(first, first + count) if other != number]
 
     def byte_count(self, _: ExtentPlace) -> int:
         """That of an extent."""
@@ -178,6 +180,20 @@ def test_one_who_misses_packed_extents_everywhere_gets_those_beside_them_as_well
         sequences.missed(pack(blob, 4))
 
     assert [sequences.missed(pack(20, 4)), sequences.missed(pack(30, 9))] == [[pack(20, 5)], [pack(30, 8)]]
+
+
+def test_the_more_packed_extents_are_missed_the_more_come_with_each() -> None:
+    sequences = Sequences(PackOrder(), bulk=False)
+
+    brought = [1 + len(sequences.missed(pack(blob, 5))) for blob in range(0, 20, 2)]
+
+    assert brought == [1] * 3 + [2] * 4 + [4] * 3
+
+
+def test_a_dataset_that_the_cache_cannot_hold_is_fetched_extent_by_extent() -> None:
+    sequences = Sequences(PackOrder(), bulk=False, fits=False)
+
+    assert [sequences.missed(pack(blob, 4)) for blob in range(0, 40, 2)] == [[]] * 20
 
 
 def test_misses_that_are_far_between_are_no_epoch() -> None:

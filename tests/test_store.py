@@ -99,9 +99,13 @@ def test_any_range_is_the_slice_of_the_content(store: Store, offset: int, length
     if length != 0 and offset >= len(CONTENT):
         with pytest.raises(BlobChanged):
             store.read("x", offset, length)
+        with pytest.raises(BlobChanged):
+            store.read_into("x", memoryview(bytearray(length or 1)), offset)
     else:
         stop = None if length is None else offset + length
         assert store.read("x", offset, length) == CONTENT[offset:stop]
+        room = memoryview(bytearray(length or 0))
+        assert room[: store.read_into("x", room, offset)] == CONTENT[offset : offset + len(room)]
 
 
 def test_a_range_that_starts_before_the_blob_is_a_mistake_of_the_caller(store: Store) -> None:
@@ -127,6 +131,8 @@ def test_a_blob_that_is_not_there_is_missing(store: Store) -> None:
         with pytest.raises(BlobMissing, match=rf"Blob {blob} is missing in .*; .*publish"):
             store.read(blob)
         with pytest.raises(BlobMissing):
+            store.read_into(blob, memoryview(bytearray(5000)))
+        with pytest.raises(BlobMissing):
             store.describe(blob)
 
 
@@ -137,6 +143,8 @@ def test_reading_with_the_right_etag_works_and_with_another_does_not(store: Stor
     assert store.read("x", 10, 10, etag=etag) == CONTENT[10:20]
     with pytest.raises(BlobChanged, match="etag"):
         store.read("x", 10, 10, etag=etag[:-1] + ("0" if etag[-1] != "0" else "1"))
+    with pytest.raises(BlobChanged, match="etag"):
+        store.read_into("x", memoryview(bytearray(10)), etag=etag[:-1] + ("0" if etag[-1] != "0" else "1"))
 
 
 def test_write_describe_and_list_tell_the_same_about_a_blob(store: Store) -> None:

@@ -48,7 +48,7 @@ class FreedFile(NamedTuple):
     byte_count: int
 
 
-def content_tag(content: bytes) -> str:
+def content_tag(content: bytes | memoryview) -> str:
     """Length and digest of an extent, as kept beside it. The digest finds damage; it keeps no one out."""
     return f"{len(content)}-{xxhash.xxh3_128_hexdigest(content)}"
 
@@ -85,7 +85,7 @@ def is_file_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def write_file(folder: Path, name: str, content: bytes, *, spare: bool = False) -> None:
+def write_file(folder: Path, name: str, content: bytes | memoryview, *, spare: bool = False) -> None:
     """Write a file.
 
     Args:

@@ -35,7 +35,7 @@ USED_AT_ONCE = 512
 
 _FAULTS = (OSError, sqlite3.Error, diskcache.Timeout)
 
-Item = tuple[str, bytes]
+Item = tuple[str, bytes | memoryview]
 """Key and content of an extent."""
 
 
@@ -109,7 +109,7 @@ class CacheWriter:
             TypeError: a content is not bytes.
         """
         for _, content in items:
-            if not isinstance(content, bytes):
+            if not isinstance(content, bytes | memoryview):
                 raise TypeError(f"The cache keeps bytes, not {type(content).__name__}.")
         self.note_used(used[:-USED_AT_ONCE])
         used = used[-USED_AT_ONCE:]
@@ -165,16 +165,16 @@ class CacheWriter:
         self._unfinished.finish([*begun, *self._spares.offer(freed)])
         return True
 
-    def _target(self, content: bytes) -> _Target | None:
+    def _target(self, content: bytes | memoryview) -> _Target | None:
         """The file to write a content to; None for one that lies in the database."""
         if len(content) < INLINE_BYTES:
             return None
         spare = self._spares.take()
         return _Target(spare or new_name(), spare is not None)
 
-    def _write(self, key: str, content: bytes, target: _Target | None) -> Entry:
+    def _write(self, key: str, content: bytes | memoryview, target: _Target | None) -> Entry:
         if target is None:
-            return Entry(key, content_tag(content), None, content)
+            return Entry(key, content_tag(content), None, bytes(content))
         write_file(self._folder, target.name, content, spare=target.spare)
         return Entry(key, content_tag(content), target.name, None)
 

@@ -10,7 +10,6 @@ connection belongs to the thread that took it until it is put back.
 from __future__ import annotations
 
 import http.client
-import mmap
 import select
 import ssl
 import time
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.kept_buffers import BUFFER_BYTES, KeptBuffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,11 +32,6 @@ MOST_KEPT = 32
 PIECE_BYTES = 1 << 20
 """How much of a body is taken at once, at most; the deadline is looked at in between."""
 
-BUFFER_BYTES = 4 * EXTENT_BYTES
-MOST_BUFFERS = 4
-"""Bodies are received into memory that is kept and begins at a page: 0.7 ms of CPU for 4 MiB, where fresh `bytes` from
-``recv`` take 7.4 ms (the kernel's copy is slow to some addresses, and fresh memory costs a fault a page)."""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -47,13 +41,13 @@ class Answer:
         status: of HTTP.
         reason: the words beside it.
         headers: a mapping that does not mind upper and lower case.
-        content: the body.
+        content: the body; a part of the memory that it was to be received into if it went there.
     """
 
     status: int
     reason: str
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes | memoryview
 
 
 def patience(deadline: float, stall: float) -> float:
@@ -92,9 +86,11 @@ class Connections:
                 cafile=None if folder else authorities, capath=authorities if folder else None
             )
         self._kept: deque[http.client.HTTPConnection] = deque()
-        self._buffers: deque[mmap.mmap] = deque(maxlen=MOST_BUFFERS)
+        self._buffers = KeptBuffers()
 
-    def exchange(self, method: str, url: str, headers: Mapping[str, str], *, deadline: float) -> Answer:
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], *, deadline: float, room: memoryview | None = None
+    ) -> Answer:
         """Send a request without a body, and read the answer.
 
         Args:
@@ -102,6 +98,7 @@ class Connections:
             url: on this server.
             headers: of the request.
             deadline: until when, a time of `time.monotonic`.
+            room: where to receive the body; if it is longer, or of unknown length, it comes as `bytes` all the same.
 
         Raises:
             TimeoutError: the server did not answer, or not in time.
@@ -112,7 +109,7 @@ class Connections:
         try:
             connection.request(method, url.removeprefix(self._origin) or "/", headers=dict(headers))
             response = connection.getresponse()
-            content = self._read(connection, response, deadline)
+            content = self._read(connection, response, deadline, room)
             # read1 does not see that nothing is left; the connection takes no other request before this.
             response.close()
         except BaseException:
@@ -152,15 +149,25 @@ class Connections:
         return connection
 
     def _read(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float
-    ) -> bytes:
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        deadline: float,
+        room: memoryview | None,
+    ) -> bytes | memoryview:
         def stay_patient() -> None:
             # None once the server has said that it will close: the response alone holds the socket then.
             if connection.sock is not None:
                 connection.sock.settimeout(patience(deadline, self._stall))
 
-        if response.length is not None and response.length <= BUFFER_BYTES:
-            return self._receive(response, response.length, stay_patient)
+        length = response.length
+        if length is not None and room is not None and length <= len(room):
+            _receive(response, room[:length], stay_patient)
+            return room[:length]
+        if length is not None and length <= BUFFER_BYTES:
+            with self._buffers.room(length) as buffer:
+                _receive(response, buffer, stay_patient)
+                return buffer.tobytes()
         pieces: list[bytes] = []
         while True:
             stay_patient()
@@ -172,26 +179,6 @@ class Connections:
         if response.length:
             raise http.client.IncompleteRead(content, response.length)
         return content
-
-    def _receive(self, response: http.client.HTTPResponse, length: int, stay_patient: Callable[[], None]) -> bytes:
-        try:
-            buffer = self._buffers.pop()
-        except IndexError:
-            buffer = mmap.mmap(-1, BUFFER_BYTES)
-        try:
-            with memoryview(buffer) as view:
-                received = 0
-                while received < length:
-                    stay_patient()
-                    with view[received:length] as rest:
-                        # Past http.client, whose readinto waits until all is there.
-                        count = response.fp.readinto1(rest)
-                    if not count:
-                        raise http.client.IncompleteRead(view[:received].tobytes(), length - received)
-                    received += count
-                return view[:length].tobytes()
-        finally:
-            self._buffers.append(buffer)
 
 
 class ProxiedConnections:
@@ -212,7 +199,15 @@ class ProxiedConnections:
         self._connections = urllib3.ProxyManager(proxy, **options)
         self._stall = stall
 
-    def exchange(self, method: str, url: str, headers: Mapping[str, str], *, deadline: float) -> Answer:
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        deadline: float,
+        room: memoryview | None = None,  # noqa: ARG002  # a body that urllib3 has received lies in memory already
+    ) -> Answer:
         """Send a request without a body, and read the answer.
 
         Raises:
@@ -252,6 +247,18 @@ class ProxiedConnections:
             if not piece:
                 return b"".join(pieces)
             pieces.append(piece)
+
+
+def _receive(response: http.client.HTTPResponse, room: memoryview, stay_patient: Callable[[], None]) -> None:
+    """Fill memory with a body that is as long."""
+    received = 0
+    while received < len(room):
+        stay_patient()
+        # Past http.client, whose readinto waits until all is there.
+        count = response.fp.readinto1(room[received:])
+        if not count:
+            raise http.client.IncompleteRead(room[:received].tobytes(), len(room) - received)
+        received += count
 
 
 def _has_word(connection: http.client.HTTPConnection) -> bool:

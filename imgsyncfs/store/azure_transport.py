@@ -166,11 +166,11 @@ class ReadResponse(HttpResponse):
         self.headers = answer.headers  # type: ignore[assignment]  # nobody writes to them
         self.reason = answer.reason
         self.content_type = answer.headers.get("content-type")
-        self._content = answer.content
+        self.received = answer.content
 
     def body(self) -> bytes:
         """The body's bytes."""
-        return self._content
+        return bytes(self.received)
 
 
 class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
@@ -192,14 +192,18 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         )
 
     def send(self, request: HttpRequest, **options: Any) -> HttpResponse:
-        """Send a request and read the answer before ``options["deadline"]``.
+        """Send a request and read the answer before ``options["deadline"]``, into ``options["room"]`` if it is given.
 
         Raises:
             ServiceResponseError: no answer, or it came too late or broke off.
         """
         try:
             answer = self._connections.exchange(
-                request.method, request.url, request.headers, deadline=options["deadline"]
+                request.method,
+                request.url,
+                request.headers,
+                deadline=options["deadline"],
+                room=options.get("room"),
             )
         except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
             # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.

@@ -95,6 +95,23 @@ class Store(Protocol):
             BlobChanged: its etag is another one, or the blob ends at or before `offset` (an empty blob is read from 0).
         """
 
+    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        """Read a range of a blob into memory, in one request: as `read`, without fresh memory and a copy.
+
+        Args:
+            blob: the blob's name.
+            room: where to, one byte an item; as much is read.
+            offset: where to start, in bytes; at least 0.
+            etag: as for `read`.
+
+        Returns:
+            How many bytes: as many as there is room for, fewer only where the blob ends.
+
+        Raises:
+            BlobMissing: as `read`.
+            BlobChanged: likewise.
+        """
+
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob: whole or not at all, and never over another one.
 

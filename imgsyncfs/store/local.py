@@ -77,25 +77,24 @@ class LocalStore:
     def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
         """Read a range of a blob."""
         check_range(offset, length)
-        path = self._path(blob)
+        self._path(blob)
         if length == 0:
             return b""
-        with self._translated(blob):
-            # A pipe in the folder would otherwise hang the reader until somebody writes to it.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                byte_count = _regular(os.fstat(descriptor)).st_size
-                if offset and offset >= byte_count:
-                    raise self._changed(blob, f"it ends at byte {byte_count}, before {offset}")
-                stop = byte_count if length is None else min(offset + length, byte_count)
-                content = _read_range(descriptor, offset, stop)
-                # Afterwards: it may have been replaced before, and may have been overwritten meanwhile.
-                self._check_etag(blob, os.fstat(descriptor), etag)
-            finally:
-                os.close(descriptor)
-        if len(content) < stop - offset:
-            raise self._changed(blob, "it became shorter while it was read")
+        with self._opened(blob, offset, length, etag) as (descriptor, stop):
+            content = _read_range(descriptor, offset, stop)
+        self._check_length(blob, len(content), stop - offset)
         return content
+
+    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        """Read a range of a blob into memory."""
+        check_range(offset, len(room))
+        self._path(blob)
+        if not room:
+            return 0
+        with self._opened(blob, offset, len(room), etag) as (descriptor, stop):
+            count = _read_range_into(room[: stop - offset], descriptor, offset)
+        self._check_length(blob, count, stop - offset)
+        return count
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob under a temporary name, bring it to the disk, then give it its own name."""
@@ -182,6 +181,26 @@ class LocalStore:
                 "publish it under another name."
             )
         return self._folder / blob
+
+    @contextmanager
+    def _opened(self, blob: str, offset: int, length: int | None, etag: str) -> Iterator[tuple[int, int]]:
+        """Open a blob and say up to where to read."""
+        with self._translated(blob):
+            # A pipe in the folder would otherwise hang the reader until somebody writes to it.
+            descriptor = os.open(self._path(blob), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                byte_count = _regular(os.fstat(descriptor)).st_size
+                if offset and offset >= byte_count:
+                    raise self._changed(blob, f"it ends at byte {byte_count}, before {offset}")
+                yield descriptor, byte_count if length is None else min(offset + length, byte_count)
+                # Afterwards: it may have been replaced before, and may have been overwritten meanwhile.
+                self._check_etag(blob, os.fstat(descriptor), etag)
+            finally:
+                os.close(descriptor)
+
+    def _check_length(self, blob: str, byte_count: int, expected: int) -> None:
+        if byte_count < expected:
+            raise self._changed(blob, "it became shorter while it was read")
 
     def _is_there(self, blob: str, path: Path, content: Content, md5: str) -> bool:
         """Whether the blob is there as it should be; raises BlobChanged if another one has its name."""
@@ -273,6 +292,16 @@ def _read_range(descriptor: int, start: int, stop: int) -> bytes:
         pieces.append(piece)
         start += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _read_range_into(room: memoryview, descriptor: int, start: int) -> int:
+    received = 0
+    while received < len(room):
+        count = os.preadv(descriptor, [room[received:]], start + received)
+        if not count:
+            break
+        received += count
+    return received
 
 
 def _md5_of(path: Path) -> str:
