@@ -12,11 +12,10 @@ from bench_commands import BenchError
 from bench_mounts import Contestant, Mounted, mounted_imgsyncfs
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS
-from bench_servers import running_postgresql
 from bench_stage import Stage, cache_folder
 from bench_workload import BENCH, PACKED, PACKED_ID, run_imgsyncfs
 
-REFRESH_SECONDS = 2.0
+REFRESH_SECONDS = 1.0
 REFRESHED_SECONDS = 30.0
 """The catalog is asked for changes so often, and the kernel for attributes; it has been asked at least once by then."""
 
@@ -48,11 +47,10 @@ def sorted_out(statements: Iterable[str]) -> Questions:
 
 def play_idle(stage: Stage, contestant: Contestant) -> None:
     """A whole dataset is listed, stat'ed and read, with PostgreSQL as the catalog; what is asked after that counts."""
-    workload = stage.workload
-    with (
-        running_postgresql(workload.azurite.folder) as database,
-        cache_folder(workload) as cache,
-    ):
+    workload, database = stage.workload, stage.database
+    if database is None:
+        raise BenchError("there is no database")
+    with cache_folder(workload) as cache:
         url, password = database.url, database.password
         variables = workload.variables(cache=cache, catalog=url, password=password)
         store = f"azure://{workload.azurite.account}/{PACKED}"

@@ -202,5 +202,6 @@ ROWS = (
         "images/s",
         _reading("decode", "packed", "rclone", "native"),
         absent={"adlfs": NOT_DECODED, "floor": NOT_DECODED, "http": NO_FILES},
+        quick=False,
     ),
 )

@@ -11,6 +11,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -23,22 +24,20 @@ from bench_rows import ROWS, Row, Source
 from bench_scenes import (
     MANY_READERS,
     ReadPlan,
-    play_decoding,
     play_listing,
     play_reading,
-    play_rendering,
     play_stat,
 )
-from bench_servers import running_azurite, running_delay
+from bench_servers import PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
-from bench_workload import make_workload
+from bench_workload import Workload, make_workload
 from rich.console import Console
 from rich.status import Status
 
 ROUNDS, QUICK_ROUNDS = 3, 2
 IMAGES, LISTED = 3_000, 10_000
 QUICK_IMAGES, QUICK_LISTED = 300, 3_000
-QUICK_SECONDS = 45.0
+QUICK_SECONDS = 35.0
 """With ``--quick``, what is not the first round begins no new scene after this time."""
 
 DELAY_SECONDS = 0.02
@@ -55,11 +54,9 @@ SCENES = (
     _reading(ReadPlan("cold_8", readers=MANY_READERS)),
     _reading(ReadPlan("cold_shuffled_8", readers=MANY_READERS, shuffled=True)),
     _reading(ReadPlan("cold_order_20ms", delayed=True)),
-    Scene(("list", "ls", "relist"), play_listing),
-    Scene(("stat",), play_stat),
-    Scene(("render",), play_rendering),
-    Scene(("decode",), play_decoding),
-    Scene(("idle_requests",), play_idle, once=True),
+    Scene(("list", "ls", "relist", "decode"), play_listing),
+    Scene(("stat", "render"), play_stat),
+    Scene(("idle_requests",), play_idle, once=True, database=True),
     Scene(FIGURES, play_million, once=True),
 )
 
@@ -127,14 +124,12 @@ def _measure(
         stack.callback(unmount_below, folder)
         folder.chmod(0o711)  # PostgreSQL, as a user of its own where this runs as root, must be able to pass through
         status.update("making the images and uploading them")
-        azurite = stack.enter_context(running_azurite(folder / "servers"))
-        sizes = (QUICK_IMAGES, QUICK_LISTED) if options.quick else (IMAGES, LISTED)
-        workload = make_workload(folder, azurite, images=sizes[0], listed=sizes[1])
+        workload, database = _set_up(stack, folder, scenes, quick=options.quick)
         _note_absences(results, scenes, everyone)
-        delay_port = stack.enter_context(running_delay(azurite.port, DELAY_SECONDS))
+        delay_port = stack.enter_context(running_delay(workload.azurite.port, DELAY_SECONDS))
         rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
         for number in range(rounds):
-            stage = Stage(workload, results, number, wanted, delay_port)
+            stage = Stage(workload, results, number, wanted, delay_port, database)
             for scene in scenes:
                 late = options.quick and number > 0 and time.monotonic() - begin > QUICK_SECONDS
                 if late or (scene.once and number > 0):
@@ -145,6 +140,20 @@ def _measure(
                     spent = f"{time.monotonic() - begin:.0f} s"
                     status.update(f"round {number + 1} of {rounds}, {scene.measures[0]}: {contestant.name} ({spent})")
                     _play(scene, stage, contestant)
+
+
+def _set_up(
+    stack: contextlib.ExitStack, folder: Path, scenes: Sequence[Scene], *, quick: bool
+) -> tuple[Workload, PostgreSql | None]:
+    """Make the workload, and start the database meanwhile if a scene needs one."""
+    azurite = stack.enter_context(running_azurite(folder / "servers"))
+    images, listed = (QUICK_IMAGES, QUICK_LISTED) if quick else (IMAGES, LISTED)
+    with ThreadPoolExecutor(1) as executor:
+        database = None
+        if any(scene.database for scene in scenes):
+            database = executor.submit(stack.enter_context, running_postgresql(azurite.folder))
+        workload = make_workload(folder, azurite, images=images, listed=listed)
+        return workload, database.result() if database is not None else None
 
 
 def in_turn(scene: Scene, wanted: Collection[Source], everyone: dict[str, Contestant], number: int) -> list[Contestant]:

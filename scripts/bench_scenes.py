@@ -27,7 +27,7 @@ READ_SECONDS = 300.0
 MANY_READERS = 8
 
 LEAST_READ_AGAIN = 6000
-"""Fewer take only some milliseconds, from the kernel's page cache."""
+"""From the kernel's page cache fewer take only some milliseconds."""
 
 DIGESTS_OF_OTHERS = 25
 """Of our own mount every file's digest is compared, in one round; of the others so many, which read far slower."""
@@ -83,77 +83,82 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
 
 
 def play_listing(stage: Stage, contestant: Contestant) -> None:
-    """A directory of small images is listed, and then shown by ``ls -l`` twice."""
-    with (
-        cache_folder(stage.workload) as cache,
-        settled(contestant, stage.workload, cache) as mounted,
-    ):
-        directory = contestant.directory(mounted, LIST)
-        with _counting(stage) as requests:
-            reading = run_readers([Job("list", [directory])], seconds=READ_SECONDS)
-        # Of the others, those that show the store see the images alone.
-        entries = len(stage.workload.listed) * (4 if contestant.ours or not contestant.remote else 1)
-        if reading.items != entries:
-            raise BenchError(f"the directory shows {reading.items} entries and not {entries}")
-        stage.results.add("list", contestant, reading.rate, requests[0])
-        if not (stage.wants("ls", contestant) or stage.wants("relist", contestant)):
-            return
-        stage.results.add("ls", contestant, _ls(directory))
-        with _counting(stage) as requests:
-            seconds = _ls(directory)
-        stage.results.add("relist", contestant, seconds, requests[0])
-        stage.results.expect("relist", contestant, "a request at the server", holds=requests[0].all == 0)
+    """A directory of small images is listed; then those of 100 kB, which nobody has looked at, are decoded."""
+    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+        if stage.wants("list", contestant):
+            _list(stage, contestant, mounted)
+        if stage.wants("ls", contestant) or stage.wants("relist", contestant):
+            _show_twice(stage, contestant, mounted)
+        if stage.wants("decode", contestant):
+            _decode(stage, contestant, mounted)
 
 
 def play_stat(stage: Stage, contestant: Contestant) -> None:
-    """The attributes of small images are asked for, by names known beforehand: nothing was listed before."""
+    """Small images are stat'ed; then the annotations of those of 100 kB, which nobody has looked at, are read."""
+    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+        if stage.wants("stat", contestant):
+            _stat(stage, contestant, mounted)
+        if stage.wants("render", contestant):
+            _render(stage, contestant, mounted)
+
+
+def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+    with _counting(stage) as requests:
+        reading = run_readers([Job("list", [contestant.directory(mounted, LIST)])], seconds=READ_SECONDS)
+    # Of the others, those that show the store see the images alone.
+    entries = len(stage.workload.listed) * (4 if contestant.ours or not contestant.remote else 1)
+    if reading.items != entries:
+        raise BenchError(f"the directory shows {reading.items} entries and not {entries}")
+    stage.results.add("list", contestant, reading.rate, requests[0])
+
+
+def _show_twice(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+    """Run ``ls -l`` twice."""
+    directory = contestant.directory(mounted, LIST)
+    stage.results.add("ls", contestant, _ls(directory))
+    with _counting(stage) as requests:
+        seconds = _ls(directory)
+    stage.results.add("relist", contestant, seconds, requests[0])
+    stage.results.expect("relist", contestant, "a request at the server", holds=requests[0].all == 0)
+
+
+def _stat(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+    """Ask for attributes by names known beforehand: nothing was listed before."""
     names = [f"{stem}.jpg" for stem in stage.workload.listed]
     names = names[: round(len(names) * contestant.stat_share)]
-    with (
-        cache_folder(stage.workload) as cache,
-        settled(contestant, stage.workload, cache) as mounted,
-        _counting(stage) as requests,
-    ):
+    with _counting(stage) as requests:
         reading = run_readers([Job("stat", contestant.paths(mounted, LIST, names))], seconds=READ_SECONDS)
     if reading.bytes != stage.workload.size(LIST, names):
         raise BenchError("sizes are not those of the files")
     stage.results.add("stat", contestant, reading.rate, requests[0])
 
 
-def play_rendering(stage: Stage, contestant: Contestant) -> None:
-    """Every rendered annotation is read, cold; where there are none, the house annotations are."""
+def _render(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+    """Read every rendered annotation, cold; where there are none, the house annotations."""
     suffixes = (".labelme.json", ".xml") if contestant.ours else (".json",)
     names = [stem + suffix for stem in stage.workload.stems for suffix in suffixes]
     names = names[: round(len(names) * contestant.share)]
-    with (
-        cache_folder(stage.workload) as cache,
-        settled(contestant, stage.workload, cache) as mounted,
-    ):
-        _look_into(contestant, mounted, BENCH)
-        paths = contestant.paths(mounted, BENCH, names)
-        with _counting(stage) as requests:
-            reading = run_readers([Job("read", paths)], seconds=READ_SECONDS)
-        _expect_cold(stage, contestant, "render", requests[0], names[:: len(suffixes)])
-        if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
-            raise BenchError("another number of bytes was read than the files have")
+    _look_into(contestant, mounted, BENCH)
+    paths = contestant.paths(mounted, BENCH, names)
+    with _counting(stage) as requests:
+        reading = run_readers([Job("read", paths)], seconds=READ_SECONDS)
+    _expect_cold(stage, contestant, "render", requests[0], names[:: len(suffixes)])
+    if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
+        raise BenchError("another number of bytes was read than the files have")
     stage.results.add("render", contestant, reading.rate, requests[0])
 
 
-def play_decoding(stage: Stage, contestant: Contestant) -> None:
-    """Images are decoded by forked workers in shuffled order, cold."""
+def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+    """Decode images by forked workers in shuffled order, cold."""
     names = _image_names(stage, contestant, ReadPlan("decode"))
-    with (
-        cache_folder(stage.workload) as cache,
-        settled(contestant, stage.workload, cache) as mounted,
-    ):
-        _look_into(contestant, mounted, BENCH)
-        with _counting(stage) as requests:
-            reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
-        if reading.items != len(names):
-            raise BenchError(f"{reading.items} images were decoded and not {len(names)}")
-        stage.results.add("decode", contestant, reading.rate, requests[0])
-        if contestant.remote:
-            _expect_cold(stage, contestant, "decode", requests[0], names)
+    _look_into(contestant, mounted, BENCH)
+    with _counting(stage) as requests:
+        reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
+    if reading.items != len(names):
+        raise BenchError(f"{reading.items} images were decoded and not {len(names)}")
+    stage.results.add("decode", contestant, reading.rate, requests[0])
+    if contestant.remote:
+        _expect_cold(stage, contestant, "decode", requests[0], names)
 
 
 def _image_names(stage: Stage, contestant: Contestant, plan: ReadPlan) -> list[str]:
@@ -167,7 +172,7 @@ def _image_names(stage: Stage, contestant: Contestant, plan: ReadPlan) -> list[s
 
 def _repetitions(contestant: Contestant, names: Sequence[str]) -> int:
     """How often the same images are read again."""
-    return 1 if contestant.share < 1 else max(1, LEAST_READ_AGAIN // len(names))
+    return max(1, LEAST_READ_AGAIN // len(names)) if contestant.page_cache else 1
 
 
 def _look_into(contestant: Contestant, mounted: Mounted, folder: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench_mounts import Contestant
-from bench_servers import Requests
+from bench_servers import PostgreSql, Requests
 from bench_workload import Workload
 
 
@@ -61,6 +61,7 @@ class Stage:
         round: from 0; in the first one digests are compared.
         wanted: measures and contestants that are asked for.
         delay_port: of the proxy that adds a delay; 0 if there is none.
+        database: for a catalog; None if no scene needs it.
     """
 
     workload: Workload
@@ -68,6 +69,7 @@ class Stage:
     round: int
     wanted: frozenset[tuple[str, str]]
     delay_port: int = 0
+    database: PostgreSql | None = None
 
     def wants(self, measure: str, contestant: Contestant) -> bool:
         """Whether the number is asked for."""
@@ -82,11 +84,13 @@ class Scene:
         measures: what comes of it.
         play: does it.
         once: in the first round only.
+        database: it needs PostgreSQL.
     """
 
     measures: tuple[str, ...]
     play: Callable[[Stage, Contestant], None]
     once: bool = False
+    database: bool = False
 
 
 @contextlib.contextmanager

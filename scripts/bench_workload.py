@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,39 +113,42 @@ def make_workload(folder: Path, azurite: Azurite, *, images: int, listed: int) -
     Raises:
         BenchError: a command failed.
     """
-    stems = _make_folder(folder / BENCH, images, LARGE)
-    listed_stems = _make_folder(folder / LIST, listed, SMALL)
-    digests = {
-        path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        for path in (folder / BENCH).iterdir()
-    }
-    workload = Workload(folder, azurite, stems, listed_stems, digests)
+    workload = Workload(folder, azurite, _stems(images), _stems(listed), {})
     (folder / "rclone.conf").touch()
-    for container in (LOOSE, PACKED):
-        run(["rclone", "mkdir", f"azurite:{container}"], workload.rclone_variables())
     imgsyncfs = workload.variables(cache=folder / "publisher-cache")
-    run_imgsyncfs(imgsyncfs, "init", "--store", f"azure://{azurite.account}/{PACKED}")
+
+    def prepare() -> None:
+        for container in (LOOSE, PACKED):
+            run(["rclone", "mkdir", f"azurite:{container}"], workload.rclone_variables())
+        run_imgsyncfs(imgsyncfs, "init", "--store", f"azure://{azurite.account}/{PACKED}")
 
     def publish(name: str, dataset_id: str) -> None:
         run_imgsyncfs(imgsyncfs, "publish", folder / name, "--name", dataset_id)
 
-    with ThreadPoolExecutor(UPLOADS + 2) as executor:
-        # The server is busy with the one, this machine's other processor with the other.
-        published = [executor.submit(publish, BENCH, PACKED_ID), executor.submit(publish, LIST, LIST_ID)]
-        files = [
-            *((f"{BENCH}/{name}", folder / BENCH / name) for name in sorted(digests)),
-            *((f"{LIST}/{stem}.jpg", folder / LIST / f"{stem}.jpg") for stem in listed_stems),
-        ]
+    def upload(files: Sequence[tuple[str, Path]]) -> None:
         for uploaded in [executor.submit(azurite.put, LOOSE, files[start::UPLOADS]) for start in range(UPLOADS)]:
             uploaded.result(COMMAND_SECONDS)
-        run_imgsyncfs(imgsyncfs, "index", f"azure://{azurite.account}/{LOOSE}/{BENCH}", "--name", LOOSE_ID)
-        for done in published:
+
+    # The server is busy with the one, this machine's other processor with the other.
+    with ThreadPoolExecutor(UPLOADS + 3) as executor:
+        prepared = executor.submit(prepare)
+        _make_folder(folder / BENCH, workload.stems, LARGE)
+        _make_folder(folder / LIST, workload.listed, SMALL)
+        prepared.result(COMMAND_SECONDS)
+        running = [executor.submit(publish, BENCH, PACKED_ID), executor.submit(publish, LIST, LIST_ID)]
+        paths = sorted((folder / BENCH).iterdir())
+        upload([(f"{BENCH}/{path.name}", path) for path in paths])
+        arguments = ("index", f"azure://{azurite.account}/{LOOSE}/{BENCH}", "--name", LOOSE_ID)
+        running.append(executor.submit(run_imgsyncfs, imgsyncfs, *arguments))
+        upload([(f"{LIST}/{stem}.jpg", folder / LIST / f"{stem}.jpg") for stem in workload.listed])
+        for done in running:
             done.result(COMMAND_SECONDS)
-    for stem in listed_stems:
+    for stem in workload.listed:
         # As many files natively as the mount shows.
         for suffix in (".labelme.json", ".xml"):
             (folder / LIST / f"{stem}{suffix}").touch()
-    return workload
+    digests = {path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in paths}
+    return replace(workload, digests=digests)
 
 
 def run_imgsyncfs(variables: Mapping[str, str], *arguments: str | Path, seconds: float = COMMAND_SECONDS) -> None:
@@ -181,23 +184,22 @@ def noise_jpeg(seed: int, width: int, height: int, quality: int) -> bytes:
     return content.getvalue()
 
 
-def _make_folder(folder: Path, count: int, kind: tuple[int, int, int]) -> list[str]:
-    """Make a folder of images with annotations; returns the stems in order."""
+def _make_folder(folder: Path, stems: Sequence[str], kind: tuple[int, int, int]) -> None:
+    """Make a folder of images with annotations."""
     folder.mkdir()
-    numbers = range(1, count + 1)
-    parts = [numbers[start :: os.cpu_count() or 1] for start in range(os.cpu_count() or 1)]
+    numbered = list(enumerate(stems, 1))
+    parts = [numbered[start :: os.cpu_count() or 1] for start in range(os.cpu_count() or 1)]
     with ProcessPoolExecutor() as executor:
         for _ in executor.map(_make_files, [folder] * len(parts), parts, [kind] * len(parts)):
             pass
-    return [_stem(number) for number in numbers]
 
 
-def _stem(number: int) -> str:
-    return f"image_{number:06d}"
+def _stems(count: int) -> list[str]:
+    return [f"image_{number:06d}" for number in range(1, count + 1)]
 
 
-def _make_files(folder: Path, numbers: Sequence[int], kind: tuple[int, int, int]) -> None:
+def _make_files(folder: Path, numbered: Sequence[tuple[int, str]], kind: tuple[int, int, int]) -> None:
     width, height, quality = kind
-    for number in numbers:
-        (folder / f"{_stem(number)}.jpg").write_bytes(noise_jpeg(number, width, height, quality))
-        (folder / f"{_stem(number)}.json").write_bytes(annotation(number, width, height))
+    for number, stem in numbered:
+        (folder / f"{stem}.jpg").write_bytes(noise_jpeg(number, width, height, quality))
+        (folder / f"{stem}.json").write_bytes(annotation(number, width, height))
