@@ -6,10 +6,12 @@ that take no jobs, so that none waits for the other.
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ from imgsyncfs.config import store_credentials
 from imgsyncfs.extent_request import ExtentRequest, cut_short, verify_members
 from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.kept_buffers import KeptBuffers
-from imgsyncfs.store import Store, open_store
+from imgsyncfs.store import RangeRead, Store, open_store
 
 NEAR_SECONDS = 0.015
-"""A store that answers faster is asked for the small blobs of a job one after the other: that saves a quarter of the
-processor's time for each. From a farther one they come side by side, so that no one waits for all of them in a row."""
+"""A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
+processor's time here and there. From a farther one they come side by side, so that no one waits for all in a row."""
 
 MOST_SIDE_BY_SIDE = 48
 """Requests beyond those of `imgsyncfs.library_workers.FETCH_THREADS` jobs; at 20 ms, a worker then gets 2,400/s."""
@@ -105,32 +107,33 @@ class ExtentFetcher:
             return answer, b"".join(sent)
 
     def _read_all(self, groups: Sequence[Sequence[ExtentRequest]], room: memoryview) -> list[memoryview]:
-        """One request for each group: side by side at a store that is far or not known yet, for a reader may wait."""
-        rooms = []
+        """One request for each group, verified."""
+        reads = []
         for group in groups:
-            rooms.append(room[: sum(map(_most_bytes, group))])
-            room = room[len(rooms[-1]) :]
-        side_by_side = len(groups) > 1 and self._pace > NEAR_SECONDS
-        contents = (self._side_by_side.map if side_by_side else map)(self._read, groups, rooms)
-        return [content for each in contents for content in each]
+            byte_count = sum(map(_most_bytes, group))
+            reads.append((group[0].store, RangeRead(group[0].blob, room[:byte_count], group[0].start, group[0].etag)))
+            room = room[byte_count:]
+        counts: Iterable[int]
+        if len(reads) > 1 and self._pace > NEAR_SECONDS:
+            counts = self._side_by_side.map(lambda read: self._read(read[0], [read[1]])[0], reads)
+        else:
+            by_store = itertools.groupby(reads, operator.itemgetter(0))
+            counts = itertools.chain.from_iterable(
+                self._read(store, [read for _, read in same]) for store, same in by_store
+            )
+        contents = []
+        for group, (_, read), count in zip(groups, reads, counts, strict=True):
+            contents += _divided(group, read.room[:count])
+        return contents
 
-    def _read(self, requests: Sequence[ExtentRequest], room: memoryview) -> list[memoryview]:
-        """Extents that follow each other, in one request; verified."""
-        first = requests[0]
+    def _read(self, store: str, reads: Sequence[RangeRead]) -> list[int]:
+        """Ranges of one store, asked for at once; how many bytes each has."""
         began = time.monotonic()
-        count = self._store(first.store).read_into(first.blob, room, first.start, etag=first.etag)
-        taken = time.monotonic() - began
+        counts = self._store(store).read_all_into(reads)
+        taken = (time.monotonic() - began) / len(reads)
         # The shortest of late: a busy server takes long at times, a far one always. Threads meeting here do no harm.
         self._pace = min(taken, 1.05 * self._pace)
-        contents = []
-        for request in requests:
-            begin = request.start - first.start
-            content = room[begin : min(begin + _most_bytes(request), count)]
-            if request.length is not None and len(content) != request.length:
-                raise cut_short(request.store, request.blob)
-            verify_members(request, content)
-            contents.append(content)
-        return contents
+        return counts
 
     def _store(self, url: str) -> Store:
         with self._lock:
@@ -138,6 +141,19 @@ class ExtentFetcher:
                 credentials = store_credentials(url, self._credentials)
                 self._stores[url] = open_store(url, credentials=credentials, timeout=self._timeout)
             return self._stores[url]
+
+
+def _divided(requests: Sequence[ExtentRequest], content: memoryview) -> list[memoryview]:
+    """The extents in what was read of a blob, verified."""
+    contents = []
+    for request in requests:
+        begin = request.start - requests[0].start
+        part = content[begin : begin + _most_bytes(request)]
+        if request.length is not None and len(part) != request.length:
+            raise cut_short(request.store, request.blob)
+        verify_members(request, part)
+        contents.append(part)
+    return contents
 
 
 def _most_bytes(request: ExtentRequest) -> int:

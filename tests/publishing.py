@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.journal import Journal
 from imgsyncfs.publish import publish
 from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
-from imgsyncfs.store import BlobInfo, Store, open_store
+from imgsyncfs.store import BlobInfo, RangeRead, Store, open_store
 
 DATASET = "original_20200207_rgb_bbox"
 
@@ -111,6 +111,9 @@ class WatchedStore:
         content = self.read(blob, offset, len(room), etag=etag)
         room[: len(content)] = content
         return len(content)
+
+    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
+        return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         with self._lock:

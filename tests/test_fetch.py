@@ -243,19 +243,18 @@ def test_extents_that_follow_each_other_go_out_four_by_four(cache: CacheReader, 
     assert [starts(job) for job, _ in pool.jobs] == [[1, 2, 3, 4], [5, 6], [9]]
 
 
-def test_small_blobs_fetched_ahead_go_out_four_by_four(cache: CacheReader, tmp_path: Path) -> None:
+def test_small_blobs_fetched_ahead_go_out_eight_by_eight(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
 
     fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(10)])
 
     assert [[fields["blob"] for fields in job["requests"]] for job, _ in pool.jobs] == [
-        ["0", "1", "2", "3"],
-        ["4", "5", "6", "7"],
+        ["0", "1", "2", "3", "4", "5", "6", "7"],
         ["8", "9"],
     ]
 
 
-def test_a_worker_fetches_small_blobs_one_by_one_and_keeps_them_together(
+def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
     worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
 ) -> None:
     (tmp_path / "store" / "other").write_bytes(b"abcdefghij")

@@ -21,7 +21,7 @@ from services import Azurite, Container
 
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
 from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import BlobInfo, Store, StoreCredentials, open_store
+from imgsyncfs.store import BlobInfo, RangeRead, Store, StoreCredentials, open_store
 
 CONTENT = random.Random(1).randbytes(10_000)
 ODD_NAMES = [
@@ -106,6 +106,37 @@ def test_any_range_is_the_slice_of_the_content(store: Store, offset: int, length
         assert store.read("x", offset, length) == CONTENT[offset:stop]
         room = memoryview(bytearray(length or 0))
         assert room[: store.read_into("x", room, offset)] == CONTENT[offset : offset + len(room)]
+
+
+def test_ranges_that_are_read_together_are_the_slices_of_their_blobs(store: Store) -> None:
+    store.write("x", CONTENT)
+    store.write("y", CONTENT[::-1])
+    store.write("empty", b"")
+    room = memoryview(bytearray(100))
+    reads = [
+        RangeRead("x", room[:10], 10, store.describe("x").etag),
+        RangeRead("y", room[10:60], len(CONTENT) - 5),
+        RangeRead("x", room[60:60], 20),
+        RangeRead("empty", room[60:70]),
+        RangeRead("y", room[70:]),
+    ]
+
+    assert store.read_all_into(reads) == [10, 5, 0, 0, 30]
+    assert room[:10] == CONTENT[10:20]
+    assert room[10:15] == CONTENT[4::-1]
+    assert room[70:] == CONTENT[:-31:-1]
+
+
+def test_what_is_wrong_with_one_of_several_ranges_is_said(store: Store) -> None:
+    store.write("x", CONTENT)
+    good = RangeRead("x", memoryview(bytearray(10)))
+
+    with pytest.raises(BlobMissing, match="Blob y is missing"):
+        store.read_all_into([good, RangeRead("y", memoryview(bytearray(10))), good])
+    with pytest.raises(BlobChanged):
+        store.read_all_into([good, RangeRead("x", memoryview(bytearray(10)), len(CONTENT)), good])
+    with pytest.raises(BlobChanged, match="etag"):
+        store.read_all_into([good, RangeRead("x", memoryview(bytearray(10)), etag="0x1"), good])
 
 
 def test_a_range_that_starts_before_the_blob_is_a_mistake_of_the_caller(store: Store) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.store.contract import BlobInfo, Store, StoreCredentials
+from imgsyncfs.store.contract import BlobInfo, RangeRead, Store, StoreCredentials
 from imgsyncfs.store.local import LocalStore
 
-__all__ = ["BlobInfo", "Store", "StoreCredentials", "open_store"]
+__all__ = ["BlobInfo", "RangeRead", "Store", "StoreCredentials", "open_store"]
 
 DEFAULT_TIMEOUT = 30.0
 

@@ -1,7 +1,7 @@
 """An Azure blob container, or a part of it, as a store.
 
 Reads go a short way of their own (`imgsyncfs.store.azure_transport`), everything else through the SDK's client; both
-sign with the same credentials and obey the same time limit.
+use the same credentials and obey the same time limit.
 
 Importing this module takes half a second, most of it the SDK's: only `imgsyncfs.store.open_store` does so, for
 ``azure://`` URLs.
@@ -9,19 +9,19 @@ Importing this module takes half a second, most of it the SDK's: only `imgsyncfs
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+import time
 import uuid
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from azure.core import MatchConditions
-from azure.core.credentials import AzureSasCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline import Pipeline
-from azure.core.pipeline.policies import AzureSasCredentialPolicy
 from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
@@ -29,22 +29,21 @@ from imgsyncfs.errors import BlobMissing, StoreError, StoreMissing
 from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.store.azure_account import find_account, parse_azure_url
 from imgsyncfs.store.azure_errors import ErrorTexts, error_code
+from imgsyncfs.store.azure_policies import ReadHeaders, RetryUntilDeadline, signing_policy
 from imgsyncfs.store.azure_transport import (
-    ENTRA_SCOPE,
+    STALL_SHARE,
     DeadlineTransport,
     NetworkSettings,
-    ReadHeaders,
     ReadResponse,
     ReadTransport,
-    RetryUntilDeadline,
-    TenantTokenPolicy,
+    SignedRequests,
     keep_signatures_from_the_log,
 )
 from imgsyncfs.store.content import open_content
-from imgsyncfs.store.contract import BlobInfo, blob_name_fault, check_blob_name, check_range
+from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -86,8 +85,7 @@ class AzureStore:
         self._location = parse_azure_url(url)
         self.url = self._location.url
         account = find_account(self._location, credentials, timeout=timeout)
-        if isinstance(account.credential, AzureSasCredential):
-            keep_signatures_from_the_log()
+        keep_signatures_from_the_log()
         self._errors = ErrorTexts(self.url, remedy=account.remedy, timeout=timeout)
         self._blobs_url = f"{account.endpoint}/{self._location.container}/"
         network = NetworkSettings.of(self._blobs_url)
@@ -99,18 +97,20 @@ class AzureStore:
             retry_policy=RetryUntilDeadline(timeout),
         )
         self._read_transport = ReadTransport(self._blobs_url, network, timeout=timeout)
+        # Policies of their own each: a policy knows the one that follows it.
+        headers, container = ReadHeaders(self._client.api_version), self._location.container
         self._reads: Pipeline[HttpRequest, HttpResponse] = Pipeline(
-            self._read_transport,
-            [
-                RetryUntilDeadline(timeout),
-                ReadHeaders(self._client.api_version),
-                _signing_policy(account.credential, self._client),
-            ],
+            self._read_transport, [RetryUntilDeadline(timeout), headers, signing_policy(account, container)]
         )
+        self._signing: Pipeline[HttpRequest, HttpResponse] = Pipeline(
+            SignedRequests(), [headers, signing_policy(account, container)]
+        )
+        self._timeout = timeout
 
     def check(self) -> None:
         """Return if the container is there and may be read."""
-        response = self._get(_PROBE, {}, retry_total=1)
+        with self._translated(_PROBE):
+            response = self._reads.run(self._request(_PROBE, 0, None, ""), retry_total=1).http_response
         if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             error = self._errors.from_response(response.status_code, response.headers, _PROBE)
             if not isinstance(error, BlobMissing):
@@ -135,10 +135,28 @@ class AzureStore:
 
     def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
-        content = self._read(blob, offset, len(room), etag, room=room)
-        if isinstance(content, bytes):
-            room[: len(content)] = content
-        return len(content)
+        return _put(self._read(blob, offset, len(room), etag, room=room), room)
+
+    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
+        """Read several ranges into memory, one GET each, sent at once; what isn't answered so is asked for singly."""
+        for read in reads:
+            check_range(read.offset, len(read.room))
+            check_blob_name(read.blob, self.url)
+        sent = [read for read in reads if read.room]
+        answers = self._read_transport.send_all(
+            [self._signed(read) for read in sent],
+            [read.room for read in sent],
+            deadline=time.monotonic() + STALL_SHARE * self._timeout,
+        )
+        counts = {id(read): self._count(read, answer) for read, answer in itertools.zip_longest(sent, answers)}
+        return [counts.get(id(read), 0) for read in reads]
+
+    def _count(self, read: RangeRead, answer: ReadResponse | None) -> int:
+        """Of a read that was sent together with others, how many bytes it has."""
+        if answer is None or answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+            # Singly, and as often as it takes: that also shows what is wrong.
+            return self.read_into(read.blob, read.room, read.offset, etag=read.etag)
+        return _put(self._content(answer, read.blob, read.offset, len(read.room)), read.room)
 
     def _read(
         self, blob: str, offset: int, length: int | None, etag: str, *, room: memoryview | None = None
@@ -147,11 +165,12 @@ class AzureStore:
         check_blob_name(blob, self.url)
         if length == 0:
             return b""
-        # Also for whole blobs: the answer then says what it is, and no proxy's page passes for a blob.
-        headers = {"x-ms-range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
-        if etag:
-            headers["If-Match"] = f'"{etag}"'
-        response = self._get(blob, headers, room=room)
+        with self._translated(blob):
+            run = self._reads.run(self._request(blob, offset, length, etag), room=room)
+        return self._content(cast("ReadResponse", run.http_response), blob, offset, length)
+
+    def _content(self, response: ReadResponse, blob: str, offset: int, length: int | None) -> bytes | memoryview:
+        """The body of an answer, if it is what was asked for."""
         status = response.status_code
         # An empty blob has no range at all.
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset == 0:
@@ -164,7 +183,7 @@ class AzureStore:
             if offset:
                 raise self._errors.changed(blob, f"it ends before byte {offset}")
             return b""
-        if not _is_range(response, offset, len(content)):
+        if not _is_range(response, offset, len(content)) or (length is not None and len(content) > length):
             raise StoreError(
                 f"Blob {blob} in {self.url} was answered with another range than the one asked for; check the proxy "
                 "between here and the store."
@@ -216,11 +235,17 @@ class AzureStore:
         self._read_transport.close()
         self._client.close()
 
-    def _get(self, blob: str, headers: dict[str, str], **options: Any) -> ReadResponse:
-        url = self._blobs_url + quote(self._full_name(blob), safe="/~")
-        with self._translated(blob):
-            response = self._reads.run(HttpRequest("GET", url, headers=headers), **options).http_response
-        return cast("ReadResponse", response)
+    def _request(self, blob: str, offset: int, length: int | None, etag: str) -> HttpRequest:
+        # A range also for whole blobs: the answer then says what it is, and no proxy's page passes for a blob.
+        headers = {"x-ms-range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
+        if etag:
+            headers["If-Match"] = f'"{etag}"'
+        return HttpRequest("GET", self._blobs_url + quote(self._full_name(blob), safe="/~"), headers=headers)
+
+    def _signed(self, read: RangeRead) -> HttpRequest:
+        request = self._request(read.blob, read.offset, len(read.room), read.etag)
+        with self._translated(read.blob):
+            return self._signing.run(request).http_request
 
     def _upload(self, blob: str, content: Content, md5: str) -> BlobInfo:
         client = self._client.get_blob_client(self._full_name(blob))
@@ -275,16 +300,6 @@ class AzureStore:
             raise self._errors.from_exception(error, blob) from None
 
 
-def _signing_policy(credential: Any, client: ContainerClient) -> Any:
-    """The SDK's policy that signs requests with a credential."""
-    if isinstance(credential, AzureSasCredential):
-        return AzureSasCredentialPolicy(credential)
-    if hasattr(credential, "get_token"):
-        return TenantTokenPolicy(credential, ENTRA_SCOPE)
-    # The client has made one out of the account key.
-    return client.credential
-
-
 def _is_range(response: ReadResponse, offset: int, byte_count: int) -> bool:
     match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     return match is not None and (int(match[1]), int(match[2])) == (offset, offset + byte_count - 1)
@@ -292,6 +307,13 @@ def _is_range(response: ReadResponse, offset: int, byte_count: int) -> bool:
 
 def _content_settings(md5: str) -> ContentSettings:
     return ContentSettings(content_type="application/octet-stream", content_md5=bytearray.fromhex(md5))
+
+
+def _put(content: bytes | memoryview, room: memoryview) -> int:
+    """Bring a body to where it belongs unless it is there."""
+    if isinstance(content, bytes):
+        room[: len(content)] = content
+    return len(content)
 
 
 def _describe(blob: str, properties: BlobProperties) -> BlobInfo:

@@ -17,7 +17,7 @@ import urllib3
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.store.azure_transport import causes
+from imgsyncfs.store.azure_policies import causes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,24 +1,19 @@
-"""How requests reach Azure: the SDK's retries with a clock to them, and a short way for reads.
+"""How requests reach Azure: the SDK's transport with a clock to it, and a short way for reads.
 
-The SDK bounds attempts, not time: with its defaults a dead server holds a reader for minutes. `RetryUntilDeadline`
-gives each call a deadline, and both transports here let no attempt run past it.
+Both transports here let no attempt run past the deadline that `imgsyncfs.store.azure_policies` gives each call.
 
 A read through the SDK's client costs 2.3 ms of CPU for 100 kB (three layers of request objects, 15 policies, `requests`
-reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over the
-standard library's HTTP client, and the body is read inside the retries, so that one that breaks off is asked for again.
+reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over kept
+connections (`imgsyncfs.store.azure_connections`), and the body is read inside the retries, so that one that breaks off
+is asked for again. `ReadTransport.send_all` takes several that are signed already (`SignedRequests`).
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
-import random
 import re
-import ssl
-import time
-import uuid
 from dataclasses import dataclass
-from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -26,34 +21,23 @@ import requests.adapters
 import requests.utils
 import urllib3
 from azure.core.exceptions import (
-    ClientAuthenticationError,
     ServiceResponseError,
     ServiceResponseTimeoutError,
 )
-from azure.core.pipeline.policies import BearerTokenCredentialPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
-from azure.storage.blob import ExponentialRetry
 
-from imgsyncfs.store.azure_connections import MOST_KEPT, Answer, Connections, ProxiedConnections, patience
+from imgsyncfs.store.azure_connections import MOST_KEPT, Connections, ProxiedConnections, patience
+from imgsyncfs.store.http_connection import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
-    from azure.core.exceptions import AzureError
-    from azure.core.pipeline import PipelineRequest, PipelineResponse
 
 STALL_SHARE = 1 / 3
 """The share of the time limit after which a silent connection is given up: one that a firewall forgot, for example.
 The rest is for asking again on a new one."""
 
-_LEAST_SHARE = 1 / 20
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 3.0
-
-ENTRA_SCOPE = "https://storage.azure.com/.default"
-"""What a token of Entra ID is asked for."""
-
-_TENANT = re.compile(r"authorization_uri=\"?https://[^/]+/([^/\",\s]+)")
 _SIGNATURE = re.compile(r"(?i)(\bsig=)[^&\s\"']+")
 
 
@@ -81,82 +65,6 @@ class NetworkSettings:
         )
 
 
-class RetryUntilDeadline(ExponentialRetry):
-    """The SDK's retries, until the time is up.
-
-    It hands the deadline on as the option ``deadline``, a time of `time.monotonic`, which the transports here obey.
-
-    Args:
-        timeout: time for one call, in seconds, retries and pauses included.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        many = 1 << 30
-        super().__init__(retry_total=many, retry_connect=many, retry_read=many, retry_status=many)
-        self._timeout = timeout
-
-    def configure_retries(self, request: PipelineRequest[Any]) -> dict[str, Any]:
-        """Start the clock."""
-        settings: dict[str, Any] = super().configure_retries(request)
-        settings["deadline"] = request.context.options["deadline"] = time.monotonic() + self._timeout
-        return settings
-
-    def increment(
-        self,
-        settings: dict[str, Any],
-        request: PipelineRequest[Any],
-        response: PipelineResponse[Any, Any] | None = None,
-        error: AzureError | None = None,
-    ) -> bool:
-        """Say whether to try again."""
-        if error is not None and not _may_pass(error):
-            return False
-        if not super().increment(settings, request, response, error):
-            return False
-        pause = min(_FIRST_PAUSE * 2 ** (settings["count"] - 1), _LONGEST_PAUSE)
-        # Many readers meet the same hitch: they should not all come back at once.
-        settings["pause"] = pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret hangs on it
-        # Without time left for the attempt itself, its own error would hide the one that says more.
-        least = float(settings["pause"]) + self._timeout * _LEAST_SHARE
-        return time.monotonic() + least < float(settings["deadline"])
-
-    def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        """How long to wait before the next attempt, in seconds."""
-        return float(settings["pause"])
-
-
-class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
-    """Puts in what every request to the Blob service needs, anew for each attempt.
-
-    Args:
-        api_version: of the REST API, the one that the SDK speaks.
-    """
-
-    def __init__(self, api_version: str) -> None:
-        self._api_version = api_version
-
-    def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
-        """Add the headers; see "Common REST API Headers"."""
-        headers = request.http_request.headers
-        headers["x-ms-version"] = self._api_version
-        headers["x-ms-date"] = formatdate(usegmt=True)
-        headers["x-ms-client-request-id"] = str(uuid.uuid4())
-
-
-class TenantTokenPolicy(BearerTokenCredentialPolicy[HttpRequest, HttpResponse]):
-    """Signs with Entra ID, and asks again where the account belongs to another tenant than the log-in's own.
-
-    The SDK's client does the same with a policy that it keeps to itself.
-    """
-
-    def on_challenge(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> bool:
-        """Log in at the tenant that the answer names; see "Bearer challenge", Azure Storage REST API."""
-        match = _TENANT.search(response.http_response.headers.get("WWW-Authenticate", ""))
-        if match:
-            self.authorize_request(request, ENTRA_SCOPE, tenant_id=match[1])
-        return bool(match)
-
-
 class ReadResponse(HttpResponse):
     """A response whose body has been read whole."""
 
@@ -174,7 +82,7 @@ class ReadResponse(HttpResponse):
 
 
 class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
-    """Sends requests without a body through urllib3, and reads the answers whole. Many threads may use it.
+    """Sends GETs and reads the answers whole. Many threads may use it.
 
     Args:
         url: of the server.
@@ -199,7 +107,6 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         """
         try:
             answer = self._connections.exchange(
-                request.method,
                 request.url,
                 request.headers,
                 deadline=options["deadline"],
@@ -209,9 +116,23 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
             # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.
             self._connections.clear()
             raise ServiceResponseError("timed out", error=error) from error
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ServiceResponseError("connection failed", error=error) from error
         return ReadResponse(request, answer)
+
+    def send_all(
+        self, requests: Sequence[HttpRequest], rooms: Sequence[memoryview], *, deadline: float
+    ) -> list[ReadResponse]:
+        """Send signed requests at once and read the answers, each into its room; nothing is asked again.
+
+        Returns:
+            The answers to the first requests. Those to the others did not come: they should be sent singly.
+        """
+        if isinstance(self._connections, ProxiedConnections):
+            return []
+        sent = [(request.url, request.headers) for request in requests]
+        answers = self._connections.exchange_all(sent, rooms, deadline=deadline)
+        return [ReadResponse(request, answer) for request, answer in zip(requests, answers, strict=False)]
 
     def open(self) -> None:
         """Connections are made when they are needed."""
@@ -230,6 +151,23 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         traceback: TracebackType | None = None,
     ) -> None:
         self.close()
+
+
+class SignedRequests(HttpTransport[HttpRequest, HttpResponse]):
+    """The end of a pipeline that signs requests and does not send them: each is answered as if all were well."""
+
+    def send(self, request: HttpRequest, **_options: Any) -> HttpResponse:
+        """Return an empty answer."""
+        return ReadResponse(request, Answer(HTTPStatus.OK, "", {}, b""))
+
+    def open(self) -> None:
+        """There is nothing to open."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
 
 
 class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it without its type
@@ -281,21 +219,3 @@ def keep_signatures_from_the_log() -> None:
     """Have urllib3 log requests without their SAS signatures; doing so twice does no harm."""
     for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.poolmanager"):
         logging.getLogger(name).addFilter(_SIGNATURE_FILTER)
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """An exception and what led to it, the outermost first."""
-    found: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
-        # The SDK raises some of its errors without a cause and keeps that in an attribute.
-        cause = getattr(cause, "inner_exception", None) or cause.__cause__ or cause.__context__
-    return found
-
-
-def _may_pass(error: AzureError) -> bool:
-    """Whether asking again can help: a wrong certificate and a log-in that fails stay what they are."""
-    return not any(
-        isinstance(cause, ssl.SSLCertVerificationError | ClientAuthenticationError) for cause in causes(error)
-    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from imgsyncfs.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 LONGEST_BLOB_NAME = 1024
@@ -59,6 +59,16 @@ class StoreCredentials:
     account_key: str | None = field(default=None, repr=False)
     sas_token: str | None = field(default=None, repr=False)
     endpoint: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRead:
+    """A range of a blob to read into memory; the fields are what `Store.read_into` takes."""
+
+    blob: str
+    room: memoryview
+    offset: int = 0
+    etag: str = ""
 
 
 class Store(Protocol):
@@ -109,6 +119,17 @@ class Store(Protocol):
 
         Raises:
             BlobMissing: as `read`.
+            BlobChanged: likewise.
+        """
+
+    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
+        """Read several ranges into memory, with one request each; they may be sent before the first one is answered.
+
+        Returns:
+            How many bytes each has, as `read_into`.
+
+        Raises:
+            BlobMissing: as `read_into`, for the first that it is true of; what the others hold is undefined then.
             BlobChanged: likewise.
         """
 

@@ -32,10 +32,10 @@ from imgsyncfs.errors import (
 )
 from imgsyncfs.extents import MEBIBYTE
 from imgsyncfs.store.content import Content, open_content
-from imgsyncfs.store.contract import BlobInfo, blob_name_fault, check_blob_name, check_range
+from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,10 @@ class LocalStore:
             count = _read_range_into(room[: stop - offset], descriptor, offset)
         self._check_length(blob, count, stop - offset)
         return count
+
+    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
+        """Read several ranges into memory, one after the other."""
+        return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob under a temporary name, bring it to the disk, then give it its own name."""
