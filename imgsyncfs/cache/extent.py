@@ -20,12 +20,14 @@ class OpenExtent:
         descriptor: of the file that holds it, taken over; None if there is none.
         content: what it holds. Kept if there is no file; else dropped with the first read, which it saves a copy.
         length: of the content in bytes.
+        start: where in the file it begins, in bytes.
     """
 
-    __slots__ = ("_content", "_descriptor", "length")
+    __slots__ = ("_content", "_descriptor", "_start", "length")
 
-    def __init__(self, *, descriptor: int | None = None, content: bytes = b"", length: int) -> None:
+    def __init__(self, *, descriptor: int | None = None, content: bytes = b"", length: int, start: int = 0) -> None:
         self._descriptor = descriptor
+        self._start = start
         self._content = content
         self.length = length
 
@@ -38,7 +40,7 @@ class OpenExtent:
             self._content = b""
             return content[offset : offset + size]
         # Asked for more than there is, Python makes room for all of it first: five times the cost of 100 kB.
-        return os.pread(self._descriptor, max(0, min(size, self.length - offset)), offset)
+        return os.pread(self._descriptor, max(0, min(size, self.length - offset)), self._start + offset)
 
     @property
     def weight(self) -> int:

@@ -1,4 +1,7 @@
-"""The files that hold extents, one each, and how their content is told from damage.
+"""The files that hold extents, and how their content is told from damage.
+
+Large extents have a file each; small ones that are kept together share one, and the table says where in it each lies:
+to make a file costs ext4 0.1 ms, and up to 0.9 ms while it remembers some thousand that were removed.
 
 A file is written first, and only then does an entry in the table lead to it. While one does, it is never changed, and
 afterwards it is written anew only if nobody has it open: whoever has goes on reading what it held.
@@ -12,7 +15,7 @@ import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +28,8 @@ FOLDERS = tuple("0123456789abcdef")
 
 BLOCK_BYTES = 4096
 """Files take up whole blocks."""
+
+_PART = "@"
 
 _NAME = re.compile(r"[0-9a-f]{1,2}/(?:[0-9a-f]{2}/)?[0-9a-f]{20,}\.val")
 
@@ -64,6 +69,27 @@ def room_on_disk(length: int) -> int:
     return -(-length // BLOCK_BYTES) * BLOCK_BYTES
 
 
+def part_name(name: str, offset: int) -> str:
+    """What the table calls a part of a file that several extents share.
+
+    Args:
+        name: the file's.
+        offset: where the part begins, in bytes.
+    """
+    return f"{name}{_PART}{offset}"
+
+
+def file_and_offset(name: str) -> tuple[str, int | None]:
+    """The file that a name in the table means, and where in it the part begins; None where the extent is all of it."""
+    file, is_part, offset = name.partition(_PART)
+    return file, (int(offset) if offset.isdecimal() else 0) if is_part else None
+
+
+def part_names(file: str) -> tuple[str, str]:
+    """The bounds between which the names of all parts of a file are, the upper one excluded."""
+    return f"{file}{_PART}", f"{file}{chr(ord(_PART) + 1)}"
+
+
 def make_folders(folder: Path) -> None:
     """Make the folders that the files lie in.
 
@@ -85,13 +111,13 @@ def is_file_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def write_file(folder: Path, name: str, content: bytes | memoryview, *, spare: bool = False) -> None:
+def write_file(folder: Path, name: str, contents: Sequence[bytes | memoryview], *, spare: bool = False) -> None:
     """Write a file.
 
     Args:
         folder: the cache's.
         name: of the file, within the folder.
-        content: what it is to hold.
+        contents: what it is to hold, each from the beginning of a block.
         spare: there is a file of that name, which no entry leads to any more. It is written anew, unless somebody has
             it open still: then another one takes its place.
 
@@ -103,11 +129,14 @@ def write_file(folder: Path, name: str, content: bytes | memoryview, *, spare: b
     if descriptor is None:
         descriptor = _create(folder, path)
     try:
-        written = 0
-        while written < len(content):
-            written += os.write(descriptor, memoryview(content)[written:] if written else content)
+        begin = end = 0
+        for content in contents:
+            written = 0
+            while written < len(content):
+                written += os.pwrite(descriptor, content[written:] if written else content, begin + written)
+            end, begin = begin + written, begin + room_on_disk(written)
         if spare:
-            os.ftruncate(descriptor, len(content))
+            os.ftruncate(descriptor, end)
     except OSError:
         remove_files(folder, [name])
         raise
@@ -164,23 +193,32 @@ class FileTags:
         # slowly to an address 16 bytes beyond a multiple of 64, where a `bytearray` of this size has its content.
         self._buffers: list[mmap.mmap] = []
 
-    def of(self, descriptor: int) -> str:
+    def of(self, descriptor: int, offset: int = 0, length: int | None = None) -> str:
         """`content_tag` of what an open file holds.
+
+        Args:
+            descriptor: of the file.
+            offset: where to begin, in bytes.
+            length: how much to look at; None for all that follows.
 
         Raises:
             OSError: it cannot be read.
         """
         buffer = self._buffers.pop() if self._buffers else mmap.mmap(-1, _BUFFER_BYTES)
         digest = xxhash.xxh3_128()
-        offset = 0
+        done = 0
         try:
             with memoryview(buffer) as view:
-                while length := os.preadv(descriptor, [view], offset):
-                    digest.update(view[:length])
-                    offset += length
+                while length is None or done < length:
+                    room = view if length is None else view[: length - done]
+                    count = os.preadv(descriptor, [room], offset + done)
+                    if not count:
+                        break
+                    digest.update(room[:count])
+                    done += count
         finally:
             self._buffers.append(buffer)
-        return f"{offset}-{digest.hexdigest()}"
+        return f"{done}-{digest.hexdigest()}"
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> int:

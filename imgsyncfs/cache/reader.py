@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.cache.extent import FIRST_READ_BYTES, OpenExtent
-from imgsyncfs.cache.files import FileTags, content_tag, open_file
+from imgsyncfs.cache.files import FileTags, content_tag, file_and_offset, open_file, tagged_length
 from imgsyncfs.cache.table import BUSY_SECONDS, DATABASE_NAME, FIND, file_bytes, log_bytes
 from imgsyncfs.errors import CacheError
 
@@ -217,8 +217,10 @@ class CacheReader:
         return OpenExtent(content=content, length=len(content))
 
     def _open_file(self, key: str, filename: str, tag: str) -> OpenExtent | None:
+        file, offset = file_and_offset(filename)
+        start = offset or 0
         try:
-            descriptor = open_file(self._folder, filename)
+            descriptor = open_file(self._folder, file)
         except OSError as error:
             logger.warning("A cached extent cannot be opened and is fetched again: %s (%s)", key, error)
             return None
@@ -228,16 +230,17 @@ class CacheReader:
         with self._lock:
             trusted = self._trusted.pop(key, "") is None
         try:
-            length = os.fstat(descriptor).st_size
-            if trusted and tag.startswith(f"{length}-"):
-                return OpenExtent(descriptor=descriptor, length=length)
-            content = os.pread(descriptor, length, 0) if length <= FIRST_READ_BYTES else b""
-            found = content_tag(content) if length <= FIRST_READ_BYTES else self._tags.of(descriptor)
+            byte_count = os.fstat(descriptor).st_size - start
+            length = byte_count if offset is None else tagged_length(tag)
+            if trusted and length <= byte_count and tag.startswith(f"{length}-"):
+                return OpenExtent(descriptor=descriptor, length=length, start=start)
+            content = os.pread(descriptor, length, start) if length <= FIRST_READ_BYTES else b""
+            found = content_tag(content) if length <= FIRST_READ_BYTES else self._tags.of(descriptor, start, length)
         except OSError as error:
             os.close(descriptor)
             logger.warning("A cached extent cannot be read and is fetched again: %s (%s)", key, error)
             return None
-        extent = OpenExtent(descriptor=descriptor, content=content, length=length)
+        extent = OpenExtent(descriptor=descriptor, content=content, length=length, start=start)
         if found != tag:
             self._count_damaged(key)
             return None

@@ -15,13 +15,13 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import diskcache
 
-from imgsyncfs.cache.files import FreedFile, room_on_disk
+from imgsyncfs.cache.files import FreedFile, file_and_offset, part_names, room_on_disk
 from imgsyncfs.cache_limits import CacheLimits
 from imgsyncfs.errors import CacheError
 
@@ -44,6 +44,12 @@ _UPDATE = (
     "UPDATE Cache SET store_time = ?, access_time = ?, tag = ?, size = ?, mode = ?, filename = ?, value = ?"
     " WHERE key = ? AND raw = 1"
 )
+
+_INDEX = "CREATE INDEX IF NOT EXISTS Cache_filename ON Cache(filename) WHERE filename IS NOT NULL"
+
+_PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AND filename < ?"
+
+_OLDEST = "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
 
 _PORTION = "SELECT rowid, key, tag, filename, {} FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
 _PORTION_ROWS = 256
@@ -82,7 +88,8 @@ class Entry(NamedTuple):
     Attributes:
         key: its name.
         tag: length and digest; see `imgsyncfs.cache.files.content_tag`.
-        filename: of the file that holds it, within the cache's folder; None if `content` does.
+        filename: of the file that holds it, within the cache's folder, or of a part of one
+            (`imgsyncfs.cache.files.part_name`); None if `content` does.
         content: what it holds, if there is no file.
     """
 
@@ -116,6 +123,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             cull_limit=0,
             **({} if limits is None else limits._asdict()),
         )
+        self._sql(_INDEX)
 
     @property
     def limits(self) -> CacheLimits:
@@ -155,7 +163,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             length: of its content in bytes.
 
         Returns:
-            The file of the entry that had the key, for the time after the transaction; None if there was none.
+            The file of the entry that had the key, for the time after the transaction; None if there was none, or other
+            entries lead to it.
         """
         now = time.time()
         sql = self._sql
@@ -168,25 +177,34 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             return None
         [(replaced, byte_count)] = sql("SELECT filename, size FROM Cache WHERE key = ? AND raw = 1", (entry.key,))
         sql(_UPDATE, (*columns, entry.key))
-        return None if replaced is None else FreedFile(replaced, entry.key, byte_count)
+        return None if replaced is None else self._freed(replaced, entry.key, byte_count)
 
     def leads_to(self, key: str) -> str | None:
         """The file that a key's entry leads to; None if there is no entry, or it has no file."""
         row = self._sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchone()
-        return row[0] if row else None
+        return file_and_offset(row[0])[0] if row and row[0] is not None else None
 
-    def remove(self, entry: Entry) -> bool:
-        """Take out an entry. Within a transaction.
+    def remove(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[FreedFile]]:
+        """Take out entries. Within a transaction.
 
         Returns:
-            Whether it was still there. If so, its file is to be removed after the transaction; if not, that file may be
-            another entry's by now.
+            Those that were still there, and files for the time after the transaction. The file of one that was not
+            there may be another's by now.
         """
-        rows = self._sql(
-            "DELETE FROM Cache WHERE key = ? AND raw = 1 AND tag IS ? AND filename IS ?",
-            (entry.key, entry.tag, entry.filename),
-        )
-        return bool(rows.rowcount)
+        removed: list[Entry] = []
+        freed: list[FreedFile | None] = []
+        for entry in entries:
+            row = self._sql(
+                "SELECT rowid, size FROM Cache WHERE key = ? AND raw = 1 AND tag IS ? AND filename IS ?",
+                (entry.key, entry.tag, entry.filename),
+            ).fetchone()
+            if row is None:
+                continue
+            self._sql("DELETE FROM Cache WHERE rowid = ?", (row[0],))
+            removed.append(entry)
+            if entry.filename is not None:
+                freed.append(self._freed(entry.filename, entry.key, row[1]))
+        return removed, list(filter(None, freed))
 
     def note_used(self, keys: Sequence[str]) -> None:
         """Say that entries were used just now, in this order. Within a transaction."""
@@ -198,6 +216,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
     def evict(self, byte_count: int, *, spared: Collection[str]) -> list[FreedFile]:
         """Take out what was used least recently. Within a transaction.
 
+        Entries that share a file go together, at the time of the one that was used last: only then is room made.
+
         Args:
             byte_count: how much room to make; less is made if there is no more.
             spared: keys of entries to leave alone.
@@ -206,20 +226,30 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             Files, for the time after the transaction.
         """
         files: list[FreedFile] = []
-        rows: list[tuple[int]] = []
+        rows: set[int] = set()
         freed = 0
-        oldest = self._sql("SELECT rowid, key, filename, size, length(value) FROM Cache ORDER BY access_time")
-        for row, key, filename, size, inline in oldest:
+        oldest = self._sql(
+            "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
+        )
+        for row, key, filename, size, inline, used in oldest:
             if freed >= byte_count:
                 break
-            if key in spared:
+            if row in rows or key in spared:
                 continue
-            rows.append((row,))
-            freed += size + (inline or 0)
-            if filename is not None:
-                files.append(FreedFile(filename, key, size))
+            file, offset = (None, None) if filename is None else file_and_offset(filename)
+            going = [(row, size + (inline or 0))]
+            if file is not None and offset is not None:
+                parts = self._sql(_PARTS, part_names(file)).fetchall()
+                if any(other in spared or other_used > used for _, other, _, other_used in parts):
+                    continue
+                going = [(part, part_size) for part, _, part_size, _ in parts]
+            rows.update(part for part, _ in going)
+            room = sum(part_size for _, part_size in going)
+            freed += room
+            if file is not None:
+                files.append(FreedFile(file, key, room))
         oldest.close()
-        self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rows)
+        self._con.executemany("DELETE FROM Cache WHERE rowid = ?", ((row,) for row in rows))
         return files
 
     def entries(self, *, contents: bool) -> Iterator[Entry]:
@@ -243,7 +273,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
 
     def filenames(self) -> set[str]:
         """The files that entries lead to."""
-        return {name for (name,) in self._sql("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()}
+        names = self._sql("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()
+        return {file_and_offset(name)[0] for (name,) in names}
 
     def check(self) -> None:
         """See whether the database is whole.
@@ -258,6 +289,15 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
     def shorten_log(self) -> None:
         """Write what the log holds into the database and empty it, unless somebody is reading just now."""
         self._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _freed(self, filename: str, key: str, byte_count: int) -> FreedFile | None:
+        """The file of an entry that was taken out; None if others lead to it: its room is counted as one of theirs."""
+        file, offset = file_and_offset(filename)
+        part = None if offset is None else self._sql(_PARTS, part_names(file)).fetchone()
+        if part is None:
+            return FreedFile(file, key, byte_count)
+        self._sql("UPDATE Cache SET size = size + ? WHERE rowid = ?", (byte_count, part[0]))
+        return None
 
     def volume(self) -> int:
         """Bytes on disk: what the files take up and the database, as they are after the transaction under way."""

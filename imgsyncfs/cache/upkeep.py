@@ -17,7 +17,16 @@ from typing import Generic, TypeVar
 
 import diskcache
 
-from imgsyncfs.cache.files import SUFFIX, FileTags, content_tag, is_file_name, open_file, remove_files, tagged_length
+from imgsyncfs.cache.files import (
+    SUFFIX,
+    FileTags,
+    content_tag,
+    file_and_offset,
+    is_file_name,
+    open_file,
+    remove_files,
+    tagged_length,
+)
 from imgsyncfs.cache.preparation import prepare_cache
 from imgsyncfs.cache.table import Entry, ExtentTable
 from imgsyncfs.cache.unfinished import UnfinishedFiles, remove_leftovers, unfinished_names
@@ -175,8 +184,8 @@ def _remove(folder: Path, table: ExtentTable, unfinished: UnfinishedFiles, entri
     if not entries:
         return []
     with table.writing():
-        removed = [entry for entry in entries if table.remove(entry)]
-        files = {entry.filename: entry.key for entry in removed if entry.filename is not None}
+        removed, freed = table.remove(entries)
+        files = {file.name: file.key for file in freed}
         unfinished.add(files)
     remove_files(folder, files)
     unfinished.finish(files)
@@ -198,11 +207,12 @@ def _is_sound(folder: Path, entry: Entry, tags: FileTags) -> bool:
     if entry.filename is None:
         return isinstance(entry.content, bytes) and content_tag(entry.content) == entry.tag
     try:
-        descriptor = open_file(folder, entry.filename)
+        file, offset = file_and_offset(entry.filename)
+        descriptor = open_file(folder, file)
         if descriptor is None:
             return False
         try:
-            return tags.of(descriptor) == entry.tag
+            return tags.of(descriptor, offset or 0, None if offset is None else _length(entry)) == entry.tag
         finally:
             os.close(descriptor)
     except OSError as error:

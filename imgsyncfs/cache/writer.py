@@ -8,19 +8,30 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import diskcache
 
-from imgsyncfs.cache.files import FreedFile, content_tag, new_name, open_file, remove_files, room_on_disk, write_file
+from imgsyncfs.cache.files import (
+    FreedFile,
+    content_tag,
+    file_and_offset,
+    new_name,
+    open_file,
+    part_name,
+    remove_files,
+    room_on_disk,
+    tagged_length,
+    write_file,
+)
 from imgsyncfs.cache.spares import SpareFiles
 from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
 from imgsyncfs.cache.unfinished import UnfinishedFiles
 from imgsyncfs.cache_limits import CacheLimits
 from imgsyncfs.disk_space import disk_space
-from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.extents import EXTENT_BYTES, MEBIBYTE
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +40,10 @@ PORTION_BYTES = EXTENT_BYTES
 
 MOST_SLACK = 2 * EXTENT_BYTES
 """So far below the limit (or a sixteenth of it) the table is kept: room for the spare files of two writers."""
+
+SHARED_BYTES = 1 * MEBIBYTE
+"""Extents that are kept together share files of up to this size, or of a sixteenth of the cache: so much is evicted at
+once then. It is what a worker fetches together of small blobs."""
 
 USED_AT_ONCE = 512
 """Uses noted in one transaction: it then takes some milliseconds."""
@@ -39,16 +54,18 @@ Item = tuple[str, bytes | memoryview]
 """Key and content of an extent."""
 
 
-class _Target(NamedTuple):
+class _File(NamedTuple):
     """A file to be written.
 
     Attributes:
         name: within the cache's folder.
         spare: it is there, and is to be written anew.
+        items: what it is to hold.
     """
 
     name: str
     spare: bool
+    items: list[Item]
 
 
 class CacheWriter:
@@ -68,6 +85,7 @@ class CacheWriter:
         self._limits = CacheLimits(size_limit, keep_free)
         self._slack = min(MOST_SLACK, size_limit // 16)
         self._table = ExtentTable(folder, limits=self._limits)
+        self._shared_bytes = min(SHARED_BYTES, self._slack)
         self._spares = SpareFiles(folder, most_bytes=self._slack // 2)
         self._unfinished = UnfinishedFiles(folder)
 
@@ -77,13 +95,12 @@ class CacheWriter:
             entry = self._table.find(key)
             if entry is None:
                 return None
-            content = entry.content if entry.filename is None else _read_file(self._folder, entry.filename)
+            content = entry.content if entry.filename is None else _read_file(self._folder, entry)
             if content is not None and content_tag(content) == entry.tag:
                 return content
             with self._table.writing():
-                removed = self._table.remove(entry)
-            if removed and entry.filename is not None:
-                remove_files(self._folder, [entry.filename])
+                _, freed = self._table.remove([entry])
+            remove_files(self._folder, (file.name for file in freed))
         except _FAULTS as error:
             logger.warning("The cache could not be read: %s", error)
         return None
@@ -141,18 +158,20 @@ class CacheWriter:
 
     def _put_portion(self, items: Sequence[Item], used: Sequence[str], spared: Collection[str]) -> bool:
         begun: dict[str, str] = {}
+        # Two threads may have brought the same extent.
+        contents = dict(items)
         try:
             if not self._has_room(sum(room_on_disk(len(content)) for _, content in items), spared):
                 return False
-            targets = [self._target(content) for _, content in items]
-            begun |= {target.name: key for target, (key, _) in zip(targets, items, strict=True) if target}
+            files = self._files(contents)
+            begun |= {file.name: file.items[0][0] for file in files}
             self._unfinished.add(begun)
-            entries = [self._write(key, content, target) for target, (key, content) in zip(targets, items, strict=True)]
+            names = self._write(files)
             with self._table.writing():
                 self._table.note_used(used)
                 replaced = [
-                    self._table.add(entry, length=len(content))
-                    for entry, (_, content) in zip(entries, items, strict=True)
+                    self._table.add(_entry(key, content, names.get(key)), length=len(content))
+                    for key, content in contents.items()
                 ]
                 freed = [*filter(None, replaced), *self._keep_limit(spared)]
                 self._unfinished.add({file.name: file.key for file in freed})
@@ -165,18 +184,32 @@ class CacheWriter:
         self._unfinished.finish([*begun, *self._spares.offer(freed)])
         return True
 
-    def _target(self, content: bytes | memoryview) -> _Target | None:
-        """The file to write a content to; None for one that lies in the database."""
-        if len(content) < INLINE_BYTES:
-            return None
-        spare = self._spares.take()
-        return _Target(spare or new_name(), spare is not None)
+    def _files(self, contents: Mapping[str, bytes | memoryview]) -> list[_File]:
+        """The files to write contents to; those that lie in the database are in none."""
+        files: list[_File] = []
+        room = 0
+        for key, content in contents.items():
+            if len(content) < INLINE_BYTES:
+                continue
+            byte_count = room_on_disk(len(content))
+            if not files or byte_count > room:
+                spare = self._spares.take()
+                files.append(_File(spare or new_name(), spare is not None, []))
+                room = self._shared_bytes
+            files[-1].items.append((key, content))
+            room -= byte_count
+        return files
 
-    def _write(self, key: str, content: bytes | memoryview, target: _Target | None) -> Entry:
-        if target is None:
-            return Entry(key, content_tag(content), None, bytes(content))
-        write_file(self._folder, target.name, content, spare=target.spare)
-        return Entry(key, content_tag(content), target.name, None)
+    def _write(self, files: Sequence[_File]) -> dict[str, str]:
+        """Write files; return the table's name for where each key's content lies."""
+        names: dict[str, str] = {}
+        for file in files:
+            write_file(self._folder, file.name, [content for _, content in file.items], spare=file.spare)
+            offset = 0
+            for key, content in file.items:
+                names[key] = part_name(file.name, offset) if len(file.items) > 1 else file.name
+                offset += room_on_disk(len(content))
+        return names
 
     def _has_room(self, byte_count: int, spared: Collection[str]) -> bool:
         """Whether so many bytes may be added; makes room on the disk if need be."""
@@ -215,11 +248,18 @@ def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start:]
 
 
-def _read_file(folder: Path, name: str) -> bytes | None:
-    descriptor = open_file(folder, name)
+def _entry(key: str, content: bytes | memoryview, name: str | None) -> Entry:
+    return Entry(key, content_tag(content), name, bytes(content) if name is None else None)
+
+
+def _read_file(folder: Path, entry: Entry) -> bytes | None:
+    file, offset = file_and_offset(entry.filename or "")
+    descriptor = open_file(folder, file)
     if descriptor is None:
         return None
     try:
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        if offset is None:
+            return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return os.pread(descriptor, tagged_length(entry.tag), offset)
     finally:
         os.close(descriptor)
