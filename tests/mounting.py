@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import orjson
 from PIL import Image
 
 COMMAND_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,16 @@ def store_requests(mountpoint: Path) -> int:
     status = orjson.loads((mountpoint / ".imgsyncfs" / f"status-{os.urandom(8).hex()}.json").read_bytes())
     requests: int = status["store"]["requests"]
     return requests
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait for something that the mount does in its own time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def is_running(process: int) -> bool:

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from mounting import Workplace, box_annotation, local_workplace, noise_image, write_folder, write_image
+from mounting import Workplace, box_annotation, eventually, local_workplace, noise_image, write_folder, write_image
 
 DATASET = "original_20260105_rgb_rbbox"
-PATIENCE_SECONDS = 20.0
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for something that the mount does in its own time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def publish(workplace: Workplace, folder: Path, name: str = DATASET) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from azure_stores import TIMEOUT, ended_in_time, store_at
+from azure_stores import ended_in_time, store_at
 from scripted_server import Handler, ScriptedServer, scripted_server
 
 from imgsyncfs.errors import BlobMissing, StoreUnreachable
@@ -158,6 +158,6 @@ def test_a_server_that_falls_silent_is_given_up_in_time() -> None:
         send_asked(handler)
 
     with scripted_server(answer) as server, contextlib.closing(store_at(server)) as store:
-        with ended_in_time(TIMEOUT * 4 / 3), pytest.raises(StoreUnreachable):
+        with ended_in_time(), pytest.raises(StoreUnreachable):
             store.read_all_into(reads_of_all())
         ended.set()

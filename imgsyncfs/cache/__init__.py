@@ -4,7 +4,7 @@ Two sides share one folder. Worker processes add and evict extents (`CacheWriter
 (`CacheReader`). Any number of processes may do either at once: several mounts, `imgsyncfs cache clear` beside them.
 
 - `table`: which extents there are, in diskcache's SQLite table; small ones lie in it.
-- `files`: the content of all others, a file each.
+- `files`: the content of all others, a file each, or one for several small ones.
 - `writer`, with `spares` and `unfinished`, and `reader`: the two sides.
 - `preparation`: what a mount does before either.
 - `upkeep`: what `imgsyncfs cache` does.

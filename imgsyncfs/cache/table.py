@@ -26,7 +26,7 @@ from imgsyncfs.cache_limits import CacheLimits
 from imgsyncfs.errors import CacheError
 
 INLINE_BYTES = 32 * 1024
-"""Smaller extents lie in the database itself: a file each would cost an open and a disk block."""
+"""Smaller extents lie in the database itself: to open a file for each, and a disk block, would cost more."""
 
 BUSY_SECONDS = 10.0
 """How long to wait for another process that is writing to the cache's database."""

@@ -142,31 +142,48 @@ class AzureStore:
         for read in reads:
             check_range(read.offset, len(read.room))
             check_blob_name(read.blob, self.url)
-        sent = [read for read in reads if read.room]
-        answers = self._read_transport.send_all(
-            [self._signed(read) for read in sent],
-            [read.room for read in sent],
+        deadline: float | None = time.monotonic() + self._timeout
+        answers = self._send_together(reads)
+        counts = []
+        for read, answer in itertools.zip_longest(reads, answers):
+            if answer is not None and answer.status_code == HTTPStatus.PARTIAL_CONTENT:
+                content = self._content(answer, read.blob, read.offset, len(read.room))
+            else:
+                # Singly, and as often as it takes: that also shows what is wrong. The first one has the time that is
+                # left, so that a dead server does not get more; if it is answered, the others have all of theirs.
+                content = self._read(
+                    read.blob, read.offset, len(read.room), read.etag, room=read.room, deadline=deadline
+                )
+                deadline = None
+            counts.append(_put(content, read.room))
+        return counts
+
+    def _send_together(self, reads: Sequence[RangeRead]) -> list[ReadResponse]:
+        """The answers to the first of some reads, as far as they came; none if there is nothing to be gained."""
+        if len(reads) == 1 or not all(read.room for read in reads):
+            return []
+        return self._read_transport.send_all(
+            [self._signed(read) for read in reads],
+            [read.room for read in reads],
             deadline=time.monotonic() + STALL_SHARE * self._timeout,
         )
-        counts = {id(read): self._count(read, answer) for read, answer in itertools.zip_longest(sent, answers)}
-        return [counts.get(id(read), 0) for read in reads]
-
-    def _count(self, read: RangeRead, answer: ReadResponse | None) -> int:
-        """Of a read that was sent together with others, how many bytes it has."""
-        if answer is None or answer.status_code != HTTPStatus.PARTIAL_CONTENT:
-            # Singly, and as often as it takes: that also shows what is wrong.
-            return self.read_into(read.blob, read.room, read.offset, etag=read.etag)
-        return _put(self._content(answer, read.blob, read.offset, len(read.room)), read.room)
 
     def _read(
-        self, blob: str, offset: int, length: int | None, etag: str, *, room: memoryview | None = None
+        self,
+        blob: str,
+        offset: int,
+        length: int | None,
+        etag: str,
+        *,
+        room: memoryview | None = None,
+        deadline: float | None = None,
     ) -> bytes | memoryview:
         check_range(offset, length)
         check_blob_name(blob, self.url)
         if length == 0:
             return b""
         with self._translated(blob):
-            run = self._reads.run(self._request(blob, offset, length, etag), room=room)
+            run = self._reads.run(self._request(blob, offset, length, etag), room=room, deadline=deadline)
         return self._content(cast("ReadResponse", run.http_response), blob, offset, length)
 
     def _content(self, response: ReadResponse, blob: str, offset: int, length: int | None) -> bytes | memoryview:

@@ -9,6 +9,7 @@ connection belongs to the thread that took it until it is put back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import socket
@@ -186,6 +187,13 @@ class Connections:
             self._kept.append(connection)
         else:
             connection.close()
+        # The one used least recently: what the server has closed since would stay a descriptor for nothing.
+        with contextlib.suppress(IndexError):
+            oldest = self._kept.popleft()
+            if oldest.is_quiet():
+                self._kept.appendleft(oldest)
+            else:
+                oldest.close()
 
 
 class ProxiedConnections:

@@ -46,7 +46,7 @@ class RetryUntilDeadline(ExponentialRetry):
     It hands the deadline on as the option ``deadline``, a time of `time.monotonic`, which the transports here obey.
 
     Args:
-        timeout: time for one call, in seconds, retries and pauses included.
+        timeout: time for one call, in seconds, retries and pauses included, unless the call has that option already.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -57,7 +57,10 @@ class RetryUntilDeadline(ExponentialRetry):
     def configure_retries(self, request: PipelineRequest[Any]) -> dict[str, Any]:
         """Start the clock."""
         settings: dict[str, Any] = super().configure_retries(request)
-        settings["deadline"] = request.context.options["deadline"] = time.monotonic() + self._timeout
+        options = request.context.options
+        if options.get("deadline") is None:
+            options["deadline"] = time.monotonic() + self._timeout
+        settings["deadline"] = options["deadline"]
         return settings
 
     def increment(
