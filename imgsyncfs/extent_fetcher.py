@@ -28,6 +28,9 @@ NEAR_SECONDS = 0.015
 """A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
 processor's time here and there. From a farther one they come side by side, so that no one waits for all in a row."""
 
+PACE_FADES = 1.005
+"""What is remembered of the shortest answer grows so much with each one after it: fivefold in 320 answers."""
+
 MOST_SIDE_BY_SIDE = 48
 """Requests beyond those of `imgsyncfs.library_workers.FETCH_THREADS` jobs; at 20 ms, a worker then gets 2,400/s."""
 
@@ -68,8 +71,8 @@ class ExtentFetcher:
 
         Returns:
             For requests ``stored``: for each extent whether the cache has it now; ``lengths`` of those contents that
-            follow, 0 where there is none: that of an extent which is not stored, or all if they were asked for; and
-            ``requests`` and ``bytes``: what was asked of the store.
+            follow, 0 where there is none: that of an extent which is not stored, or all if they were asked for;
+            ``requests`` and ``bytes``: what was asked of the store; and ``near``: whether it answers soon.
 
         Raises:
             StoreError: the store's, or `BlobChanged`; nothing of the job is in the cache then.
@@ -103,6 +106,7 @@ class ExtentFetcher:
                 "lengths": [len(content) for content in sent],
                 "requests": len(groups),
                 "bytes": sum(map(len, fetched)),
+                "near": self._pace <= NEAR_SECONDS,
             }
             return answer, b"".join(sent)
 
@@ -131,8 +135,9 @@ class ExtentFetcher:
         began = time.monotonic()
         counts = self._store(store).read_all_into(reads)
         taken = (time.monotonic() - began) / len(reads)
-        # The shortest of late: a busy server takes long at times, a far one always. Threads meeting here do no harm.
-        self._pace = min(taken, 1.05 * self._pace)
+        # The shortest of the last few hundred: a server that we keep busy ourselves takes long too, a far one always.
+        # Threads meeting here do no harm.
+        self._pace = min(taken, PACE_FADES * self._pace)
         return counts
 
     def _store(self, url: str) -> Store:

@@ -25,6 +25,8 @@ ACCOUNT = "devstoreaccount1"
 INSTALL_SECONDS = 900.0
 ACCESS_LOG_VARIABLE = "IMGSYNCFS_AZURITE_ACCESS_LOG"
 """Set, the server's log has a line for every request, after its answer has been sent."""
+NODE_FLAGS_VARIABLE = "IMGSYNCFS_AZURITE_NODE_FLAGS"
+"""Flags for Node.js, of those that NODE_OPTIONS does not take; separated by spaces."""
 
 
 def package_folder() -> Path:
@@ -94,9 +96,10 @@ def prepare(folder: Path, server: Mapping[str, Any]) -> Launch:
     options = ["--disableTelemetry", "--skipApiVersionCheck"]
     if not os.environ.get(ACCESS_LOG_VARIABLE):
         options.append("--silent")
+    flags = os.environ.get(NODE_FLAGS_VARIABLE, "").split()
     address = ["--blobHost", "127.0.0.1", "--blobPort", str(server["port"])]
     return Launch(
-        command=[node, program(), *options, *address, "--location", content],
+        command=[node, *flags, program(), *options, *address, "--location", content],
         log=folder / "azurite.log",
         answers=lambda: answers(server["port"]),
         environment={"AZURITE_ACCOUNTS": f"{server['account']}:{server['key']}"},

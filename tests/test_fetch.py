@@ -16,7 +16,7 @@ from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
 from imgsyncfs.extent_fetcher import ExtentFetcher
 from imgsyncfs.extent_request import ExtentRequest
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range
-from imgsyncfs.fetch import MOST_BACKGROUND, Fetcher
+from imgsyncfs.fetch import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, Fetcher
 from imgsyncfs.flights import Wanted
 from imgsyncfs.pack_seal import make_seal
 from imgsyncfs.workers import Answer, WorkerPool
@@ -77,7 +77,8 @@ def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher,
 
 def test_a_worker_brings_an_extent_into_the_cache(worker: ExtentFetcher, cache: CacheReader, tmp_path: Path) -> None:
     result, content = ask(worker, request(tmp_path))
-    assert (result, content) == ({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10}, b"")
+    assert (result["stored"], result["lengths"], content) == ([True], [0], b"")
+    assert (result["requests"], result["bytes"]) == (1, 10)
     extent = cache.find(request(tmp_path).key)
     assert extent is not None
     assert extent.read(2, 3) == b"234"
@@ -114,7 +115,7 @@ def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: P
         extents = [readers.submit(fetcher.extent, Wanted(request(tmp_path))) for _ in range(8)]
         while fetcher.counts().waiting < 8:
             assert not any(extent.done() for extent in extents)
-        pool.jobs[0][1].set_result(({"stored": [False], "lengths": [10], "requests": 1, "bytes": 10}, b"0123456789"))
+        pool.jobs[0][1].set_result(answer_of(b"0123456789"))
         assert [extent.result(10).read(0, 10) for extent in extents] == [b"0123456789"] * 8
     assert len(pool.jobs) == 1
 
@@ -125,10 +126,10 @@ def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheRea
         extent = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
         assert pool.arrived.acquire(timeout=10)
         # It was stored, says the worker, but it is gone again: its content is asked for.
-        pool.jobs[0][1].set_result(({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10}, b""))
+        pool.jobs[0][1].set_result(({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10, "near": False}, b""))
         assert pool.arrived.acquire(timeout=10)
         assert pool.jobs[1][0]["inline"]
-        pool.jobs[1][1].set_result(({"stored": [False], "lengths": [10], "requests": 1, "bytes": 10}, b"0123456789"))
+        pool.jobs[1][1].set_result(answer_of(b"0123456789"))
         assert extent.result(10).read(0, 10) == b"0123456789"
     assert fetcher.counts().uncached == 1
 
@@ -200,10 +201,10 @@ def piece(tmp_path: Path, number: int) -> Wanted:
     return Wanted(ExtentRequest(f"file://{tmp_path}/store", "a.pack", number * EXTENT_BYTES, None))
 
 
-def answer_of(*contents: bytes) -> Answer:
-    """What a worker says that could cache nothing."""
+def answer_of(*contents: bytes, near: bool = False) -> Answer:
+    """What a worker says that could cache nothing; `near`: the store answers soon."""
     lengths = [len(content) for content in contents]
-    result = {"stored": [False] * len(contents), "lengths": lengths, "requests": 1, "bytes": sum(lengths)}
+    result = {"stored": [False] * len(contents), "lengths": lengths, "requests": 1, "bytes": sum(lengths), "near": near}
     return result, b"".join(contents)
 
 
@@ -252,6 +253,38 @@ def test_small_blobs_fetched_ahead_go_out_eight_by_eight(cache: CacheReader, tmp
         ["0", "1", "2", "3", "4", "5", "6", "7"],
         ["8", "9"],
     ]
+
+
+def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    ask(worker, request(tmp_path))
+    fetcher, pool = hand_fetcher(cache)
+
+    fetcher.begin([Wanted(request(tmp_path)), Wanted(request(tmp_path, blob="other"))])
+
+    assert [fields["blob"] for job, _ in pool.jobs for fields in job["requests"]] == ["other"]
+
+
+def test_a_store_that_answers_soon_is_sent_few_jobs_ahead_of_readers(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.start(piece(tmp_path, 1))
+    pool.jobs[0][1].set_result(answer_of(b"one", near=True))
+
+    fetcher.begin([piece(tmp_path, number) for number in range(3, 103, 2)])
+
+    assert len(pool.jobs) == 1 + MOST_BACKGROUND_NEAR
+    pool.jobs[1][1].set_result(answer_of(b"three", near=False))
+    assert len(pool.jobs) == 2 + MOST_BACKGROUND
+
+
+def test_a_worker_tells_whether_the_store_answers_soon(
+    worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near, _ = ask(worker, request(tmp_path))
+    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", -1.0)
+    far, _ = ask(worker, request(tmp_path, version="2"))
+    assert (near["near"], far["near"]) == (True, False)
 
 
 def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
