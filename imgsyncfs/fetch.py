@@ -39,7 +39,11 @@ each takes memory to receive into. Azurite gives small blobs 15 % faster so, and
 
 MOST_IN_REQUEST = 4
 """Extents asked for in one request. Azurite gives 16 MiB in the time of 8 in pieces (ranges of up to 4 MiB it reads and
-digests twice), and far stores are asked less often; more would keep the one who waits for the first waiting."""
+digests twice), and far stores are asked less often."""
+
+MOST_IN_AWAITED_REQUEST = 2
+"""As many where a reader waits for one of them, since all of a request comes before it has any: at 100 Mbit/s,
+0.7 s and not 1.3. The others go out beside it; one reader in order is some 5 % faster so."""
 
 MOST_SMALL_IN_JOB = 8
 """Small blobs that a worker asks a near store for together: at 8 both have half the work that they have one by one, and
@@ -207,7 +211,7 @@ class Fetcher:
                 self._pauses.admit(wanted.request.store)
                 arrival = self._under_way[_flight_name(key, inline)] = Future()
                 others = [each for each in ahead if each.request.key not in self._under_way]
-                beside = adjoining(wanted, others, most=MOST_IN_REQUEST - 1)
+                beside = adjoining(wanted, others, most=MOST_IN_AWAITED_REQUEST - 1)
             self._waited_for[key] += 1
         # The cache is asked without the lock; what it has meanwhile costs a request that is a little longer.
         beside = [each for each in beside if not self._cache.holds(each.request.key)]
