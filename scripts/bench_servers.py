@@ -34,8 +34,8 @@ SERVICE_VERSION = "2021-12-02"
 """Of the REST protocol; any that knows what is used here."""
 
 YOUNG_GENERATION = "--min-semi-space-size=64 --max-semi-space-size=64"
-"""Of Azurite's garbage collector, in MB. Left to itself it shrinks, and then all of the heap is gone through for every
-64 MB that are sent: 16 MiB take 90 ms of the processors' time and not 35, whoever asks for them."""
+"""Of Azurite's garbage collector, in MB. Without these flags all of the heap was gone through for each 80 MB or so
+that were sent (`--trace-gc`), and 16 MiB took 90 ms of the processors' time and not 35, whoever asked for them."""
 
 MARK = "imgsyncfs-bench-mark"
 ACCESS_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d+)')

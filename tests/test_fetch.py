@@ -283,6 +283,7 @@ def test_a_store_that_answers_soon_is_sent_few_jobs_ahead_of_readers(cache: Cach
 def test_a_worker_tells_whether_the_store_answers_soon(
     worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", 3600.0)
     near, _ = ask(worker, request(tmp_path))
     monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", -1.0)
     far, _ = ask(worker, request(tmp_path, version="2"))
