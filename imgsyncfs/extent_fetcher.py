@@ -1,5 +1,7 @@
 """A worker's side of fetching: one request at a store, verified, into the cache.
 
+Extents that follow each other come in one request, and each is kept and told of as soon as it is here.
+
 Threads: `ExtentFetcher._lock` guards the table of stores. A job that asks for several small blobs may do so on threads
 that take no jobs, so that none waits for the other.
 """
@@ -11,7 +13,7 @@ import math
 import operator
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from typing import Any
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.cache.grouped_puts import GroupedPuts
 from imgsyncfs.config import store_credentials
-from imgsyncfs.extent_request import ExtentRequest, cut_short, verify_members
+from imgsyncfs.extent_outcomes import ExtentOutcomes
+from imgsyncfs.extent_request import ExtentRequest, verify_extent
 from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.kept_buffers import KeptBuffers
+from imgsyncfs.frames import Tell
+from imgsyncfs.kept_buffers import BUFFER_BYTES, KeptBuffers
 from imgsyncfs.store import RangeRead, Store, open_store
 
 NEAR_SECONDS = 0.015
@@ -33,6 +37,13 @@ PACE_FADES = 1.005
 
 MOST_SIDE_BY_SIDE = 48
 """Requests beyond those of `imgsyncfs.library_workers.FETCH_THREADS` jobs; at 20 ms, a worker then gets 2,400/s."""
+
+
+Numbered = tuple[int, ExtentRequest]
+"""A request, and its number in the job."""
+
+Keep = Callable[[Sequence[Numbered], Sequence[memoryview]], None]
+"""Keeps the contents that were fetched for some requests, and tells of them."""
 
 
 class ExtentFetcher:
@@ -56,7 +67,7 @@ class ExtentFetcher:
         self._buffers = KeptBuffers()
         self._side_by_side = ThreadPoolExecutor(MOST_SIDE_BY_SIDE, thread_name_prefix="read")
 
-    def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
         """Do one job.
 
         Args:
@@ -69,17 +80,18 @@ class ExtentFetcher:
                 - ``check``, the URL of a store that must be there and let us read;
                 - nothing.
 
+            tell: sends the outcomes of extents ahead of others of the job.
+
         Returns:
-            For requests ``stored``: for each extent whether the cache has it now; ``lengths`` of those contents that
-            follow, 0 where there is none: that of an extent which is not stored, or all if they were asked for;
-            ``requests`` and ``bytes``: what was asked of the store; and ``near``: whether it answers soon.
+            For requests the outcomes of those that nothing was told of, as `imgsyncfs.extent_outcomes.ExtentOutcomes`
+            puts them, with ``requests`` and ``bytes``: what was asked of the store; and ``near``: whether it answers
+            soon.
 
         Raises:
-            StoreError: the store's, or `BlobChanged`; nothing of the job is in the cache then.
+            StoreError: the store's, or `BlobChanged`; what was not told of is not in the cache then.
         """
         if "requests" in arguments:
-            requests = [ExtentRequest.from_fields(fields) for fields in arguments["requests"]]
-            return self._fetch(requests, arguments["used"], arguments["spared"], inline=arguments["inline"])
+            return self._fetch(arguments, tell)
         self._cache.note_used(arguments.get("used", ()))
         for url in arguments.get("open", ()):
             self._store(url)
@@ -87,58 +99,102 @@ class ExtentFetcher:
             self._store(arguments["check"]).check()
         return {}, b""
 
-    def _fetch(
-        self, requests: Sequence[ExtentRequest], used: Sequence[str], spared: Sequence[str], *, inline: bool
-    ) -> tuple[dict[str, Any], bytes]:
-        cached = [self._cache.get(request.key) for request in requests]
-        missing = [request for request, content in zip(requests, cached, strict=True) if content is None]
-        groups = _adjoining(missing)
-        with self._buffers.room(sum(map(_most_bytes, missing))) as room:
-            fetched = self._read_all(groups, room)
-            items = [(request.key, content) for request, content in zip(missing, fetched, strict=True)]
-            kept = iter(self._puts.put_all(items, used=used, spared=spared) if items else [])
-            fresh = iter(fetched)
-            contents = [next(fresh) if content is None else content for content in cached]
-            stored = [next(kept) if content is None else True for content in cached]
-            sent = [content if inline or not kept else b"" for content, kept in zip(contents, stored, strict=True)]
-            answer = {
-                "stored": stored,
-                "lengths": [len(content) for content in sent],
-                "requests": len(groups),
-                "bytes": sum(map(len, fetched)),
-                "near": self._pace <= NEAR_SECONDS,
-            }
-            return answer, b"".join(sent)
+    def _fetch(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
+        requests = [ExtentRequest.from_fields(fields) for fields in arguments["requests"]]
+        outcomes = ExtentOutcomes(len(requests), tell, inline=arguments["inline"])
+        spared = {*arguments["spared"], *(request.key for request in requests)}
+        used = list(arguments["used"])
+        fetched_bytes = 0
+        missing: list[Numbered] = []
+        for numbered in enumerate(requests):
+            content = self._cache.get(numbered[1].key)
+            if content is None:
+                missing.append(numbered)
+            else:
+                outcomes.add([numbered[0]], [content], [True])
 
-    def _read_all(self, groups: Sequence[Sequence[ExtentRequest]], room: memoryview) -> list[memoryview]:
-        """One request for each group, verified."""
-        reads = []
-        for group in groups:
-            byte_count = sum(map(_most_bytes, group))
-            reads.append((group[0].store, RangeRead(group[0].blob, room[:byte_count], group[0].start, group[0].etag)))
-            room = room[byte_count:]
-        counts: Iterable[int]
-        if len(reads) > 1 and self._pace > NEAR_SECONDS:
-            counts = self._side_by_side.map(lambda read: self._read(read[0], [read[1]])[0], reads)
+        def keep(fetched: Sequence[Numbered], contents: Sequence[memoryview]) -> None:
+            nonlocal fetched_bytes
+            fetched_bytes += sum(map(len, contents))
+            items = [(request.key, content) for (_, request), content in zip(fetched, contents, strict=True)]
+            stored = self._puts.put_all(items, used=used, spared=spared)
+            used.clear()
+            outcomes.add([number for number, _ in fetched], contents, stored)
+
+        groups = _adjoining(missing)
+        if 1 < len(groups) == len(missing) and sum(_most_bytes(request) for _, request in missing) <= BUFFER_BYTES:
+            self._read_together(missing, keep)
         else:
-            by_store = itertools.groupby(reads, operator.itemgetter(0))
-            counts = itertools.chain.from_iterable(
-                self._read(store, [read for _, read in same]) for store, same in by_store
+            for group in groups:
+                self._read_in_parts(group, keep)
+        words, contents = outcomes.rest()
+        counts = {"requests": len(groups), "bytes": fetched_bytes, "near": self._pace <= NEAR_SECONDS}
+        return {**words, **counts}, contents
+
+    def _read_in_parts(self, group: Sequence[Numbered], keep: Keep) -> None:
+        """One request for extents that follow each other; each is kept when it has come."""
+        first = group[0][1]
+        left = iter(group)
+
+        def take(byte_count: int) -> None:
+            numbered = next(left)
+            content = room[:byte_count]
+            verify_extent(numbered[1], content)
+            keep([numbered], [content])
+
+        with self._buffers.room(_most_bytes(first)) as room:
+            byte_count = sum(_most_bytes(request) for _, request in group)
+            began = time.monotonic()
+            self._store(first.store).read_parts(
+                first.blob,
+                room,
+                byte_count,
+                first.start,
+                take=take,
+                answered=lambda: self._note_pace(time.monotonic() - began),
+                etag=first.etag,
             )
-        contents = []
-        for group, (_, read), count in zip(groups, reads, counts, strict=True):
-            contents += _divided(group, read.room[:count])
-        return contents
+            # The blob has ended before these.
+            for numbered in left:
+                verify_extent(numbered[1], room[:0])
+                keep([numbered], [room[:0]])
+
+    def _read_together(self, missing: Sequence[Numbered], keep: Keep) -> None:
+        """A request for each of some extents; they are kept when all have come."""
+        with self._buffers.room(sum(_most_bytes(request) for _, request in missing)) as room:
+            reads = []
+            left = room
+            for _, request in missing:
+                reads.append(RangeRead(request.blob, left[: _most_bytes(request)], request.start, request.etag))
+                left = left[_most_bytes(request) :]
+            stores = [request.store for _, request in missing]
+            contents = []
+            for (_, request), read, byte_count in zip(missing, reads, self._read_all(stores, reads), strict=True):
+                contents.append(read.room[:byte_count])
+                verify_extent(request, contents[-1])
+            keep(missing, contents)
+
+    def _read_all(self, stores: Sequence[str], reads: Sequence[RangeRead]) -> Iterable[int]:
+        """How many bytes each range has."""
+        if self._pace > NEAR_SECONDS:
+            return self._side_by_side.map(lambda store, read: self._read(store, [read])[0], stores, reads)
+        by_store = itertools.groupby(zip(stores, reads, strict=True), operator.itemgetter(0))
+        return itertools.chain.from_iterable(self._read(store, [read for _, read in same]) for store, same in by_store)
 
     def _read(self, store: str, reads: Sequence[RangeRead]) -> list[int]:
         """Ranges of one store, asked for at once; how many bytes each has."""
         began = time.monotonic()
         counts = self._store(store).read_all_into(reads)
-        taken = (time.monotonic() - began) / len(reads)
-        # The shortest of the last few hundred: a server that we keep busy ourselves takes long too, a far one always.
-        # Threads meeting here do no harm.
-        self._pace = min(taken, PACE_FADES * self._pace)
+        self._note_pace((time.monotonic() - began) / len(reads))
         return counts
+
+    def _note_pace(self, seconds: float) -> None:
+        """Note how long an answer took.
+
+        The shortest of the last few hundred counts: a server that we keep busy ourselves takes long too, a far one
+        always. Threads meeting here do no harm.
+        """
+        self._pace = min(seconds, PACE_FADES * self._pace)
 
     def _store(self, url: str) -> Store:
         with self._lock:
@@ -148,29 +204,16 @@ class ExtentFetcher:
             return self._stores[url]
 
 
-def _divided(requests: Sequence[ExtentRequest], content: memoryview) -> list[memoryview]:
-    """The extents in what was read of a blob, verified."""
-    contents = []
-    for request in requests:
-        begin = request.start - requests[0].start
-        part = content[begin : begin + _most_bytes(request)]
-        if request.length is not None and len(part) != request.length:
-            raise cut_short(request.store, request.blob)
-        verify_members(request, part)
-        contents.append(part)
-    return contents
-
-
 def _most_bytes(request: ExtentRequest) -> int:
     return EXTENT_BYTES if request.length is None else request.length
 
 
-def _adjoining(requests: Sequence[ExtentRequest]) -> list[list[ExtentRequest]]:
+def _adjoining(missing: Sequence[Numbered]) -> list[list[Numbered]]:
     """Gather the requests that follow each other in a blob."""
-    groups: list[list[ExtentRequest]] = []
-    for request in requests:
-        if groups and groups[-1][-1].is_followed_by(request):
-            groups[-1].append(request)
+    groups: list[list[Numbered]] = []
+    for number, request in missing:
+        if groups and groups[-1][-1][1].is_followed_by(request):
+            groups[-1].append((number, request))
         else:
-            groups.append([request])
+            groups.append([(number, request)])
     return groups

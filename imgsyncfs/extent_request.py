@@ -64,13 +64,15 @@ def cut_short(store: str, blob: str) -> BlobChanged:
     return BlobChanged(f"Blob {blob} in {store} is shorter than the catalog says; publish or index it again.")
 
 
-def verify_members(request: ExtentRequest, content: bytes | memoryview) -> None:
+def verify_extent(request: ExtentRequest, content: bytes | memoryview) -> None:
     """Compare an extent's content with what the catalog says of it.
 
     Raises:
-        BlobChanged: a file in it is cut short, or its md5 is another. No md5 is computed where the seal of a pack's
-            extent is unbroken: that is what was published.
+        BlobChanged: it or a file in it is cut short, or a file's md5 is another. No md5 is computed where the seal of
+            a pack's extent is unbroken: that is what was published.
     """
+    if request.length is not None and len(content) != request.length:
+        raise cut_short(request.store, request.blob)
     sealed = is_pack(request.blob) and has_seal(request.blob, request.start, content)
     for offset, length, md5 in request.members:
         begin = offset - request.start

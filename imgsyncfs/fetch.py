@@ -4,11 +4,12 @@
 - A reader waits at most the time limit. The request goes on meanwhile, so that the next reader profits.
 - A store that is away is asked again after a pause that doubles; readers in between are refused at once, and not each
   after a time limit of its own.
-- What is fetched ahead of readers leaves them room: at most `MOST_BACKGROUND` jobs at a time (`MOST_BACKGROUND_NEAR` at
-  a near store), and whatever a reader waits for goes out at once.
-- Two extents that follow each other go out as one request, if one of them at least is fetched ahead.
+- What is fetched ahead of readers leaves them room (`imgsyncfs.fetch_queue`), and whatever a reader waits for goes out
+  at once.
+- Extents that follow each other go out as one request, if all but one are fetched ahead. Each is there for its readers
+  when it has come, and not when all have.
 
-Threads: `Fetcher._lock` guards the tables of requests under way and put off, and the counts; it is held for dictionary
+Threads: `Fetcher._lock` guards the table of requests under way, the queue, and the counts; it is held for dictionary
 operations only. The lock of `imgsyncfs.store_pauses` may be taken within it.
 """
 
@@ -16,42 +17,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imgsyncfs.cache import CacheReader, OpenExtent
 from imgsyncfs.errors import StoreUnreachable
+from imgsyncfs.extent_outcomes import read_outcomes
 from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.flights import Arrival, Flight, Wanted, adjoin, adjoining, cut, is_small
+from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
+from imgsyncfs.flights import Arrival, Flight, Wanted, adjoining
 from imgsyncfs.store_pauses import StorePauses
 from imgsyncfs.workers import Answer, WorkerPool
-
-MOST_BACKGROUND = 24
-"""Jobs under way that no reader waits for; two workers then have eight threads left for readers."""
-
-MOST_BACKGROUND_NEAR = 4
-"""As many where the store answers within `imgsyncfs.extent_fetcher.NEAR_SECONDS`: more only queue up in the server, and
-each takes memory to receive into. Azurite gave small blobs at 674-776/s so and at 615-634/s otherwise, and a worker
-touched a tenth of it."""
-
-MOST_IN_REQUEST = 4
-"""Extents asked for in one request. Azurite gives 16 MiB in the time of 8 in pieces (ranges of up to 4 MiB it reads and
-digests twice), and far stores are asked less often."""
-
-MOST_IN_AWAITED_REQUEST = 2
-"""As many where a reader waits for one of them, since all of a request comes before it has any: at 100 Mbit/s,
-0.7 s and not 1.3. The others go out beside it; one reader in order is a few per cent faster so."""
-
-MOST_SMALL_IN_JOB = 8
-"""Small blobs that a worker asks a near store for together: at 8 both have half the work that they have one by one, and
-16 are no better."""
-
-MOST_PUT_OFF = 1024
-"""Extents that wait for their turn to be fetched ahead; beyond, the oldest are dropped."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,23 @@ class FetchCounts:
     failures: int = 0
     uncached: int = 0
     waiting: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Extents that were sent for together.
+
+    Attributes:
+        wanted: which, as their numbers go.
+        inline: their contents were asked for.
+        background: no reader waited for one of them.
+        landed: numbers of those that are here. One thread at a time has to do with a job: its worker's listener.
+    """
+
+    wanted: Sequence[Wanted]
+    inline: bool
+    background: bool
+    landed: set[int] = field(default_factory=set)
 
 
 class Fetcher:
@@ -82,9 +79,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Arrival]] = {}
         self._waited_for: Counter[str] = Counter()
-        self._put_off: OrderedDict[str, Wanted] = OrderedDict()
-        self._background = 0
-        self._near: dict[str, bool] = {}
+        self._queue = FetchQueue()
         self._counts = FetchCounts()
 
     def opened(self, key: str) -> OpenExtent | None:
@@ -141,11 +136,8 @@ class Fetcher:
         missing = [wanted for wanted in ahead if not self._cache.holds(wanted.request.key)]
         with self._lock:
             for wanted in missing:
-                key = wanted.request.key
-                if key not in self._under_way:
-                    self._put_off[key] = wanted
-                    if len(self._put_off) > MOST_PUT_OFF:
-                        self._put_off.popitem(last=False)
+                if wanted.request.key not in self._under_way:
+                    self._queue.put(wanted)
         self._dispatch()
 
     def fetch_all(self, wanted: Iterable[Wanted]) -> Iterator[tuple[ExtentRequest, bool]]:
@@ -205,14 +197,14 @@ class Fetcher:
         key = wanted.request.key
         beside: list[Wanted] = []
         with self._lock:
-            self._put_off.pop(key, None)
+            self._queue.remove(key)
             arrival = self._under_way.get(_flight_name(key, inline))
             first = arrival is None
             if arrival is None:
                 self._pauses.admit(wanted.request.store)
                 arrival = self._under_way[_flight_name(key, inline)] = Future()
                 others = [each for each in ahead if each.request.key not in self._under_way]
-                beside = adjoining(wanted, others, most=MOST_IN_AWAITED_REQUEST - 1)
+                beside = adjoining(wanted, others, most=MOST_IN_REQUEST - 1)
             self._waited_for[key] += 1
         # The cache is asked without the lock; what it has meanwhile costs a request that is a little longer.
         beside = [each for each in beside if not self._cache.holds(each.request.key)]
@@ -229,7 +221,7 @@ class Fetcher:
         with self._lock:
             for each in wanted:
                 key = each.request.key
-                self._put_off.pop(key, None)
+                self._queue.remove(key)
                 if key not in self._under_way:
                     self._under_way[key] = Future()
                     leaving.append(each)
@@ -237,14 +229,15 @@ class Fetcher:
 
     def _submit(self, wanted: Sequence[Wanted], *, inline: bool = False, background: bool = False) -> None:
         """Send for extents with one job."""
-        flight = sorted(wanted, key=lambda each: (each.request.blob, each.request.start))
+        job = _Job(sorted(wanted, key=lambda each: (each.request.blob, each.request.start)), inline, background)
         with self._lock:
             spared = list(self._waited_for)
-        requests = [replace(each.request, members=each.members()).to_fields() for each in flight]
-        job = self._pool.submit(
-            {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared}
+        requests = [replace(each.request, members=each.members()).to_fields() for each in job.wanted]
+        answer = self._pool.submit(
+            {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared},
+            lambda part: self._take_over(job, part),
         )
-        job.add_done_callback(lambda done: self._finish(flight, done, inline=inline, background=background))
+        answer.add_done_callback(lambda done: self._finish(job, done))
 
     def _await(self, flight: Flight) -> Arrival:
         try:
@@ -267,83 +260,77 @@ class Fetcher:
         return StoreUnreachable(f"{reason} for blob {request.blob}; check the network, or raise --timeout.")
 
     def _dispatch(self) -> None:
-        """Let what was put off go out, as far as there is room."""
-        flights: list[list[Wanted]] = []
+        """Let what waits for its turn go out, as far as there is room."""
         with self._lock:
-            while self._put_off:
-                key, wanted = next(iter(self._put_off.items()))
-                if key not in self._under_way and not self._pauses.is_away(wanted.request.store):
-                    if flights and _go_together(flights[-1], wanted):
-                        flights[-1].append(wanted)
-                    elif self._background < self._most_background(wanted.request.store):
-                        self._background += 1
-                        flights.append([wanted])
-                    else:
-                        break
-                    self._under_way[key] = Future()
-                del self._put_off[key]
-        for flight in flights:
-            self._submit(flight, background=True)
+            jobs = self._queue.take(self._under_way, is_away=self._pauses.is_away)
+            self._under_way.update((each.request.key, Future()) for job in jobs for each in job)
+        for job in jobs:
+            self._submit(job, background=True)
 
-    def _most_background(self, store: str) -> int:
-        return MOST_BACKGROUND_NEAR if self._near.get(store) else MOST_BACKGROUND
+    def _take_over(self, job: _Job, answer: Answer) -> None:
+        """Take over what a worker says of extents of a job. Runs on the worker's listening thread."""
+        for number, stored, content in read_outcomes(*answer):
+            if number in job.landed:
+                # The worker that told of it first has died since.
+                continue
+            job.landed.add(number)
+            key = job.wanted[number].request.key
+            if stored:
+                self._cache.trust(key)
+            else:
+                # The one who will want it may come later.
+                self._cache.keep(key, OpenExtent(content=content, length=len(content)))
+                with self._lock:
+                    self._counts = replace(self._counts, uncached=self._counts.uncached + 1)
+            self._land(key, (stored, content), inline=job.inline)
 
-    def _finish(self, flight: Sequence[Wanted], job: Future[Answer], *, inline: bool, background: bool) -> None:
-        """Take over a worker's answer. Runs on the worker's listening thread."""
-        error = job.exception()
-        store = flight[0].request.store
+    def _finish(self, job: _Job, done: Future[Answer]) -> None:
+        """Take over the end of a job. Runs on the worker's listening thread."""
+        error = done.exception()
+        store = job.wanted[0].request.store
         if isinstance(error, StoreUnreachable):
             self._pauses.begin(store, str(error))
         else:
             self._pauses.end(store)
-        with self._lock:
-            self._background -= background
+        if job.background:
+            with self._lock:
+                self._queue.note_end()
         if error is not None:
-            self._fail(flight, error, inline=inline)
+            self._fail(job, error)
         else:
-            result, content = job.result()
-            parts = cut(content, result["lengths"])
+            result, _ = done.result()
             with self._lock:
                 if result["requests"]:
-                    self._near[store] = result["near"]
+                    self._queue.note_near(store, near=result["near"])
                 counts = self._counts
                 self._counts = replace(
-                    counts,
-                    requests=counts.requests + result["requests"],
-                    bytes=counts.bytes + result["bytes"],
-                    uncached=counts.uncached + result["stored"].count(False),
+                    counts, requests=counts.requests + result["requests"], bytes=counts.bytes + result["bytes"]
                 )
-            for each, stored, part in zip(flight, result["stored"], parts, strict=True):
-                if stored:
-                    self._cache.trust(each.request.key)
-                else:
-                    # The one who will want it may come later.
-                    self._cache.keep(each.request.key, OpenExtent(content=part, length=len(part)))
-                arrival = self._land(each.request.key, inline=inline)
-                arrival.set_result((stored, part))
+            self._take_over(job, done.result())
         self._dispatch()
 
-    def _fail(self, flight: Sequence[Wanted], error: BaseException, *, inline: bool) -> None:
-        """End a flight that brought nothing. What a reader waits for was perhaps not at fault: it goes out alone."""
+    def _fail(self, job: _Job, error: BaseException) -> None:
+        """End what a job did not bring. What a reader waits for was perhaps not at fault: it goes out alone."""
+        left = [each for number, each in enumerate(job.wanted) if number not in job.landed]
         with self._lock:
             self._counts = replace(self._counts, failures=self._counts.failures + 1)
-            awaited = [each for each in flight if len(flight) > 1 and each.request.key in self._waited_for]
-        for each in flight:
+            awaited = [each for each in left if len(job.wanted) > 1 and each.request.key in self._waited_for]
+        for each in left:
             if each not in awaited:
-                self._land(each.request.key, inline=inline).set_exception(error)
+                self._land(each.request.key, error, inline=job.inline)
         for each in awaited:
-            self._submit([each], inline=inline)
+            self._submit([each], inline=job.inline)
 
-    def _land(self, key: str, *, inline: bool) -> Future[Arrival]:
+    def _land(self, key: str, outcome: Arrival | BaseException, *, inline: bool) -> None:
+        """Tell those who wait for an extent."""
         with self._lock:
-            return self._under_way.pop(_flight_name(key, inline))
-
-
-def _go_together(flight: Sequence[Wanted], wanted: Wanted) -> bool:
-    """Whether one more extent may join a job: the next of the same blob, or a small blob among others."""
-    if adjoin(flight[-1], wanted):
-        return len(flight) < MOST_IN_REQUEST
-    return len(flight) < MOST_SMALL_IN_JOB and is_small(flight[0]) and is_small(wanted)
+            arrival = self._under_way.pop(_flight_name(key, inline), None)
+        if arrival is None:
+            return
+        if isinstance(outcome, BaseException):
+            arrival.set_exception(outcome)
+        else:
+            arrival.set_result(outcome)
 
 
 def _flight_name(key: str, inline: bool) -> str:

@@ -70,12 +70,3 @@ def is_small(wanted: Wanted) -> bool:
     """Whether an extent is a small blob."""
     length = wanted.request.length
     return length is not None and length < LOOSE_FILE_BYTES and wanted.request.start == 0
-
-
-def cut(content: bytes, lengths: Sequence[int]) -> list[bytes]:
-    """Cut what a worker sent into the extents' contents."""
-    parts, start = [], 0
-    for length in lengths:
-        parts.append(content[start : start + length])
-        start += length
-    return parts

@@ -7,9 +7,13 @@ can run code; a payload beside it, because an extent of 4 MiB as JSON text would
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import orjson
+
+Tell = Callable[[dict[str, Any], bytes], None]
+"""Sends a part of a job's answer ahead: JSON-able, and a payload."""
 
 _LENGTHS = struct.Struct("<II")
 

@@ -3,7 +3,7 @@
 Started by `imgsyncfs.workers` as ``python -m imgsyncfs.worker``. The first frame on standard input names the handler
 class and its settings; each further frame is a job, answered by a frame with the same id. The main thread only reads
 frames, so it sees at once that the daemon is gone (end of file), however the daemon ended, and leaves without waiting
-for requests that are under way.
+for requests that are under way. A job may tell something before it is done, in frames with its id and ``part``.
 
 Threads: jobs run on a pool of threads; `_Answers` guards the output stream with its lock, held for one frame.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from imgsyncfs.errors import AnnotationError, ImgsyncfsError
-from imgsyncfs.frames import read_frame, write_frame
+from imgsyncfs.frames import Tell, read_frame, write_frame
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Handler(Protocol):
 
     def __init__(self, settings: dict[str, Any]) -> None: ...
 
-    def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
         """Do one job; return a JSON-able result and a payload. What it raises reaches the one who asked."""
         ...
 
@@ -66,8 +66,11 @@ def describe_error(error: Exception) -> dict[str, str]:
 
 
 def _run(handler: Handler, job: int, arguments: dict[str, Any], answers: _Answers) -> None:
+    def tell(part: dict[str, Any], payload: bytes) -> None:
+        answers.send({"id": job, "part": part}, payload)
+
     try:
-        result, payload = handler.handle(arguments)
+        result, payload = handler.handle(arguments, tell)
     except ImgsyncfsError as error:
         answers.send({"id": job, "error": describe_error(error)})
     except Exception as error:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,12 +38,17 @@ END_SECONDS = 3.0
 """How long a worker may take to leave once its input has ended; then it is killed."""
 
 Answer = tuple[dict[str, Any], bytes]
+"""What a worker says: a JSON-able result and a payload."""
+
+TakePart = Callable[[Answer], None]
+"""Takes what a worker says before a job is done. If it dies, the job begins anew elsewhere, and so do its parts."""
 
 
 @dataclass
 class _Job:
     number: int
     arguments: dict[str, Any]
+    take_part: TakePart | None = None
     answer: Future[Answer] = field(default_factory=Future)
     tries: int = 0
 
@@ -89,16 +95,17 @@ class WorkerPool:
         self._coming: list[_Worker] = []
         self._workers: list[_Worker] = [self._start() for _ in range(count)]
 
-    def submit(self, arguments: dict[str, Any]) -> Future[Answer]:
+    def submit(self, arguments: dict[str, Any], take_part: TakePart | None = None) -> Future[Answer]:
         """Give a job to the worker with the fewest.
 
         Args:
             arguments: JSON-able, for the handler.
+            take_part: called on the worker's listening thread, before the future is done.
 
         Returns:
             A future of (result, payload). The one who waits sets the time limit.
         """
-        job = _Job(next(self._numbers), arguments)
+        job = _Job(next(self._numbers), arguments, take_part)
         self._assign(job)
         return job.answer
 
@@ -185,8 +192,11 @@ class WorkerPool:
         while (frame := read_frame(worker.process.stdout)) is not None:  # type: ignore[arg-type]  # IO[bytes] likewise
             header, payload = frame
             with self._lock:
-                job = worker.jobs.pop(header["id"])
-            if "error" in header:
+                job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
+            if "part" in header:
+                if job.take_part is not None:
+                    job.take_part((header["part"], payload))
+            elif "error" in header:
                 job.answer.set_exception(restore_error(header["error"]))
             else:
                 job.answer.set_result((header["result"], payload))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_commands import BenchError
+from bench_memory import put_at_hand
 from bench_mounts import Contestant, Mounted, settle, settled
 from bench_readers import Job, Reading, dealt, run_readers
 from bench_servers import Requests
@@ -152,6 +153,7 @@ def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     """Decode images by forked workers in shuffled order, cold."""
     names = _image_names(stage, contestant, ReadPlan("decode"))
     _look_into(contestant, mounted, BENCH)
+    put_at_hand(stage.workload.folder, stage.workload.size(BENCH, names))
     with _counting(stage) as requests:
         reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
     if reading.items != len(names):
@@ -186,6 +188,8 @@ def _read(
 ) -> None:
     """Time a pass over images, and prove the state that it was made in."""
     jobs = [Job("read", part) for part in dealt(contestant.paths(mounted, BENCH, names), plan.readers)]
+    if measure != plan.again:
+        put_at_hand(stage.workload.folder, stage.workload.size(BENCH, names))
     calls = _system_calls(mounted)
     with _counting(stage) as requests:
         reading = run_readers(jobs, seconds=READ_SECONDS)

@@ -24,6 +24,9 @@ USES: dict[str, Callable[[Store], object]] = {
     "check": lambda store: store.check(),
     "create": lambda store: store.create(),
     "read": lambda store: store.read("x"),
+    "read parts": lambda store: store.read_parts(
+        "x", memoryview(bytearray(30_000)), len(CONTENT), take=lambda _: None, answered=lambda: None
+    ),
     "describe": lambda store: store.describe("x"),
     "write": lambda store: store.write("y", CONTENT),
     "write large": lambda store: store.write("z", bytes(5 * MEBIBYTE)),

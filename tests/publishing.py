@@ -112,6 +112,25 @@ class WatchedStore:
         room[: len(content)] = content
         return len(content)
 
+    def read_parts(
+        self,
+        blob: str,
+        room: memoryview,
+        length: int,
+        offset: int = 0,
+        *,
+        take: Callable[[int], None],
+        answered: Callable[[], None],
+        etag: str = "",
+    ) -> int:
+        content = self.read(blob, offset, length, etag=etag)
+        answered()
+        for start in range(0, len(content), len(room)):
+            part = content[start : start + len(room)]
+            room[: len(part)] = part
+            take(len(part))
+        return len(content)
+
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]
 

@@ -37,8 +37,12 @@ def reader(tmp_path: Path) -> CatalogReader:
     return CatalogReader({"url": url, "password": None, "timeout": 30.0})
 
 
+def nobody(_part: dict[str, Any], _payload: bytes) -> None:
+    pass
+
+
 def read(reader: CatalogReader, folder: Path) -> dict[str, Any]:
-    result, _ = reader.handle({"question": "listing", "dataset": DATASET.dataset_id, "folder": str(folder)})
+    result, _ = reader.handle({"question": "listing", "dataset": DATASET.dataset_id, "folder": str(folder)}, nobody)
     return result
 
 
@@ -82,7 +86,7 @@ def test_what_the_second_process_cannot_read_is_told_and_it_ends(
 
 
 def test_a_dataset_that_is_not_there_has_no_revision(reader: CatalogReader, tmp_path: Path) -> None:
-    result, _ = reader.handle({"question": "listing", "dataset": "nothing", "folder": str(tmp_path / "x")})
+    result, _ = reader.handle({"question": "listing", "dataset": "nothing", "folder": str(tmp_path / "x")}, nobody)
     assert result["revision"] is None
 
 

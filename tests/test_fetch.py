@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from imgsyncfs.cache import CacheReader, prepare_cache
+from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
-from imgsyncfs.extent_fetcher import ExtentFetcher
 from imgsyncfs.extent_request import ExtentRequest
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range
-from imgsyncfs.fetch import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, Fetcher
+from imgsyncfs.fetch import Fetcher
+from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR
 from imgsyncfs.flights import Wanted
-from imgsyncfs.pack_seal import make_seal
-from imgsyncfs.workers import Answer, WorkerPool
+from imgsyncfs.workers import Answer, TakePart, WorkerPool
 
 SIZE_LIMIT = 1 << 30
 
@@ -29,11 +27,13 @@ class HandPool:
 
     def __init__(self) -> None:
         self.jobs: list[tuple[dict[str, Any], Future[Answer]]] = []
+        self.take_parts: list[TakePart] = []
         self.arrived = threading.Semaphore(0)
 
-    def submit(self, arguments: dict[str, Any]) -> Future[Answer]:
+    def submit(self, arguments: dict[str, Any], take_part: TakePart) -> Future[Answer]:
         """Keep a job for the test."""
         future: Future[Answer] = Future()
+        self.take_parts.append(take_part)
         self.jobs.append((arguments, future))
         self.arrived.release()
         return future
@@ -46,67 +46,13 @@ def cache(tmp_path: Path) -> CacheReader:
     return CacheReader(tmp_path / "extents")
 
 
-@pytest.fixture
-def worker(tmp_path: Path, cache: CacheReader) -> ExtentFetcher:
-    """A worker's side, without the process around it, over a local store with one blob."""
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "blob").write_bytes(b"0123456789")
-    return ExtentFetcher(
-        {
-            "cache_folder": str(tmp_path / "extents"),
-            "size_limit": SIZE_LIMIT,
-            "keep_free": 0,
-            "timeout": 5.0,
-            "stores": {},
-        }
-    )
-
-
 def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
     return ExtentRequest(f"file://{tmp_path}/store", blob, 0, 10, **fields)
-
-
-def ask(worker: ExtentFetcher, asked: ExtentRequest, *, inline: bool = False) -> Answer:
-    return worker.handle({"requests": [asked.to_fields()], "inline": inline, "used": [], "spared": []})
 
 
 def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher, HandPool]:
     pool = HandPool()
     return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout), pool
-
-
-def test_a_worker_brings_an_extent_into_the_cache(worker: ExtentFetcher, cache: CacheReader, tmp_path: Path) -> None:
-    result, content = ask(worker, request(tmp_path))
-    assert (result["stored"], result["lengths"], content) == ([True], [0], b"")
-    assert (result["requests"], result["bytes"]) == (1, 10)
-    extent = cache.find(request(tmp_path).key)
-    assert extent is not None
-    assert extent.read(2, 3) == b"234"
-
-
-def test_a_worker_asks_the_store_only_for_what_the_cache_has_not(worker: ExtentFetcher, tmp_path: Path) -> None:
-    ask(worker, request(tmp_path))
-    (tmp_path / "store" / "blob").unlink()
-    result, content = ask(worker, request(tmp_path), inline=True)
-    assert (result["requests"], content) == (0, b"0123456789")
-
-
-def test_content_that_the_catalog_describes_otherwise_is_refused_and_not_kept(
-    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
-) -> None:
-    right = hashlib.md5(b"0123456789").hexdigest()
-    ask(worker, request(tmp_path, members=((0, 10, right),)))
-    wrong = request(tmp_path, version="2", members=((0, 5, right),))
-    with pytest.raises(BlobChanged, match="md5"):
-        ask(worker, wrong)
-    assert cache.find(wrong.key) is None
-
-
-def test_a_blob_that_is_shorter_or_gone_is_told_apart(worker: ExtentFetcher, tmp_path: Path) -> None:
-    with pytest.raises(BlobChanged, match="shorter"):
-        ask(worker, ExtentRequest(f"file://{tmp_path}/store", "blob", 0, 11))
-    with pytest.raises(BlobMissing):
-        ask(worker, request(tmp_path, blob="other"))
 
 
 def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: Path) -> None:
@@ -126,7 +72,7 @@ def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheRea
         extent = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
         assert pool.arrived.acquire(timeout=10)
         # It was stored, says the worker, but it is gone again: its content is asked for.
-        pool.jobs[0][1].set_result(({"stored": [True], "lengths": [0], "requests": 1, "bytes": 10, "near": False}, b""))
+        pool.jobs[0][1].set_result((stored(0), b""))
         assert pool.arrived.acquire(timeout=10)
         assert pool.jobs[1][0]["inline"]
         pool.jobs[1][1].set_result(answer_of(b"0123456789"))
@@ -204,8 +150,15 @@ def piece(tmp_path: Path, number: int) -> Wanted:
 def answer_of(*contents: bytes, near: bool = False) -> Answer:
     """What a worker says that could cache nothing; `near`: the store answers soon."""
     lengths = [len(content) for content in contents]
-    result = {"stored": [False] * len(contents), "lengths": lengths, "requests": 1, "bytes": sum(lengths), "near": near}
-    return result, b"".join(contents)
+    outcomes = {"extents": list(range(len(contents))), "stored": [False] * len(contents), "lengths": lengths}
+    return {**outcomes, "requests": 1, "bytes": sum(lengths), "near": near}, b"".join(contents)
+
+
+def stored(*numbers: int) -> dict[str, Any]:
+    """What a worker says that has kept these extents of a job."""
+    count = len(numbers)
+    outcomes = {"extents": list(numbers), "stored": [True] * count, "lengths": [0] * count}
+    return {**outcomes, "requests": 1, "bytes": 0, "near": False}
 
 
 def starts(job: dict[str, Any]) -> list[int]:
@@ -226,16 +179,16 @@ def test_an_extent_fetched_ahead_comes_in_the_same_request_as_the_one_beside_it(
     assert fetcher.extent(piece(tmp_path, 2)).read(0, 9) == b"two"
 
 
-def test_a_miss_takes_along_one_extent_beside_it_and_the_others_go_out_by_themselves(
+def test_a_miss_takes_along_extents_beside_it_and_the_others_go_out_by_themselves(
     cache: CacheReader, tmp_path: Path
 ) -> None:
     fetcher, pool = hand_fetcher(cache)
 
-    fetcher.start(piece(tmp_path, 3), ahead=[piece(tmp_path, number) for number in (0, 1, 2, 4)])
+    fetcher.start(piece(tmp_path, 3), ahead=[piece(tmp_path, number) for number in (0, 1, 2, 4, 9)])
 
     awaited, *others = [starts(job) for job, _ in pool.jobs]
-    assert awaited == [2, 3]
-    assert others == [[0, 1], [4]]
+    assert awaited == [0, 1, 2, 3]
+    assert others == [[4], [9]]
 
 
 def test_extents_that_follow_each_other_go_out_four_by_four(cache: CacheReader, tmp_path: Path) -> None:
@@ -257,10 +210,9 @@ def test_small_blobs_fetched_ahead_go_out_eight_by_eight(cache: CacheReader, tmp
     ]
 
 
-def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(
-    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
-) -> None:
-    ask(worker, request(tmp_path))
+def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(cache: CacheReader, tmp_path: Path) -> None:
+    with closing(CacheWriter(tmp_path / "extents", size_limit=SIZE_LIMIT)) as writer:
+        writer.put(request(tmp_path).key, b"0123456789")
     fetcher, pool = hand_fetcher(cache)
 
     fetcher.begin([Wanted(request(tmp_path)), Wanted(request(tmp_path, blob="other"))])
@@ -274,33 +226,64 @@ def test_a_store_that_answers_soon_is_sent_few_jobs_ahead_of_readers(cache: Cach
     pool.jobs[0][1].set_result(answer_of(b"one", near=True))
 
     fetcher.begin([piece(tmp_path, number) for number in range(3, 103, 2)])
+    assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
+    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
+    assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
 
-    assert len(pool.jobs) == 1 + MOST_BACKGROUND_NEAR
     pool.jobs[1][1].set_result(answer_of(b"three", near=False))
     assert len(pool.jobs) == 2 + MOST_BACKGROUND
 
 
-def test_a_worker_tells_whether_the_store_answers_soon(
-    worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", 3600.0)
-    near, _ = ask(worker, request(tmp_path))
-    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", -1.0)
-    far, _ = ask(worker, request(tmp_path, version="2"))
-    assert (near["near"], far["near"]) == (True, False)
+def test_small_blobs_of_a_store_that_answers_soon_go_out_in_more_jobs(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.start(piece(tmp_path, 1))
+    pool.jobs[0][1].set_result(answer_of(b"one", near=True))
+
+    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
+
+    assert len(pool.jobs) == 1 + MOST_BACKGROUND_NEAR > 1 + MOST_LARGE_NEAR
 
 
-def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
-    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
-) -> None:
-    (tmp_path / "store" / "other").write_bytes(b"abcdefghij")
-    both = [request(tmp_path), request(tmp_path, blob="other")]
-    job = {"requests": [each.to_fields() for each in both], "inline": False, "used": [], "spared": []}
+def test_a_reader_has_its_extent_before_the_others_of_its_request_have_come(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    first = fetcher.start(piece(tmp_path, 0), ahead=[piece(tmp_path, 1)])
+    second = fetcher.start(piece(tmp_path, 1))
 
-    result, _ = worker.handle(job)
+    pool.take_parts[0](answer_of(b"zero"))
 
-    assert (result["stored"], result["requests"], result["bytes"]) == ([True, True], 2, 20)
-    assert all(cache.holds(each.key) for each in both)
+    assert fetcher.wait(first).read(0, 9) == b"zero"
+    assert not second.arrival.done()
+    pool.jobs[0][1].set_result(({**answer_of(b"one")[0], "extents": [1]}, b"one"))
+    assert fetcher.wait(second).read(0, 9) == b"one"
+    assert [starts(job) for job, _ in pool.jobs] == [[0, 1]]
+
+
+def test_what_came_before_an_error_is_not_asked_for_again(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    first = fetcher.start(piece(tmp_path, 0), ahead=[piece(tmp_path, 1)])
+    second = fetcher.start(piece(tmp_path, 1))
+
+    pool.take_parts[0](answer_of(b"zero"))
+    pool.jobs[0][1].set_exception(BlobMissing("gone"))
+
+    assert fetcher.wait(first).read(0, 9) == b"zero"
+    assert [starts(job) for job, _ in pool.jobs] == [[0, 1], [1]]
+    pool.jobs[1][1].set_exception(BlobMissing("gone"))
+    with pytest.raises(BlobMissing):
+        fetcher.wait(second)
+
+
+def test_what_is_told_again_after_a_worker_died_changes_nothing(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    flight = fetcher.start(piece(tmp_path, 0), ahead=[piece(tmp_path, 1)])
+
+    pool.take_parts[0](answer_of(b"zero"))
+    pool.take_parts[0](answer_of(b"ZERO"))
+    pool.jobs[0][1].set_result(({**answer_of(b"one")[0], "extents": [1]}, b"one"))
+
+    assert fetcher.wait(flight).read(0, 9) == b"zero"
+    assert fetcher.extent(piece(tmp_path, 1)).read(0, 9) == b"one"
+    assert fetcher.counts().uncached == 2
 
 
 def test_what_is_wrong_beside_it_keeps_nobody_from_an_extent(cache: CacheReader, tmp_path: Path) -> None:
@@ -358,45 +341,3 @@ def test_nothing_is_fetched_ahead_from_a_store_that_is_away(cache: CacheReader, 
     fetcher.begin([piece(tmp_path, 5)])
 
     assert len(pool.jobs) == 1
-
-
-def test_extents_that_come_together_are_each_verified_and_kept(worker: ExtentFetcher, tmp_path: Path) -> None:
-    first, second = b"a" * EXTENT_BYTES, b"b" * 100
-    (tmp_path / "store" / "a.pack").write_bytes(first + second)
-    members = [((0, len(first), hashlib.md5(first).hexdigest()),), ((EXTENT_BYTES, 100, "0" * 32),)]
-    pair = [replace(piece(tmp_path, number).request, members=members[number]) for number in range(2)]
-    job = {"requests": [each.to_fields() for each in pair], "inline": False, "used": [], "spared": []}
-
-    with pytest.raises(BlobChanged, match=f"byte {EXTENT_BYTES}"):
-        worker.handle(job)
-
-    job["requests"] = [pair[0].to_fields(), replace(pair[1], members=()).to_fields()]
-    result, _ = worker.handle(job)
-    assert (result["stored"], result["requests"]) == ([True, True], 1)
-
-
-def sealed_pack(tmp_path: Path, content: bytes) -> ExtentRequest:
-    """Publish one file in a pack; the request for its extent says another md5 than the file has."""
-    blob = "d/images-0123456789abcdef.pack"
-    (tmp_path / "store" / "d").mkdir()
-    (tmp_path / "store" / blob).write_bytes(content + make_seal(blob, 0, content))
-    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, None, members=((0, len(content), "0" * 32),))
-
-
-def test_an_extent_with_its_seal_is_taken_without_computing_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
-    result, _ = ask(worker, sealed_pack(tmp_path, b"content"))
-    assert result["stored"] == [True]
-
-
-def test_an_extent_whose_seal_is_broken_is_checked_by_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
-    asked = sealed_pack(tmp_path, b"content")
-    path = tmp_path / "store" / asked.blob
-    path.write_bytes(b"C" + path.read_bytes()[1:])
-    with pytest.raises(BlobChanged, match="md5"):
-        ask(worker, asked)
-
-
-def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: ExtentFetcher, tmp_path: Path) -> None:
-    asked = replace(sealed_pack(tmp_path, b"content"), members=((0, 500, ""),))
-    with pytest.raises(BlobChanged, match="shorter"):
-        ask(worker, asked)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +68,58 @@ def test_answers_are_the_same_however_they_are_cut_on_the_way(bodies: list[bytes
             assert answer.headers["etag"] == answer.headers["ETag"] == str(number)
             assert answer.content == body
             assert connection.reusable
+
+
+class Parts:
+    """Takes bodies with status 206 part by part."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self._room = memoryview(bytearray(room_bytes))
+        self._filled = 0
+        self.received = b""
+        self.is_complete = False
+
+    @property
+    def room(self) -> memoryview:
+        return self._room[self._filled :]
+
+    def accepts(self, status: int, headers: Mapping[str, str], byte_count: int) -> bool:
+        return status == 206 and byte_count == int(headers["content-length"])
+
+    def advance(self, count: int) -> None:
+        self.received += self.room[:count]
+        self._filled = (self._filled + count) % len(self._room)
+
+
+@given(body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 500), max_size=12), room=st.integers(1, 310))
+@settings(deadline=None)
+def test_a_body_comes_part_by_part_however_it_is_cut_on_the_way(body: bytes, cuts: list[int], room: int) -> None:
+    content = answer_with(body) + answer_with(b"next")
+    places = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
+    parts = Parts(room)
+
+    with connection_to([content[begin:end] for begin, end in itertools.pairwise(places)]) as connection:
+        assert connection.receive(None, patience, reception=parts).content == b""
+        assert (parts.received, parts.is_complete) == (body, True)
+        assert connection.receive(None, patience).content == b"next"
+
+
+def test_a_body_that_is_not_wanted_part_by_part_comes_whole() -> None:
+    parts = Parts(10)
+
+    with connection_to([b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc"]) as connection:
+        assert connection.receive(None, patience, reception=parts).content == b"abc"
+
+    assert (parts.received, parts.is_complete) == (b"", False)
+
+
+def test_what_came_of_a_body_that_breaks_off_has_been_taken() -> None:
+    parts = Parts(10)
+
+    with connection_to([answer_with(bytes(100))[:-40]]) as connection, pytest.raises(ConnectionError, match="early"):
+        connection.receive(None, patience, reception=parts)
+
+    assert (len(parts.received), parts.is_complete) == (60, False)
 
 
 def test_a_body_goes_into_the_memory_it_was_asked_for() -> None:

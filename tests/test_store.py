@@ -108,6 +108,57 @@ def test_any_range_is_the_slice_of_the_content(store: Store, offset: int, length
         assert room[: store.read_into("x", room, offset)] == CONTENT[offset : offset + len(room)]
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(offset=0, length=len(CONTENT), room=len(CONTENT))
+@example(offset=0, length=len(CONTENT) + 1, room=len(CONTENT))
+@example(offset=len(CONTENT), length=1, room=1)
+@given(offset=st.integers(0, len(CONTENT) + 5), length=st.integers(0, len(CONTENT) + 5), room=st.integers(1, 300))
+def test_the_parts_of_any_range_are_slices_of_the_content(store: Store, offset: int, length: int, room: int) -> None:
+    store.write("x", CONTENT)
+
+    if length and offset >= len(CONTENT):
+        with pytest.raises(BlobChanged):
+            parts_of(store, "x", offset, length, room)
+    else:
+        expected = CONTENT[offset : offset + length]
+        assert parts_of(store, "x", offset, length, room) == [
+            expected[start : start + room] for start in range(0, len(expected), room)
+        ]
+
+
+def parts_of(store: Store, blob: str, offset: int, length: int, room_bytes: int, *, etag: str = "") -> list[bytes]:
+    """Read a range part by part; the number of bytes and of answers is checked."""
+    room = memoryview(bytearray(room_bytes))
+    parts: list[bytes] = []
+    answers: list[int] = []
+    count = store.read_parts(
+        blob,
+        room,
+        length,
+        offset,
+        take=lambda byte_count: parts.append(bytes(room[:byte_count])),
+        answered=lambda: answers.append(len(parts)),
+        etag=etag,
+    )
+    assert count == sum(map(len, parts))
+    assert answers == [0] if parts else len(answers) <= 1
+    return parts
+
+
+def test_a_blob_that_is_read_part_by_part_must_be_there_and_the_right_one(store: Store) -> None:
+    store.write("x", CONTENT)
+    store.write("empty", b"")
+
+    assert parts_of(store, "empty", 0, 10, 5) == []
+    assert b"".join(parts_of(store, "x", 0, 10, 5, etag=store.describe("x").etag)) == CONTENT[:10]
+    with pytest.raises(BlobMissing, match="Blob y is missing"):
+        parts_of(store, "y", 0, 10, 5)
+    with pytest.raises(BlobChanged, match="etag"):
+        parts_of(store, "x", 0, 10, 5, etag="0x1")
+    with pytest.raises(ValueError, match="range"):
+        parts_of(store, "x", 0, -1, 5)
+
+
 def test_ranges_that_are_read_together_are_the_slices_of_their_blobs(store: Store) -> None:
     store.write("x", CONTENT)
     store.write("y", CONTENT[::-1])

@@ -136,6 +136,24 @@ def test_an_answer_that_breaks_off_is_asked_for_again(patient_store: Store, prox
     assert proxy.count("GET") == 3
 
 
+@pytest.mark.parametrize(("cut_after", "second"), [(0, 0), (1, 1), (50_000, 50_000), (50_001, 50_001)])
+def test_a_range_that_breaks_off_goes_on_where_it_was(
+    patient_store: Store, proxy: HttpProxy, cut_after: int, second: int
+) -> None:
+    room = memoryview(bytearray(30_000))
+    parts: list[bytes] = []
+
+    with proxy.fault(Fault(cut_after=cut_after, count=1)):
+        count = patient_store.read_parts(
+            "x", room, len(CONTENT), take=lambda count: parts.append(bytes(room[:count])), answered=lambda: None
+        )
+
+    assert (count, b"".join(parts)) == (len(CONTENT), CONTENT)
+    assert all(len(part) == len(room) for part in parts[:-1])
+    ranges = [request.headers["x-ms-range"] for request in proxy.requests]
+    assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, second)]
+
+
 @pytest.mark.parametrize("cut_after", [0, 1, 99_999])
 def test_an_answer_that_always_breaks_off_is_never_taken_for_the_blob(
     store: Store, proxy: HttpProxy, cut_after: int

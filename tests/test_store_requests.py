@@ -169,6 +169,10 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
     for answer in (whole_blob, other_range):
         with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
             store_at(server).read("x", 10, 10)
+        with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
+            store_at(server).read_parts(
+                "x", memoryview(bytearray(5)), 10, 10, take=lambda _: None, answered=lambda: None
+            )
 
 
 def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:

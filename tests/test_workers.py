@@ -11,7 +11,7 @@ import pytest
 from mounting import all_end_after
 
 from imgsyncfs.errors import AnnotationError, BlobMissing, StoreUnreachable
-from imgsyncfs.workers import WorkerPool
+from imgsyncfs.workers import Answer, WorkerPool
 
 ANSWER_SECONDS = 30.0
 
@@ -29,6 +29,28 @@ def test_a_job_is_answered_with_result_and_payload(pool: WorkerPool) -> None:
     result, payload = pool.submit({"do": "echo", "payload": "bytes beside it"}).result(ANSWER_SECONDS)
     assert result["settings"] == {"greeting": "hello"}
     assert payload == b"bytes beside it"
+
+
+def test_what_a_job_tells_comes_before_its_answer_and_in_order(pool: WorkerPool) -> None:
+    told: list[Answer] = []
+
+    answer = pool.submit({"do": "echo", "parts": 3}, told.append)
+
+    answer.result(ANSWER_SECONDS)
+    assert told == [({"part": 0}, b""), ({"part": 1}, b"x"), ({"part": 2}, b"xx")]
+
+
+def test_a_job_whose_worker_dies_tells_everything_once_more(pool: WorkerPool, tmp_path: Path) -> None:
+    told: list[Answer] = []
+    job = {"do": "die after parts once", "marker": str(tmp_path / "died"), "parts": 2}
+
+    pool.submit(job, told.append).result(ANSWER_SECONDS)
+
+    assert [words["part"] for words, _ in told] == [0, 1, 0, 1]
+
+
+def test_what_a_job_tells_is_passed_over_if_nobody_asked(pool: WorkerPool) -> None:
+    assert pool.submit({"do": "echo", "parts": 3, "payload": "x"}).result(ANSWER_SECONDS)[1] == b"x"
 
 
 def test_jobs_are_spread_over_all_workers(pool: WorkerPool) -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from imgsyncfs.errors import AnnotationError, BlobMissing
+from imgsyncfs.frames import Tell
 
 ERRORS = {
     "missing": BlobMissing("the blob is gone"),
@@ -22,18 +23,19 @@ class Echo:
         self._settings = settings
         self._meeting = threading.Barrier(2)
 
-    def handle(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
         """Do what ``do`` says."""
         what = arguments["do"]
         if what == "die":
             os._exit(7)
         if what == "die once":
-            marker = arguments["marker"]
-            if not os.path.exists(marker):  # noqa: PTH110  # no more imports than needed in a process that dies
-                with open(marker, "w"):  # noqa: PTH123
-                    os._exit(7)
+            self._die_once(arguments["marker"])
         if what in ERRORS:
             raise ERRORS[what]
+        for number in range(arguments.get("parts", 0)):
+            tell({"part": number}, b"x" * number)
+        if what == "die after parts once":
+            self._die_once(arguments["marker"])
         if what == "print":
             print("a library prints this")
         if what == "wait for file":
@@ -42,3 +44,8 @@ class Echo:
         if what == "meet":
             self._meeting.wait(20)
         return {"settings": self._settings, "process": os.getpid()}, arguments.get("payload", "").encode()
+
+    def _die_once(self, marker: str) -> None:
+        if not os.path.exists(marker):  # noqa: PTH110  # no more imports than needed in a process that dies
+            with open(marker, "w"):  # noqa: PTH123
+                os._exit(7)

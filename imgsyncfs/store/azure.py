@@ -9,45 +9,34 @@ Importing this module takes half a second, most of it the SDK's: only `imgsyncfs
 
 from __future__ import annotations
 
-import itertools
 import logging
-import re
-import time
 import uuid
 from contextlib import contextmanager
-from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
-from azure.core.pipeline import Pipeline
-from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
-from imgsyncfs.errors import BlobMissing, StoreError, StoreMissing
+from imgsyncfs.errors import BlobMissing, StoreMissing
 from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.store.azure_account import find_account, parse_azure_url
 from imgsyncfs.store.azure_errors import ErrorTexts, error_code
-from imgsyncfs.store.azure_policies import ReadHeaders, RetryUntilDeadline, signing_policy
+from imgsyncfs.store.azure_policies import RetryUntilDeadline
+from imgsyncfs.store.azure_reads import AzureReads
 from imgsyncfs.store.azure_transport import (
-    STALL_SHARE,
     DeadlineTransport,
     NetworkSettings,
-    ReadResponse,
-    ReadTransport,
-    SignedRequests,
     keep_signatures_from_the_log,
 )
 from imgsyncfs.store.content import open_content
-from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
+from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from azure.core.pipeline.transport import HttpResponse
     from azure.storage.blob import BlobProperties
 
     from imgsyncfs.store.content import Content
@@ -65,8 +54,6 @@ LIST_PAGE_BLOBS = 5000
 # What nobody has published; asking for it shows whether the container is there and may be read, and needs no right to
 # list it or to see its properties, which a SAS often lacks.
 _PROBE = ".imgsyncfs-probe"
-
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
 
 
 class AzureStore:
@@ -87,8 +74,7 @@ class AzureStore:
         account = find_account(self._location, credentials, timeout=timeout)
         keep_signatures_from_the_log()
         self._errors = ErrorTexts(self.url, remedy=account.remedy, timeout=timeout)
-        self._blobs_url = f"{account.endpoint}/{self._location.container}/"
-        network = NetworkSettings.of(self._blobs_url)
+        network = NetworkSettings.of(f"{account.endpoint}/{self._location.container}/")
         self._client = ContainerClient(
             account.endpoint,
             self._location.container,
@@ -96,25 +82,18 @@ class AzureStore:
             transport=DeadlineTransport(network, timeout=timeout),
             retry_policy=RetryUntilDeadline(timeout),
         )
-        self._read_transport = ReadTransport(self._blobs_url, network, timeout=timeout)
-        # Policies of their own each: a policy knows the one that follows it.
-        headers, container = ReadHeaders(self._client.api_version), self._location.container
-        self._reads: Pipeline[HttpRequest, HttpResponse] = Pipeline(
-            self._read_transport, [RetryUntilDeadline(timeout), headers, signing_policy(account, container)]
+        self._reads = AzureReads(
+            self._location,
+            account,
+            network,
+            api_version=self._client.api_version,
+            errors=self._errors,
+            timeout=timeout,
         )
-        self._signing: Pipeline[HttpRequest, HttpResponse] = Pipeline(
-            SignedRequests(), [headers, signing_policy(account, container)]
-        )
-        self._timeout = timeout
 
     def check(self) -> None:
         """Return if the container is there and may be read."""
-        with self._translated(_PROBE):
-            response = self._reads.run(self._request(_PROBE, 0, None, ""), retry_total=1).http_response
-        if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
-            error = self._errors.from_response(response.status_code, response.headers, _PROBE)
-            if not isinstance(error, BlobMissing):
-                raise error
+        self._reads.probe(_PROBE)
 
     def create(self) -> None:
         """Make the container unless it is there."""
@@ -131,81 +110,29 @@ class AzureStore:
 
     def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
         """Read a range of a blob, with one GET."""
-        return bytes(self._read(blob, offset, length, etag))
+        return self._reads.read(blob, offset, length, etag=etag)
 
     def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
-        return _put(self._read(blob, offset, len(room), etag, room=room), room)
+        return self._reads.read_into(blob, room, offset, etag=etag)
+
+    def read_parts(
+        self,
+        blob: str,
+        room: memoryview,
+        length: int,
+        offset: int = 0,
+        *,
+        take: Callable[[int], None],
+        answered: Callable[[], None],
+        etag: str = "",
+    ) -> int:
+        """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
+        return self._reads.read_parts(blob, room, length, offset, take=take, answered=answered, etag=etag)
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         """Read several ranges into memory, one GET each, sent at once; what isn't answered so is asked for singly."""
-        for read in reads:
-            check_range(read.offset, len(read.room))
-            check_blob_name(read.blob, self.url)
-        deadline: float | None = time.monotonic() + self._timeout
-        answers = self._send_together(reads)
-        counts = []
-        for read, answer in itertools.zip_longest(reads, answers):
-            if answer is not None and answer.status_code == HTTPStatus.PARTIAL_CONTENT:
-                content = self._content(answer, read.blob, read.offset, len(read.room))
-            else:
-                # Singly, and as often as it takes: that also shows what is wrong. The first one has the time that is
-                # left, so that a dead server does not get more; if it is answered, the others have all of theirs.
-                content = self._read(
-                    read.blob, read.offset, len(read.room), read.etag, room=read.room, deadline=deadline
-                )
-                deadline = None
-            counts.append(_put(content, read.room))
-        return counts
-
-    def _send_together(self, reads: Sequence[RangeRead]) -> list[ReadResponse]:
-        """The answers to the first of some reads, as far as they came; none if there is nothing to be gained."""
-        if len(reads) == 1 or not all(read.room for read in reads):
-            return []
-        return self._read_transport.send_all(
-            [self._signed(read) for read in reads],
-            [read.room for read in reads],
-            deadline=time.monotonic() + STALL_SHARE * self._timeout,
-        )
-
-    def _read(
-        self,
-        blob: str,
-        offset: int,
-        length: int | None,
-        etag: str,
-        *,
-        room: memoryview | None = None,
-        deadline: float | None = None,
-    ) -> bytes | memoryview:
-        check_range(offset, length)
-        check_blob_name(blob, self.url)
-        if length == 0:
-            return b""
-        with self._translated(blob):
-            run = self._reads.run(self._request(blob, offset, length, etag), room=room, deadline=deadline)
-        return self._content(cast("ReadResponse", run.http_response), blob, offset, length)
-
-    def _content(self, response: ReadResponse, blob: str, offset: int, length: int | None) -> bytes | memoryview:
-        """The body of an answer, if it is what was asked for."""
-        status = response.status_code
-        # An empty blob has no range at all.
-        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset == 0:
-            return b""
-        if status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise self._errors.from_response(status, response.headers, blob)
-        content = response.received
-        # Azure answers 416 to a range that starts where the blob ends; Azurite gives an empty one.
-        if not content:
-            if offset:
-                raise self._errors.changed(blob, f"it ends before byte {offset}")
-            return b""
-        if not _is_range(response, offset, len(content)) or (length is not None and len(content) > length):
-            raise StoreError(
-                f"Blob {blob} in {self.url} was answered with another range than the one asked for; check the proxy "
-                "between here and the store."
-            )
-        return content
+        return self._reads.read_all_into(reads)
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob; its digest is kept as its Content-MD5."""
@@ -249,20 +176,8 @@ class AzureStore:
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._read_transport.close()
+        self._reads.close()
         self._client.close()
-
-    def _request(self, blob: str, offset: int, length: int | None, etag: str) -> HttpRequest:
-        # A range also for whole blobs: the answer then says what it is, and no proxy's page passes for a blob.
-        headers = {"x-ms-range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
-        if etag:
-            headers["If-Match"] = f'"{etag}"'
-        return HttpRequest("GET", self._blobs_url + quote(self._full_name(blob), safe="/~"), headers=headers)
-
-    def _signed(self, read: RangeRead) -> HttpRequest:
-        request = self._request(read.blob, read.offset, len(read.room), read.etag)
-        with self._translated(read.blob):
-            return self._signing.run(request).http_request
 
     def _upload(self, blob: str, content: Content, md5: str) -> BlobInfo:
         client = self._client.get_blob_client(self._full_name(blob))
@@ -317,20 +232,8 @@ class AzureStore:
             raise self._errors.from_exception(error, blob) from None
 
 
-def _is_range(response: ReadResponse, offset: int, byte_count: int) -> bool:
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-    return match is not None and (int(match[1]), int(match[2])) == (offset, offset + byte_count - 1)
-
-
 def _content_settings(md5: str) -> ContentSettings:
     return ContentSettings(content_type="application/octet-stream", content_md5=bytearray.fromhex(md5))
-
-
-def _put(content: bytes | memoryview, room: memoryview) -> int:
-    """Bring a body to where it belongs unless it is there."""
-    if isinstance(content, bytes):
-        room[: len(content)] = content
-    return len(content)
 
 
 def _describe(blob: str, properties: BlobProperties) -> BlobInfo:

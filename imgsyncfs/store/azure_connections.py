@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from imgsyncfs.kept_buffers import KeptBuffers
-from imgsyncfs.store.http_connection import PIECE_BYTES, Answer, HttpConnection
+from imgsyncfs.store.http_connection import PIECE_BYTES, Answer, HttpConnection, Reception
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +81,13 @@ class Connections:
         self._single_until = -math.inf
 
     def exchange(
-        self, url: str, headers: Mapping[str, str], *, deadline: float, room: memoryview | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        deadline: float,
+        room: memoryview | None = None,
+        reception: Reception | None = None,
     ) -> Answer:
         """Send a GET, and read the answer.
 
@@ -90,6 +96,7 @@ class Connections:
             headers: of the request.
             deadline: until when, a time of `time.monotonic`.
             room: where to receive the body; if it is longer, or of unknown length, it comes as `bytes` all the same.
+            reception: takes the body if it accepts it, and the answer holds none then.
 
         Raises:
             OSError: the connection failed, the server did not answer or not in time (`TimeoutError`), what came is no
@@ -102,7 +109,7 @@ class Connections:
         connection = self._take(left())
         try:
             connection.send([(self._path(url), headers)], left)
-            answer = connection.receive(room, left)
+            answer = connection.receive(room, left, reception=reception)
         except BaseException:
             connection.close()
             raise
@@ -221,6 +228,7 @@ class ProxiedConnections:
         *,
         deadline: float,
         room: memoryview | None = None,  # noqa: ARG002  # a body that urllib3 has received lies in memory already
+        reception: Reception | None = None,  # noqa: ARG002  # likewise
     ) -> Answer:
         """Send a GET, and read the answer.
 

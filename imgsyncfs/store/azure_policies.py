@@ -103,6 +103,10 @@ class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
         headers["x-ms-version"] = self._api_version
         headers["x-ms-date"] = formatdate(usegmt=True)
         headers["x-ms-client-request-id"] = str(uuid.uuid4())
+        parts = request.context.options.get("parts")
+        if parts is not None:
+            # What an attempt before has brought is not asked for again.
+            headers["x-ms-range"] = parts.header
 
 
 class ReadGrantPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):

@@ -102,6 +102,8 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
     def send(self, request: HttpRequest, **options: Any) -> HttpResponse:
         """Send a request and read the answer before ``options["deadline"]``, into ``options["room"]`` if it is given.
 
+        ``options["parts"]``, a `imgsyncfs.store.parts.RangeInParts`, takes the body in place of the answer.
+
         Raises:
             ServiceResponseError: no answer, or it came too late or broke off.
         """
@@ -111,6 +113,7 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
                 request.headers,
                 deadline=options["deadline"],
                 room=options.get("room"),
+                reception=options.get("parts"),
             )
         except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
             # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.

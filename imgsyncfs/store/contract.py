@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from imgsyncfs.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 LONGEST_BLOB_NAME = 1024
@@ -119,6 +119,37 @@ class Store(Protocol):
 
         Raises:
             BlobMissing: as `read`.
+            BlobChanged: likewise.
+        """
+
+    def read_parts(
+        self,
+        blob: str,
+        room: memoryview,
+        length: int,
+        offset: int = 0,
+        *,
+        take: Callable[[int], None],
+        answered: Callable[[], None],
+        etag: str = "",
+    ) -> int:
+        """Read a range of a blob part by part into the same memory, in one request.
+
+        Args:
+            blob: the blob's name.
+            room: where each part goes, one byte an item, at least one; it may be used again when `take` returns.
+            length: of the range, in bytes.
+            offset: where to start, in bytes; at least 0.
+            take: called with the number of bytes that the next part has: as many as there is room for, but for the
+                last part. No `OSError` may leave it: that would be taken for the network's.
+            answered: called when the store begins to answer, which says how far it is.
+            etag: as for `read`.
+
+        Returns:
+            How many bytes in all: `length`, fewer only where the blob ends.
+
+        Raises:
+            BlobMissing: as `read`; parts may have been taken before.
             BlobChanged: likewise.
         """
 

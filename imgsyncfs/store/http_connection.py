@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -41,6 +42,22 @@ class Answer:
     reason: str
     headers: Mapping[str, str]
     content: bytes | memoryview
+
+
+class Reception(Protocol):
+    """Takes a body that it knows what to do with, as it comes; see `imgsyncfs.store.parts.RangeInParts`."""
+
+    is_complete: bool
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes belong; not empty."""
+
+    def accepts(self, status: int, headers: Mapping[str, str], byte_count: int) -> bool:
+        """Whether it takes the body of this answer."""
+
+    def advance(self, count: int) -> None:
+        """Say that so many bytes more lie in the room."""
 
 
 class HttpConnection:
@@ -86,12 +103,15 @@ class HttpConnection:
         self._socket.settimeout(patience())
         self._socket.sendall(content)
 
-    def receive(self, room: memoryview | None, patience: Callable[[], float]) -> Answer:
+    def receive(
+        self, room: memoryview | None, patience: Callable[[], float], *, reception: Reception | None = None
+    ) -> Answer:
         """Receive the answer to the oldest request that has none yet.
 
         Args:
             room: where to receive the body; if it is longer, or of unknown length, it comes as `bytes` all the same.
             patience: as for `send`.
+            reception: takes the body if it accepts it, and the answer holds none then.
 
         Raises:
             OSError: the connection failed, nothing came in time (`TimeoutError`), what came is no HTTP, or not all of
@@ -110,6 +130,9 @@ class HttpConnection:
         elif length is None:
             self.reusable = False
             content = self._receive_pieces(None, patience)
+        elif reception is not None and reception.accepts(head.status, head.headers, length):
+            self._hand_on(length, reception, patience)
+            content = b""
         elif room is not None and length <= len(room):
             content = room[:length]
             self._fill(content, patience)
@@ -180,6 +203,19 @@ class HttpConnection:
         self._begin += count
         while count < len(room):
             count += self._receive_some(room[count:], patience)
+
+    def _hand_on(self, length: int, reception: Reception, patience: Callable[[], float]) -> None:
+        while length:
+            room = reception.room[:length]
+            count = min(len(room), self._end - self._begin)
+            if count:
+                room[:count] = self._received[self._begin : self._begin + count]
+                self._begin += count
+            else:
+                count = self._receive_some(room, patience)
+            reception.advance(count)
+            length -= count
+        reception.is_complete = True
 
     def _receive_some(self, room: memoryview, patience: Callable[[], float]) -> int:
         self._socket.settimeout(patience())

@@ -10,7 +10,6 @@ or thread that the rest doesn't wait for.
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import stat
@@ -33,9 +32,10 @@ from imgsyncfs.errors import (
 from imgsyncfs.extents import MEBIBYTE
 from imgsyncfs.store.content import Content, open_content
 from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
+from imgsyncfs.store.local_files import make_folders, md5_of, read_range, read_range_into, take_name, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class LocalStore:
     def create(self) -> None:
         """Make the folder, and those above it, unless it is there."""
         with self._translated(""):
-            _make_folders(self._folder)
+            make_folders(self._folder)
 
     def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
         """Read a range of a blob."""
@@ -81,7 +81,7 @@ class LocalStore:
         if length == 0:
             return b""
         with self._opened(blob, offset, length, etag) as (descriptor, stop):
-            content = _read_range(descriptor, offset, stop)
+            content = read_range(descriptor, offset, stop)
         self._check_length(blob, len(content), stop - offset)
         return content
 
@@ -92,9 +92,33 @@ class LocalStore:
         if not room:
             return 0
         with self._opened(blob, offset, len(room), etag) as (descriptor, stop):
-            count = _read_range_into(room[: stop - offset], descriptor, offset)
+            count = read_range_into(room[: stop - offset], descriptor, offset)
         self._check_length(blob, count, stop - offset)
         return count
+
+    def read_parts(
+        self,
+        blob: str,
+        room: memoryview,
+        length: int,
+        offset: int = 0,
+        *,
+        take: Callable[[int], None],
+        answered: Callable[[], None],
+        etag: str = "",
+    ) -> int:
+        """Read a range of a blob part by part; each is looked at by itself, for it is handed over before the next."""
+        check_range(offset, length)
+        self._path(blob)
+        if not length:
+            return 0
+        with self._opened(blob, offset, length, etag) as (_, stop):
+            answered()
+        for start in range(offset, stop, len(room)):
+            part = room[: stop - start]
+            self._check_length(blob, self.read_into(blob, part, start, etag=etag), len(part))
+            take(len(part))
+        return stop - offset
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         """Read several ranges into memory, one after the other."""
@@ -107,11 +131,11 @@ class LocalStore:
             if not self._is_there(blob, path, opened, md5):
                 # Never the store itself: where its disk isn't mounted, a new folder would hide that.
                 self._folder.stat()
-                _make_folders(path.parent)
+                make_folders(path.parent)
                 unfinished = path.parent / f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}{_UNFINISHED_SUFFIX}"
                 try:
-                    digest = _write_file(unfinished, opened, md5)
-                    if _take_name(unfinished, path):
+                    digest = write_file(unfinished, opened, md5)
+                    if take_name(unfinished, path):
                         sync_folder(path.parent)
                         return _describe(blob, path.stat(), md5=digest)
                 finally:
@@ -212,7 +236,7 @@ class LocalStore:
             status = path.stat()
         except FileNotFoundError:
             return False
-        if not stat.S_ISREG(status.st_mode) or status.st_size != content.byte_count or (md5 and _md5_of(path) != md5):
+        if not stat.S_ISREG(status.st_mode) or status.st_size != content.byte_count or (md5 and md5_of(path) != md5):
             raise self._changed(blob, "another one has that name, with other content")
         return True
 
@@ -285,72 +309,3 @@ def _etag(status: os.stat_result) -> str:
 
 def _describe(blob: str, status: os.stat_result, *, md5: str = "") -> BlobInfo:
     return BlobInfo(blob, status.st_size, md5, _etag(status), int(status.st_mtime))
-
-
-def _read_range(descriptor: int, start: int, stop: int) -> bytes:
-    pieces = []
-    while start < stop:
-        piece = os.pread(descriptor, stop - start, start)
-        if not piece:
-            break
-        pieces.append(piece)
-        start += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _read_range_into(room: memoryview, descriptor: int, start: int) -> int:
-    received = 0
-    while received < len(room):
-        count = os.preadv(descriptor, [room[received:]], start + received)
-        if not count:
-            break
-        received += count
-    return received
-
-
-def _md5_of(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(COPY_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_file(path: Path, content: Content, md5: str) -> str:
-    """Write a new file with the modes of the umask, bring it to the disk, and return its md5."""
-    digest = ""
-    with path.open("xb") as stream:
-        for block, digest_so_far in content.blocks(COPY_BYTES, md5=md5):
-            stream.write(block)
-            digest = digest_so_far
-        stream.flush()
-        os.fsync(stream.fileno())
-    return digest
-
-
-def _take_name(unfinished: Path, path: Path) -> bool:
-    """Give a finished file its name unless that is taken; says whether it got it."""
-    try:
-        path.hardlink_to(unfinished)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _LINKLESS:
-            raise
-        # A disk without hard links (exFAT, some network disks). Between the question and the renaming another writer
-        # could come in; names say what is in a blob, so it would bring the same content.
-        if path.exists():
-            return False
-        unfinished.rename(path)
-    return True
-
-
-def _make_folders(folder: Path) -> None:
-    """Make a folder and those above it, each brought to the disk, so that no crash leaves rows without blobs."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        sync_folder(new.parent)

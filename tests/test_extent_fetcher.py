@@ -1,0 +1,215 @@
+"""A worker's side of fetching: extents verified, kept, and told of as they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgsyncfs.cache import CacheReader, prepare_cache
+from imgsyncfs.errors import BlobChanged, BlobMissing
+from imgsyncfs.extent_fetcher import ExtentFetcher
+from imgsyncfs.extent_outcomes import ExtentOutcome, read_outcomes
+from imgsyncfs.extent_request import ExtentRequest
+from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.pack_seal import make_seal
+
+SIZE_LIMIT = 1 << 30
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CacheReader:
+    """An empty cache."""
+    prepare_cache(tmp_path / "extents")
+    return CacheReader(tmp_path / "extents")
+
+
+def worker_on(tmp_path: Path, *, size_limit: int = SIZE_LIMIT) -> ExtentFetcher:
+    """A worker's side, without the process around it, over a local store with one blob."""
+    (tmp_path / "store").mkdir(exist_ok=True)
+    (tmp_path / "store" / "blob").write_bytes(b"0123456789")
+    return ExtentFetcher(
+        {
+            "cache_folder": str(tmp_path / "extents"),
+            "size_limit": size_limit,
+            "keep_free": 0,
+            "timeout": 5.0,
+            "stores": {},
+        }
+    )
+
+
+@pytest.fixture
+def worker(tmp_path: Path, cache: CacheReader) -> ExtentFetcher:  # it makes the folder
+    """A worker with room."""
+    return worker_on(tmp_path)
+
+
+def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
+    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, 10, **fields)
+
+
+def job_for(requests: Sequence[ExtentRequest], *, inline: bool = False) -> dict[str, Any]:
+    return {"requests": [each.to_fields() for each in requests], "inline": inline, "used": [], "spared": []}
+
+
+def nobody(_part: dict[str, Any], _payload: bytes) -> None:
+    pass
+
+
+def ask(worker: ExtentFetcher, asked: ExtentRequest, *, inline: bool = False) -> tuple[dict[str, Any], bytes]:
+    return worker.handle(job_for([asked], inline=inline), nobody)
+
+
+def pack_of(tmp_path: Path, *contents: bytes) -> list[ExtentRequest]:
+    """Publish a pack; the requests for its extents, in order."""
+    (tmp_path / "store" / "a.pack").write_bytes(b"".join(contents))
+    store = f"file://{tmp_path}/store"
+    return [ExtentRequest(store, "a.pack", number * EXTENT_BYTES, None) for number in range(len(contents))]
+
+
+def test_a_worker_brings_an_extent_into_the_cache(worker: ExtentFetcher, cache: CacheReader, tmp_path: Path) -> None:
+    result, content = ask(worker, request(tmp_path))
+    assert (result["stored"], result["lengths"], content) == ([True], [0], b"")
+    assert (result["requests"], result["bytes"]) == (1, 10)
+    extent = cache.find(request(tmp_path).key)
+    assert extent is not None
+    assert extent.read(2, 3) == b"234"
+
+
+def test_a_worker_asks_the_store_only_for_what_the_cache_has_not(worker: ExtentFetcher, tmp_path: Path) -> None:
+    ask(worker, request(tmp_path))
+    (tmp_path / "store" / "blob").unlink()
+    result, content = ask(worker, request(tmp_path), inline=True)
+    assert (result["requests"], content) == (0, b"0123456789")
+
+
+def test_content_that_the_catalog_describes_otherwise_is_refused_and_not_kept(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    right = hashlib.md5(b"0123456789").hexdigest()
+    ask(worker, request(tmp_path, members=((0, 10, right),)))
+    wrong = request(tmp_path, version="2", members=((0, 5, right),))
+    with pytest.raises(BlobChanged, match="md5"):
+        ask(worker, wrong)
+    assert cache.find(wrong.key) is None
+
+
+def test_a_blob_that_is_shorter_or_gone_is_told_apart(worker: ExtentFetcher, tmp_path: Path) -> None:
+    with pytest.raises(BlobChanged, match="shorter"):
+        ask(worker, ExtentRequest(f"file://{tmp_path}/store", "blob", 0, 11))
+    with pytest.raises(BlobMissing):
+        ask(worker, request(tmp_path, blob="other"))
+
+
+def test_a_worker_tells_whether_the_store_answers_soon(
+    worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", 3600.0)
+    near, _ = ask(worker, request(tmp_path))
+    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", -1.0)
+    far, _ = ask(worker, request(tmp_path, version="2"))
+    assert (near["near"], far["near"]) == (True, False)
+
+
+def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    (tmp_path / "store" / "other").write_bytes(b"abcdefghij")
+    both = [request(tmp_path), request(tmp_path, blob="other")]
+
+    result, _ = worker.handle(job_for(both), nobody)
+
+    assert (result["stored"], result["requests"], result["bytes"]) == ([True, True], 2, 20)
+    assert all(cache.holds(each.key) for each in both)
+
+
+def test_each_extent_of_a_request_is_kept_and_told_of_before_the_next_one_comes(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    requests = pack_of(tmp_path, b"a" * EXTENT_BYTES, b"b" * EXTENT_BYTES, b"c" * 100)
+    told: list[tuple[list[ExtentOutcome], list[bool]]] = []
+
+    def tell(words: dict[str, Any], payload: bytes) -> None:
+        told.append((list(read_outcomes(words, payload)), [cache.holds(each.key) for each in requests]))
+
+    result, payload = worker.handle(job_for(requests), tell)
+
+    assert told == [
+        ([ExtentOutcome(0, True, b"")], [True, False, False]),
+        ([ExtentOutcome(1, True, b"")], [True, True, False]),
+    ]
+    assert list(read_outcomes(result, payload)) == [ExtentOutcome(2, True, b"")]
+    assert (result["requests"], result["bytes"]) == (1, 2 * EXTENT_BYTES + 100)
+    assert [cache.find(each.key).read(0, 1) for each in requests] == [b"a", b"b", b"c"]  # type: ignore[union-attr]  # held
+
+
+def test_extents_that_came_before_a_wrong_one_are_kept(
+    worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
+) -> None:
+    first, second = pack_of(tmp_path, b"a" * EXTENT_BYTES, b"b" * 100)
+    told: list[int] = []
+
+    def tell(words: dict[str, Any], _payload: bytes) -> None:
+        told.extend(words["extents"])
+
+    with pytest.raises(BlobChanged, match=f"byte {EXTENT_BYTES}"):
+        worker.handle(job_for([first, replace(second, members=((EXTENT_BYTES, 100, "0" * 32),))]), tell)
+
+    assert told == [0]
+    assert (cache.holds(first.key), cache.holds(second.key)) == (True, False)
+
+
+def test_contents_are_told_along_when_they_are_asked_for_or_have_no_room(tmp_path: Path, cache: CacheReader) -> None:
+    tiny = worker_on(tmp_path, size_limit=1000)
+    contents = [b"a" * EXTENT_BYTES, b"b" * EXTENT_BYTES, b"c" * 100]
+    told: list[ExtentOutcome] = []
+
+    def tell(words: dict[str, Any], payload: bytes) -> None:
+        told.extend(read_outcomes(words, payload))
+
+    result, payload = tiny.handle(job_for(pack_of(tmp_path, *contents), inline=True), tell)
+
+    told.extend(read_outcomes(result, payload))
+    assert [(outcome.number, outcome.content) for outcome in told] == list(enumerate(contents))
+    assert not told[0].stored
+    assert not cache.holds("anything")
+
+
+def test_extents_beyond_the_end_of_a_pack_are_empty(worker: ExtentFetcher, tmp_path: Path) -> None:
+    requests = pack_of(tmp_path, b"a" * EXTENT_BYTES, b"")
+
+    result, payload = worker.handle(job_for(requests, inline=True), nobody)
+
+    assert list(read_outcomes(result, payload)) == [ExtentOutcome(1, True, b"")]
+
+
+def sealed_pack(tmp_path: Path, content: bytes) -> ExtentRequest:
+    """Publish one file in a pack; the request for its extent says another md5 than the file has."""
+    blob = "d/images-0123456789abcdef.pack"
+    (tmp_path / "store" / "d").mkdir()
+    (tmp_path / "store" / blob).write_bytes(content + make_seal(blob, 0, content))
+    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, None, members=((0, len(content), "0" * 32),))
+
+
+def test_an_extent_with_its_seal_is_taken_without_computing_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
+    result, _ = ask(worker, sealed_pack(tmp_path, b"content"))
+    assert result["stored"] == [True]
+
+
+def test_an_extent_whose_seal_is_broken_is_checked_by_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
+    asked = sealed_pack(tmp_path, b"content")
+    path = tmp_path / "store" / asked.blob
+    path.write_bytes(b"C" + path.read_bytes()[1:])
+    with pytest.raises(BlobChanged, match="md5"):
+        ask(worker, asked)
+
+
+def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: ExtentFetcher, tmp_path: Path) -> None:
+    asked = replace(sealed_pack(tmp_path, b"content"), members=((0, 500, ""),))
+    with pytest.raises(BlobChanged, match="shorter"):
+        ask(worker, asked)
