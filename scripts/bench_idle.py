@@ -22,6 +22,10 @@ REFRESHED_SECONDS = 30.0
 QUESTION = re.compile(r"\b(?:SELECT|FETCH|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 """All else is what the driver says about transactions and cursors."""
 
+CONNECTING = "from pg_type where typname = 'lo'"
+"""The driver asks this whenever it connects. The refresh does, when it comes to a thread that has not asked yet; what a
+reader would connect for would be seen by itself."""
+
 REFRESH_QUERY = re.compile(r"\bFROM\s+(?:datasets|subscriptions|catalog_settings)\b", re.IGNORECASE)
 
 
@@ -40,7 +44,7 @@ class Questions:
 
 def sorted_out(statements: Iterable[str]) -> Questions:
     """Tell the refresh's queries from what readers cause."""
-    questions = [statement for statement in statements if QUESTION.search(statement)]
+    questions = [each for each in statements if QUESTION.search(each) and CONNECTING not in each]
     others = tuple(question for question in questions if not REFRESH_QUERY.search(question))
     return Questions(len(questions) - len(others), others)
 

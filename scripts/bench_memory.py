@@ -1,9 +1,15 @@
-"""Memory that the machine has at hand when a pass begins.
+"""What the machine has in memory when a pass begins.
 
-A virtual machine may give free memory back to its host, some two seconds after it was freed ("free page reporting").
-A page that the host must provide again takes 5 to 13 microseconds here, one that was used a moment ago takes one:
-300 MB into files take 1.0 s and not 0.1. That would be added to whatever a contestant does with what it reads, and the
-faster it is, the more it would count.
+Files that a contestant's bytes come from are there: the server's for those that ask it, the local ones for the others.
+The server stands for one far away, whose disks are not compared. Linux may take files out of memory that nobody has
+looked at for minutes ("DAMON"), and those who came first in a round then paid for reading them again.
+
+Memory for what is read is there, too. A virtual machine may give free memory back to its host, some two seconds after
+it was freed ("free page reporting"). A page that the host must provide again takes 5 to 13 microseconds here, one that
+was used a moment ago takes one: 300 MB into files take 1.0 s and not 0.1. That would be added to whatever a contestant
+does with what it reads, and the faster it is, the more it would count.
+
+And nothing is left to be written that somebody else has made before.
 """
 
 from __future__ import annotations
@@ -12,6 +18,20 @@ import os
 from pathlib import Path
 
 CHUNK_BYTES = 4 << 20
+
+
+def prepare(folder: Path) -> None:
+    """Have Linux write what is to be written, and hold the content of all files in and below a folder.
+
+    Files that it holds already take next to no time.
+    """
+    os.sync()
+    buffer = bytearray(CHUNK_BYTES)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
 
 
 def put_at_hand(folder: Path, byte_count: int) -> None:

@@ -17,6 +17,7 @@ from types import FrameType
 
 from bench_commands import BenchError
 from bench_idle import play_idle
+from bench_memory import prepare
 from bench_million import FIGURES, play_million
 from bench_mounts import Contestant, contestants, unmount_below
 from bench_report import as_json, as_table, describe_machine, notes
@@ -30,7 +31,7 @@ from bench_scenes import (
 )
 from bench_servers import PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
-from bench_workload import Workload, make_workload
+from bench_workload import BENCH, Workload, make_workload
 from rich.console import Console
 from rich.status import Status
 
@@ -177,6 +178,8 @@ def _takes_part(contestant: Contestant, scene: Scene) -> bool:
 
 def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:
     """Play a scene; who fails has no numbers in it, nor in later rounds."""
+    workload = stage.workload
+    prepare(workload.azurite.content if contestant.remote else workload.folder / BENCH)
     try:
         scene.play(stage, contestant)
     except (BenchError, OSError, subprocess.SubprocessError) as error:

@@ -30,6 +30,9 @@ MANY_READERS = 8
 LEAST_READ_AGAIN = 6000
 """From the kernel's page cache fewer take only some milliseconds."""
 
+KEPT_TWICE = 2
+"""What is read is kept in a file of the disk cache and in the mount's own pages."""
+
 DIGESTS_OF_OTHERS = 25
 """Of our own mount every file's digest is compared, in one round; of the others so many, which read far slower."""
 
@@ -153,7 +156,7 @@ def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     """Decode images by forked workers in shuffled order, cold."""
     names = _image_names(stage, contestant, ReadPlan("decode"))
     _look_into(contestant, mounted, BENCH)
-    put_at_hand(stage.workload.folder, stage.workload.size(BENCH, names))
+    put_at_hand(stage.workload.folder, KEPT_TWICE * stage.workload.size(BENCH, names))
     with _counting(stage) as requests:
         reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
     if reading.items != len(names):
@@ -189,7 +192,7 @@ def _read(
     """Time a pass over images, and prove the state that it was made in."""
     jobs = [Job("read", part) for part in dealt(contestant.paths(mounted, BENCH, names), plan.readers)]
     if measure != plan.again:
-        put_at_hand(stage.workload.folder, stage.workload.size(BENCH, names))
+        put_at_hand(stage.workload.folder, KEPT_TWICE * stage.workload.size(BENCH, names))
     calls = _system_calls(mounted)
     with _counting(stage) as requests:
         reading = run_readers(jobs, seconds=READ_SECONDS)

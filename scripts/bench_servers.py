@@ -90,6 +90,11 @@ class Azurite:
     account: str
     key: str = field(repr=False)
 
+    @property
+    def content(self) -> Path:
+        """The folder with the content of all blobs."""
+        return self.folder / "azurite" / "__blobstorage__"
+
     def connection_string(self, port: int = 0) -> str:
         """What opens it, directly or through a proxy on another port."""
         endpoint = f"http://127.0.0.1:{port or self.port}/{self.account}"

@@ -268,6 +268,7 @@ def test_what_the_refresh_asks_is_told_from_what_readers_cause() -> None:
     cursor = 'BEGIN;declare "SQL_CUR1" cursor with hold for {};fetch 2000 in "SQL_CUR1"'
     listing = cursor.format("SELECT name FROM images WHERE dataset_id = 'x'")
     statements = [
+        "select oid, typbasetype from pg_type where typname = 'lo'",
         cursor.format("SELECT dataset_id, revision FROM datasets"),
         'close "SQL_CUR1";commit',
         "select name\nfrom subscriptions",
