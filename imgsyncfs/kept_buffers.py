@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.extents import WHOLE_BLOB_BYTES
 
-BUFFER_BYTES = 4 * EXTENT_BYTES
-"""Enough for the largest request. What is never touched takes no memory."""
+BUFFER_BYTES = WHOLE_BLOB_BYTES
+"""Enough for the largest extent, and for small blobs that come together. What is never touched takes no memory."""
 
 MOST_KEPT = 4
 

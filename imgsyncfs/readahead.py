@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MOST_AHEAD = 128
 """Extents ahead of a reader. A store that answers in 20 ms then gives one reader some 1,000 small blobs a second, with
-what `imgsyncfs.fetch.MOST_BACKGROUND` lets go out at a time."""
+what `imgsyncfs.fetch_queue.MOST_BACKGROUND` lets go out at a time."""
 
 BYTES_AHEAD = 16 * EXTENT_BYTES
 """Bytes ahead of a reader: a quarter of a second of what one store gives, in four requests of four extents."""
