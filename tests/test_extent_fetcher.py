@@ -172,12 +172,13 @@ def test_contents_are_told_along_when_they_are_asked_for_or_have_no_room(tmp_pat
     def tell(words: dict[str, Any], payload: bytes) -> None:
         told.extend(read_outcomes(words, payload))
 
-    result, payload = tiny.handle(job_for(pack_of(tmp_path, *contents), inline=True), tell)
+    requests = pack_of(tmp_path, *contents)
+    result, payload = tiny.handle(job_for(requests, inline=True), tell)
 
     told.extend(read_outcomes(result, payload))
     assert [(outcome.number, outcome.content) for outcome in told] == list(enumerate(contents))
     assert not told[0].stored
-    assert not cache.holds("anything")
+    assert not any(cache.holds(each.key) for each in requests[:2])
 
 
 def test_extents_beyond_the_end_of_a_pack_are_empty(worker: ExtentFetcher, tmp_path: Path) -> None:

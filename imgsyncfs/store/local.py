@@ -29,7 +29,6 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from imgsyncfs.extents import MEBIBYTE
 from imgsyncfs.store.content import Content, open_content
 from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
 from imgsyncfs.store.local_files import make_folders, md5_of, read_range, read_range_into, take_name, write_file
@@ -39,12 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COPY_BYTES = 1 * MEBIBYTE
-
 _UNFINISHED_PREFIX = ".imgsyncfs-"
 _UNFINISHED_SUFFIX = ".part"
 
-_LINKLESS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}

@@ -51,7 +51,7 @@ class RangeInParts:
     @property
     def header(self) -> str:
         """What of the range is missing, as a request says it (RFC 9110, section 14.2)."""
-        return range_header(self._offset + self.received, self._length - self.received)
+        return range_header(self.offset, self.left)
 
     @property
     def offset(self) -> int:
