@@ -5,12 +5,12 @@ Knows how files lie in blobs (`imgsyncfs.extents`), and nothing of how extents c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsyncfs.cache import OpenExtent
-from imgsyncfs.extent_request import ExtentRequest, Member, cut_short
+from imgsyncfs.extent_request import ExtentRequest, Member, cut_short, extent_key
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
 from imgsyncfs.fetch import Fetcher
 from imgsyncfs.flights import Wanted
@@ -50,22 +50,55 @@ class ContentReader:
         Raises:
             StoreError: the bytes cannot be had, or are not what the catalog says.
         """
-        record = files.record(index)
-        end = min(offset + size, record.byte_count)
         parts = []
-        while offset < end:
-            wanted = locate(listing, record, offset)
-            extent = self._extent(wanted, listing, files, index, offset)
-            part = extent.read(record.offset + offset - wanted.request.start, end - offset)
-            if not part:
-                raise cut_short(listing.store, record.blob)
-            parts.append(part)
-            offset += len(part)
+        for extent, position, length in self._pieces(listing, files, index, offset, size):
+            parts.append(extent.read(position, length))
+            if len(parts[-1]) < length:
+                raise cut_short(listing.store, files.record(index).blob)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, listing: Listing, files: FileTable, index: int, offset: int, buffer: memoryview) -> int:
+        """Read as much of a file as a buffer takes, straight into it; see `read`.
+
+        Returns:
+            How many bytes it got: fewer than it takes only where the file ends.
+        """
+        count = 0
+        for extent, position, length in self._pieces(listing, files, index, offset, len(buffer)):
+            if extent.read_into(position, buffer[count : count + length]) < length:
+                raise cut_short(listing.store, files.record(index).blob)
+            count += length
+        return count
 
     def read_whole(self, listing: Listing, files: FileTable, index: int) -> bytes:
         """Read all of a file; see `read`."""
         return self.read(listing, files, index, 0, files.size_and_time(index)[0])
+
+    def _pieces(
+        self, listing: Listing, files: FileTable, index: int, offset: int, size: int
+    ) -> Iterator[tuple[OpenExtent, int, int]]:
+        """Where a part of a file lies: extents, each with a position in it and a length, in bytes."""
+        packed = files.place_in_pack(index)
+        if packed is not None:
+            # The short way for what lies in one extent that is open already, as nearly all that is read of packs does.
+            pack, begin, byte_count = packed
+            start, _ = extent_range(begin + offset, None)
+            position, length = begin + offset - start, min(size, byte_count - offset)
+            opened = self.fetcher.opened(extent_key(listing.store, pack, start))
+            if opened is not None and length > 0 and position + length <= opened.length:
+                yield opened, position, length
+                return
+        record = files.record(index)
+        end = min(offset + size, record.byte_count)
+        while offset < end:
+            wanted = locate(listing, record, offset)
+            extent = self._extent(wanted, listing, files, index, offset)
+            position = record.offset + offset - wanted.request.start
+            length = min(end - offset, extent.length - position)
+            if length <= 0:
+                raise cut_short(listing.store, record.blob)
+            yield extent, position, length
+            offset += length
 
     def _extent(self, wanted: Wanted, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
         """The extent, and whatever readahead makes of a reader's coming to it."""

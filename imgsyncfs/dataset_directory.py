@@ -15,6 +15,7 @@ import array
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.rows import DatasetRow
@@ -39,6 +40,9 @@ _FIRST_SIBLING = 2
 IMAGES_AT_ONCE = 64
 """Images whose names are made together. The kernel takes the entries of some hundred at a time."""
 
+MOST_REMEMBERED = 64
+"""Files that were looked for last: the kernel asks for each by its path, once for `stat` and once for each read."""
+
 
 @dataclass(frozen=True)
 class DatasetSources:
@@ -56,6 +60,11 @@ class DatasetSources:
     renderer: Renderer
     siblings: tuple[Format, ...]
 
+    @cached_property
+    def suffixes(self) -> tuple[bytes, ...]:
+        """What the names of siblings have after the stem, in the same order."""
+        return tuple(target.suffix.encode() for target in self.siblings)
+
 
 @dataclass
 class _Revision:
@@ -66,6 +75,7 @@ class _Revision:
         told: for images, annotations and each kind of sibling, which ones the kernel was told of.
         sizes: for each kind of sibling, the sizes of those rendered so far (0: not yet).
         shadowed: for each kind of sibling, the images beside which a real file has that name.
+        found: stored files that were found last, by name; those that the kernel was told of only.
         all_told: take the kernel to know every file.
     """
 
@@ -74,6 +84,7 @@ class _Revision:
     sizes: tuple[array.array[int], ...]
     shadowed: tuple[frozenset[int], ...]
     all_told: bool = False
+    found: dict[bytes, StoredFile] = field(default_factory=dict)
 
     @classmethod
     def of(cls, listing: Listing, siblings: tuple[Format, ...], *, all_told: bool = False) -> _Revision:
@@ -105,6 +116,10 @@ class StoredFile:
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
         return self._contents.read(self._listing, self._files, self._index, offset, size)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """As much from `offset` as a buffer takes; says how many bytes that is."""
+        return self._contents.read_into(self._listing, self._files, self._index, offset, buffer)
 
 
 class SiblingFile:
@@ -159,9 +174,9 @@ class DatasetDirectory:
         """The file of that name, or None."""
         # The current revision first: `turn_to` holds files before it takes over, so whoever sees the new revision
         # here also sees what is held.
-        current = self._loaded()
-        held = self._held.get(name) if self._held else None
-        return self._find(held or current, name)
+        current = self._current or self._loaded()
+        revision = (self._held.get(name) if self._held else None) or current
+        return revision.found.get(name) or self._find(revision, name)
 
     def children(self) -> Iterator[tuple[bytes, int]]:
         """(name, mode) of every file, siblings included; reads no blob."""
@@ -171,7 +186,7 @@ class DatasetDirectory:
         """(name, mode, position after it) of every file from a position on; see `imgsyncfs.directory_positions`."""
         revision, earlier = self._loaded(), self._earlier
         listing = revision.listing
-        suffixes = [ANNOTATION_SUFFIX, *(target.suffix.encode() for target in self.sources.siblings)]
+        suffixes = (ANNOTATION_SUFFIX, *self.sources.suffixes)
         kinds = 1 + len(suffixes)
         first, first_kind = find_place(position, listing, earlier=earlier, kinds=kinds)
         after = first_position(listing) + first * kinds
@@ -266,24 +281,33 @@ class DatasetDirectory:
 
     def _find(self, revision: _Revision, name: bytes) -> Node | None:
         listing = revision.listing
-        for number, target in enumerate(self.sources.siblings):
-            suffix = target.suffix.encode()
+        for number, suffix in enumerate(self.sources.suffixes):
             if name.endswith(suffix):
                 index = listing.find(name[: -len(suffix)])
                 if index >= 0 and listing.has_siblings(index) and index not in revision.shadowed[number]:
                     self._tell(revision, _FIRST_SIBLING + number, index)
+                    target = self.sources.siblings[number]
                     return SiblingFile(self.sources.renderer, revision, index, number, target)
         stem, dot, ext = name.rpartition(b".")
         index = listing.find(stem) if dot else -1
         if index < 0:
             return None
         if listing.ext(index).encode() == ext:
-            self._tell(revision, _IMAGE, index)
-            return StoredFile(self.sources.contents, listing, listing.images, index)
+            return self._stored(revision, name, _IMAGE, index)
         if ext == ANNOTATION_EXT and listing.has_annotation(index):
-            self._tell(revision, _ANNOTATION, index)
-            return StoredFile(self.sources.contents, listing, listing.annotations, index)
+            return self._stored(revision, name, _ANNOTATION, index)
         return None
+
+    def _stored(self, revision: _Revision, name: bytes, kind: int, index: int) -> StoredFile:
+        listing, found = revision.listing, revision.found
+        self._tell(revision, kind, index)
+        file = StoredFile(
+            self.sources.contents, listing, listing.images if kind == _IMAGE else listing.annotations, index
+        )
+        if len(found) >= MOST_REMEMBERED:
+            found.clear()
+        found[name] = file
+        return file
 
     @staticmethod
     def _tell(revision: _Revision, kind: int, index: int) -> None:
@@ -295,12 +319,11 @@ class DatasetDirectory:
         # Late, as above.
         from imgsyncfs.catalog.listing import changed_files
 
-        suffixes = [target.suffix.encode() for target in self.sources.siblings]
         images, annotations = changed_files(before, after)
         for index in images:
             yield b"%b.%b" % (before.stem(index), before.ext(index).encode()), _IMAGE, index
         for index in annotations:
             stem = before.stem(index)
             yield stem + ANNOTATION_SUFFIX, _ANNOTATION, index
-            for number, suffix in enumerate(suffixes):
+            for number, suffix in enumerate(self.sources.suffixes):
                 yield stem + suffix, _FIRST_SIBLING + number, index

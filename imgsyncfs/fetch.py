@@ -232,7 +232,7 @@ class Fetcher:
         job = _Job(sorted(wanted, key=lambda each: (each.request.blob, each.request.start)), inline, background)
         with self._lock:
             spared = list(self._waited_for)
-        requests = [replace(each.request, members=each.members()).to_fields() for each in job.wanted]
+        requests = [each.request._replace(members=each.members()).to_fields() for each in job.wanted]
         answer = self._pool.submit(
             {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared},
             lambda part: self._take_over(job, part),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from imgsyncfs.extent_request import ExtentRequest, Member
 from imgsyncfs.extents import LOOSE_FILE_BYTES
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An extent to be had.
 
     Attributes:

@@ -10,8 +10,8 @@ What is special, with the measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.1
   thread state (10-20 µs).
 - *Paths are bytes*: fusepy decodes paths, and one that is not UTF-8 would end in EINVAL. `Binding` hands them on as
   they are; for fusepy's own methods it is told Latin-1, which maps every byte to a character and back.
-- *`stat` is short*: `Binding.getattr` fills the kernel's struct without fusepy's loop over a dictionary (a third of the
-  time that a `stat` takes in Python).
+- *`stat` is short*: `Binding.getattr` fills the kernel's struct in one step (`imgsyncfs.status_struct`), without
+  fusepy's loop over a dictionary, which is a third of the time that a `stat` takes in Python.
 - *One boundary*: every exception becomes an errno here. In fusepy an `OSError` without errno escapes the callback, and
   a reader can then see a truncated file.
 
@@ -42,15 +42,12 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
+from imgsyncfs.status_struct import BLOCK_BYTES, READ_BYTES, write_status
 from imgsyncfs.tree import DIRECTORY_MODE, FIRST_POSITION, Attributes, Directory, Node, find_node
 
 logger = logging.getLogger(__name__)
 
 SUBTYPE = "imgsyncfs"
-
-_BLOCK_BYTES = 512
-_READ_BYTES = 128 * 1024
-"""What the kernel asks for at a time; programs size their buffers by st_blksize."""
 
 _PINNED: set[int] = set()
 """Native ids of the threads whose Python state is pinned. One that ends leaves some kilobytes behind."""
@@ -163,13 +160,20 @@ class Operations:
         """Tell the kernel to open files without asking."""
         raise fuse.FuseOSError(errno.ENOSYS)
 
-    def read(self, path: bytes, size: int, offset: int) -> bytes:
-        """Read a part of a file."""
-        read = getattr(self._node(path), "read", None)
+    def read(self, path: bytes, buffer: memoryview, offset: int) -> int:
+        """Read a part of a file, as much as a buffer takes; says how many bytes that is."""
+        node = self._node(path)
+        read_into = getattr(node, "read_into", None)
+        if read_into is not None:
+            length: int = read_into(offset, buffer)
+            return length
+        read = getattr(node, "read", None)
         if read is None:
             raise fuse.FuseOSError(errno.EISDIR)
-        content: bytes = read(offset, size)
-        return content
+        content: bytes = read(offset, len(buffer))
+        # A slice that is too short for what it is given raises: nothing is written over libfuse's own memory.
+        buffer[: len(content)] = content
+        return len(content)
 
     def getxattr(self, _path: str, _name: str, *_more: Any) -> bytes:
         """Tell the kernel not to ask for extended attributes."""
@@ -183,9 +187,9 @@ class Operations:
         """`df`: bytes that are cached here, images in the catalog, and no room for more."""
         total, files = self._capacity()
         return {
-            "f_bsize": _READ_BYTES,
-            "f_frsize": _BLOCK_BYTES,
-            "f_blocks": -(-total // _BLOCK_BYTES),
+            "f_bsize": READ_BYTES,
+            "f_frsize": BLOCK_BYTES,
+            "f_blocks": -(-total // BLOCK_BYTES),
             "f_bfree": 0,
             "f_bavail": 0,
             "f_files": files,
@@ -224,16 +228,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy ships no types
 
     def getattr(self, path: bytes, buffer: Any) -> int:
         """`stat`."""
-        mode, size, modified_at = self.operations("getattr", path)
-        status = buffer.contents
-        ctypes.memset(buffer, 0, ctypes.sizeof(status))
-        status.st_mode = mode
-        status.st_nlink = 1
-        status.st_size = size
-        status.st_blocks = -(-size // _BLOCK_BYTES)
-        status.st_blksize = _READ_BYTES
-        status.st_uid, status.st_gid = self.operations.owner
-        status.st_mtimespec.tv_sec = status.st_ctimespec.tv_sec = status.st_atimespec.tv_sec = modified_at
+        write_status(buffer.contents, self.operations("getattr", path), self.operations.owner)
         return 0
 
     def fgetattr(self, path: bytes, buffer: Any, _file: Any) -> int:
@@ -270,10 +265,8 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy ships no types
 
     def read(self, path: bytes, buffer: Any, size: int, offset: int, _file: Any) -> int:
         """Read a part of a file."""
-        content = self.operations("read", path, size, offset)
-        # More than was asked for would be written over libfuse's own memory.
-        length = min(len(content), size)
-        ctypes.memmove(buffer, content, length)
+        target = (ctypes.c_char * size).from_address(ctypes.addressof(buffer.contents))
+        length: int = self.operations("read", path, memoryview(target).cast("B"), offset)
         return length
 
 

@@ -48,6 +48,14 @@ class File(Node, Protocol):
         ...
 
 
+class DirectFile(File, Protocol):
+    """A file whose bytes lie somewhere already, and need not be copied twice."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Read as much from `offset` as a buffer takes; says how many bytes that is, fewer only where the file ends."""
+        ...
+
+
 class Directory(Node, Protocol):
     """Something that has children."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
-from imgsyncfs.dataset_directory import IMAGES_AT_ONCE, DatasetDirectory, DatasetSources
+from imgsyncfs.dataset_directory import IMAGES_AT_ONCE, MOST_REMEMBERED, DatasetDirectory, DatasetSources
 from imgsyncfs.directory_positions import find_place
 from imgsyncfs.formats import FORMATS
 from imgsyncfs.tree import FILE_MODE, FIRST_POSITION
@@ -32,6 +32,13 @@ def listing_of(stems: set[str], revision: int) -> Listing:
         if hash_of(stem) % 2 == 0
     ]
     return build_listing(row, images, annotations)
+
+
+def listing_with_sizes(sizes: dict[str, int], revision: int) -> Listing:
+    """A revision with these images, and no annotations."""
+    row = DatasetRow("d", "1.0.0", "", (), (), (), len(sizes), "", "file:///data", revision, 1)
+    images = [ImageRow(stem, "jpg", 4, 3, 3, size, "", "pack", 0, 0, "", 1) for stem, size in sorted(sizes.items())]
+    return build_listing(row, images, [])
 
 
 def hash_of(stem: str) -> int:
@@ -130,6 +137,34 @@ def test_beyond_the_last_position_there_is_nothing(stems: set[str]) -> None:
     last = max((after for _, _, after in directory.children_from(FIRST_POSITION)), default=FIRST_POSITION)
     assert stems == set() or list(directory.children_from(last)) == []
     assert list(directory.children_from(last + 1000)) == []
+
+
+def test_a_file_that_was_looked_at_stays_as_it_was_until_it_is_released() -> None:
+    directory = directory_of(listing_of({"a"}, 1))
+    before, after = directory.listing, listing_with_sizes({"a": 99}, 2)
+
+    def size_now() -> int:
+        found = directory.child(b"a.jpg")
+        assert found is not None
+        return found.attributes().size
+
+    assert [size_now(), size_now()] == [before.image(0).byte_count] * 2
+    assert directory.turn_to(after) == [b"a.jpg"]
+    assert [size_now(), size_now()] == [before.image(0).byte_count] * 2
+    directory.release(b"a.jpg")
+    assert [size_now(), size_now()] == [99] * 2
+
+
+def test_few_of_the_files_that_were_looked_at_are_remembered() -> None:
+    stems = {f"image_{number:04}" for number in range(3 * MOST_REMEMBERED)}
+    directory = directory_of(listing_of(stems, 1))
+    names = [name for name in names_of(stems) if name.endswith(b".jpg")]
+
+    kept = [directory.child(name) for name in names]
+
+    again = [directory.child(name) for name in names]
+    assert sum(one is other for one, other in zip(kept, again, strict=True)) <= MOST_REMEMBERED
+    assert None not in again
 
 
 def test_a_position_at_the_end_of_the_revision_before_is_the_end_of_this_one() -> None:

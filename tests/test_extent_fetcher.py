@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def test_extents_that_came_before_a_wrong_one_are_kept(
         told.extend(words["extents"])
 
     with pytest.raises(BlobChanged, match=f"byte {EXTENT_BYTES}"):
-        worker.handle(job_for([first, replace(second, members=((EXTENT_BYTES, 100, "0" * 32),))]), tell)
+        worker.handle(job_for([first, second._replace(members=((EXTENT_BYTES, 100, "0" * 32),))]), tell)
 
     assert told == [0]
     assert (cache.holds(first.key), cache.holds(second.key)) == (True, False)
@@ -211,6 +210,6 @@ def test_an_extent_whose_seal_is_broken_is_checked_by_md5(worker: ExtentFetcher,
 
 
 def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: ExtentFetcher, tmp_path: Path) -> None:
-    asked = replace(sealed_pack(tmp_path, b"content"), members=((0, 500, ""),))
+    asked = sealed_pack(tmp_path, b"content")._replace(members=((0, 500, ""),))
     with pytest.raises(BlobChanged, match="shorter"):
         ask(worker, asked)

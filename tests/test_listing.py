@@ -243,6 +243,14 @@ def test_every_stem_of_a_large_listing_is_found() -> None:
     assert listing.find(b"image_2500x") == -1
 
 
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=60))
+def test_a_stem_is_found_whatever_was_looked_for_before(numbers: list[int]) -> None:
+    listing = build([image(f"i{number:02}") for number in range(0, 60, 2)])
+    for number in numbers:
+        expected = number // 2 if number % 2 == 0 and number < 60 else -1
+        assert listing.find(f"i{number:02}".encode()) == expected
+
+
 def test_a_listing_tells_of_its_dataset() -> None:
     listing = build([])
     assert (listing.dataset_id, listing.revision, listing.label_version) == (DATASET.dataset_id, 7, "2.0.0")

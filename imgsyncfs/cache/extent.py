@@ -42,6 +42,15 @@ class OpenExtent:
         # Asked for more than there is, Python makes room for all of it first: five times the cost of 100 kB.
         return os.pread(self._descriptor, max(0, min(size, self.length - offset)), self._start + offset)
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """As many bytes from `offset` as a buffer takes; says how many there were."""
+        if self._descriptor is None or self._content:
+            content = self.read(offset, len(buffer))
+            buffer[: len(content)] = content
+            return len(content)
+        length = max(0, min(len(buffer), self.length - offset))
+        return os.preadv(self._descriptor, [buffer[:length]], self._start + offset)
+
     @property
     def weight(self) -> int:
         """What it counts among the open extents, in bytes."""

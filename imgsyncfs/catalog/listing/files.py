@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from imgsyncfs.catalog.listing.blob_names import DIGEST_DIGITS, DIGEST_MARK, NAME_MARK, expand_template
 from imgsyncfs.catalog.listing.columns import Column, TextTable, join_digests
+from imgsyncfs.extents import is_pack
 
 COLUMNS = ("byte_count", "md5_upper", "md5_lower", "blob", "blob_offset", "etag", "modified_at", "order")
 TEXTS = ("blob", "etag")
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """Where the bytes of one file lie.
+class FileRecord(NamedTuple):
+    """Where the bytes of one file lie. A tuple: a frozen dataclass takes twice as long to make.
 
     Attributes:
         blob: name of the blob, relative to the store.
@@ -89,6 +89,14 @@ class FileTable:
         """(byte count, Unix seconds of the last change) of the file at an index: all that `stat` needs."""
         return self._byte_counts[index], self._times[index] + self.epoch
 
+    def place_in_pack(self, index: int) -> tuple[str, int, int] | None:
+        """(pack, offset in it, byte count) of the file at an index; None if it lies in a blob of its own.
+
+        A quarter of what `record` takes: reading a file whose extent is open needs no more.
+        """
+        pack = self._packs.get(self._blobs[index])
+        return None if pack is None else (pack, self._offsets[index], self._byte_counts[index])
+
     def members(self, blob: str, start: int, stop: int) -> list[tuple[int, int, str]]:
         """The files that lie wholly in a part of a blob; see `imgsyncfs.catalog.listing.table.Listing.members`."""
         found: list[tuple[int, int, str]] = []
@@ -130,6 +138,12 @@ class FileTable:
 
     def _has_digest(self, index: int) -> bool:
         return bool(self._upper[index] or self._lower[index])
+
+    @cached_property
+    def _packs(self) -> dict[int, str]:
+        """Template to blob name, for packs."""
+        names = ((number, text.decode()) for text, number in self._own_templates.items())
+        return {number: name for number, name in names if is_pack(name)}
 
     @cached_property
     def _own_templates(self) -> dict[bytes, int]:
