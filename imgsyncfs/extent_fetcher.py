@@ -26,7 +26,7 @@ from imgsyncfs.extent_request import ExtentRequest, verify_extent
 from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.frames import Tell
 from imgsyncfs.kept_buffers import BUFFER_BYTES, KeptBuffers
-from imgsyncfs.store import RangeRead, Store, open_store
+from imgsyncfs.store import RangeInParts, RangeRead, Store, open_store
 
 NEAR_SECONDS = 0.015
 """A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
@@ -145,15 +145,10 @@ class ExtentFetcher:
         with self._buffers.room(_most_bytes(first)) as room:
             byte_count = sum(_most_bytes(request) for _, request in group)
             began = time.monotonic()
-            self._store(first.store).read_parts(
-                first.blob,
-                room,
-                byte_count,
-                first.start,
-                take=take,
-                answered=lambda: self._note_pace(time.monotonic() - began),
-                etag=first.etag,
+            parts = RangeInParts(
+                room, first.start, byte_count, take=take, answered=lambda: self._note_pace(time.monotonic() - began)
             )
+            self._store(first.store).read_parts(first.blob, parts, etag=first.etag)
             # The blob has ended before these.
             for numbered in left:
                 verify_extent(numbered[1], room[:0])

@@ -12,7 +12,7 @@ from scripted_server import ScriptedServer
 from services import Container
 
 from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import Store, StoreCredentials, open_store
+from imgsyncfs.store import RangeInParts, Store, StoreCredentials, open_store
 
 CONTENT = random.Random(1).randbytes(100_000)
 
@@ -25,7 +25,8 @@ USES: dict[str, Callable[[Store], object]] = {
     "create": lambda store: store.create(),
     "read": lambda store: store.read("x"),
     "read parts": lambda store: store.read_parts(
-        "x", memoryview(bytearray(30_000)), len(CONTENT), take=lambda _: None, answered=lambda: None
+        "x",
+        RangeInParts(memoryview(bytearray(30_000)), 0, len(CONTENT), take=lambda _: None, answered=lambda: None),
     ),
     "describe": lambda store: store.describe("x"),
     "write": lambda store: store.write("y", CONTENT),

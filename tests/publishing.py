@@ -18,7 +18,7 @@ from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.journal import Journal
 from imgsyncfs.publish import publish
 from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
-from imgsyncfs.store import BlobInfo, RangeRead, Store, open_store
+from imgsyncfs.store import BlobInfo, RangeInParts, RangeRead, Store, open_store
 
 DATASET = "original_20200207_rgb_bbox"
 
@@ -112,24 +112,11 @@ class WatchedStore:
         room[: len(content)] = content
         return len(content)
 
-    def read_parts(
-        self,
-        blob: str,
-        room: memoryview,
-        length: int,
-        offset: int = 0,
-        *,
-        take: Callable[[int], None],
-        answered: Callable[[], None],
-        etag: str = "",
-    ) -> int:
-        content = self.read(blob, offset, length, etag=etag)
-        answered()
-        for start in range(0, len(content), len(room)):
-            part = content[start : start + len(room)]
-            room[: len(part)] = part
-            take(len(part))
-        return len(content)
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
+        content = self.read(blob, parts.offset, parts.left, etag=etag)
+        parts.begin()
+        parts.put(content)
+        parts.end()
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]

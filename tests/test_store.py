@@ -21,7 +21,7 @@ from services import Azurite, Container
 
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
 from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import BlobInfo, RangeRead, Store, StoreCredentials, open_store
+from imgsyncfs.store import BlobInfo, RangeInParts, RangeRead, Store, StoreCredentials, open_store
 
 CONTENT = random.Random(1).randbytes(10_000)
 ODD_NAMES = [
@@ -131,16 +131,15 @@ def parts_of(store: Store, blob: str, offset: int, length: int, room_bytes: int,
     room = memoryview(bytearray(room_bytes))
     parts: list[bytes] = []
     answers: list[int] = []
-    count = store.read_parts(
-        blob,
+    whole = RangeInParts(
         room,
-        length,
         offset,
+        length,
         take=lambda byte_count: parts.append(bytes(room[:byte_count])),
         answered=lambda: answers.append(len(parts)),
-        etag=etag,
     )
-    assert count == sum(map(len, parts))
+    store.read_parts(blob, whole, etag=etag)
+    assert whole.received == sum(map(len, parts))
     assert answers == [0] if parts else len(answers) <= 1
     return parts
 

@@ -16,7 +16,7 @@ from services import Container
 
 from imgsyncfs.errors import StoreUnreachable
 from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import Store
+from imgsyncfs.store import RangeInParts, Store
 
 
 @pytest.fixture
@@ -142,13 +142,14 @@ def test_a_range_that_breaks_off_goes_on_where_it_was(
 ) -> None:
     room = memoryview(bytearray(30_000))
     parts: list[bytes] = []
+    whole = RangeInParts(
+        room, 0, len(CONTENT), take=lambda count: parts.append(bytes(room[:count])), answered=lambda: None
+    )
 
     with proxy.fault(Fault(cut_after=cut_after, count=1)):
-        count = patient_store.read_parts(
-            "x", room, len(CONTENT), take=lambda count: parts.append(bytes(room[:count])), answered=lambda: None
-        )
+        patient_store.read_parts("x", whole)
 
-    assert (count, b"".join(parts)) == (len(CONTENT), CONTENT)
+    assert (whole.received, b"".join(parts)) == (len(CONTENT), CONTENT)
     assert all(len(part) == len(room) for part in parts[:-1])
     ranges = [request.headers["x-ms-range"] for request in proxy.requests]
     assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, second)]

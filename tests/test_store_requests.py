@@ -19,7 +19,7 @@ from services import Container
 
 from imgsyncfs.errors import BlobChanged, StoreError, StoreMissing
 from imgsyncfs.extents import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
-from imgsyncfs.store import Store
+from imgsyncfs.store import RangeInParts, Store
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
             store_at(server).read("x", 10, 10)
         with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
             store_at(server).read_parts(
-                "x", memoryview(bytearray(5)), 10, 10, take=lambda _: None, answered=lambda: None
+                "x", RangeInParts(memoryview(bytearray(5)), 10, 10, take=lambda _: None, answered=lambda: None)
             )
 
 

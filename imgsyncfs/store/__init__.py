@@ -7,8 +7,9 @@ from pathlib import Path
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.store.contract import BlobInfo, RangeRead, Store, StoreCredentials
 from imgsyncfs.store.local import LocalStore
+from imgsyncfs.store.parts import RangeInParts
 
-__all__ = ["BlobInfo", "RangeRead", "Store", "StoreCredentials", "open_store"]
+__all__ = ["BlobInfo", "RangeInParts", "RangeRead", "Store", "StoreCredentials", "open_store"]
 
 DEFAULT_TIMEOUT = 30.0
 

@@ -33,7 +33,7 @@ from imgsyncfs.store.content import open_content
 from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from imgsyncfs.store.content import Content
     from imgsyncfs.store.contract import StoreCredentials
+    from imgsyncfs.store.parts import RangeInParts
 
 logger = logging.getLogger(__name__)
 
@@ -116,19 +117,9 @@ class AzureStore:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
         return self._reads.read_into(blob, room, offset, etag=etag)
 
-    def read_parts(
-        self,
-        blob: str,
-        room: memoryview,
-        length: int,
-        offset: int = 0,
-        *,
-        take: Callable[[int], None],
-        answered: Callable[[], None],
-        etag: str = "",
-    ) -> int:
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
-        return self._reads.read_parts(blob, room, length, offset, take=take, answered=answered, etag=etag)
+        self._reads.read_parts(blob, parts, etag=etag)
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         """Read several ranges into memory, one GET each, sent at once; what isn't answered so is asked for singly."""

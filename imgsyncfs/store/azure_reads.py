@@ -26,7 +26,7 @@ from imgsyncfs.store.contract import RangeRead, check_blob_name, check_range
 from imgsyncfs.store.parts import RangeInParts, is_range, range_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from azure.core.pipeline.transport import HttpResponse
 
@@ -88,29 +88,17 @@ class AzureReads:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
         return _put(self._read(blob, offset, len(room), etag, room=room), room)
 
-    def read_parts(
-        self,
-        blob: str,
-        room: memoryview,
-        length: int,
-        offset: int = 0,
-        *,
-        take: Callable[[int], None],
-        answered: Callable[[], None],
-        etag: str = "",
-    ) -> int:
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
-        check_range(offset, length)
+        check_range(parts.offset, parts.left)
         check_blob_name(blob, self._url)
-        if not length:
-            return 0
-        parts = RangeInParts(room, offset, length, take, answered)
+        if not parts.left:
+            return
         with self._translated(blob):
-            run = self._reads.run(self._request(blob, offset, length, etag), parts=parts)
+            run = self._reads.run(self._request(blob, parts.offset, parts.left, etag), parts=parts)
         if not parts.is_complete:
             parts.put(self._content(cast("ReadResponse", run.http_response), blob, parts.offset, parts.left))
         parts.end()
-        return parts.received
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         """Read several ranges into memory, one GET each, sent at once; what isn't answered so is asked for singly."""

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 from imgsyncfs.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from imgsyncfs.store.parts import RangeInParts
 
 LONGEST_BLOB_NAME = 1024
 """Azure's limit on a blob's name, in characters; the local store keeps to it too, so that catalogs can move."""
@@ -122,31 +124,13 @@ class Store(Protocol):
             BlobChanged: likewise.
         """
 
-    def read_parts(
-        self,
-        blob: str,
-        room: memoryview,
-        length: int,
-        offset: int = 0,
-        *,
-        take: Callable[[int], None],
-        answered: Callable[[], None],
-        etag: str = "",
-    ) -> int:
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part into the same memory, in one request.
 
         Args:
             blob: the blob's name.
-            room: where each part goes, one byte an item, at least one; it may be used again when `take` returns.
-            length: of the range, in bytes.
-            offset: where to start, in bytes; at least 0.
-            take: called with the number of bytes that the next part has: as many as there is room for, but for the
-                last part. No `OSError` may leave it: that would be taken for the network's.
-            answered: called when the store begins to answer, which says how far it is.
+            parts: which range, and what takes it. It has been received whole afterwards, or as far as the blob goes.
             etag: as for `read`.
-
-        Returns:
-            How many bytes in all: `length`, fewer only where the blob ends.
 
         Raises:
             BlobMissing: as `read`; parts may have been taken before.

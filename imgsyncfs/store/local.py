@@ -34,7 +34,9 @@ from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check
 from imgsyncfs.store.local_files import make_folders, md5_of, read_range, read_range_into, take_name, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+
+    from imgsyncfs.store.parts import RangeInParts
 
 logger = logging.getLogger(__name__)
 
@@ -92,29 +94,19 @@ class LocalStore:
         self._check_length(blob, count, stop - offset)
         return count
 
-    def read_parts(
-        self,
-        blob: str,
-        room: memoryview,
-        length: int,
-        offset: int = 0,
-        *,
-        take: Callable[[int], None],
-        answered: Callable[[], None],
-        etag: str = "",
-    ) -> int:
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; each is looked at by itself, for it is handed over before the next."""
-        check_range(offset, length)
+        check_range(parts.offset, parts.left)
         self._path(blob)
-        if not length:
-            return 0
-        with self._opened(blob, offset, length, etag) as (_, stop):
-            answered()
-        for start in range(offset, stop, len(room)):
-            part = room[: stop - start]
-            self._check_length(blob, self.read_into(blob, part, start, etag=etag), len(part))
-            take(len(part))
-        return stop - offset
+        if not parts.left:
+            return
+        with self._opened(blob, parts.offset, parts.left, etag) as (_, stop):
+            parts.begin()
+        while parts.offset < stop:
+            part = parts.room[: stop - parts.offset]
+            self._check_length(blob, self.read_into(blob, part, parts.offset, etag=etag), len(part))
+            parts.advance(len(part))
+        parts.end()
 
     def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
         """Read several ranges into memory, one after the other."""

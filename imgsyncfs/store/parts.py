@@ -20,11 +20,12 @@ class RangeInParts:
     """One range on its way. An answer that breaks off is gone on with by the next one, from there.
 
     Args:
-        room: where each part is received, one after the other.
-        offset: where the range begins in the blob, in bytes.
+        room: where each part is received, one byte an item, at least one; used again when `take` returns.
+        offset: where the range begins in the blob, in bytes; at least 0.
         length: of the range, in bytes.
-        take: called with how many bytes of the room hold the next part: all, but for the last part.
-        answered: called when an answer begins.
+        take: called with how many bytes of the room hold the next part: all, but for the last part. No `OSError` may
+            leave it: that would be taken for the network's.
+        answered: called when an answer begins, which says how far the store is.
 
     Attributes:
         received: bytes so far.
@@ -36,6 +37,7 @@ class RangeInParts:
         room: memoryview,
         offset: int,
         length: int,
+        *,
         take: Callable[[int], None],
         answered: Callable[[], None],
     ) -> None:
@@ -76,8 +78,12 @@ class RangeInParts:
             or not is_range(headers, self.offset, byte_count)
         ):
             return False
-        self._answered()
+        self.begin()
         return True
+
+    def begin(self) -> None:
+        """Say that an answer begins."""
+        self._answered()
 
     def advance(self, count: int) -> None:
         """Say that so many bytes more lie in the room."""
