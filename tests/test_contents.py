@@ -101,7 +101,7 @@ NEAR_A_BORDER = st.sampled_from(STARTS).flatmap(lambda start: st.integers(max(0,
     opened=st.sets(st.sampled_from(STARTS)),
     kind=st.sampled_from([0, 1]),
 )
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_any_part_of_a_packed_file_is_what_lies_there_even_across_the_border_of_two_extents(
     all_extents: list[dict[int, OpenExtent]],
     begin: int,

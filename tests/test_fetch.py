@@ -15,7 +15,7 @@ from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
 from imgsyncfs.extent_request import ExtentRequest
 from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.fetch import Fetcher
-from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR
+from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
 from imgsyncfs.flights import Wanted
 from imgsyncfs.workers import Answer, TakePart, WorkerPool
 
@@ -199,14 +199,15 @@ def test_extents_that_follow_each_other_go_out_four_by_four(cache: CacheReader, 
     assert [starts(job) for job, _ in pool.jobs] == [[1, 2, 3, 4], [5, 6], [9]]
 
 
-def test_small_blobs_fetched_ahead_go_out_eight_by_eight(cache: CacheReader, tmp_path: Path) -> None:
+def test_small_blobs_fetched_ahead_go_out_together_up_to_a_limit(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
+    blobs = [str(number) for number in range(MOST_SMALL_IN_JOB + 2)]
 
-    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(10)])
+    fetcher.begin([Wanted(request(tmp_path, blob=blob)) for blob in blobs])
 
     assert [[fields["blob"] for fields in job["requests"]] for job, _ in pool.jobs] == [
-        ["0", "1", "2", "3", "4", "5", "6", "7"],
-        ["8", "9"],
+        blobs[:MOST_SMALL_IN_JOB],
+        blobs[MOST_SMALL_IN_JOB:],
     ]
 
 
