@@ -201,7 +201,7 @@ def test_extents_that_follow_each_other_go_out_four_by_four(cache: CacheReader, 
 
 def test_small_blobs_fetched_ahead_go_out_together_up_to_a_limit(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
-    blobs = [str(number) for number in range(MOST_SMALL_IN_JOB + 2)]
+    blobs = [f"{number:02}" for number in range(MOST_SMALL_IN_JOB + 2)]
 
     fetcher.begin([Wanted(request(tmp_path, blob=blob)) for blob in blobs])
 
