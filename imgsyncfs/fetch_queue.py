@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container
 
 from imgsyncfs.flights import Wanted, adjoin, is_small
+from imgsyncfs.kept_buffers import BUFFER_BYTES
 
 MOST_BACKGROUND = 24
 """Jobs under way that no reader waits for; two workers then have eight threads left for readers."""
@@ -95,4 +96,7 @@ def _go_together(job: list[Wanted], wanted: Wanted) -> bool:
     """Whether one more extent may join a job: the next of the same blob, or a small blob among others."""
     if adjoin(job[-1], wanted):
         return len(job) < MOST_IN_REQUEST
-    return len(job) < MOST_SMALL_IN_JOB and is_small(job[0]) and is_small(wanted)
+    if len(job) == MOST_SMALL_IN_JOB or not (is_small(job[0]) and is_small(wanted)):
+        return False
+    # A worker asks for them together only if it has room for all; otherwise they would come one after the other.
+    return sum(each.request.length or 0 for each in (*job, wanted)) <= BUFFER_BYTES

@@ -11,7 +11,7 @@ What is special, with the measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.1
 - *Paths are bytes*: fusepy decodes paths, and one that is not UTF-8 would end in EINVAL. `Binding` hands them on as
   they are; for fusepy's own methods it is told Latin-1, which maps every byte to a character and back.
 - *`stat` is short*: `Binding.getattr` fills the kernel's struct in one step (`imgsyncfs.status_struct`), without
-  fusepy's loop over a dictionary, which is a third of the time that a `stat` takes in Python.
+  fusepy's loop over a dictionary.
 - *Bytes are copied once*: `Binding.read` hands libfuse's own buffer on, and what lies in the cache is read into it.
 - *One boundary*: every exception becomes an errno here. In fusepy an `OSError` without errno escapes the callback, and
   a reader can then see a truncated file.

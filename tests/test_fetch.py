@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -13,10 +14,11 @@ import pytest
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
 from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range
+from imgsyncfs.extents import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.fetch import Fetcher
 from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
 from imgsyncfs.flights import Wanted
+from imgsyncfs.kept_buffers import BUFFER_BYTES
 from imgsyncfs.workers import Answer, TakePart, WorkerPool
 
 SIZE_LIMIT = 1 << 30
@@ -209,6 +211,25 @@ def test_small_blobs_fetched_ahead_go_out_together_up_to_a_limit(cache: CacheRea
         blobs[:MOST_SMALL_IN_JOB],
         blobs[MOST_SMALL_IN_JOB:],
     ]
+
+
+def test_small_blobs_go_out_together_only_as_far_as_a_worker_has_room_for_them(
+    cache: CacheReader, tmp_path: Path
+) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    lengths = [LOOSE_FILE_BYTES - 1] * 5 + [1000] * 5 + [LOOSE_FILE_BYTES - 1] * 10
+
+    fetcher.begin(
+        [
+            Wanted(request(tmp_path, blob=f"{number:02}")._replace(length=length))
+            for number, length in enumerate(lengths)
+        ]
+    )
+
+    jobs = [[fields["length"] for fields in job["requests"]] for job, _ in pool.jobs]
+    assert list(itertools.chain.from_iterable(jobs)) == lengths
+    assert all(sum(job) <= BUFFER_BYTES for job in jobs)
+    assert len(jobs) == 2
 
 
 def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(cache: CacheReader, tmp_path: Path) -> None:

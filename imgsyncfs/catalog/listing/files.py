@@ -92,7 +92,7 @@ class FileTable:
     def place_in_pack(self, index: int) -> tuple[str, int, int] | None:
         """(pack, offset in it, byte count) of the file at an index; None if it lies in a blob of its own.
 
-        A quarter of what `record` takes: reading a file whose extent is open needs no more.
+        A tenth of what `record` takes: reading a file whose extent is open needs no more.
         """
         pack = self._packs.get(self._blobs[index])
         return None if pack is None else (pack, self._offsets[index], self._byte_counts[index])
