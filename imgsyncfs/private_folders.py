@@ -1,0 +1,272 @@
+"""Folders and files that nobody else may change: the cache and the config file lie in such.
+
+Whoever may write to a folder, or rename one on the way to it, decides what lies under its path. So each step of the way
+is looked at, and what another user could exchange is refused. Nothing that was there before is changed to suit: a
+folder that is shared stays shared, and a cache in it gets a sub-folder of its own (`cache_folder`).
+
+Every function takes the user whose folders they are to be; None is the one that the process runs as.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from imgsyncfs.errors import CacheError
+
+CACHE_NAMES = frozenset({"catalogs", "extents", "journal", "logs"})
+"""What lies in a cache folder."""
+
+_ROOT = 0
+
+_MOST_LINKS = 40
+"""So many the kernel follows on one way."""
+
+
+def path_fault(path: Path, *, user: int | None = None) -> str | None:
+    """Say who else may change what lies under a path, or exchange it for something else.
+
+    A step of the way must belong to the user or to root, links included. Nobody else may write to it, unless it is a
+    sticky folder such as ``/tmp``, where everyone renames only what is his own.
+
+    Args:
+        path: a folder or a file; links are followed.
+        user: whose it is to be.
+
+    Returns:
+        Which step is at fault and why, to be read after a colon; None if there is none, as far as the way exists.
+    """
+    user = os.geteuid() if user is None else user
+    try:
+        return next((fault for step, status in _steps(path) if (fault := status_fault(step, status, user=user))), None)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{error.filename} cannot be looked at ({error.strerror})"
+
+
+def status_fault(path: Path, status: os.stat_result, *, user: int | None = None) -> str | None:
+    """Say who else may change one file or folder, whatever the way to it is.
+
+    Args:
+        path: how to call it.
+        status: what `os.fstat` or `os.lstat` say about it.
+        user: whose it is to be, or else root's.
+
+    Returns:
+        The fault, to be read after a colon; None if there is none.
+    """
+    user = os.geteuid() if user is None else user
+    if status.st_uid not in (_ROOT, user):
+        return f"{path} belongs to {_user_name(status.st_uid)}"
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return None
+    return _write_fault(path, status, user)
+
+
+def own_folder_fault(folder: Path, *, user: int | None = None) -> str | None:
+    """Say why a folder is not the user's alone: as `path_fault`, and it must be no link and belong to the user.
+
+    Returns:
+        The fault, to be read after a colon; None if there is none, or no such folder.
+    """
+    user = os.geteuid() if user is None else user
+    fault = path_fault(folder, user=user)
+    if fault is not None or not os.path.lexists(folder):
+        return fault
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{folder} is {'a link' if stat.S_ISLNK(status.st_mode) else 'no folder'}"
+    if status.st_uid != user:
+        return f"{folder} belongs to {_user_name(status.st_uid)}"
+    return _write_fault(folder, status, user)
+
+
+def own_file_fault(path: Path, status: os.stat_result, *, user: int | None = None) -> str | None:
+    """Say why a file in a folder of the user's alone is not the user's.
+
+    Args:
+        path: how to call it.
+        status: what `os.fstat` or `os.lstat` say about it.
+        user: whose it is to be.
+
+    Returns:
+        The fault, to be read after a colon; None if there is none.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is {'a link' if stat.S_ISLNK(status.st_mode) else 'no regular file'}"
+    if status.st_uid != (os.geteuid() if user is None else user):
+        return f"{path} belongs to {_user_name(status.st_uid)}"
+    return None
+
+
+def cache_folder(given: Path, *, user: int | None = None) -> Path:
+    """Say which folder is the cache's, for all who are given the same one.
+
+    Args:
+        given: what the user named. It is taken as it is if it is not there yet, or is the user's alone. In one that is
+            shared (sticky, such as ``/tmp``), and in one of root's that holds other things (such as ``/var/cache``),
+            the cache has a sub-folder of its own.
+        user: whose it is to be.
+
+    Returns:
+        The folder, without links; `make_own_folder` makes it.
+
+    Raises:
+        CacheError: somebody else could exchange it.
+    """
+    user = os.geteuid() if user is None else user
+    named = given.expanduser().absolute()
+    fault = path_fault(named, user=user)
+    if fault is not None:
+        raise _unusable(named, fault)
+    folder = Path(os.path.realpath(named))
+    try:
+        status = folder.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return folder
+        if status.st_mode & stat.S_ISVTX and _write_fault(folder, status, user):
+            return folder / f"imgsyncfs-{user}"
+        if (
+            user == _ROOT
+            and not _is_cache(folder, user)
+            and not CACHE_NAMES.issuperset(entry.name for entry in folder.iterdir())
+        ):
+            return folder / "imgsyncfs"
+    except FileNotFoundError:
+        return folder
+    except OSError as error:
+        raise _unusable(named, error) from error
+    return folder
+
+
+def make_own_folder(folder: Path, *, user: int | None = None) -> None:
+    """Make a folder of the cache for the user alone; one that is there already must be that.
+
+    Args:
+        folder: gets mode 0700 if it is made, as do its parents that are missing.
+        user: whose it is to be.
+
+    Raises:
+        CacheError: it cannot be made, or is not the user's alone.
+    """
+    fault = own_folder_fault(folder, user=user)
+    if fault is None:
+        try:
+            # Path.mkdir makes parents as the process's mask has it.
+            for step in [*reversed(folder.parents), folder]:
+                if not step.exists():
+                    step.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _unusable(folder, error) from error
+        fault = own_folder_fault(folder, user=user)
+    if fault is not None:
+        raise _unusable(folder, fault)
+
+
+def check_own_folder(folder: Path, *, user: int | None = None) -> None:
+    """See that a folder of the cache is the user's alone, if it is there.
+
+    Raises:
+        CacheError: it is not.
+    """
+    fault = own_folder_fault(folder, user=user)
+    if fault is not None:
+        raise _unusable(folder, fault)
+
+
+def _unusable(folder: Path, reason: str | OSError) -> CacheError:
+    return CacheError(
+        f"The cache folder {folder} cannot be used: {reason}; correct that, or choose another folder with --cache-dir."
+    )
+
+
+def _steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Each folder and link on the way to a path, from the root on, and what it ends at.
+
+    Raises:
+        OSError: a step cannot be looked at, or is not there.
+    """
+    current = Path("/")
+    left = list(reversed(path.absolute().parts[1:]))
+    links = 0
+    yield current, current.lstat()
+    while left:
+        name = left.pop()
+        if name == "..":
+            current = current.parent
+            continue
+        entry = current / name
+        status = entry.lstat()
+        yield entry, status
+        if not stat.S_ISLNK(status.st_mode):
+            current = entry
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(entry))
+        target = Path(os.readlink(entry))  # noqa: PTH115  # it takes the path apart in any case
+        left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        current = Path("/") if target.is_absolute() else current
+
+
+def _write_fault(path: Path, status: os.stat_result, user: int) -> str | None:
+    """Say who else may write to it; to a link nobody can, and a device keeps nothing."""
+    mode = status.st_mode
+    if stat.S_ISLNK(mode) or stat.S_ISCHR(mode):
+        return None
+    if mode & stat.S_IWOTH:
+        return f"everyone may write to {path}"
+    if mode & stat.S_IWGRP:
+        if not _is_own_group(status.st_gid, user):
+            return f"the group {_group_name(status.st_gid)} may write to {path}"
+        # Where there is a list, these bits are the most that anyone in it is allowed.
+        if _has_access_list(path):
+            return f"an access control list lets others write to {path}"
+    return None
+
+
+def _is_own_group(group_id: int, user: int) -> bool:
+    """Whether a group has no other members: the one that many systems make for each user, or root's."""
+    name = _user_name(user)
+    try:
+        group = grp.getgrgid(group_id)
+    except KeyError:
+        return False
+    return (group_id == _ROOT or group.gr_name == name) and {name, "root"}.issuperset(group.gr_mem)
+
+
+def _has_access_list(path: Path) -> bool:
+    try:
+        os.getxattr(path, "system.posix_acl_access")
+    except OSError:
+        # It has none, or the disk knows none.
+        return False
+    return True
+
+
+def _is_cache(folder: Path, user: int) -> bool:
+    try:
+        status = (folder / "extents" / "cache.db").lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == user
+
+
+def _user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"the user {user}"
+
+
+def _group_name(group_id: int) -> str:
+    try:
+        return grp.getgrgid(group_id).gr_name
+    except KeyError:
+        return str(group_id)
