@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import diskcache
 import orjson
 
-from imgsyncfs.cache import PlainDisk
+from imgsyncfs.cache import PlainDisk, check_database
 from imgsyncfs.errors import CacheError
+from imgsyncfs.private_folders import make_own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ class Journal:
     """A memory of findings in a folder. It may be used by several threads, and by several processes.
 
     Args:
-        folder: where it lies; made if it is missing. A damaged one is thrown away.
+        folder: where it lies, for the user alone; made if it is missing. A damaged one is thrown away.
         most_bytes: how large it may become, in bytes; the oldest findings go first.
     """
 
@@ -149,7 +150,8 @@ class Journal:
     def _open(self) -> diskcache.Cache | None:
         for attempt in ("first", "last"):
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_own_folder(self._folder)
+                check_database(self._folder)
                 return diskcache.Cache(
                     self._folder,
                     timeout=_BUSY_SECONDS,

@@ -187,12 +187,12 @@ def test_whatever_comes_and_goes_the_table_and_the_files_agree(
                 there -= keys
             elif there:
                 with contextlib.closing(ExtentTable(folder)) as table:
-                    entry = table.find(min(there))
-                    assert entry is not None
+                    key = min(there)
+                    assert table.find(key) is not None
                     with table.writing():
-                        table._sql("UPDATE Cache SET tag = '40000-0' WHERE key = ?", (entry.key,))
-                assert writer.get(entry.key) is None
-                there.remove(entry.key)
+                        table._sql("UPDATE Cache SET tag = '40000-0' WHERE key = ?", (key,))
+                assert writer.get(key) is None
+                there.remove(key)
             for number in range(13):
                 expected = content_of(str(number), length=40_000) if str(number) in there else None
                 assert writer.get(str(number)) == expected

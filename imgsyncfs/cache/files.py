@@ -5,21 +5,29 @@ to make a file costs ext4 0.1 ms, and up to 0.9 ms while it remembers some thous
 
 A file is written first, and only then does an entry in the table lead to it. While one does, it is never changed, and
 afterwards it is written anew only if nobody has it open: whoever has goes on reading what it held.
+
+What the table says of files is never trusted to be a path: `file_and_offset` and `ExtentFiles` take the names that the
+cache itself gives, and no others.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import logging
 import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
+
+from imgsyncfs.cache.folders import READING, OpenFolder, RefusedFile
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".val"
 
@@ -31,12 +39,29 @@ BLOCK_BYTES = 4096
 
 _PART = "@"
 
-_NAME = re.compile(r"[0-9a-f]{1,2}/(?:[0-9a-f]{2}/)?[0-9a-f]{20,}\.val")
+_NAME = re.compile(r"(?:[0-9a-f]|[0-9a-f]{2}/[0-9a-f]{2})/[0-9a-f]{20,64}\.val")
 
-_NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
+_EARLIER_FOLDER = re.compile(r"[0-9a-f]{2}")
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+"""Up to 15 digits: no file is longer, and no number is larger than what system calls take."""
+
+_TAG = re.compile(r"(0|[1-9][0-9]{0,14})-[0-9a-f]{32}")
 
 _BUFFER_BYTES = 256 * 1024
 """What is verified passes through a buffer of this size, which fits the processor's second cache."""
+
+
+class OpenedFile(NamedTuple):
+    """A file that is open for reading.
+
+    Attributes:
+        descriptor: to be closed by whoever has it.
+        byte_count: how long it is.
+    """
+
+    descriptor: int
+    byte_count: int
 
 
 class FreedFile(NamedTuple):
@@ -60,8 +85,8 @@ def content_tag(content: bytes | memoryview) -> str:
 
 def tagged_length(tag: object) -> int:
     """The length that a tag gives; 0 for what is no tag."""
-    length, _, _ = str(tag).partition("-")
-    return int(length) if length.isdecimal() else 0
+    match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
+    return int(match[1]) if match else 0
 
 
 def room_on_disk(length: int) -> int:
@@ -79,25 +104,39 @@ def part_name(name: str, offset: int) -> str:
     return f"{name}{_PART}{offset}"
 
 
-def file_and_offset(name: str) -> tuple[str, int | None]:
-    """The file that a name in the table means, and where in it the part begins; None where the extent is all of it."""
+def file_and_offset(name: object) -> tuple[str, int | None] | None:
+    """The file that a name in the table means, and where in it the part begins; None where the extent is all of it.
+
+    Args:
+        name: as it stands there; a damaged table may hold anything.
+
+    Returns:
+        None if the cache gives no such names.
+    """
+    if not isinstance(name, str):
+        return None
     file, is_part, offset = name.partition(_PART)
-    return file, (int(offset) if offset.isdecimal() else 0) if is_part else None
+    if not is_file_name(file):
+        return None
+    if not is_part:
+        return file, None
+    return (file, int(offset)) if _NUMBER.fullmatch(offset) else None
+
+
+def holds(byte_count: int, offset: int | None, length: int) -> bool:
+    """Whether a file can hold an extent.
+
+    Args:
+        byte_count: the file's length.
+        offset: where in it the extent begins; None if it is all of the file.
+        length: of the extent.
+    """
+    return byte_count == length if offset is None else offset + length <= byte_count
 
 
 def part_names(file: str) -> tuple[str, str]:
     """The bounds between which the names of all parts of a file are, the upper one excluded."""
     return f"{file}{_PART}", f"{file}{chr(ord(_PART) + 1)}"
-
-
-def make_folders(folder: Path) -> None:
-    """Make the folders that the files lie in.
-
-    Raises:
-        OSError: they cannot be made.
-    """
-    for name in FOLDERS:
-        (folder / name).mkdir(mode=0o700, exist_ok=True)
 
 
 def new_name() -> str:
@@ -111,78 +150,210 @@ def is_file_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def write_file(folder: Path, name: str, contents: Sequence[bytes | memoryview], *, spare: bool = False) -> None:
-    """Write a file.
+class ExtentFiles:
+    """The files of one cache folder, and the only way from a name to one of them.
+
+    What `is_file_name` does not accept is refused. Files are opened, made and removed by their names in their folders,
+    which are held open; no link is followed, and only regular files of the user's count.
+
+    Threads: any number may use one. `_lock` guards the table of open folders: one is added or dropped while it is held.
+    To look into the table takes no lock, and whoever has taken a folder from it keeps that open.
 
     Args:
         folder: the cache's.
-        name: of the file, within the folder.
-        contents: what it is to hold, each from the beginning of a block.
-        spare: there is a file of that name, which no entry leads to any more. It is written anew, unless somebody has
-            it open still: then another one takes its place.
+        user: whose files they are; None is the one that the process runs as.
+    """
+
+    def __init__(self, folder: Path, *, user: int | None = None) -> None:
+        self.folder = folder
+        self._user = os.geteuid() if user is None else user
+        self._lock = threading.Lock()
+        # By name within the cache's folder, which is itself there under the empty name.
+        self._folders: dict[str, OpenFolder] = {}
+
+    def make_folders(self) -> None:
+        """Make the folders that the files lie in.
+
+        Raises:
+            RefusedFile: one of them is no folder, or somebody else's.
+            OSError: they cannot be made.
+        """
+        within = self._open_folder("")
+        for name in FOLDERS:
+            within.make(name)
+
+    def write(self, name: str, contents: Sequence[bytes | memoryview], *, spare: bool = False) -> None:
+        """Write a file.
+
+        Args:
+            name: of the file.
+            contents: what it is to hold, each from the beginning of a block.
+            spare: there is a file of that name, which no entry leads to any more. It is written anew, unless somebody
+                has it open still: then another one takes its place.
+
+        Raises:
+            OSError: it cannot be written, and nothing is left of it.
+        """
+        descriptor = self._open_spare(name) if spare else None
+        if descriptor is None:
+            descriptor = self._create(name)
+        try:
+            begin = end = 0
+            for content in contents:
+                written = 0
+                while written < len(content):
+                    written += os.pwrite(descriptor, content[written:] if written else content, begin + written)
+                end, begin = begin + written, begin + room_on_disk(written)
+            if spare:
+                os.ftruncate(descriptor, end)
+        except OSError:
+            self.remove([name])
+            raise
+        finally:
+            os.close(descriptor)
+
+    def open(self, name: str) -> OpenedFile | None:
+        """Open a file for reading; None if it is gone.
+
+        Raises:
+            RefusedFile: it is none of the cache's: a link, a pipe, somebody else's.
+            OSError: it cannot be opened.
+        """
+        folder_name, base = _taken_apart(name)
+        try:
+            folder = self._folder(folder_name)
+            try:
+                descriptor = folder.open(base, READING)
+            except FileNotFoundError:
+                if not folder.was_removed:
+                    raise
+                folder = self._folder_anew(folder_name)
+                descriptor = folder.open(base, READING)
+        except FileNotFoundError:
+            return None
+        try:
+            return OpenedFile(descriptor, folder.checked(descriptor, base).st_size)
+        except OSError:
+            os.close(descriptor)
+            raise
+
+    def remove(self, names: Iterable[str]) -> int:
+        """Remove files; those that are gone already are no trouble, and what is no file of the cache stays.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        count = 0
+        for name in names:
+            try:
+                folder_name, base = _taken_apart(name)
+                count += self._folder(folder_name).remove(base)
+            except FileNotFoundError:
+                continue
+            except RefusedFile as error:
+                logger.warning("This is no file of the cache and is left alone: %s", error)
+        return count
+
+    def names(self) -> set[str]:
+        """The names of all files that are there.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
+        return {name for name in self._listed() if is_file_name(name)}
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        with self._lock:
+            self._folders.clear()
+
+    def _listed(self) -> Iterator[str]:
+        above = filter(_EARLIER_FOLDER.fullmatch, self._names_in(""))
+        earlier = [
+            f"{one}/{other}" for one in above for other in filter(_EARLIER_FOLDER.fullmatch, self._names_in(one))
+        ]
+        for folder in [*FOLDERS, *earlier]:
+            yield from (f"{folder}/{name}" for name in self._names_in(folder))
+
+    def _names_in(self, folder: str) -> list[str]:
+        """What lies in a folder within the cache's; nothing if it is not there, or is no folder."""
+        try:
+            return self._folder(folder).names()
+        except (FileNotFoundError, RefusedFile):
+            return []
+
+    def _create(self, name: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        folder_name, base = _taken_apart(name)
+        try:
+            return self._folder(folder_name).open(base, flags)
+        except FileNotFoundError:
+            # The cache was thrown away and is made anew, or one of its folders was.
+            self.close()
+            self.make_folders()
+            return self._folder(folder_name).open(base, flags)
+
+    def _open_spare(self, name: str) -> int | None:
+        """Open a file to write it anew; None, and the file is gone, if it cannot be had for us alone."""
+        folder_name, base = _taken_apart(name)
+        try:
+            folder = self._folder(folder_name)
+            descriptor = folder.open(base, os.O_WRONLY)
+        except FileNotFoundError:
+            return None
+        except RefusedFile:
+            self.remove([name])
+            return None
+        try:
+            if folder.checked(descriptor, base).st_nlink > 1:
+                # It has a name elsewhere, in a copy of the cache for instance.
+                raise RefusedFile(name, "it has another name as well")
+            # This lease is granted only if nobody else has the file open (fcntl(2), F_SETLEASE), and nobody comes to
+            # open it afterwards: no entry leads to it. So the lease itself is of no further use.
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError:
+            os.close(descriptor)
+            self.remove([name])
+            return None
+        return descriptor
+
+    def _folder(self, name: str) -> OpenFolder:
+        """A folder within the cache's; one that the cache makes is held open from now on."""
+        folder = self._folders.get(name)
+        return self._open_folder(name) if folder is None else folder
+
+    def _folder_anew(self, name: str) -> OpenFolder:
+        """The folder that lies now where the one that is held open was removed."""
+        self.close()
+        return self._open_folder(name)
+
+    def _open_folder(self, name: str) -> OpenFolder:
+        with self._lock:
+            folder = self._folders.get("")
+            if folder is None or folder.was_removed:
+                self._folders.clear()
+                folder = self._folders[""] = OpenFolder(self.folder, user=self._user)
+            for part in name.split("/") if name else ():
+                folder = folder.sub_folder(part)
+            if name in FOLDERS:
+                self._folders[name] = folder
+            return folder
+
+
+def _taken_apart(name: str) -> tuple[str, str]:
+    """The folder that a name says, and the name within it.
 
     Raises:
-        OSError: it cannot be written, and nothing is left of it.
+        RefusedFile: it is no name of a file of the cache.
     """
-    path = f"{folder}/{name}"
-    descriptor = _open_spare(path) if spare else None
-    if descriptor is None:
-        descriptor = _create(folder, path)
-    try:
-        begin = end = 0
-        for content in contents:
-            written = 0
-            while written < len(content):
-                written += os.pwrite(descriptor, content[written:] if written else content, begin + written)
-            end, begin = begin + written, begin + room_on_disk(written)
-        if spare:
-            os.ftruncate(descriptor, end)
-    except OSError:
-        remove_files(folder, [name])
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _create(folder: Path, path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        make_folders(folder)
-        return os.open(path, flags, 0o600)
-
-
-def _open_spare(path: str) -> int | None:
-    """Open a file to write it anew; None, and the file is gone, if it cannot be had for us alone."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        # This lease is granted only if nobody else has the file open (fcntl(2), F_SETLEASE), and nobody comes to open
-        # it afterwards: no entry leads to it. So the lease itself is of no further use.
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        os.close(descriptor)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108  # as in `remove_files`
-        return None
-    return descriptor
-
-
-def open_file(folder: Path, name: str) -> int | None:
-    """Open a file for reading; None if it is gone.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    try:
-        # Without O_NOATIME the first read after each write makes ext4 write the inode once more.
-        return os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC | _NO_ACCESS_TIME)
-    except FileNotFoundError:
-        return None
+    if not is_file_name(name):
+        raise RefusedFile(name, "the cache gives no such names")
+    folder, _, base = name.rpartition("/")
+    return folder, base
 
 
 class FileTags:
@@ -219,13 +390,3 @@ class FileTags:
         finally:
             self._buffers.append(buffer)
         return f"{done}-{digest.hexdigest()}"
-
-
-def remove_files(folder: Path, names: Iterable[str]) -> int:
-    """Remove files; those that are gone already are no trouble. Return how many were there."""
-    count = 0
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")  # noqa: PTH108  # a Path for each file costs more than the removal
-            count += 1
-    return count

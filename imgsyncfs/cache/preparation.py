@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sqlite3
+import stat
 from pathlib import Path
 
 import diskcache
 
-from imgsyncfs.cache.files import make_folders
-from imgsyncfs.cache.table import ExtentTable
+from imgsyncfs.cache.files import ExtentFiles
+from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database
 from imgsyncfs.cache.unfinished import remove_leftovers
 from imgsyncfs.errors import CacheError
+from imgsyncfs.private_folders import make_own_folder
 
 logger = logging.getLogger(__name__)
 
@@ -24,37 +25,51 @@ def extents_folder(cache_dir: Path) -> Path:
 
 
 def prepare_cache(folder: Path, *, check: bool = False) -> None:
-    """Make the cache folder, or throw away one whose database is damaged. Remove what killed writers have left.
+    """Make the cache folder, or throw away what is in one whose database is damaged. Remove what killed writers left.
 
     Args:
-        folder: becomes mode 0700.
+        folder: made with mode 0700, which it gets again if it holds a cache and has another one.
         check: read the whole database to see whether it is damaged; else only what shows at once is seen.
 
     Raises:
-        CacheError: the folder cannot be made or written.
+        CacheError: the folder cannot be made or written, or is not the user's alone.
     """
+    make_own_folder(folder)
+    check_database(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-        try:
-            _prepare(folder, check=check)
-        except sqlite3.OperationalError:
-            # Busy, or it cannot be opened: no reason to throw it away.
-            raise
-        except sqlite3.DatabaseError as error:
-            logger.warning("The cache in %s is damaged (%s) and is made anew.", folder, error)
-            shutil.rmtree(folder)
-            folder.mkdir(mode=0o700)
-            _prepare(folder, check=False)
+        _hide(folder)
+        with contextlib.closing(ExtentFiles(folder)) as files:
+            try:
+                _prepare(files, check=check)
+            except sqlite3.OperationalError:
+                # Busy, or it cannot be opened: no reason to throw it away.
+                raise
+            except sqlite3.DatabaseError as error:
+                logger.warning("The cache in %s is damaged (%s) and is made anew.", folder, error)
+                _throw_away(files)
+                _prepare(files, check=False)
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
         raise CacheError(
             f"The cache folder {folder} cannot be used ({error}); choose another with --cache-dir."
         ) from error
 
 
-def _prepare(folder: Path, *, check: bool) -> None:
-    make_folders(folder)
-    with contextlib.closing(ExtentTable(folder)) as table:
+def _hide(folder: Path) -> None:
+    """Keep others from reading a cache: SQLite makes files that everyone may read. Nothing but a cache is touched."""
+    if (folder / DATABASE_NAME).exists() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def _prepare(files: ExtentFiles, *, check: bool) -> None:
+    files.make_folders()
+    with contextlib.closing(ExtentTable(files.folder)) as table:
         if check:
             table.check()
-        remove_leftovers(folder, leads_to=table.leads_to)
+        remove_leftovers(files, leads_to=table.leads_to)
+
+
+def _throw_away(files: ExtentFiles) -> None:
+    """Remove the database and the files that it led to, by their names: the folder may hold other things as well."""
+    for suffix in DATABASE_SUFFIXES:
+        (files.folder / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
+    files.remove(files.names())

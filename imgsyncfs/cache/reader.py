@@ -5,7 +5,8 @@ a thread-local, which FUSE callbacks lose each time (0.37 ms to connect again in
 come and go would leak.
 
 Threads: `CacheReader._lock` guards the table of open extents, the uses and the counters, `CacheReader._database_lock`
-the connection; never both at once, and neither is needed to answer `getattr` for an image.
+the connection; never both at once, and neither is needed to answer `getattr` for an image. `ExtentFiles` has a lock of
+its own, and neither of these is held while it opens a file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.cache.extent import FIRST_READ_BYTES, OpenExtent
-from imgsyncfs.cache.files import FileTags, content_tag, file_and_offset, open_file, tagged_length
-from imgsyncfs.cache.table import BUSY_SECONDS, DATABASE_NAME, FIND, file_bytes, log_bytes
+from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
+from imgsyncfs.cache.folders import RefusedFile
+from imgsyncfs.cache.table import (
+    BUSY_SECONDS,
+    COUNTED,
+    DATABASE_NAME,
+    FIND,
+    Entry,
+    as_text,
+    check_database,
+    counted_bytes,
+    entry_of,
+    file_bytes,
+    log_bytes,
+)
 from imgsyncfs.errors import CacheError
 
 logger = logging.getLogger(__name__)
@@ -56,14 +70,16 @@ class CacheReader:
         folder: made by `prepare_cache`.
 
     Raises:
-        CacheError: the database cannot be opened.
+        CacheError: the database cannot be opened, or is somebody else's.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files = ExtentFiles(folder)
+        check_database(folder)
         try:
             self._connection = sqlite3.connect(
-                f"file:{(folder / DATABASE_NAME).absolute()}?mode=ro".replace("#", "%23"),
+                f"{(folder / DATABASE_NAME).absolute().as_uri()}?mode=ro",
                 uri=True,
                 timeout=BUSY_SECONDS,
                 check_same_thread=False,
@@ -71,6 +87,7 @@ class CacheReader:
             )
         except sqlite3.Error as error:
             raise CacheError(f"The cache in {folder} cannot be read ({error}); clear it or choose another.") from error
+        self._connection.text_factory = as_text
         self._tags = FileTags()
         self._database_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -162,14 +179,15 @@ class CacheReader:
     def volume(self) -> int:
         """Bytes that the cache takes up on disk, its database included."""
         with self._database_lock:
-            rows = self._connection.execute("SELECT value FROM Settings WHERE key = 'size'").fetchall()
-        return sum(int(size) for (size,) in rows) + file_bytes(self._folder / DATABASE_NAME) + log_bytes(self._folder)
+            rows = self._connection.execute(COUNTED).fetchall()
+        return counted_bytes(rows) + file_bytes(self._folder / DATABASE_NAME) + log_bytes(self._folder)
 
     def close(self) -> None:
         """Close everything that is not being read."""
         with self._lock:
             self._open.clear()
             self._weight = 0
+        self._files.close()
         with self._database_lock:
             self._connection.close()
 
@@ -194,46 +212,56 @@ class CacheReader:
         """Hold an extent no longer. Needs the lock."""
         self._weight -= self._open.pop(key).weight
 
-    def _ask(self, key: str) -> tuple[str, str | None, bytes | None] | None:
-        """Tag, file and content, as in `imgsyncfs.cache.table.Entry`; None if there is no entry that can be read."""
+    def _ask(self, key: str) -> Entry | None:
+        """The entry of a key; None if there is none that can be read."""
         try:
             with self._database_lock:
-                row: tuple[str, str | None, bytes | None] | None = self._connection.execute(FIND, (key,)).fetchone()
+                found = self._connection.execute(FIND, (key,)).fetchone()
         except sqlite3.Error as error:
             logger.warning("The cache could not be read: %s", error)
             return None
-        return row
+        return None if found is None else entry_of(key, found)
 
     def _open_entry(self, key: str) -> OpenExtent | None:
-        row = self._ask(key)
-        if row is None:
+        entry = self._ask(key)
+        if entry is None:
             return None
-        tag, filename, content = row
-        if filename is not None:
-            return self._open_file(key, filename, tag)
-        if content is None or content_tag(content) != tag:
+        if entry.filename is not None:
+            return self._open_file(key, entry)
+        content = entry.content
+        if not isinstance(content, bytes) or content_tag(content) != entry.tag:
             self._count_damaged(key)
             return None
         return OpenExtent(content=content, length=len(content))
 
-    def _open_file(self, key: str, filename: str, tag: str) -> OpenExtent | None:
-        file, offset = file_and_offset(filename)
-        start = offset or 0
+    def _open_file(self, key: str, entry: Entry) -> OpenExtent | None:
+        place = file_and_offset(entry.filename)
+        if place is None:
+            self._count_damaged(key, "it leads to no file of the cache")
+            return None
+        file, offset = place
         try:
-            descriptor = open_file(self._folder, file)
+            opened = self._files.open(file)
+        except RefusedFile as error:
+            self._count_damaged(key, str(error))
+            return None
         except OSError as error:
             logger.warning("A cached extent cannot be opened and is fetched again: %s (%s)", key, error)
             return None
-        if descriptor is None:
+        if opened is None:
             # Evicted between the look-up and now, or removed by hand: either way a miss.
             return None
         with self._lock:
             trusted = self._trusted.pop(key, "") is None
+        descriptor, start, length = opened.descriptor, offset or 0, tagged_length(entry.tag)
+        if not holds(opened.byte_count, offset, length):
+            os.close(descriptor)
+            self._count_damaged(key)
+            return None
+        # A length of 0 may be that of a damaged tag.
+        if trusted and length:
+            return OpenExtent(descriptor=descriptor, length=length, start=start)
         try:
-            byte_count = os.fstat(descriptor).st_size - start
-            length = byte_count if offset is None else tagged_length(tag)
-            if trusted and length <= byte_count and tag.startswith(f"{length}-"):
-                return OpenExtent(descriptor=descriptor, length=length, start=start)
             content = os.pread(descriptor, length, start) if length <= FIRST_READ_BYTES else b""
             found = content_tag(content) if length <= FIRST_READ_BYTES else self._tags.of(descriptor, start, length)
         except OSError as error:
@@ -241,12 +269,12 @@ class CacheReader:
             logger.warning("A cached extent cannot be read and is fetched again: %s (%s)", key, error)
             return None
         extent = OpenExtent(descriptor=descriptor, content=content, length=length, start=start)
-        if found != tag:
+        if found != entry.tag:
             self._count_damaged(key)
             return None
         return extent
 
-    def _count_damaged(self, key: str) -> None:
-        logger.warning("A cached extent is damaged and is fetched again: %s", key)
+    def _count_damaged(self, key: str, reason: str = "") -> None:
+        logger.warning("A cached extent is damaged and is fetched again: %s%s", key, reason and f" ({reason})")
         with self._lock:
             self._damaged += 1

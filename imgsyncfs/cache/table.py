@@ -7,11 +7,16 @@ soft, and knows nothing of what is being read. So rows are written here, many in
 
 Transactions are short: content lies in its files before they begin, and files are removed after they end. Those of one
 process queue at a lock, because SQLite makes who waits sleep.
+
+A damaged table may hold anything, and SQLite takes values of any type in any column. So what comes out of it is looked
+at before it is used: a name that is none of the cache's (`imgsyncfs.cache.files.file_and_offset`) leads to no file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sqlite3
 import threading
 import time
@@ -24,6 +29,9 @@ import diskcache
 from imgsyncfs.cache.files import FreedFile, file_and_offset, part_names, room_on_disk
 from imgsyncfs.cache_limits import CacheLimits
 from imgsyncfs.errors import CacheError
+from imgsyncfs.private_folders import own_file_fault
+
+logger = logging.getLogger(__name__)
 
 INLINE_BYTES = 32 * 1024
 """Smaller extents lie in the database itself: to open a file for each, and a disk block, would cost more."""
@@ -33,8 +41,14 @@ BUSY_SECONDS = 10.0
 
 DATABASE_NAME = "cache.db"
 
-FIND = "SELECT tag, filename, value FROM Cache WHERE key = ? AND raw = 1"
+DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""What follows that name in those of SQLite's files."""
+
+FIND = "SELECT rowid, tag, filename, value FROM Cache WHERE key = ? AND raw = 1"
 """What the key's entry is; see `Entry`. The content of a pickle does not match the tag: nothing is ever unpickled."""
+
+COUNTED = "SELECT value FROM Settings WHERE key = 'size'"
+"""What the files take up, as triggers keep count of it; see `counted_bytes`."""
 
 _INSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
@@ -51,12 +65,36 @@ _PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AN
 
 _OLDEST = "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
 
-_PORTION = "SELECT rowid, key, tag, filename, {} FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
+_PORTION = (
+    "SELECT rowid, CASE raw WHEN 1 THEN key END, tag, filename, {}, size FROM Cache"
+    " WHERE rowid > ? ORDER BY rowid LIMIT ?"
+)
 _PORTION_ROWS = 256
+
+_ROW = "SELECT CASE raw WHEN 1 THEN key END, tag, filename, size FROM Cache WHERE rowid = ?"
+
+_TAGS = "SELECT CASE raw WHEN 1 THEN key END, tag FROM Cache"
+"""A key that is not raw is a pickle, which nobody here puts and nobody finds."""
+
+
+_SETTINGS = frozenset({*diskcache.DEFAULT_SETTINGS, *diskcache.core.METADATA, *CacheLimits._fields})
+"""diskcache makes an attribute of each setting in the table, whatever its name is."""
+
+_MOST_BYTES = 1 << 50
+"""Larger sizes than this are none; and with those below it, no sum exceeds what SQLite counts with."""
+
+_ADD_UP = (
+    "UPDATE Settings SET value = (SELECT coalesce(sum(size), 0) FROM Cache WHERE typeof(size) = 'integer'"
+    " AND size BETWEEN 0 AND ?) WHERE key = 'size'"
+)
 
 
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
-    """Keeps bytes only. diskcache would pickle anything else, and a pickle runs code when it is read."""
+    """Keeps bytes only, and only in the database.
+
+    diskcache would pickle anything else, and a pickle runs code when it is read. It would also open, and remove,
+    whatever path a row names.
+    """
 
     def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:
         """Keep a value; see `diskcache.Disk.store`.
@@ -72,63 +110,96 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no typ
         """Bring back a value; see `diskcache.Disk.fetch`.
 
         Raises:
-            CacheError: the entry is a pickle.
+            CacheError: the entry is a pickle, or leads to a file.
         """
         if mode == diskcache.core.MODE_PICKLE:
             raise CacheError(PICKLE_FOUND)
+        if filename is not None:
+            raise CacheError("The cache's database leads to a file, which imgsyncfs never has it do; clear the cache.")
         return super().fetch(mode, filename, value, read)
+
+    def remove(self, file_path: Any) -> None:
+        """Leave alone what a row calls its file; see `diskcache.Disk.remove`."""
+        logger.warning("A row of the database leads to a file that is none of its own and is left alone: %r", file_path)
 
 
 PICKLE_FOUND = "The cache holds a pickle, which imgsyncfs never writes; clear it with: imgsyncfs cache clear"
 
 
 class Entry(NamedTuple):
-    """An extent as the table has it.
+    """An extent as the table has it; in a damaged one, values may be of any type.
 
     Attributes:
-        key: its name.
-        tag: length and digest; see `imgsyncfs.cache.files.content_tag`.
+        key: its name, a text.
+        tag: length and digest, a text; see `imgsyncfs.cache.files.content_tag`.
         filename: of the file that holds it, within the cache's folder, or of a part of one
             (`imgsyncfs.cache.files.part_name`); None if `content` does.
-        content: what it holds, if there is no file.
+        content: what it holds as bytes, if there is no file.
+        size: what it takes up of the disk beside the database, a number; 0 if it was not asked for.
+        row: its number in the table; 0 if it is not there yet.
     """
 
-    key: str
-    tag: str
-    filename: str | None
-    content: bytes | None
+    key: object
+    tag: object
+    filename: object
+    content: object
+    size: object = 0
+    row: int = 0
+
+
+def entry_of(key: str, found: tuple[int, object, object, object]) -> Entry:
+    """The entry of a key, as `FIND` gives it."""
+    row, tag, filename, content = found
+    return Entry(key, tag, filename, content, row=row)
 
 
 class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
     """The table of one cache folder. Any number of threads and processes may use it.
 
     Args:
-        folder: holds the database; made if it is not there.
+        folder: holds the database, which is made if it is not there; the folder is there.
         limits: how much the cache may take up, told to those who look at it later; None leaves them as they are.
 
     Raises:
-        sqlite3.Error: the database cannot be opened.
+        CacheError: the database is somebody else's, or no file.
+        OSError: it cannot be made.
+        sqlite3.Error: the database cannot be opened, or is damaged.
         diskcache.Timeout: it is busy.
     """
 
     def __init__(self, folder: Path, *, limits: CacheLimits | None = None) -> None:
         self._write_lock = threading.Lock()
-        super().__init__(
-            str(folder),
-            timeout=BUSY_SECONDS,
-            disk=PlainDisk,
-            disk_min_file_size=INLINE_BYTES,
-            # This gives the index by access time; evicting is done here, and not by diskcache.
-            eviction_policy="least-recently-used",
-            cull_limit=0,
-            **({} if limits is None else limits._asdict()),
-        )
+        check_database(folder)
+        _make_database(folder)
+        try:
+            super().__init__(
+                str(folder),
+                timeout=BUSY_SECONDS,
+                disk=PlainDisk,
+                disk_min_file_size=INLINE_BYTES,
+                # This gives the index by access time; evicting is done here, and not by diskcache.
+                eviction_policy="least-recently-used",
+                cull_limit=0,
+                **({} if limits is None else limits._asdict()),
+            )
+            settings = {name for (name,) in self._sql("SELECT key FROM Settings")}
+        except (TypeError, ValueError, AttributeError, AssertionError) as error:
+            # What diskcache makes of settings that are of other types than its own.
+            raise sqlite3.DatabaseError(f"its settings make no sense: {error}") from error
+        if not settings <= _SETTINGS:
+            raise sqlite3.DatabaseError("it has settings that nobody knows")
         self._sql(_INDEX)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._con
+        connection.text_factory = as_text
+        return connection
 
     @property
     def limits(self) -> CacheLimits:
         """What the last one who was told limits was told."""
-        return CacheLimits(self.size_limit, getattr(self, "keep_free", 0))
+        return CacheLimits(number_of_bytes(self.size_limit), number_of_bytes(getattr(self, "keep_free", 0)))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -152,8 +223,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
 
     def find(self, key: str) -> Entry | None:
         """The entry of a key; None if there is none."""
-        row = self._sql(FIND, (key,)).fetchone()
-        return None if row is None else Entry(key, *row)
+        found = self._sql(FIND, (key,)).fetchone()
+        return None if found is None else entry_of(key, found)
 
     def add(self, entry: Entry, *, length: int) -> FreedFile | None:
         """Take in an entry, in place of one that has its key. Within a transaction.
@@ -180,9 +251,10 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         return None if replaced is None else self._freed(replaced, entry.key, byte_count)
 
     def leads_to(self, key: str) -> str | None:
-        """The file that a key's entry leads to; None if there is no entry, or it has no file."""
+        """The file that a key's entry leads to; None if there is no entry, or it leads to no file of the cache."""
         row = self._sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchone()
-        return file_and_offset(row[0])[0] if row and row[0] is not None else None
+        place = file_and_offset(row[0]) if row else None
+        return place[0] if place else None
 
     def remove(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[FreedFile]]:
         """Take out entries. Within a transaction.
@@ -194,16 +266,13 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         removed: list[Entry] = []
         freed: list[FreedFile | None] = []
         for entry in entries:
-            row = self._sql(
-                "SELECT rowid, size FROM Cache WHERE key = ? AND raw = 1 AND tag IS ? AND filename IS ?",
-                (entry.key, entry.tag, entry.filename),
-            ).fetchone()
-            if row is None:
+            row = self._sql(_ROW, (entry.row,)).fetchone()
+            if row is None or row[:3] != (entry.key, entry.tag, entry.filename):
                 continue
-            self._sql("DELETE FROM Cache WHERE rowid = ?", (row[0],))
+            self._sql("DELETE FROM Cache WHERE rowid = ?", (entry.row,))
             removed.append(entry)
             if entry.filename is not None:
-                freed.append(self._freed(entry.filename, entry.key, row[1]))
+                freed.append(self._freed(entry.filename, entry.key, row[3]))
         return removed, list(filter(None, freed))
 
     def note_used(self, keys: Sequence[str]) -> None:
@@ -228,26 +297,26 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         files: list[FreedFile] = []
         rows: set[int] = set()
         freed = 0
-        oldest = self._sql(
-            "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
-        )
+        oldest = self._sql(_OLDEST)
         for row, key, filename, size, inline, used in oldest:
             if freed >= byte_count:
                 break
             if row in rows or key in spared:
                 continue
-            file, offset = (None, None) if filename is None else file_and_offset(filename)
-            going = [(row, size + (inline or 0))]
-            if file is not None and offset is not None:
-                parts = self._sql(_PARTS, part_names(file)).fetchall()
-                if any(other in spared or other_used > used for _, other, _, other_used in parts):
+            place = None if filename is None else file_and_offset(filename)
+            going = [(row, number_of_bytes(size) + (inline or 0))]
+            if place is not None and place[1] is not None:
+                parts = self._sql(_PARTS, part_names(place[0])).fetchall()
+                if any(other in spared or _is_later(other_used, used) for _, other, _, other_used in parts):
                     continue
-                going = [(part, part_size) for part, _, part_size, _ in parts]
+                going = [(part, number_of_bytes(part_size)) for part, _, part_size, _ in parts]
             rows.update(part for part, _ in going)
             room = sum(part_size for _, part_size in going)
             freed += room
-            if file is not None:
-                files.append(FreedFile(file, key, room))
+            if place is not None:
+                files.append(FreedFile(place[0], _text_of(key), room))
+            elif filename is not None:
+                _log_refused(filename, key)
         oldest.close()
         self._con.executemany("DELETE FROM Cache WHERE rowid = ?", ((row,) for row in rows))
         return files
@@ -263,18 +332,28 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         portion = _PORTION.format("value" if contents else "NULL")
         last = -1
         while rows := self._sql(portion, (last, _PORTION_ROWS)).fetchall():
-            for row in rows:
-                yield Entry(*row[1:])
+            for row, key, tag, filename, content, size in rows:
+                yield Entry(key, tag, filename, content, size, row)
             last = rows[-1][0]
 
-    def tags(self) -> Iterator[tuple[str, str]]:
+    def tags(self) -> Iterator[tuple[object, object]]:
         """Key and tag of all entries, without their contents."""
-        yield from self._sql("SELECT key, tag FROM Cache").fetchall()
+        yield from self._sql(_TAGS).fetchall()
+
+    def entry_count(self) -> int:
+        """How many entries there are."""
+        [(count,)] = self._sql("SELECT count(*) FROM Cache").fetchall()
+        return int(count)
 
     def filenames(self) -> set[str]:
         """The files that entries lead to."""
         names = self._sql("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()
-        return {file_and_offset(name)[0] for (name,) in names}
+        return {place[0] for (name,) in names if (place := file_and_offset(name))}
+
+    def add_up(self) -> None:
+        """Count anew what the files take up, which is kept as a sum that a damaged size spoils."""
+        with self.writing():
+            self._sql(_ADD_UP, (_MOST_BYTES,))
 
     def check(self) -> None:
         """See whether the database is whole.
@@ -290,23 +369,93 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         """Write what the log holds into the database and empty it, unless somebody is reading just now."""
         self._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _freed(self, filename: str, key: str, byte_count: int) -> FreedFile | None:
-        """The file of an entry that was taken out; None if others lead to it: its room is counted as one of theirs."""
-        file, offset = file_and_offset(filename)
+    def _freed(self, filename: object, key: object, size: object) -> FreedFile | None:
+        """The file of an entry that was taken out.
+
+        None if others lead to it, since its room is counted as one of theirs, or if it is none of the cache's.
+        """
+        place = file_and_offset(filename)
+        if place is None:
+            _log_refused(filename, key)
+            return None
+        file, offset = place
+        byte_count = number_of_bytes(size)
         part = None if offset is None else self._sql(_PARTS, part_names(file)).fetchone()
         if part is None:
-            return FreedFile(file, key, byte_count)
+            return FreedFile(file, _text_of(key), byte_count)
         self._sql("UPDATE Cache SET size = size + ? WHERE rowid = ?", (byte_count, part[0]))
         return None
 
     def volume(self) -> int:
         """Bytes on disk: what the files take up and the database, as they are after the transaction under way."""
         sql = self._sql
-        [(files,)] = sql("SELECT value FROM Settings WHERE key = 'size'").fetchall()
         [(pages,)] = sql("PRAGMA page_count").fetchall()
         [(unused,)] = sql("PRAGMA freelist_count").fetchall()
         database: int = (pages - unused) * self._page_size
-        return int(files) + database + log_bytes(Path(self.directory))
+        return counted_bytes(sql(COUNTED).fetchall()) + database + log_bytes(Path(self.directory))
+
+
+def check_database(folder: Path, *, user: int | None = None) -> None:
+    """See that a cache's database is a file, and the user's: SQLite opens it by its path, and follows links.
+
+    Args:
+        folder: the cache's.
+        user: whose it is to be; None is the one that the process runs as.
+
+    Raises:
+        CacheError: it is not; or SQLite would not get the path as it is.
+    """
+    if os.path.expandvars(folder) != str(folder):
+        raise CacheError(f"The cache folder {folder} has a variable in its name; choose another with --cache-dir.")
+    for suffix in DATABASE_SUFFIXES:
+        path = folder / f"{DATABASE_NAME}{suffix}"
+        try:
+            fault = own_file_fault(path, path.lstat(), user=user)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            fault = str(error)
+        if fault:
+            raise CacheError(
+                f"The cache in {folder} cannot be used: {fault}; remove it, or choose another folder with --cache-dir."
+            )
+
+
+def _make_database(folder: Path) -> None:
+    """Make an empty file that nobody else may read; SQLite gives its logs the same rights."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(folder / DATABASE_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+
+
+def as_text(content: bytes) -> str | bytes:
+    """A text as it comes out of a table; one that is no text, in a damaged table, stays bytes."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def number_of_bytes(value: object) -> int:
+    """A number of bytes as it comes out of a table; 0 for what can be none."""
+    return value if isinstance(value, int) and 0 <= value < _MOST_BYTES else 0
+
+
+def counted_bytes(rows: Sequence[tuple[object, ...]]) -> int:
+    """What the files take up, as `COUNTED` gives it."""
+    return sum(number_of_bytes(size) for (size,) in rows)
+
+
+def _is_later(one: object, other: object) -> bool:
+    """Whether an entry was used later than another; what is no time is before all others."""
+    return isinstance(one, float | int) and (not isinstance(other, float | int) or one > other)
+
+
+def _text_of(key: object) -> str:
+    return key if isinstance(key, str) else ""
+
+
+def _log_refused(filename: object, key: object) -> None:
+    logger.warning("A cached extent leads to no file of the cache, %r, and is forgotten: %s", filename, key)
 
 
 def log_bytes(folder: Path) -> int:

@@ -15,12 +15,13 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
-from imgsyncfs.cache.files import is_file_name, remove_files
+from imgsyncfs.cache.files import ExtentFiles, is_file_name
+from imgsyncfs.cache.folders import READING, OpenFolder, RefusedFile
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ FOLDER = "unfinished"
 
 LOG_BYTES = 64 * 1024
 """At this length a log is begun anew with what is still unfinished."""
+
+_MOST_BYTES = 64 << 20
+"""No log is longer than what a writer has unfinished; of a damaged one no more is read."""
 
 
 class UnfinishedFiles:
@@ -41,10 +45,11 @@ class UnfinishedFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        logs = folder / FOLDER
-        logs.mkdir(mode=0o700, exist_ok=True)
-        self._path = logs / secrets.token_hex(8)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        within = OpenFolder(folder, user=os.geteuid())
+        within.make(FOLDER)
+        self._logs = within.sub_folder(FOLDER)
+        self._name = secrets.token_hex(8)
+        self._descriptor = self._logs.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         self._lock = threading.Lock()
         self._length = 0
@@ -84,7 +89,9 @@ class UnfinishedFiles:
 
     def close(self) -> None:
         """End the log; nothing is unfinished any more."""
-        self._path.unlink(missing_ok=True)
+        self._logs.remove(self._name)
+        # Nobody else refers to it: it is closed with this.
+        del self._logs
         os.close(self._descriptor)
 
     def _append(self, lines: Iterable[tuple[str, str | None]]) -> None:
@@ -93,15 +100,19 @@ class UnfinishedFiles:
 
 
 def unfinished_names(folder: Path) -> set[str]:
-    """The files that writers are at just now, or were when they were killed."""
-    return {name for path in _logs(folder) for name in _read(path)}
+    """The files that writers are at just now, or were when they were killed.
+
+    Raises:
+        OSError: the logs cannot be read.
+    """
+    return {file for _, _, descriptor in _opened_logs(folder) for file in _read(descriptor)}
 
 
-def remove_leftovers(folder: Path, *, leads_to: Callable[[str], str | None]) -> int:
+def remove_leftovers(files: ExtentFiles, *, leads_to: Callable[[str], str | None]) -> int:
     """Remove what writers have left that are no more.
 
     Args:
-        folder: the cache's.
+        files: the cache's.
         leads_to: the file that a key's entry leads to; None if there is no entry, or it has no file.
 
     Returns:
@@ -111,40 +122,57 @@ def remove_leftovers(folder: Path, *, leads_to: Callable[[str], str | None]) -> 
         OSError: the folder cannot be read or written.
     """
     count = 0
-    for path in _logs(folder):
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as log:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # Its writer lives.
-                continue
-            leftovers = [name for name, key in _read(path).items() if leads_to(key) != name]
-            count += remove_files(folder, leftovers)
-            path.unlink()
+    for logs, name, descriptor in _opened_logs(files.folder):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Its writer lives.
+            continue
+        count += files.remove(file for file, key in _read(descriptor).items() if leads_to(key) != file)
+        logs.remove(name)
     return count
 
 
-def _logs(folder: Path) -> list[Path]:
+def _opened_logs(folder: Path) -> Iterator[tuple[OpenFolder, str, int]]:
+    """Each log, open until the next one is asked for: the folder that it is in, its name there, its descriptor."""
     try:
-        return list((folder / FOLDER).iterdir())
+        logs = OpenFolder(folder, user=os.geteuid()).sub_folder(FOLDER)
     except FileNotFoundError:
-        return []
+        return
+    for name in logs.names():
+        try:
+            descriptor = _opened_log(logs, name)
+        except FileNotFoundError:
+            continue
+        except RefusedFile as error:
+            logger.warning("This is no log of unfinished files and is left alone: %s", error)
+            continue
+        try:
+            yield logs, name, descriptor
+        finally:
+            os.close(descriptor)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _opened_log(logs: OpenFolder, name: str) -> int:
+    descriptor = logs.open(name, READING)
+    try:
+        logs.checked(descriptor, name)
+    except RefusedFile:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read(descriptor: int) -> dict[str, str]:
     """What is unfinished according to a log: names and keys."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
     keys: dict[str, str] = {}
-    for line in content.splitlines():
+    for line in os.pread(descriptor, min(os.fstat(descriptor).st_size, _MOST_BYTES), 0).splitlines():
         # The last line may be cut off.
         with contextlib.suppress(ValueError, TypeError):
             name, key = orjson.loads(line)
             if key is None:
                 keys.pop(name, None)
-            elif is_file_name(name):
+            elif isinstance(name, str) and isinstance(key, str) and is_file_name(name):
                 # No other name: a damaged log must not lead out of the folder.
                 keys[name] = key
     return keys

@@ -17,21 +17,13 @@ from typing import Generic, TypeVar
 
 import diskcache
 
-from imgsyncfs.cache.files import (
-    SUFFIX,
-    FileTags,
-    content_tag,
-    file_and_offset,
-    is_file_name,
-    open_file,
-    remove_files,
-    tagged_length,
-)
+from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
 from imgsyncfs.cache.preparation import prepare_cache
-from imgsyncfs.cache.table import Entry, ExtentTable
+from imgsyncfs.cache.table import Entry, ExtentTable, number_of_bytes
 from imgsyncfs.cache.unfinished import UnfinishedFiles, remove_leftovers, unfinished_names
 from imgsyncfs.cache_limits import CacheLimits
 from imgsyncfs.errors import CacheError
+from imgsyncfs.private_folders import check_own_folder
 from imgsyncfs.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -85,13 +77,16 @@ def cache_content(folder: Path, group: Callable[[str], Group]) -> CacheContent[G
         group: the group that a key's entry belongs to.
 
     Raises:
-        CacheError: the cache cannot be read.
+        CacheError: the cache cannot be read, or is somebody else's.
     """
     groups: dict[Group, tuple[int, int]] = {}
+    check_own_folder(folder)
     if not folder.is_dir():
         return CacheContent(0, None, groups)
-    with _opened(folder) as table:
+    with _opened(folder) as (table, _):
         for key, tag in table.tags():
+            if not isinstance(key, str):
+                continue
             name = group(key)
             count, byte_count = groups.get(name, (0, 0))
             groups[name] = (count + 1, byte_count + tagged_length(tag))
@@ -110,24 +105,25 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
         (entries, bytes of content) removed.
 
     Raises:
-        CacheError: the cache cannot be written.
+        CacheError: the cache cannot be written, or is somebody else's.
     """
+    check_own_folder(folder)
     if not folder.is_dir():
         return 0, 0
     # Throws away one whose database is damaged: to clear it is the way out.
     prepare_cache(folder, check=True)
     count = byte_count = 0
-    with _opened(folder) as table, contextlib.closing(UnfinishedFiles(folder)) as unfinished:
-        progress.phase("Clearing", len(table), "extents")
+    with _opened(folder) as (table, files), contextlib.closing(UnfinishedFiles(folder)) as unfinished:
+        progress.phase("Clearing", table.entry_count(), "extents")
         entries = table.entries(contents=False)
         while portion := list(islice(entries, REMOVED_AT_ONCE)):
-            going = [entry for entry in portion if chosen is None or chosen(entry.key)]
-            removed = _remove(folder, table, unfinished, going)
+            removed = _remove(files, table, unfinished, [entry for entry in portion if _is_meant(entry.key, chosen)])
             count += len(removed)
             byte_count += sum(map(_length, removed))
             progress.advance(len(portion))
         if chosen is None:
-            _remove_orphans(folder, table)
+            _remove_orphans(files, table)
+            table.add_up()
         table.shorten_log()
     return count, byte_count
 
@@ -141,34 +137,44 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
         progress: is told of bytes.
 
     Raises:
-        CacheError: the cache cannot be read, or its database is damaged.
+        CacheError: the cache cannot be read, its database is damaged, or it is somebody else's.
     """
+    check_own_folder(folder)
     if not folder.is_dir():
         return CacheCheck(0, 0, 0, 0)
     count = byte_count = damaged = orphans = 0
     file_tags = FileTags()
-    with _opened(folder) as table, contextlib.closing(UnfinishedFiles(folder)) as unfinished:
+    with _opened(folder) as (table, files), contextlib.closing(UnfinishedFiles(folder)) as unfinished:
         table.check()
-        tags = (tag for key, tag in table.tags() if chosen is None or chosen(key))
+        tags = (tag for key, tag in table.tags() if _is_meant(key, chosen))
         progress.phase("Checking", sum(map(tagged_length, tags)), "bytes")
         for entry in table.entries(contents=True):
-            if chosen is not None and not chosen(entry.key):
+            if not _is_meant(entry.key, chosen):
                 continue
-            if not _is_sound(folder, entry, file_tags):
-                damaged += len(_remove(folder, table, unfinished, [entry]))
+            if not _is_sound(files, entry, file_tags):
+                removed = _remove(files, table, unfinished, [entry])
+                for each in removed:
+                    logger.warning("A cached extent is damaged and is removed: %s", each.key)
+                damaged += len(removed)
             count += 1
             byte_count += _length(entry)
             progress.advance(_length(entry))
         if chosen is None:
-            orphans = _remove_orphans(folder, table)
+            orphans = _remove_orphans(files, table)
+            table.add_up()
     return CacheCheck(count, byte_count, damaged, orphans)
 
 
+def _is_meant(key: object, chosen: Chosen | None) -> bool:
+    """Whether an entry is meant; one whose key is no text belongs to nothing that can be chosen."""
+    return chosen is None or (isinstance(key, str) and chosen(key))
+
+
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[ExtentTable]:
+def _opened(folder: Path) -> Iterator[tuple[ExtentTable, ExtentFiles]]:
     try:
-        with contextlib.closing(ExtentTable(folder)) as table:
-            yield table
+        with contextlib.closing(ExtentTable(folder)) as table, contextlib.closing(ExtentFiles(folder)) as files:
+            yield table, files
     except diskcache.Timeout as error:
         raise CacheError(
             f"The cache in {folder} is busy; try again when the mounts that use it have less to do."
@@ -179,42 +185,53 @@ def _opened(folder: Path) -> Iterator[ExtentTable]:
         ) from error
 
 
-def _remove(folder: Path, table: ExtentTable, unfinished: UnfinishedFiles, entries: Sequence[Entry]) -> list[Entry]:
+def _remove(
+    files: ExtentFiles, table: ExtentTable, unfinished: UnfinishedFiles, entries: Sequence[Entry]
+) -> list[Entry]:
     """Remove entries and their files; return those that were still there."""
     if not entries:
         return []
     with table.writing():
         removed, freed = table.remove(entries)
-        files = {file.name: file.key for file in freed}
-        unfinished.add(files)
-    remove_files(folder, files)
-    unfinished.finish(files)
+        keys = {file.name: file.key for file in freed}
+        unfinished.add(keys)
+    files.remove(keys)
+    unfinished.finish(keys)
     return removed
 
 
-def _remove_orphans(folder: Path, table: ExtentTable) -> int:
+def _remove_orphans(files: ExtentFiles, table: ExtentTable) -> int:
     """Remove files that no entry leads to; return how many there were beside those that writers had put down."""
-    remove_leftovers(folder, leads_to=table.leads_to)
+    remove_leftovers(files, leads_to=table.leads_to)
     # In this order: a file that a writer makes meanwhile is not among those found, or stands in the writer's log, or
     # has an entry by the time that entries are looked at.
-    found = {name for path in folder.rglob(f"*{SUFFIX}") if is_file_name(name := path.relative_to(folder).as_posix())}
-    found -= unfinished_names(folder)
+    found = files.names()
+    found -= unfinished_names(files.folder)
     found.difference_update(table.filenames())
-    return remove_files(folder, found)
+    return files.remove(found)
 
 
-def _is_sound(folder: Path, entry: Entry, tags: FileTags) -> bool:
+def _is_sound(files: ExtentFiles, entry: Entry, tags: FileTags) -> bool:
+    """Whether an entry's values are what a writer puts, and its content is what its tag says."""
+    if not isinstance(entry.key, str) or entry.size != number_of_bytes(entry.size):
+        return False
     if entry.filename is None:
         return isinstance(entry.content, bytes) and content_tag(entry.content) == entry.tag
+    place = file_and_offset(entry.filename)
+    if place is None:
+        return False
+    file, offset = place
     try:
-        file, offset = file_and_offset(entry.filename)
-        descriptor = open_file(folder, file)
-        if descriptor is None:
+        opened = files.open(file)
+        if opened is None:
             return False
         try:
-            return tags.of(descriptor, offset or 0, None if offset is None else _length(entry)) == entry.tag
+            length = _length(entry)
+            if not holds(opened.byte_count, offset, length):
+                return False
+            return tags.of(opened.descriptor, offset or 0, length) == entry.tag
         finally:
-            os.close(descriptor)
+            os.close(opened.descriptor)
     except OSError as error:
         logger.warning("A cached extent cannot be read: %s (%s)", entry.key, error)
         return False

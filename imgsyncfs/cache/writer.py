@@ -15,17 +15,17 @@ from typing import NamedTuple
 import diskcache
 
 from imgsyncfs.cache.files import (
+    ExtentFiles,
     FreedFile,
     content_tag,
     file_and_offset,
+    holds,
     new_name,
-    open_file,
     part_name,
-    remove_files,
     room_on_disk,
     tagged_length,
-    write_file,
 )
+from imgsyncfs.cache.folders import RefusedFile
 from imgsyncfs.cache.spares import SpareFiles
 from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
 from imgsyncfs.cache.unfinished import UnfinishedFiles
@@ -77,6 +77,7 @@ class CacheWriter:
         keep_free: bytes of the disk to leave free, whoever takes up the others.
 
     Raises:
+        CacheError: the database is somebody else's.
         sqlite3.Error: the database cannot be opened.
     """
 
@@ -86,7 +87,8 @@ class CacheWriter:
         self._slack = min(MOST_SLACK, size_limit // 16)
         self._table = ExtentTable(folder, limits=self._limits)
         self._shared_bytes = min(SHARED_BYTES, self._slack)
-        self._spares = SpareFiles(folder, most_bytes=self._slack // 2)
+        self._files = ExtentFiles(folder)
+        self._spares = SpareFiles(self._files, most_bytes=self._slack // 2)
         self._unfinished = UnfinishedFiles(folder)
 
     def get(self, key: str) -> bytes | None:
@@ -95,12 +97,14 @@ class CacheWriter:
             entry = self._table.find(key)
             if entry is None:
                 return None
-            content = entry.content if entry.filename is None else _read_file(self._folder, entry)
-            if content is not None and content_tag(content) == entry.tag:
+            content = entry.content if entry.filename is None else self._read_file(entry)
+            if isinstance(content, bytes) and content_tag(content) == entry.tag:
                 return content
             with self._table.writing():
-                _, freed = self._table.remove([entry])
-            remove_files(self._folder, (file.name for file in freed))
+                removed, freed = self._table.remove([entry])
+            if removed:
+                logger.warning("A cached extent is damaged and is removed: %s", key)
+            self._files.remove(file.name for file in freed)
         except _FAULTS as error:
             logger.warning("The cache could not be read: %s", error)
         return None
@@ -154,7 +158,29 @@ class CacheWriter:
         """Remove spare files and close the database."""
         self._spares.close()
         self._unfinished.close()
+        self._files.close()
         self._table.close()
+
+    def _read_file(self, entry: Entry) -> bytes | None:
+        """What an entry's file holds of it; None if it cannot."""
+        place = file_and_offset(entry.filename)
+        if place is None:
+            return None
+        file, offset = place
+        try:
+            opened = self._files.open(file)
+        except RefusedFile as error:
+            logger.warning("A cached extent cannot be opened: %s (%s)", entry.key, error)
+            return None
+        if opened is None:
+            return None
+        try:
+            length = tagged_length(entry.tag)
+            return (
+                os.pread(opened.descriptor, length, offset or 0) if holds(opened.byte_count, offset, length) else None
+            )
+        finally:
+            os.close(opened.descriptor)
 
     def _put_portion(self, items: Sequence[Item], used: Sequence[str], spared: Collection[str]) -> bool:
         begun: dict[str, str] = {}
@@ -163,7 +189,7 @@ class CacheWriter:
         try:
             if not self._has_room(sum(room_on_disk(len(content)) for _, content in items), spared):
                 return False
-            files = self._files(contents)
+            files = self._planned(contents)
             begun |= {file.name: file.items[0][0] for file in files}
             self._unfinished.add(begun)
             names = self._write(files)
@@ -177,14 +203,14 @@ class CacheWriter:
                 self._unfinished.add({file.name: file.key for file in freed})
         except _FAULTS as error:
             logger.warning("Extents could not be kept in the cache: %s", error)
-            remove_files(self._folder, begun)
+            self._files.remove(begun)
             self._unfinished.finish(begun)
             return False
         # What has become a spare file stays unfinished.
         self._unfinished.finish([*begun, *self._spares.offer(freed)])
         return True
 
-    def _files(self, contents: Mapping[str, bytes | memoryview]) -> list[_File]:
+    def _planned(self, contents: Mapping[str, bytes | memoryview]) -> list[_File]:
         """The files to write contents to; those that lie in the database are in none."""
         files: list[_File] = []
         room = 0
@@ -204,7 +230,7 @@ class CacheWriter:
         """Write files; return the table's name for where each key's content lies."""
         names: dict[str, str] = {}
         for file in files:
-            write_file(self._folder, file.name, [content for _, content in file.items], spare=file.spare)
+            self._files.write(file.name, [content for _, content in file.items], spare=file.spare)
             offset = 0
             for key, content in file.items:
                 names[key] = part_name(file.name, offset) if len(file.items) > 1 else file.name
@@ -222,7 +248,7 @@ class CacheWriter:
             freed = self._table.evict(missing + self._slack, spared=spared)
             self._unfinished.add({file.name: file.key for file in freed})
         names = [file.name for file in freed]
-        remove_files(self._folder, names)
+        self._files.remove(names)
         self._unfinished.finish(names)
         return self._missing(byte_count) <= 0
 
@@ -250,16 +276,3 @@ def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 def _entry(key: str, content: bytes | memoryview, name: str | None) -> Entry:
     return Entry(key, content_tag(content), name, bytes(content) if name is None else None)
-
-
-def _read_file(folder: Path, entry: Entry) -> bytes | None:
-    file, offset = file_and_offset(entry.filename or "")
-    descriptor = open_file(folder, file)
-    if descriptor is None:
-        return None
-    try:
-        if offset is None:
-            return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        return os.pread(descriptor, tagged_length(entry.tag), offset)
-    finally:
-        os.close(descriptor)
