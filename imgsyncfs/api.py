@@ -33,6 +33,7 @@ from imgsyncfs.formats import get_format
 from imgsyncfs.library import Library
 from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.parallel import map_in_order
+from imgsyncfs.private_folders import cache_folder
 from imgsyncfs.store import open_store
 from imgsyncfs.subscription import find_subscription, members
 
@@ -65,7 +66,8 @@ def connect(
             the one in ``IMGSYNCFS_CATALOG`` or the config file.
         password: for the catalog. None: the one in ``IMGSYNCFS_PASSWORD`` or the config file.
         config: a config file instead of the usual ones.
-        cache_dir: folder of the disk cache instead of the configured one.
+        cache_dir: folder of the disk cache instead of the configured one; in a shared folder, the cache has a
+            sub-folder of its own.
         cache_size: most bytes that the cache takes up. None: what the config file says, or 20 GiB, as for a mount,
             with which the cache is shared.
         timeout: seconds that one answer of the catalog, or one read, may take.
@@ -80,7 +82,7 @@ def connect(
             not installed.
         FormatError: a sibling's format is unknown.
         CatalogError: the catalog cannot be read, and was never read before with this cache.
-        CacheError: the cache folder cannot be used.
+        CacheError: the cache folder cannot be used, or somebody else may change it.
     """
     configuration = load_configuration(None if config is None else Path(config))
     given = url or configuration.catalog
@@ -89,7 +91,7 @@ def connect(
             "No catalog was given; pass its URL, or set IMGSYNCFS_CATALOG. "
             "To try imgsyncfs out, make one with: imgsyncfs demo DIR"
         )
-    folder = Path(configuration.cache_dir if cache_dir is None else cache_dir).expanduser().absolute()
+    folder = cache_folder(Path(configuration.cache_dir if cache_dir is None else cache_dir))
     limits = parse_limits(configuration.cache_size, configuration.keep_free, cache_dir=folder)
     return ImageCatalog(
         LibrarySettings(

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.private_folders import path_fault, status_fault
 
 if TYPE_CHECKING:
     from imgsyncfs.store import StoreCredentials
@@ -88,7 +89,8 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
         environment: variables.
 
     Raises:
-        ConfigurationError: the file is missing, is no TOML, has an unknown key, or holds secrets others may read.
+        ConfigurationError: the file is missing, is no TOML, has an unknown key, or holds secrets others may read; or
+            somebody else may change it.
     """
     values = _read_config(path, environment)
     cache_dir = environment.get(CACHE_VARIABLE) or values.get("cache_dir") or platformdirs.user_cache_dir("imgsyncfs")
@@ -149,18 +151,29 @@ def _read_config(path: Path | None, environment: Mapping[str, str]) -> dict[str,
     candidates = [named] if named else [user_config_path(), SYSTEM_CONFIG]
     for candidate in candidates:
         try:
-            content = candidate.read_bytes()
+            # One that is not there is no matter, wherever it would be.
+            candidate.stat()
+            _check_safe(candidate, path_fault(candidate))
+            with candidate.open("rb") as file:
+                status = os.fstat(file.fileno())
+                _check_safe(candidate, status_fault(candidate, status))
+                content = file.read()
         except FileNotFoundError:
             continue
         except OSError as error:
             raise ConfigurationError(f"The config file {candidate} cannot be read: {error.strerror}.") from error
-        return _parse_config(candidate, content)
+        return _parse_config(candidate, content, status.st_mode)
     if named:
         raise ConfigurationError(f"There is no config file {named}; check --config and {CONFIG_VARIABLE}.")
     return {}
 
 
-def _parse_config(path: Path, content: bytes) -> dict[str, Any]:
+def _check_safe(path: Path, fault: str | None) -> None:
+    if fault is not None:
+        raise ConfigurationError(f"The config file {path} is not safe to use: {fault}; correct that, or move it.")
+
+
+def _parse_config(path: Path, content: bytes, mode: int) -> dict[str, Any]:
     try:
         values: dict[str, Any] = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -170,6 +183,6 @@ def _parse_config(path: Path, content: bytes) -> dict[str, Any]:
         raise ConfigurationError(
             f"The config file {path} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(_KNOWN))}."
         )
-    if ("password" in values or "stores" in values) and path.stat().st_mode & stat.S_IROTH:
+    if ("password" in values or "stores" in values) and mode & stat.S_IROTH:
         raise ConfigurationError(f"The config file {path} holds secrets and everyone may read it; run: chmod o= {path}")
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import selectors
@@ -11,9 +12,10 @@ import time
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.errors import MountError
+from imgsyncfs.errors import CacheError, MountError
 from imgsyncfs.frames import read_frame, write_frame
 from imgsyncfs.mount_settings import MountSettings
+from imgsyncfs.private_folders import make_own_folder, own_file_fault
 from imgsyncfs.workers import restore_error
 
 START_SECONDS = 30.0
@@ -42,12 +44,11 @@ def launch(settings: MountSettings) -> list[str]:
         ImgsyncfsError: it could not be mounted, and why.
     """
     path = log_path(settings)
+    for folder in (path.parent.parent, path.parent):
+        make_own_folder(folder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.unlink()
-        with path.open("ab") as log:
-            before = log.tell()
+        with _open_log(path) as log:
+            before = os.fstat(log.fileno()).st_size
             daemon = subprocess.Popen(
                 [sys.executable, "-m", "imgsyncfs.daemon_process"],
                 stdin=subprocess.PIPE,
@@ -82,6 +83,24 @@ def launch(settings: MountSettings) -> list[str]:
     os.stat(settings.mountpoint)  # noqa: PTH116  # a Path would do the same
     warnings: list[str] = frame[0]["warnings"]
     return warnings
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """Open a mount's log to add to it; one that has become long is begun anew.
+
+    Raises:
+        CacheError: what is there is a link, or somebody else's file.
+        OSError: it cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        fault = own_file_fault(path, status)
+        if fault is not None:
+            raise CacheError(f"The mount's log cannot be written: {fault}; remove it.")
+        if status.st_size > LOG_BYTES:
+            path.unlink()
+    return os.fdopen(os.open(path, flags, 0o600), "ab")
 
 
 def _readable(stream: IO[bytes], seconds: float) -> bool:

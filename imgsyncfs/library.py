@@ -23,7 +23,7 @@ from imgsyncfs.error_log import ErrorLog
 from imgsyncfs.fetch import Fetcher
 from imgsyncfs.formats import get_format
 from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.library_workers import FETCH_PROCESSES, LibraryWorkers, start_workers
+from imgsyncfs.library_workers import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.mirror import CatalogMirror
 from imgsyncfs.naming import file_name_fault
 from imgsyncfs.readahead import Readahead
@@ -65,7 +65,7 @@ class Library:
         identity = catalog_identity(settings.catalog)
         self.mirror = CatalogMirror(
             self.catalog_pool,
-            Path(settings.cache_dir) / "catalogs" / hashlib.sha256(identity.encode()).hexdigest()[:32],
+            Path(settings.cache_dir) / LISTINGS_FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:32],
             timeout=settings.timeout,
             report=self.errors.report,
             subscription=settings.subscription,

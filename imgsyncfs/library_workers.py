@@ -14,7 +14,11 @@ from pathlib import Path
 
 from imgsyncfs.cache import extents_folder, prepare_cache
 from imgsyncfs.library_settings import LibrarySettings
+from imgsyncfs.private_folders import make_own_folder
 from imgsyncfs.workers import Answer, WorkerPool
+
+LISTINGS_FOLDER = "catalogs"
+"""Where, within the cache folder, what was read of catalogs is saved."""
 
 FETCH_PROCESSES = 2
 """Two SDK processes feed 4,400-7,400 reads a second; the machines this is made for have two cores."""
@@ -50,7 +54,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers
         stack: at its end the processes are ended.
 
     Raises:
-        CacheError: the cache folder cannot be used.
+        CacheError: the cache folder cannot be used, or somebody else may change it.
     """
     catalog = WorkerPool(
         "imgsyncfs.catalog.reader:CatalogReader",
@@ -60,9 +64,11 @@ def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers
     )
     stack.callback(catalog.close)
     table = catalog.submit({"question": "datasets", "known": ""})
-    extents = extents_folder(Path(settings.cache_dir))
+    cache_dir = Path(settings.cache_dir)
+    for folder in (cache_dir, cache_dir / LISTINGS_FOLDER):
+        make_own_folder(folder)
+    extents = extents_folder(cache_dir)
     prepare_cache(extents)
-    extents.parent.chmod(0o700)
     fetch = WorkerPool(
         "imgsyncfs.extent_fetcher:ExtentFetcher",
         {

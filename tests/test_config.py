@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from imgsyncfs.config import load_configuration, store_credentials
 from imgsyncfs.errors import ConfigurationError
+
+SOMEBODY = 12345
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 URL = "azure://account/container/prefix"
 
@@ -43,6 +47,71 @@ def test_secrets_that_everyone_may_read_are_refused(tmp_path: Path) -> None:
     path = write_config(tmp_path, 'password = "x"\n', mode=0o644)
     with pytest.raises(ConfigurationError, match="chmod"):
         load_configuration(path, environment={})
+
+
+def test_a_config_file_that_everyone_may_write_to_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'catalog = "/their.db"\n', mode=0o646)
+    with pytest.raises(ConfigurationError, match=f"everyone may write to {path}; correct that, or move it"):
+        load_configuration(path, environment={})
+
+
+@needs_root
+def test_a_config_file_that_a_group_may_write_to_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'catalog = "/their.db"\n')
+    os.chown(path, -1, SOMEBODY)
+    path.chmod(0o660)
+    with pytest.raises(ConfigurationError, match=f"the group {SOMEBODY} may write to {path}"):
+        load_configuration(path, environment={})
+
+
+@needs_root
+def test_a_config_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'catalog = "/their.db"\n')
+    os.chown(path, SOMEBODY, SOMEBODY)
+    with pytest.raises(ConfigurationError, match=f"{path} belongs to the user {SOMEBODY}"):
+        load_configuration(path, environment={})
+
+
+@pytest.mark.parametrize("where", ["named", "the user's own"])
+def test_a_config_file_in_a_folder_that_everyone_may_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "imgsyncfs").mkdir()
+    path = write_config(tmp_path / "imgsyncfs", 'catalog = "/their.db"\n')
+    path.parent.chmod(0o777)
+    with pytest.raises(ConfigurationError, match=f"everyone may write to {path.parent}"):
+        load_configuration(path if where == "named" else None, environment={})
+
+
+@needs_root
+def test_a_link_to_a_config_file_must_be_ours_as_well(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'catalog = "/ours.db"\n')
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    link = tmp_path / "tmp" / "config.toml"
+    link.symlink_to(path)
+    assert load_configuration(link, environment={}).catalog == "/ours.db"
+    os.chown(link, SOMEBODY, SOMEBODY, follow_symlinks=False)
+    with pytest.raises(ConfigurationError, match=f"{link} belongs to the user {SOMEBODY}"):
+        load_configuration(link, environment={})
+
+
+def test_a_config_file_that_is_not_there_is_no_matter_wherever_it_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "open"))
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert load_configuration(environment={"IMGSYNCFS_CATALOG": "/x.db"}).catalog == "/x.db"
+
+
+def test_a_config_file_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'password = "from a pipe"\n')
+    os.close(writing)
+    assert load_configuration(Path(f"/dev/fd/{reading}"), environment={}).password == "from a pipe"
+    os.close(reading)
 
 
 def test_a_store_has_the_credentials_of_its_own_section_or_of_one_above_it() -> None:

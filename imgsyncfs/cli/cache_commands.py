@@ -23,6 +23,7 @@ from imgsyncfs.config import Configuration
 from imgsyncfs.dataset_extents import belongs_to, store_and_folder
 from imgsyncfs.disk_space import disk_space
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.private_folders import cache_folder
 
 MOST_SHOWN = 20
 """Rows of the table of datasets and folders, those that take up most."""
@@ -47,7 +48,7 @@ def _cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def wrapped(*, configuration: Configuration, cache_dir: Path | None, **options: Any) -> None:
-        folder = extents_folder(cache_dir or configuration.cache_dir).absolute()
+        folder = extents_folder(cache_folder(cache_dir or configuration.cache_dir))
         command(configuration=configuration, folder=folder, **options)
 
     return wrapped

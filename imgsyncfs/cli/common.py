@@ -20,6 +20,7 @@ from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats import get_format
 from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.mount_options import parse_seconds
+from imgsyncfs.private_folders import cache_folder
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog import Catalog
@@ -141,11 +142,12 @@ def make_library_settings(configuration: Configuration, values: Mapping[str, str
         values: options by name, those of `LIBRARY_DEFAULTS` among them; ``cache_dir`` and ``subscription`` if given.
 
     Raises:
+        CacheError: somebody else may change the cache folder.
         ConfigurationError: an option makes no sense.
         FormatError: a sibling's format is unknown.
     """
     names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
-    cache_dir = Path(values.get("cache_dir") or configuration.cache_dir).expanduser().absolute()
+    cache_dir = cache_folder(Path(values.get("cache_dir") or configuration.cache_dir))
     limits = parse_limits(values["cache_size"], values["keep_free"], cache_dir=cache_dir)
     return LibrarySettings(
         catalog=catalog_url(configuration),

@@ -16,6 +16,7 @@ from imgsyncfs.demo import make_demo
 from imgsyncfs.errors import PublishError
 from imgsyncfs.index import index
 from imgsyncfs.journal import Journal
+from imgsyncfs.private_folders import cache_folder
 from imgsyncfs.publish import publish
 from imgsyncfs.publish.publication import DatasetOptions, PublishSummary, dataset_store
 
@@ -92,7 +93,7 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
         store = open_configured_store(dataset_store(catalog, dataset_id), configuration)
         try:
             store.check()
-            with Journal(configuration.cache_dir / "journal") as journal, ProgressBar() as progress:
+            with _journal(configuration) as journal, ProgressBar() as progress:
                 summary = publish(
                     folder,
                     catalog=catalog,
@@ -120,7 +121,7 @@ def index_command(*, store_url: str, dataset_id: str, configuration: Configurati
         store = open_configured_store(store_url, configuration)
         try:
             store.check()
-            with Journal(configuration.cache_dir / "journal") as journal, ProgressBar() as progress:
+            with _journal(configuration) as journal, ProgressBar() as progress:
                 summary = index(
                     store,
                     catalog=catalog,
@@ -132,6 +133,10 @@ def index_command(*, store_url: str, dataset_id: str, configuration: Configurati
         finally:
             store.close()
     report(summary, dataset_id)
+
+
+def _journal(configuration: Configuration) -> Journal:
+    return Journal(cache_folder(configuration.cache_dir) / "journal")
 
 
 def report(summary: PublishSummary, dataset_id: str) -> None:
