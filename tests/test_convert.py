@@ -40,6 +40,29 @@ def classes_of(content: bytes) -> list[str]:
 # In place, to labelme and back.
 
 
+@pytest.mark.parametrize("to", ["labelme", "imagesynchronizer"])
+def test_originals_in_a_folder_that_is_a_link_are_left_alone(tmp_path: Path, to: str) -> None:
+    folder = make_folder(tmp_path / "set")
+    if to == "imagesynchronizer":
+        convert_paths([folder], to="labelme")
+        (folder / ORIGINALS).rename(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / f"{TEMPORARY_PREFIX}0123").touch()
+    (folder / ORIGINALS).symlink_to(tmp_path / "elsewhere")
+    before = files_of(tmp_path)
+    with pytest.raises(ConvertError, match=f"{folder / ORIGINALS} is a link"):
+        convert_paths([folder], to=to)
+    assert files_of(tmp_path) == before
+
+
+def test_an_image_whose_name_is_too_long_for_any_is_not_there(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "set", "a")
+    convert_paths([folder], to="labelme")
+    edit_labelme(folder / "a.json", lambda document: document.update(imagePath="x" * 300, imageData="cGl4ZWxz"))
+    assert convert_paths([folder], to="imagesynchronizer").converted == 1
+
+
 def test_house_files_move_away_and_labelmes_take_their_names(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set")
     before = files_of(folder)

@@ -138,6 +138,11 @@ def _output_of(folder: Path, output: Path | None, *, several: bool) -> Path | No
 
 def _check_writable(task: _Task) -> None:
     if task.output is None:
+        if (task.folder / ORIGINALS_FOLDER).is_symlink():
+            raise ConvertError(
+                f"{task.folder / ORIGINALS_FOLDER} is a link, and files would move in and out of where it leads; put a "
+                "folder in its place, or add --output DIR."
+            )
         if not os.access(task.folder, os.W_OK | os.X_OK):
             raise ConvertError(
                 f"{task.folder} cannot be written: it is read-only, as all mounts are, or its rights forbid it; "

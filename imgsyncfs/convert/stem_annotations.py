@@ -163,7 +163,7 @@ def embeds_the_only_image(paths: StemPaths) -> bool:
     if not document.get("imageData"):
         return False
     named = str(document.get("imagePath") or "").replace("\\", "/")
-    there = named and ((paths.folder / named).is_file() or (paths.folder / PureWindowsPath(named).name).is_file())
+    there = named and (is_file(paths.folder / named) or is_file(paths.folder / PureWindowsPath(named).name))
     return not there and find_image(paths, None) is None
 
 

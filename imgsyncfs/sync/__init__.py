@@ -26,6 +26,7 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.durable_files import sync_folder
 from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
 from imgsyncfs.library import Library
+from imgsyncfs.naming import file_name_fault
 from imgsyncfs.progress import Progress, SilentProgress
 from imgsyncfs.subscription import find_datasets
 from imgsyncfs.sync.copying import (
@@ -40,7 +41,7 @@ from imgsyncfs.sync.copying import (
     look_at,
     remove_leftovers,
 )
-from imgsyncfs.sync.record import Entry, SyncRecord, no_room_left
+from imgsyncfs.sync.record import Entry, SyncRecord, no_room_left, refuse_link
 from imgsyncfs.sync.removal import remove_gone_dataset, remove_gone_files
 from imgsyncfs.sync.source import DatasetSource
 from imgsyncfs.sync.summary import DatasetSummary, SyncSummary, Tally
@@ -187,9 +188,16 @@ def _missing_bytes(run: _Run, source: DatasetSource, block_bytes: int) -> int:
     return missing
 
 
-def _tasks(run: _Run, source: DatasetSource) -> Iterator[Task]:
+def _tasks(
+    run: _Run, source: DatasetSource, *, leave_out: Callable[[str, str], None] = lambda _name, _reason: None
+) -> Iterator[Task]:
     folder = run.target / source.dataset_id
     for file in source:
+        # A listing that was saved, and damaged since, may have any.
+        fault = file_name_fault(file.name)
+        if fault is not None:
+            leave_out(file.name, fault)
+            continue
         path = folder / file.name
         with _writing(folder):
             found = look_at(path)
@@ -200,6 +208,7 @@ def _sync_dataset(run: _Run, source: DatasetSource, tally: Tally, *, delete: boo
     """Bring one dataset's folder up to date."""
     folder = run.target / source.dataset_id
     with _writing(folder):
+        refuse_link(folder)
         folder.mkdir(exist_ok=True)
         remove_leftovers(folder)
     run.progress.phase(f"Syncing files : {source.dataset_id}", source.file_count(), "files")
@@ -221,7 +230,7 @@ def _sync_dataset(run: _Run, source: DatasetSource, tally: Tally, *, delete: boo
 
 def _pending(run: _Run, source: DatasetSource, tally: Tally) -> Iterator[Task]:
     """The files that must be looked after; those that are current are counted."""
-    for task in _tasks(run, source):
+    for task in _tasks(run, source, leave_out=tally.fail):
         if task.found is not None and is_current(task.found, task.entries, task.source):
             tally.kept += 1
             run.progress.advance(1)

@@ -16,9 +16,10 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imgsyncfs.errors import SyncError
+from imgsyncfs.naming import file_name_fault
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class SyncRecord:
         path = target / RECORD_FOLDER / RECORD_FILE
         try:
             path.parent.mkdir(exist_ok=True)
+            for part in (path.parent, path):
+                refuse_link(part)
         except OSError as error:
             raise SyncError(f"{target} cannot be written ({error.strerror}); choose another folder.") from error
         with self._faults():
@@ -112,14 +115,17 @@ class SyncRecord:
                 (dataset_id, name, entry.mtime_ns, entry.md5, entry.version),
             )
 
-    def forget(self, dataset_id: str, name: str) -> None:
+    def forget(self, dataset_id: str, name: str | bytes) -> None:
         """Forget a file."""
         with self._faults():
             self._connection.execute("DELETE FROM files WHERE dataset_id = ? AND name = ?", (dataset_id, name))
 
     def names(self, dataset_id: str) -> Iterator[str]:
-        """The files of a dataset that the record knows, by name; it may be changed meanwhile."""
-        last = ""
+        """The files of a dataset that the record knows, by name; it may be changed meanwhile.
+
+        What can be no file's name, in a damaged record, is forgotten.
+        """
+        last: Any = ""
         while True:
             with self._faults():
                 rows = self._connection.execute(
@@ -129,7 +135,12 @@ class SyncRecord:
             if not rows:
                 return
             for (last,) in rows:
-                yield last
+                fault = file_name_fault(last) if isinstance(last, str) else "it is no text"
+                if fault is None:
+                    yield last
+                else:
+                    self._leave_out(last, fault)
+                    self.forget(dataset_id, last)
 
     def put_dataset(self, dataset_id: str, catalog: str) -> None:
         """Note which catalog a dataset is from."""
@@ -142,12 +153,12 @@ class SyncRecord:
             self._connection.execute("DELETE FROM datasets WHERE dataset_id = ?", (dataset_id,))
 
     def datasets(self, catalog: str) -> list[str]:
-        """The datasets that came from a catalog."""
+        """The datasets that came from a catalog, but for what can be no folder's name, in a damaged record."""
         with self._faults():
             rows = self._connection.execute(
                 "SELECT dataset_id FROM datasets WHERE catalog = ? ORDER BY dataset_id", (catalog,)
             ).fetchall()
-        return [dataset_id for (dataset_id,) in rows]
+        return [dataset_id for (dataset_id,) in rows if self._is_folder_name(dataset_id)]
 
     def close(self) -> None:
         """Let go of the database."""
@@ -161,6 +172,20 @@ class SyncRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _is_folder_name(self, dataset_id: object) -> bool:
+        if not isinstance(dataset_id, str):
+            fault: str | None = "it is no text"
+        elif dataset_id.startswith("."):
+            fault = "no dataset has a name that begins with a dot"
+        else:
+            fault = file_name_fault(dataset_id)
+        if fault is not None:
+            self._leave_out(dataset_id, fault)
+        return fault is None
+
+    def _leave_out(self, name: object, fault: str) -> None:
+        logger.warning("The record in %s has the name %r, which is left out: %s", self._target, name, fault)
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -178,6 +203,19 @@ class SyncRecord:
                 f"The record in {self._target / RECORD_FOLDER} cannot be used ({error}); remove that folder, and the "
                 "next sync reads the files instead."
             ) from error
+
+
+def refuse_link(path: Path) -> None:
+    """See that what lies at a path, if anything does, lies there: through a link sync would write elsewhere.
+
+    Raises:
+        SyncError: it is a link.
+    """
+    if path.is_symlink():
+        raise SyncError(
+            f"{path} is a link, through which sync would change what lies elsewhere; remove it, or choose another "
+            "folder."
+        )
 
 
 def no_room_left(path: Path) -> SyncError:

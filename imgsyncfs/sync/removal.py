@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imgsyncfs.sync.copying import is_as_left, look_at, remove_leftovers
-from imgsyncfs.sync.record import SyncRecord
+from imgsyncfs.sync.record import SyncRecord, refuse_link
 from imgsyncfs.sync.summary import Tally
 
 
@@ -55,8 +55,9 @@ def remove_gone_dataset(record: SyncRecord, folder: Path, tally: Tally) -> None:
         tally: the dataset's.
 
     Raises:
-        SyncError: the record cannot be used.
+        SyncError: the record cannot be used, or the folder is a link.
     """
+    refuse_link(folder)
     remove_gone_files(record, folder, tally, is_there=lambda _: False)
     if next(record.names(tally.dataset_id), None) is None:
         record.forget_dataset(tally.dataset_id)

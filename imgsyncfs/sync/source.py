@@ -69,7 +69,7 @@ class DatasetSource:
     @property
     def dataset_id(self) -> str:
         """The dataset."""
-        return self._listing.dataset_id
+        return self._directory.row.dataset_id
 
     @property
     def store(self) -> str:
