@@ -138,7 +138,9 @@ def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
     whole = record.byte_count <= WHOLE_BLOB_BYTES
     # A digest outlives a move to another container and an etag does not: where the digest can be checked, it decides.
     etag = "" if whole and record.md5 else record.etag
-    request = ExtentRequest(listing.store, record.blob, start, length, record.md5 or record.etag, etag)
+    # With neither, the catalog's word that a blob is never overwritten is all there is.
+    version = record.md5 or record.etag or listing.catalog_id
+    request = ExtentRequest(listing.store, record.blob, start, length, version, etag)
     member: tuple[Member, ...] = ((0, record.byte_count, record.md5),) if whole else ()
     return Wanted(request, lambda: member)
 

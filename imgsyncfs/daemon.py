@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -42,6 +43,9 @@ NEGATIVE_SECONDS = 1.0
 
 MAX_BACKGROUND = 64
 """Requests that the kernel has under way for readahead; its default of 12 starves parallel readers of a far store."""
+
+MOST_WARNINGS = 10
+"""Of one kind, for whoever mounts; ``errors.log`` has them all."""
 
 SWITCH_SECONDS = 0.0002
 """A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
@@ -79,6 +83,14 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
             raise MountError(f"{settings.mountpoint} could not be mounted; libfuse's own words stand above.") from error
 
 
+def _first(warnings: Sequence[str]) -> list[str]:
+    """As many warnings as fit on a terminal."""
+    shown = list(warnings[:MOST_WARNINGS])
+    if len(warnings) > len(shown):
+        shown.append(f"There is more of this, {len(warnings)} in all; see .imgsyncfs/errors.log in the mount.")
+    return shown
+
+
 class _Daemon:
     """A library, and what makes it a mount. What must be closed is left with the stack, in order."""
 
@@ -107,17 +119,20 @@ class _Daemon:
         return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
     def check(self) -> list[str]:
-        """See that the stores can be read; say what is away, the catalog or a store.
+        """See that the stores can be read; say what cannot be shown or read: the catalog, a row of it, a store.
 
         Raises:
-            StoreError: a store is missing, or refuses us.
+            ConfigurationError: no store can be read: credentials make no sense, or a package is not installed.
+            StoreError: no store can be read: one is missing, or refuses us.
         """
         trouble = self.library.mirror.trouble
-        urls = {row.store for row in self.library.rows.values()}
-        away = check_stores(self.library.fetch_pool, urls, timeout=self.settings.library.timeout)
-        for warning in away:
-            logger.warning("%s", warning)
-        return [trouble, *away] if trouble else away
+        stores: defaultdict[str, list[str]] = defaultdict(list)
+        for row in self.library.rows.values():
+            stores[row.store].append(row.dataset_id)
+        unreadable = check_stores(self.library.fetch_pool, stores, timeout=self.settings.library.timeout)
+        for warning in unreadable:
+            self.library.errors.report(warning)
+        return [*([trouble] if trouble else []), *_first(self.library.faults), *_first(unreadable)]
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""
@@ -164,7 +179,7 @@ class _Daemon:
                 "read_at": int(table.read_at),
                 "trouble": library.mirror.trouble,
             },
-            "listings_loaded": sum(directory.loaded_revision is not None for directory in library.datasets.values()),
+            "listings_loaded": sum(directory.loaded_key is not None for directory in library.datasets.values()),
             "files_held": self.turnover.waiting(),
             "cache": {
                 "folder": library.settings.cache_dir,

@@ -50,6 +50,7 @@ class Library:
         self.settings = settings
         self.errors = ErrorLog()
         self._entries: Mapping[bytes, DatasetDirectory] = MappingProxyType({})
+        self._hidden: list[str] = []
         with ExitStack() as stack:
             self._open(stack, workers)
             self._stack = stack.pop_all()
@@ -92,6 +93,11 @@ class Library:
         """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
         return self.mirror.table.shown
 
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each dataset or subscription of the catalog that cannot be shown, or not as it is."""
+        return [*self.mirror.table.faults, *self._hidden]
+
     def start_other_workers(self) -> None:
         """Start the processes that only heavy use needs."""
         stores = sorted({row.store for row in self.rows.values()})[:MOST_STORES_OPENED]
@@ -111,10 +117,12 @@ class Library:
     def take_over(self) -> None:
         """Make the table of directories anew from what the catalog said last, keeping those that are still there."""
         entries: dict[bytes, DatasetDirectory] = {}
+        hidden: list[str] = []
         for row in self.rows.values():
             fault = _directory_fault(row)
             if fault:
-                self.errors.report(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
+                hidden.append(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
+                self.errors.report(hidden[-1])
                 continue
             name = row.dataset_id.encode()
             known = self._entries.get(name)
@@ -124,6 +132,7 @@ class Library:
                 known.row = row
             entries[name] = known
         self._entries = MappingProxyType(entries)
+        self._hidden = hidden
 
     def close(self) -> None:
         """End the processes and close the cache."""

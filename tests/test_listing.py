@@ -161,6 +161,9 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
     class Source:
         """A catalog of these rows, in portions of three."""
 
+        def identity(self) -> str:
+            return ""
+
         def dataset(self, dataset_id: str) -> DatasetRow:
             assert dataset_id == DATASET.dataset_id
             return DATASET

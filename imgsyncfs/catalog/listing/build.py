@@ -48,6 +48,9 @@ None if that would not pay."""
 class ListingSource(Protocol):
     """What a listing is read from: `imgsyncfs.catalog.Catalog`."""
 
+    def identity(self) -> str:
+        """What tells it from other catalogs."""
+
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such."""
 
@@ -78,20 +81,23 @@ def read_listing(
         before = catalog.dataset(dataset_id)
         if before is None:
             return None
+        catalog_id = catalog.identity()
         beside = annotations_beside(before)
         images = collect_images(catalog.image_portions(dataset_id))
         annotations = (
             beside() if beside else collect_annotations(catalog.annotation_portions(dataset_id, before.label_version))
         )
         after = catalog.dataset(dataset_id)
-        if after is not None and (after.revision, after.label_version) == (before.revision, before.label_version):
-            return _bring_together(before, images, annotations)
+        if after is not None and after.listing_key(catalog_id) == before.listing_key(catalog_id):
+            return _bring_together(before, catalog_id, images, annotations)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
 
 
-def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iterable[AnnotationRow]) -> Listing:
+def build_listing(
+    row: DatasetRow, images: Iterable[ImageRow], annotations: Iterable[AnnotationRow], *, catalog_id: str = ""
+) -> Listing:
     """Build the listing of a dataset.
 
     Rows that cannot be shown as files are left out and told in `Listing.hidden`: names that no directory can have, an
@@ -102,12 +108,14 @@ def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iter
         row: the dataset.
         images: all its images, in any order.
         annotations: its annotations of the row's label version, in any order.
+        catalog_id: identity of the catalog that they are from.
 
     Returns:
         The listing.
     """
     return _bring_together(
         row,
+        catalog_id,
         collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
         collect_annotations(_portions(annotations, LISTED_ANNOTATION_COLUMNS, annotation_row)),
     )
@@ -121,7 +129,7 @@ def _portions(
         yield Portion(columns, values, make)
 
 
-def _bring_together(row: DatasetRow, images: CollectedRows, annotations: CollectedRows) -> Listing:
+def _bring_together(row: DatasetRow, catalog_id: str, images: CollectedRows, annotations: CollectedRows) -> Listing:
     image_rows, twice = _in_order(images)
     stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
     count = len(stems)
@@ -141,6 +149,8 @@ def _bring_together(row: DatasetRow, images: CollectedRows, annotations: Collect
     columns |= {ANNOTATION_PREFIX + name: column for name, column in annotation_columns.items()}
     facts = ListingFacts(
         dataset_id=row.dataset_id,
+        catalog_id=catalog_id,
+        key=row.listing_key(catalog_id),
         revision=row.revision,
         label_version=row.label_version,
         store=row.store,

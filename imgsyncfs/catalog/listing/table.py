@@ -40,6 +40,9 @@ class ListingFacts:
 
     Attributes:
         dataset_id: the dataset.
+        catalog_id: identity of the catalog that it was read from.
+        key: `imgsyncfs.catalog.rows.DatasetRow.listing_key` of the row that it is of; two listings of the same key are
+            the same.
         revision: of the dataset.
         label_version: whose annotations these are.
         store: URL of the store that holds the blobs.
@@ -51,6 +54,8 @@ class ListingFacts:
     """
 
     dataset_id: str
+    catalog_id: str
+    key: str
     revision: int
     label_version: str
     store: str
@@ -96,6 +101,16 @@ class Listing:
     def dataset_id(self) -> str:
         """The dataset."""
         return self.facts.dataset_id
+
+    @property
+    def catalog_id(self) -> str:
+        """Identity of the catalog that it was read from."""
+        return self.facts.catalog_id
+
+    @property
+    def key(self) -> str:
+        """Tells this listing from every other one."""
+        return self.facts.key
 
     @property
     def revision(self) -> int:
