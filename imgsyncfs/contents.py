@@ -135,14 +135,28 @@ def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
         start, length = extent_range(position, None)
         return Wanted(ExtentRequest(listing.store, record.blob, start, length), _members(listing, record.blob, start))
     start, length = extent_range(position, record.byte_count)
-    whole = record.byte_count <= WHOLE_BLOB_BYTES
-    # A digest outlives a move to another container and an etag does not: where the digest can be checked, it decides.
-    etag = "" if whole and record.md5 else record.etag
-    # With neither, the catalog's word that a blob is never overwritten is all there is.
-    version = record.md5 or record.etag or listing.catalog_id
-    request = ExtentRequest(listing.store, record.blob, start, length, version, etag)
-    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),) if whole else ()
+    if record.byte_count > WHOLE_BLOB_BYTES:
+        return _locate_in_large(listing, record, start, length)
+    # A digest outlives a move to another container and an etag does not: where there is one, it decides.
+    etag = "" if record.md5 else record.etag
+    request = ExtentRequest(listing.store, record.blob, start, length, _version(listing, record), etag)
+    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),)
     return Wanted(request, lambda: member)
+
+
+def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Wanted:
+    digest = listing.extent_digest(record.md5, start) if record.md5 else ""
+    if digest:
+        # An extent that came before its digest was known is not taken for one that was checked.
+        return Wanted(ExtentRequest(listing.store, record.blob, start, length, digest, digest=digest))
+    whole = (record.byte_count, record.md5) if record.md5 else None
+    version = _version(listing, record)
+    return Wanted(ExtentRequest(listing.store, record.blob, start, length, version, record.etag, whole=whole))
+
+
+def _version(listing: Listing, record: FileRecord) -> str:
+    # Without a mark of its content, the catalog's word that a blob is never overwritten is all there is.
+    return record.md5 or record.etag or listing.catalog_id
 
 
 def _members(listing: Listing, blob: str, start: int) -> Callable[[], tuple[Member, ...]]:

@@ -112,6 +112,9 @@ class WatchedStore:
         room[: len(content)] = content
         return len(content)
 
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        return self.read_into(blob, room, offset, etag=etag), False
+
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         content = self.read(blob, parts.offset, parts.left, etag=etag)
         parts.begin()

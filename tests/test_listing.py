@@ -168,6 +168,10 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
             assert dataset_id == DATASET.dataset_id
             return DATASET
 
+        def extent_digests(self, dataset_id: str) -> dict[str, str]:
+            assert dataset_id == DATASET.dataset_id
+            return {}
+
         def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
             assert dataset_id == DATASET.dataset_id
             return self.portions(as_bytes(images, unknown), LISTED_IMAGE_COLUMNS, listed_image_row)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ from imgsyncfs.catalog.schema import (
 )
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
+from imgsyncfs.extent_digests import are_extent_digests, is_md5
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ _ANNOTATIONS = (
     "WHERE dataset_id = ? AND label_version = ?"
 )
 _LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
+_EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
@@ -246,12 +248,25 @@ class Catalog:
         rows = self._connection.portions(_ANNOTATIONS, (dataset_id, label_version))
         return (Portion(LISTED_ANNOTATION_COLUMNS, values, _decoding(annotation_row)) for values in rows)
 
+    def extent_digests(self, dataset_id: str) -> dict[str, str]:
+        """What is known of the extents of a dataset's large files.
+
+        Returns:
+            MD5 of a file to `imgsyncfs.extent_digests.extent_digests` of its content.
+        """
+        self._read_settings()
+        if not self._has_additions:
+            return {}
+        rows = self._connection.rows(_EXTENT_DIGESTS, (dataset_id,))
+        return {md5: digests for md5, digests in rows if is_md5(md5) and are_extent_digests(digests)}
+
     def replace_dataset(
         self,
         row: DatasetRow,
         images: Iterable[ImageRow],
         annotations: Iterable[AnnotationRow],
         *,
+        extent_digests: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Publish a dataset: make the catalog say exactly this about it, in one transaction.
@@ -263,6 +278,8 @@ class Catalog:
             row: the dataset; its `revision` is not looked at.
             images: all its images, each name once.
             annotations: all its annotations of the row's label version, each name once.
+            extent_digests: MD5 of a large file among them to `imgsyncfs.extent_digests.extent_digests` of its content;
+                what is known of others stays.
             progress: called now and then with how many of these rows have been dealt with since the last call; they
                 add up to the number of images and annotations.
 
@@ -281,6 +298,7 @@ class Catalog:
             images,
             annotations,
             progress or _ignore,
+            extent_digests=extent_digests or {},
             has_additions=self._has_additions,
         )
         try:

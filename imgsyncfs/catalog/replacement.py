@@ -18,7 +18,7 @@ read after it is what will be replaced.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -34,6 +34,7 @@ from imgsyncfs.catalog.schema import (
     select_datasets,
 )
 from imgsyncfs.errors import CatalogError
+from imgsyncfs.extents import WHOLE_BLOB_BYTES
 
 PARAMETERS_AT_ONCE = 900
 """Older SQLite takes 999 parameters in a statement, SQL Server 2,100."""
@@ -96,6 +97,7 @@ def replace_dataset(
     annotations: Sequence[AnnotationRow],
     progress: Callable[[int], None],
     *,
+    extent_digests: Mapping[str, str],
     has_additions: bool,
 ) -> int:
     """Make the catalog say exactly this about a dataset; see `imgsyncfs.catalog.catalog.Catalog.replace_dataset`.
@@ -106,6 +108,7 @@ def replace_dataset(
         images: all its images.
         annotations: all its annotations of the row's label version.
         progress: called with how many rows have been dealt with since the last call.
+        extent_digests: MD5 of a large file among them to the digests of its extents.
         has_additions: whether the catalog has what `imgsyncfs.catalog.schema.addition_statements` adds.
 
     Raises:
@@ -135,6 +138,9 @@ def replace_dataset(
                 differs = differs or bool(difference)
                 progress(difference.unchanged)
                 _write(connection, table, difference, progress)
+            if has_additions:
+                known = {file.md5 for _, rows in tables for file in rows if file.byte_count > WHOLE_BLOB_BYTES}
+                differs = _write_digests(connection, row, known, extent_digests) or differs
             if not differs:
                 raise _NothingDiffers  # noqa: TRY301  # out of the transaction, not out of here
             _write_dataset(connection, replace(row, revision=revision), has_additions=has_additions)
@@ -254,6 +260,40 @@ def _write(connection: Connection, table: _Table, difference: _Difference, progr
     for rows in _portions(difference.fresh, PARAMETERS_AT_ONCE // len(columns)):
         _insert(connection, table.name, columns, [(*key, *row) for row in rows])
         progress(len(rows))
+
+
+def _write_digests(
+    connection: Connection, row: DatasetRow, large_files: Collection[str], digests: Mapping[str, str]
+) -> bool:
+    """Keep the digests of extents, and forget those of files that are gone.
+
+    Args:
+        connection: to the catalog.
+        row: the dataset.
+        large_files: MD5s of the files of this publish that have several extents.
+        digests: those that are given.
+
+    Returns:
+        Whether anything was written.
+    """
+    key = (row.dataset_id,)
+    found = dict(connection.rows("SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?", key))
+    given = {md5: text for md5, text in digests.items() if found.get(md5) != text}
+    if not found and not given:
+        return False
+    others = connection.rows(
+        "SELECT md5 FROM annotations WHERE dataset_id = ? AND label_version <> ? AND byte_count > ?",
+        (row.dataset_id, row.label_version, WHOLE_BLOB_BYTES),
+    )
+    wanted = {*large_files, *digests, *(md5 for (md5,) in others)}
+    stale = [md5 for md5 in found if md5 in given or md5 not in wanted]
+    for names in _portions(stale, NAMES_AT_ONCE):
+        marks = ", ".join("?" * len(names))
+        statement = f"DELETE FROM extent_digests WHERE dataset_id = ? AND md5 IN ({marks})"  # noqa: S608  # marks alone
+        connection.execute(statement, (*key, *names))
+    for rows in _portions([(row.dataset_id, *entry) for entry in given.items()], NAMES_AT_ONCE):
+        _insert(connection, "extent_digests", ("dataset_id", "md5", "xxh3"), rows)
+    return bool(given)
 
 
 def _write_dataset(connection: Connection, row: DatasetRow, *, has_additions: bool) -> None:

@@ -26,7 +26,7 @@ IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
-TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions")
+TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions", "extent_digests")
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ def create_statements(dialect: Dialect) -> list[str]:
         updated_at {integer},""",
             "name",
         ),
+        _extent_digests(dialect),
     ]
 
 
@@ -221,7 +222,20 @@ def addition_statements(dialect: Dialect) -> list[str]:
         dialect: of the database.
     """
     # SQL Server knows no ADD COLUMN, and the others need no COLUMN.
-    return [f"ALTER TABLE datasets ADD publish_id {dialect.text(32)}"]
+    return [f"ALTER TABLE datasets ADD publish_id {dialect.text(32)}", _extent_digests(dialect)]
+
+
+def _extent_digests(dialect: Dialect) -> str:
+    """The table of what `imgsyncfs.extent_digests` makes, by the MD5 of the whole file."""
+    return _create(
+        dialect,
+        "extent_digests",
+        f"""
+        dataset_id {dialect.key(200)} NOT NULL,
+        md5 {dialect.key(32)} NOT NULL,
+        xxh3 {dialect.long_text},""",
+        "dataset_id, md5",
+    )
 
 
 def _create(dialect: Dialect, table: str, columns: str, key_columns: str, *, clustered_by: str = "") -> str:

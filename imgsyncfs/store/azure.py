@@ -117,6 +117,10 @@ class AzureStore:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
         return self._reads.read_into(blob, room, offset, etag=etag)
 
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory and compare it with the MD5 that Azure makes of it."""
+        return self._reads.read_checked(blob, room, offset, etag=etag)
+
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
         self._reads.read_parts(blob, parts, etag=etag)

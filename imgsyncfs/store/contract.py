@@ -124,6 +124,26 @@ class Store(Protocol):
             BlobChanged: likewise.
         """
 
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory, and compare it with a digest that the store makes of what it sends.
+
+        For content of which nothing else is known: it finds what was damaged on the way, and not in the store.
+
+        Args:
+            blob: the blob's name.
+            room: as for `read_into`.
+            offset: likewise.
+            etag: as for `read`.
+
+        Returns:
+            How many bytes, as `read_into`; and whether they were compared. A store may make no digests.
+
+        Raises:
+            BlobMissing: as `read`.
+            BlobChanged: likewise.
+            StoreError: it arrived damaged again and again.
+        """
+
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part into the same memory, in one request.
 

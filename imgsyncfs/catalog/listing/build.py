@@ -5,7 +5,7 @@ A million images with their annotations take seconds, nearly all of it until the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
@@ -54,6 +54,9 @@ class ListingSource(Protocol):
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such."""
 
+    def extent_digests(self, dataset_id: str) -> Mapping[str, str]:
+        """MD5 of a large file to the digests of its extents, end to end in hexadecimal."""
+
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """Its images."""
 
@@ -87,16 +90,22 @@ def read_listing(
         annotations = (
             beside() if beside else collect_annotations(catalog.annotation_portions(dataset_id, before.label_version))
         )
+        digests = catalog.extent_digests(dataset_id)
         after = catalog.dataset(dataset_id)
         if after is not None and after.listing_key(catalog_id) == before.listing_key(catalog_id):
-            return _bring_together(before, catalog_id, images, annotations)
+            return _bring_together(before, catalog_id, images, annotations, digests)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
 
 
 def build_listing(
-    row: DatasetRow, images: Iterable[ImageRow], annotations: Iterable[AnnotationRow], *, catalog_id: str = ""
+    row: DatasetRow,
+    images: Iterable[ImageRow],
+    annotations: Iterable[AnnotationRow],
+    *,
+    catalog_id: str = "",
+    extent_digests: Mapping[str, str] | None = None,
 ) -> Listing:
     """Build the listing of a dataset.
 
@@ -109,6 +118,7 @@ def build_listing(
         images: all its images, in any order.
         annotations: its annotations of the row's label version, in any order.
         catalog_id: identity of the catalog that they are from.
+        extent_digests: MD5 of a large file among them to the digests of its extents, end to end in hexadecimal.
 
     Returns:
         The listing.
@@ -118,6 +128,7 @@ def build_listing(
         catalog_id,
         collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
         collect_annotations(_portions(annotations, LISTED_ANNOTATION_COLUMNS, annotation_row)),
+        extent_digests or {},
     )
 
 
@@ -129,7 +140,13 @@ def _portions(
         yield Portion(columns, values, make)
 
 
-def _bring_together(row: DatasetRow, catalog_id: str, images: CollectedRows, annotations: CollectedRows) -> Listing:
+def _bring_together(
+    row: DatasetRow,
+    catalog_id: str,
+    images: CollectedRows,
+    annotations: CollectedRows,
+    extent_digests: Mapping[str, str],
+) -> Listing:
     image_rows, twice = _in_order(images)
     stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
     count = len(stems)
@@ -145,6 +162,7 @@ def _bring_together(row: DatasetRow, catalog_id: str, images: CollectedRows, ann
     }
     image_columns, image_epoch = _file_columns(images, image_rows, np.arange(count), count)
     annotation_columns, annotation_epoch = _file_columns(annotations, annotation_rows, annotated, count)
+    columns |= _digest_columns(extent_digests)
     columns |= {IMAGE_PREFIX + name: column for name, column in image_columns.items()}
     columns |= {ANNOTATION_PREFIX + name: column for name, column in annotation_columns.items()}
     facts = ListingFacts(
@@ -161,6 +179,15 @@ def _bring_together(row: DatasetRow, catalog_id: str, images: CollectedRows, ann
         hidden=(*images.hidden, *twice, *annotations.hidden, *unfit),
     )
     return Listing(facts, columns)
+
+
+def _digest_columns(extent_digests: Mapping[str, str]) -> dict[str, Column]:
+    known = sorted((bytes.fromhex(md5), bytes.fromhex(digests)) for md5, digests in extent_digests.items())
+    columns: dict[str, Column] = {}
+    for name, texts in (("large", [md5 for md5, _ in known]), ("digests", [digests for _, digests in known])):
+        table = TextTable.of(texts)
+        columns |= {f"{name}_content": table.content, f"{name}_ends": table.ends}
+    return columns
 
 
 def _in_order(images: CollectedRows) -> tuple[Column, Hidden]:
