@@ -13,7 +13,7 @@ import math
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from imgsyncfs.extents import EXTENT_BYTES
 from imgsyncfs.frames import Tell
 from imgsyncfs.kept_buffers import BUFFER_BYTES, KeptBuffers
 from imgsyncfs.store import RangeInParts, RangeRead, Store, open_store
+from imgsyncfs.whole_checks import WholeChecks
 
 NEAR_SECONDS = 0.015
 """A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
@@ -42,8 +43,8 @@ MOST_SIDE_BY_SIDE = 48
 Numbered = tuple[int, ExtentRequest]
 """A request, and its number in the job."""
 
-Keep = Callable[[Sequence[Numbered], Sequence[memoryview]], None]
-"""Keeps the contents that were fetched for some requests, and tells of them."""
+Keep = Callable[[Sequence[Numbered], Sequence[memoryview], Sequence[bool]], None]
+"""Keeps the contents that were fetched for some requests, each compared with something or not, and tells of them."""
 
 
 class ExtentFetcher:
@@ -60,6 +61,7 @@ class ExtentFetcher:
         )
         self._puts = GroupedPuts(self._cache)
         self._timeout = float(settings["timeout"])
+        self._whole_checks = WholeChecks(self._cache, self._read_range, timeout=self._timeout)
         self._credentials: Mapping[str, Mapping[str, str]] = settings["stores"]
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()
@@ -84,8 +86,8 @@ class ExtentFetcher:
 
         Returns:
             For requests the outcomes of those that nothing was told of, as `imgsyncfs.extent_outcomes.ExtentOutcomes`
-            puts them, with ``requests`` and ``bytes``: what was asked of the store; and ``near``: whether it answers
-            soon.
+            puts them, with ``requests`` and ``bytes``: what was asked of the store; ``unverified``: how many of them
+            there was nothing to compare with; and ``near``: whether it answers soon.
 
         Raises:
             StoreError: the store's, or `BlobChanged`; what was not told of is not in the cache then.
@@ -104,7 +106,7 @@ class ExtentFetcher:
         outcomes = ExtentOutcomes(len(requests), tell, inline=arguments["inline"])
         spared = {*arguments["spared"], *(request.key for request in requests)}
         used = list(arguments["used"])
-        fetched_bytes = 0
+        fetched_bytes = unverified = 0
         missing: list[Numbered] = []
         for numbered in enumerate(requests):
             content = self._cache.get(numbered[1].key)
@@ -113,22 +115,34 @@ class ExtentFetcher:
             else:
                 outcomes.add([numbered[0]], [content], [True])
 
-        def keep(fetched: Sequence[Numbered], contents: Sequence[memoryview]) -> None:
-            nonlocal fetched_bytes
+        def keep(fetched: Sequence[Numbered], contents: Sequence[memoryview], verified: Sequence[bool]) -> None:
+            nonlocal fetched_bytes, unverified
             fetched_bytes += sum(map(len, contents))
+            unverified += verified.count(False)
             items = [(request.key, content) for (_, request), content in zip(fetched, contents, strict=True)]
             stored = self._puts.put_all(items, used=used, spared=spared)
             used.clear()
+            for _, request in fetched:
+                self._whole_checks.check(request)
             outcomes.add([number for number, _ in fetched], contents, stored)
 
-        groups = _adjoining(missing)
-        if 1 < len(groups) == len(missing) and sum(_most_bytes(request) for _, request in missing) <= BUFFER_BYTES:
-            self._read_together(missing, keep)
+        checkable = [numbered for numbered in missing if numbered[1].can_be_checked]
+        others = [numbered for numbered in missing if not numbered[1].can_be_checked]
+        groups = _adjoining(checkable)
+        if 1 < len(groups) == len(checkable) and _sum_of_bytes(checkable) <= BUFFER_BYTES:
+            self._read_together(checkable, keep)
         else:
             for group in groups:
                 self._read_in_parts(group, keep)
+        for portion in _portions(others):
+            self._read_checked_by_store(portion, keep)
         words, contents = outcomes.rest()
-        counts = {"requests": len(groups), "bytes": fetched_bytes, "near": self._pace <= NEAR_SECONDS}
+        counts = {
+            "requests": len(groups) + len(others),
+            "bytes": fetched_bytes,
+            "unverified": unverified,
+            "near": self._pace <= NEAR_SECONDS,
+        }
         return {**words, **counts}, contents
 
     def _read_in_parts(self, group: Sequence[Numbered], keep: Keep) -> None:
@@ -139,8 +153,7 @@ class ExtentFetcher:
         def take(byte_count: int) -> None:
             numbered = next(left)
             content = room[:byte_count]
-            verify_extent(numbered[1], content)
-            keep([numbered], [content])
+            keep([numbered], [content], [verify_extent(numbered[1], content)])
 
         with self._buffers.room(_most_bytes(first)) as room:
             byte_count = sum(_most_bytes(request) for _, request in group)
@@ -151,23 +164,54 @@ class ExtentFetcher:
             self._store(first.store).read_parts(first.blob, parts, etag=first.etag)
             # The blob has ended before these.
             for numbered in left:
-                verify_extent(numbered[1], room[:0])
-                keep([numbered], [room[:0]])
+                keep([numbered], [room[:0]], [verify_extent(numbered[1], room[:0])])
 
     def _read_together(self, missing: Sequence[Numbered], keep: Keep) -> None:
         """A request for each of some extents; they are kept when all have come."""
-        with self._buffers.room(sum(_most_bytes(request) for _, request in missing)) as room:
+        with self._buffers.room(_sum_of_bytes(missing)) as room:
             reads = []
             left = room
             for _, request in missing:
                 reads.append(RangeRead(request.blob, left[: _most_bytes(request)], request.start, request.etag))
                 left = left[_most_bytes(request) :]
             stores = [request.store for _, request in missing]
-            contents = []
+            contents, verified = [], []
             for (_, request), read, byte_count in zip(missing, reads, self._read_all(stores, reads), strict=True):
                 contents.append(read.room[:byte_count])
-                verify_extent(request, contents[-1])
-            keep(missing, contents)
+                verified.append(verify_extent(request, contents[-1]))
+            keep(missing, contents, verified)
+
+    def _read_checked_by_store(self, missing: Sequence[Numbered], keep: Keep) -> None:
+        """A request for each of some extents of which the catalog has no digest: the store may vouch for them."""
+        with self._buffers.room(_sum_of_bytes(missing)) as room:
+            rooms = []
+            left = room
+            for _, request in missing:
+                rooms.append(left[: _most_bytes(request)])
+                left = left[_most_bytes(request) :]
+
+            contents, verified = [], []
+            outcomes = self._side_by_side.map(self._read_vouched_for, missing, rooms)
+            for content, was_verified in outcomes:
+                contents.append(content)
+                verified.append(was_verified)
+            keep(missing, contents, verified)
+
+    def _read_vouched_for(self, numbered: Numbered, room: memoryview) -> tuple[memoryview, bool]:
+        """An extent's content, and whether it was compared with something, or will be when all of its file is here."""
+        request = numbered[1]
+        store = self._store(request.store)
+        digest = self._whole_checks.digest(request, vouched_for=store.vouches_for_ranges)
+        began = time.monotonic()
+        byte_count, compared = store.read_checked(request.blob, room, request.start, etag=request.etag)
+        self._note_pace(time.monotonic() - began)
+        content = room[:byte_count]
+        verified = verify_extent(request, content, digest=digest)
+        return content, verified or compared or request.whole is not None
+
+    def _read_range(self, request: ExtentRequest, room: memoryview, offset: int) -> int:
+        byte_count, _ = self._store(request.store).read_checked(request.blob, room, offset, etag=request.etag)
+        return byte_count
 
     def _read_all(self, stores: Sequence[str], reads: Sequence[RangeRead]) -> Iterable[int]:
         """How many bytes each range has."""
@@ -201,6 +245,19 @@ class ExtentFetcher:
 
 def _most_bytes(request: ExtentRequest) -> int:
     return EXTENT_BYTES if request.length is None else request.length
+
+
+def _sum_of_bytes(missing: Sequence[Numbered]) -> int:
+    return sum(_most_bytes(request) for _, request in missing)
+
+
+def _portions(missing: Sequence[Numbered]) -> Iterator[Sequence[Numbered]]:
+    """Cut requests into portions that fit into a buffer."""
+    start = 0
+    for stop in range(1, len(missing) + 1):
+        if stop == len(missing) or _sum_of_bytes(missing[start : stop + 1]) > BUFFER_BYTES:
+            yield missing[start:stop]
+            start = stop
 
 
 def _adjoining(missing: Sequence[Numbered]) -> list[list[Numbered]]:

@@ -115,7 +115,7 @@ def verify_extent(request: ExtentRequest, content: bytes | memoryview, *, digest
     expected = request.digest or digest
     if expected:
         if extent_digest(content).hex() != expected:
-            raise other_content(request.store, request.blob, request.start)
+            raise _other_content(request, f"the digest of its extent at byte {request.start} differs")
         return True
     sealed = is_pack(request.blob) and has_seal(request.blob, request.start, content)
     for offset, length, md5 in request.members:
@@ -124,13 +124,12 @@ def verify_extent(request: ExtentRequest, content: bytes | memoryview, *, digest
         if len(part) < length:
             raise cut_short(request.store, request.blob)
         if md5 and not sealed and hashlib.md5(part, usedforsecurity=False).hexdigest() != md5:
-            raise other_content(request.store, request.blob, offset)
+            raise _other_content(request, f"md5 differs at byte {offset}")
     return sealed or bool(request.members and all(md5 for _, _, md5 in request.members))
 
 
-def other_content(store: str, blob: str, offset: int) -> BlobChanged:
-    """Say that a blob's content is not what the catalog says."""
+def _other_content(request: ExtentRequest, reason: str) -> BlobChanged:
     return BlobChanged(
-        f"Blob {blob} in {store} has other content than the catalog says (its digest differs at byte {offset}); "
-        "publish or index it again."
+        f"Blob {request.blob} in {request.store} has other content than the catalog says ({reason}); publish or index "
+        "it again."
     )

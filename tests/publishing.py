@@ -90,6 +90,10 @@ class WatchedStore:
     def url(self, url: str) -> None:
         raise AttributeError(url)
 
+    @property
+    def vouches_for_ranges(self) -> bool:
+        return self.inner.vouches_for_ranges
+
     def check(self) -> None:
         self.inner.check()
 

@@ -84,6 +84,10 @@ class Store(Protocol):
     def url(self) -> str:
         """The store's URL in its plainest form: equal for equal places, and without secrets."""
 
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Whether it makes digests of the ranges that it sends; see `read_checked`."""
+
     def check(self) -> None:
         """Return if the folder or container is there and may be read; it asks at most twice, for a person waits."""
 
