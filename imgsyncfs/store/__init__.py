@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.store.contract import BlobInfo, RangeRead, Store, StoreCredentials
 from imgsyncfs.store.local import LocalStore
 from imgsyncfs.store.parts import RangeInParts
+from imgsyncfs.store_urls import unknown_kind
 
 __all__ = ["BlobInfo", "RangeInParts", "RangeRead", "Store", "StoreCredentials", "open_store"]
 
@@ -37,9 +35,4 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
         from imgsyncfs.store.azure import AzureStore
 
         return AzureStore(url, credentials=credentials or StoreCredentials(), timeout=timeout)
-    if "://" in url:
-        # Not the rest of it: keys and tokens may stand in URLs of other kinds.
-        shown, meant = f"{scheme}://…", "file:///path or azure://ACCOUNT/CONTAINER[/PREFIX]"
-    else:
-        shown, meant = url, f"for a local folder {Path(url).absolute().as_uri()}"
-    raise ConfigurationError(f"Store URL {shown!r} is of no known kind; write {meant}.")
+    raise unknown_kind(url)

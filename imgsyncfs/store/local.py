@@ -17,21 +17,21 @@ import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
 
+from imgsyncfs.blob_names import blob_name_fault
 from imgsyncfs.durable_files import sync_folder
 from imgsyncfs.errors import (
     BlobChanged,
     BlobMissing,
-    ConfigurationError,
     StoreError,
     StoreMissing,
     StoreRefused,
     StoreUnreachable,
 )
 from imgsyncfs.store.content import Content, open_content
-from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
+from imgsyncfs.store.contract import BlobInfo, RangeRead, check_blob_name, check_range
 from imgsyncfs.store.local_files import make_folders, md5_of, read_range, read_range_into, take_name, write_file
+from imgsyncfs.store_urls import parse_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ class LocalStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._folder = _folder_of(url)
+        self._folder = parse_file_url(url)
         self.url = self._folder.as_uri()
 
     def check(self) -> None:
@@ -269,16 +269,6 @@ class LocalStore:
         return StoreUnreachable(
             f"{thing} cannot be reached ({error.strerror or error}); check its disk or network connection."
         )
-
-
-def _folder_of(url: str) -> Path:
-    scheme, _, rest = url.partition(":")
-    host, slash, path = rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", "")
-    if scheme.lower() != "file" or host not in {"", "localhost"} or not slash:
-        raise ConfigurationError(f"Store URL {url!r} names no local folder; write file:///absolute/path.")
-    if "\0" in url or "%00" in url:
-        raise ConfigurationError(f"Store URL {url!r} holds a NUL character; write file:///absolute/path.")
-    return Path(os.fsdecode(unquote_to_bytes(os.fsencode(f"/{path}"))))
 
 
 def _is_unfinished(name: str) -> bool:
