@@ -12,7 +12,9 @@ __all__ = ["BlobInfo", "RangeInParts", "RangeRead", "Store", "StoreCredentials",
 DEFAULT_TIMEOUT = 30.0
 
 
-def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout: float = DEFAULT_TIMEOUT) -> Store:
+def open_store(
+    url: str, *, credentials: StoreCredentials | None = None, timeout: float = DEFAULT_TIMEOUT, within: str = ""
+) -> Store:
     """Open a store without asking it anything: `Store.check` does that.
 
     Args:
@@ -20,6 +22,8 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
         credentials: what opens an Azure container; a local folder needs none.
         timeout: how long one call may take, in seconds, retries included. In `Store.list` it bounds each page, in
             `Store.write` each request: a large blob is uploaded in several.
+        within: URL of a store above this one; no link in a local store's path may lead out of that. Empty if there is
+            none: then the path is followed wherever it leads.
 
     Returns:
         The store; it may be used by many threads at once.
@@ -29,7 +33,7 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
     """
     scheme = url.partition(":")[0].lower()
     if scheme == "file":
-        return LocalStore(url)
+        return LocalStore(url, within=within)
     if scheme == "azure":
         # Late: the Azure SDK takes half a second to import, and most commands never need it.
         from imgsyncfs.store.azure import AzureStore
