@@ -24,16 +24,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from imgsyncfs.allowed_stores import allowed_stores, open_allowed_store
 from imgsyncfs.cache_limits import parse_limits
 from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
-from imgsyncfs.config import load_configuration, store_credentials
+from imgsyncfs.config import load_configuration
 from imgsyncfs.datasets import Dataset, Datasets, LabelledImage, LibraryReader
 from imgsyncfs.errors import ConfigurationError, StoreUnreachable
 from imgsyncfs.formats import get_format
 from imgsyncfs.library import Library
 from imgsyncfs.library_settings import LibrarySettings
 from imgsyncfs.parallel import map_in_order
-from imgsyncfs.store import open_store
 from imgsyncfs.subscription import find_subscription, members
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def connect(
     cache_size: int | None = None,
     timeout: float = 30.0,
     siblings: Iterable[str] = (),
+    allow_stores: Iterable[str] = (),
 ) -> ImageCatalog:
     """Open a catalog and what is behind it: its stores and the disk cache.
 
@@ -71,6 +72,8 @@ def connect(
         timeout: seconds that one answer of the catalog, or one read, may take.
         siblings: names of the formats in which `ImageCatalog.sync` puts annotations beside each image as well, for
             example ``labelme``.
+        allow_stores: URLs of stores that datasets may lie in, or below, beside the catalog's own and those that the
+            config file allows.
 
     Returns:
         The catalog; to be used in a ``with`` statement, or closed, since processes of its own bring the bytes.
@@ -82,7 +85,7 @@ def connect(
         CatalogError: the catalog cannot be read, and was never read before with this cache.
         CacheError: the cache folder cannot be used.
     """
-    configuration = load_configuration(None if config is None else Path(config))
+    configuration = load_configuration(None if config is None else Path(config)).allowing(allow_stores)
     given = url or configuration.catalog
     if not given:
         raise ConfigurationError(
@@ -101,6 +104,7 @@ def connect(
             keep_free=limits.keep_free,
             timeout=timeout,
             siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings)),
+            allowed_stores=configuration.allowed_stores,
         )
     )
 
@@ -151,12 +155,13 @@ class ImageCatalog:
     def check_stores(self) -> None:
         """See that every store of the catalog can be read. One that is merely away is logged: its cache may do.
 
+        A store that is neither the catalog's own nor allowed was logged when the catalog was read; nobody asks it.
+
         Raises:
             ConfigurationError: credentials make no sense, or a package is not installed.
             StoreError: a store is missing, or refuses us.
         """
-        urls = sorted({dataset.row.store for dataset in self.datasets})
-        for _ in map_in_order(self._check_store, urls, threads=STORE_THREADS):
+        for _ in map_in_order(self._check_store, self._reader.library.stores, threads=STORE_THREADS):
             pass
 
     def sync(
@@ -218,8 +223,9 @@ class ImageCatalog:
         return f"ImageCatalog({self._settings.catalog!r})"
 
     def _check_store(self, url: str) -> None:
-        credentials = store_credentials(url, self._settings.stores)
-        store = open_store(url, credentials=credentials, timeout=self._settings.timeout)
+        settings = self._settings
+        allowed = allowed_stores(self._reader.library.own_store, settings.allowed_stores)
+        store = open_allowed_store(url, allowed=allowed, sections=settings.stores, timeout=settings.timeout)
         try:
             store.check()
         except StoreUnreachable as error:

@@ -53,7 +53,8 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
     Args:
         settings: what to mount, where and how.
         workers: the library's processes, started ahead.
-        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away.
+        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away,
+            or a store that may not be read.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -107,17 +108,19 @@ class _Daemon:
         return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
     def check(self) -> list[str]:
-        """See that the stores can be read; say what is away, the catalog or a store.
+        """See that the stores can be read; say what is away, the catalog or a store, and which may not be read.
 
         Raises:
             StoreError: a store is missing, or refuses us.
         """
         trouble = self.library.mirror.trouble
-        urls = {row.store for row in self.library.rows.values()}
-        away = check_stores(self.library.fetch_pool, urls, timeout=self.settings.library.timeout)
+        library = self.library
+        away = check_stores(
+            library.fetch_pool, library.stores, timeout=self.settings.library.timeout, own_store=library.own_store
+        )
         for warning in away:
             logger.warning("%s", warning)
-        return [trouble, *away] if trouble else away
+        return [*([trouble] if trouble else []), *library.refusals, *away]
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""

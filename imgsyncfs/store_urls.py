@@ -54,6 +54,12 @@ def parse_file_url(url: str) -> Path:
     return Path("/" + os.fsdecode(unquote_to_bytes(os.fsencode(path))).lstrip("/"))
 
 
+def parse_azure_account(url: str) -> str | None:
+    """The account that ``azure://ACCOUNT`` names, which allows all its containers and is no store; None for others."""
+    account, _, rest = url.partition(":")[2].removeprefix("//").partition("/")
+    return account if not rest and _ACCOUNT.fullmatch(account) else None
+
+
 def unknown_kind(url: str) -> ConfigurationError:
     """What is to be raised for a URL that is neither ``file:`` nor ``azure:``."""
     if "://" in url:

@@ -59,9 +59,9 @@ class CatalogReader:
                 ``label_version``), or "nothing": be ready for a listing.
 
         Returns:
-            For "datasets" the digest, and datasets and subscriptions as JSON, column by column, unless the asker has
-            them. For "listing" the revision and the path it was saved to; a revision of None if there is no such
-            dataset. For "annotations" what `CollectedRows.from_bytes` reads.
+            For "datasets" the digest, and as JSON, unless the asker has them: datasets and subscriptions, column by
+            column, and the URL of the catalog's own store. For "listing" the revision and the path it was saved to; a
+            revision of None if there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -85,6 +85,7 @@ class CatalogReader:
         table = {
             "datasets": _columns(catalog.datasets(), DATASET_COLUMNS),
             "subscriptions": _columns(catalog.subscriptions(), SUBSCRIPTION_COLUMNS),
+            "store": catalog.default_store(),
         }
         content = orjson.dumps(table)
         digest = hashlib.sha256(content).hexdigest()
