@@ -29,10 +29,13 @@ class ContentReader:
     Attributes:
         fetcher: brings extents.
         readahead: says which ones will be needed next.
+        check_store: raises StoreNotAllowed for the URL of a store that may not be read. It is asked before the cache
+            is: another catalog, which shares the cache, may have been allowed to read there.
     """
 
     fetcher: Fetcher
     readahead: Readahead
+    check_store: Callable[[str], object]
 
     def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
         """Read a part of a file.
@@ -78,6 +81,7 @@ class ContentReader:
         self, listing: Listing, files: FileTable, index: int, offset: int, size: int
     ) -> Iterator[tuple[OpenExtent, int, int]]:
         """Where a part of a file lies: extents, each with a position in it and a length, in bytes."""
+        self.check_store(listing.store)
         packed = files.place_in_pack(index)
         if packed is not None:
             # The short way for what lies in one extent that is open already, as nearly all that is read of packs does.

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -57,7 +56,8 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
     Args:
         settings: what to mount, where and how.
         workers: the library's processes, started ahead.
-        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away.
+        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away,
+            or a store that may not be read.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -126,13 +126,18 @@ class _Daemon:
             StoreError: no store can be read: one is missing, or refuses us.
         """
         trouble = self.library.mirror.trouble
-        stores: defaultdict[str, list[str]] = defaultdict(list)
-        for row in self.library.rows.values():
-            stores[row.store].append(row.dataset_id)
-        unreadable = check_stores(self.library.fetch_pool, stores, timeout=self.settings.library.timeout)
+        library = self.library
+        unreadable = check_stores(
+            library.fetch_pool, library.stores, timeout=self.settings.library.timeout, own_store=library.own_store
+        )
         for warning in unreadable:
-            self.library.errors.report(warning)
-        return [*([trouble] if trouble else []), *_first(self.library.faults), *_first(unreadable)]
+            library.errors.report(warning)
+        return [
+            *([trouble] if trouble else []),
+            *_first(library.faults),
+            *_first(library.refusals),
+            *_first(unreadable),
+        ]
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for_futures
@@ -79,12 +79,14 @@ class Fetcher:
         cache: the cache's reading side.
         pool: workers that run `imgsyncfs.extent_fetcher.ExtentFetcher`.
         timeout: seconds that a reader waits at most.
+        own_store: gives the URL of the catalog's own store, as each job says it.
     """
 
-    def __init__(self, cache: CacheReader, pool: WorkerPool, *, timeout: float) -> None:
+    def __init__(self, cache: CacheReader, pool: WorkerPool, *, timeout: float, own_store: Callable[[], str]) -> None:
         self._cache = cache
         self._pool = pool
         self._timeout = timeout
+        self._own_store = own_store
         self._pauses = StorePauses()
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Arrival]] = {}
@@ -244,7 +246,13 @@ class Fetcher:
             spared = list(self._waited_for)
         requests = [each.request._replace(members=each.members()).to_fields() for each in job.wanted]
         answer = self._pool.submit(
-            {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared},
+            {
+                "requests": requests,
+                "inline": inline,
+                "used": self._cache.take_used(),
+                "spared": spared,
+                "own_store": self._own_store(),
+            },
             lambda part: self._take_over(job, part),
         )
         answer.add_done_callback(lambda done: self._finish(job, done))

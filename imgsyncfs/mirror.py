@@ -61,6 +61,7 @@ class DatasetTable:
         digest: of all that; two tables with the same digest are the same.
         updated_at: when the last of the datasets that are shown was published, Unix seconds; 0 if there is none.
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
+        store: URL of the catalog's own store.
     """
 
     rows: Mapping[str, DatasetRow]
@@ -71,6 +72,7 @@ class DatasetTable:
     digest: str
     updated_at: int
     read_at: float
+    store: str
 
 
 class CatalogMirror:
@@ -99,7 +101,7 @@ class CatalogMirror:
         self._report = report
         self._lock = threading.Lock()
         self._subscription = subscription
-        self._table = DatasetTable({}, {}, {}, (), "", "", 0, 0.0)
+        self._table = DatasetTable({}, {}, {}, (), "", "", 0, 0.0, "")
         self._loading: dict[str, Future[Listing]] = {}
         self._trouble = ""
 
@@ -265,7 +267,9 @@ class CatalogMirror:
             shown = {row.dataset_id: row for row in members(chosen, rows.values())}
         faults += filter(None, map(subscription_fault, subscriptions.values()))
         updated_at = max((row.updated_at for row in shown.values()), default=0)
-        return DatasetTable(rows, shown, subscriptions, tuple(faults), table["catalog_id"], digest, updated_at, read_at)
+        return DatasetTable(
+            rows, shown, subscriptions, tuple(faults), table["catalog_id"], digest, updated_at, read_at, table["store"]
+        )
 
     def _save_table(self, content: bytes) -> None:
         temporary = self._folder / f"datasets.json.{threading.get_native_id()}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from imgsyncfs.errors import ConfigurationError, StoreError, StoreUnreachable
+from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, StoreUnreachable
 from imgsyncfs.workers import WorkerPool
 
 MOST_STORES_CHECKED = 8
@@ -22,7 +22,9 @@ START_SECONDS = 10.0
 """Beside the time limit for the store: importing what speaks to it takes half a second, on a busy machine several."""
 
 
-def check_stores(pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, timeout: float) -> list[str]:
+def check_stores(
+    pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, timeout: float, own_store: str
+) -> list[str]:
     """See whether stores can be read; of many, those with most datasets.
 
     A store that cannot be read is no reason not to mount the others. One that is merely away is none in any case: what
@@ -32,6 +34,7 @@ def check_stores(pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, tim
         pool: workers that run `imgsyncfs.extent_fetcher.ExtentFetcher`.
         datasets: URL of each store to the ids of the datasets that lie in it.
         timeout: seconds that a store may take to answer.
+        own_store: URL of the catalog's own store.
 
     Returns:
         What is to be told of those that cannot be read: a sentence on each that names its datasets.
@@ -43,13 +46,13 @@ def check_stores(pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, tim
     """
     deadline = time.monotonic() + timeout + START_SECONDS
     urls = sorted(datasets, key=lambda url: (-len(datasets[url]), url))
-    answers = {url: pool.submit({"check": url}) for url in urls[:MOST_STORES_CHECKED]}
+    answers = {url: pool.submit({"check": url, "own_store": own_store}) for url in urls[:MOST_STORES_CHECKED]}
     away: list[str] = []
     faults: list[ConfigurationError | StoreError] = []
     for url, answer in answers.items():
         try:
             answer.result(max(0.0, deadline - time.monotonic()))
-        except StoreUnreachable as error:
+        except (StoreUnreachable, StoreNotAllowed) as error:
             away.append(str(error))
         except FutureTimeoutError:
             away.append(f"The store {url} did not answer within {timeout:g} s; check the network.")

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Protocol
 
 from cachetools import LRUCache
 
@@ -37,8 +38,16 @@ AGAIN_SECONDS = 30.0
 
 MOST_KNOWN = 4096
 
-ReadRange = Callable[[ExtentRequest, memoryview, int], int]
-"""Reads from a position of an extent's blob into memory; returns how many bytes."""
+
+class RangeSource(Protocol):
+    """What is needed of a store; see `imgsyncfs.store.Store`."""
+
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Whether it makes digests of the ranges that it sends."""
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range into memory; how many bytes, and whether they were compared with such a digest."""
 
 
 class WholeChecks:
@@ -46,16 +55,12 @@ class WholeChecks:
 
     Args:
         cache: where extents, and what was found, are kept.
-        read: reads from stores.
         timeout: seconds to wait for somebody else who is reading a file.
         clock: tells the time in Unix seconds.
     """
 
-    def __init__(
-        self, cache: CacheWriter, read: ReadRange, *, timeout: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, cache: CacheWriter, *, timeout: float, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
-        self._read = read
         self._timeout = timeout
         self._clock = clock
         self._buffers = KeptBuffers()
@@ -64,12 +69,12 @@ class WholeChecks:
         self._known: LRUCache[str, tuple[bytes, float]] = LRUCache(MOST_KNOWN)
         self._reading: dict[str, Future[bytes]] = {}
 
-    def digest(self, request: ExtentRequest, *, vouched_for: bool) -> str:
+    def digest(self, request: ExtentRequest, store: RangeSource) -> str:
         """The digest of an extent of a file that was found to be right.
 
         Args:
             request: for the extent.
-            vouched_for: the store gives digests of ranges, so that the file need not be read whole first.
+            store: where the file is; if it gives digests of ranges, the file need not be read whole first.
 
         Returns:
             The digest in hexadecimal; ``""`` if the file is to be checked when all of it is here, or never.
@@ -81,13 +86,13 @@ class WholeChecks:
         if request.whole is None:
             return ""
         known = self._find(request)
-        if known is None and (vouched_for or request.whole[0] > READ_FIRST_BYTES):
+        if known is None and (store.vouches_for_ranges or request.whole[0] > READ_FIRST_BYTES):
             return ""
         digests, since = known or (b"", 0.0)
         if not digests:
             if self._clock() < since + AGAIN_SECONDS:
                 raise _wrong(request)
-            digests = self._read_once(request)
+            digests = self._read_once(request, store)
         return digest_at(digests, request.start).hex()
 
     def check(self, request: ExtentRequest) -> None:
@@ -116,7 +121,7 @@ class WholeChecks:
             return None
         return (b"", float(content[len(_WRONG) :])) if content.startswith(_WRONG) else (content, 0.0)
 
-    def _read_once(self, request: ExtentRequest) -> bytes:
+    def _read_once(self, request: ExtentRequest, store: RangeSource) -> bytes:
         """Read all of a file, or wait for whoever is doing so; returns the digests of its extents."""
         key = request.digests_key
         with self._lock:
@@ -134,7 +139,7 @@ class WholeChecks:
                 ) from None
         try:
             with self._buffers.room(EXTENT_BYTES) as room:
-                reading.set_result(self._take(request, self._contents(request, room)))
+                reading.set_result(self._take(request, _contents(request, store, room)))
         except BaseException as error:
             reading.set_exception(error)
             raise
@@ -142,12 +147,6 @@ class WholeChecks:
             with self._lock:
                 del self._reading[key]
         return reading.result()
-
-    def _contents(self, request: ExtentRequest, room: memoryview) -> Iterator[memoryview]:
-        byte_count = request.whole[0] if request.whole else 0
-        for start in range(0, byte_count, EXTENT_BYTES):
-            part = room[: min(EXTENT_BYTES, byte_count - start)]
-            yield part[: self._read(request, part, start)]
 
     def _take(self, request: ExtentRequest, contents: Iterable[bytes | memoryview | None]) -> bytes:
         """Check a file extent by extent, and keep what was found.
@@ -180,6 +179,14 @@ class WholeChecks:
             self._cache.remove(request.keys_of_whole())
             raise _wrong(request)
         return known[0]
+
+
+def _contents(request: ExtentRequest, store: RangeSource, room: memoryview) -> Iterator[memoryview]:
+    byte_count = request.whole[0] if request.whole else 0
+    for start in range(0, byte_count, EXTENT_BYTES):
+        part = room[: min(EXTENT_BYTES, byte_count - start)]
+        count, _ = store.read_checked(request.blob, part, start, etag=request.etag)
+        yield part[:count]
 
 
 _WRONG = b"wrong since "

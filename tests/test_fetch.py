@@ -54,7 +54,7 @@ def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
 
 def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher, HandPool]:
     pool = HandPool()
-    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout), pool
+    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout, own_store=str), pool
 
 
 def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: Path) -> None:

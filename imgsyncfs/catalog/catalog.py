@@ -181,7 +181,11 @@ class Catalog:
         faults: list[str] = []
         self._read_settings()
         return CatalogTable(
-            self._settings.get("catalog_id", ""), self._datasets(faults), self._subscriptions(faults), faults
+            self._settings.get("catalog_id", ""),
+            self._settings.get("store", ""),
+            self._datasets(faults),
+            self._subscriptions(faults),
+            faults,
         )
 
     def datasets(self) -> list[DatasetRow]:
@@ -393,7 +397,7 @@ class Catalog:
         return True
 
     def _dataset(self, values: Sequence[Any]) -> tuple[DatasetRow, str]:
-        return dataset_row(read_dataset_values(values), self.default_store())
+        return dataset_row(read_dataset_values(values), self._settings.get("store", ""))
 
     def _readable(
         self, rows: Iterator[tuple[object, ...]], make: Callable[[Sequence[Any]], FileRow], dataset: str

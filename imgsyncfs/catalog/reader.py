@@ -84,6 +84,7 @@ class CatalogReader:
         found = self._connect().table()
         table = {
             "catalog_id": found.catalog_id,
+            "store": found.store,
             "datasets": _columns(found.datasets, DATASET_COLUMNS),
             "subscriptions": _columns(found.subscriptions, SUBSCRIPTION_COLUMNS),
             "faults": found.faults,

@@ -68,12 +68,14 @@ class CatalogTable:
 
     Attributes:
         catalog_id: tells this catalog from any other, also from an earlier one at its place; ``""`` if it has none.
+        store: URL of the catalog's own store; ``""`` if it has none.
         datasets: those whose rows can be used, ordered by id (by code points).
         subscriptions: likewise, ordered by name.
         faults: a sentence for each row that cannot be used, or not as it is.
     """
 
     catalog_id: str
+    store: str
     datasets: Sequence[DatasetRow]
     subscriptions: Sequence[SubscriptionRow]
     faults: Sequence[str]

@@ -18,9 +18,10 @@ from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
+from imgsyncfs.blob_names import blob_name_fault
 from imgsyncfs.errors import BlobMissing, StoreMissing
 from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.store.azure_account import find_account, parse_azure_url
+from imgsyncfs.store.azure_account import find_account
 from imgsyncfs.store.azure_errors import ErrorTexts, error_code
 from imgsyncfs.store.azure_policies import RetryUntilDeadline
 from imgsyncfs.store.azure_reads import AzureReads
@@ -30,7 +31,8 @@ from imgsyncfs.store.azure_transport import (
     keep_signatures_from_the_log,
 )
 from imgsyncfs.store.content import open_content
-from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name
+from imgsyncfs.store.contract import BlobInfo, RangeRead, check_blob_name
+from imgsyncfs.store_urls import parse_azure_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from azure.core.pipeline.transport import HttpResponse
 
-    from imgsyncfs.store.azure_account import Account, ContainerLocation
+    from imgsyncfs.store.azure_account import Account
     from imgsyncfs.store.azure_errors import ErrorTexts
+    from imgsyncfs.store_urls import ContainerLocation
 
 
 MOST_DIGESTED_BYTES = 4 * MEBIBYTE
