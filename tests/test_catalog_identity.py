@@ -145,10 +145,11 @@ def read(path: Path) -> bytes | None:
 
 
 def make_again(workplace: Workplace) -> bytes:
-    """Remove catalog and store, make both again at the same place, and publish another image under the same name."""
+    """Remove catalog and store, make both again at the same place, and publish other images up to the same revision."""
     (workplace.folder / "catalog.db").unlink()
     shutil.rmtree(workplace.folder / "store")
     workplace.run("init", "--store", f"file://{workplace.folder}/store")
+    publish(workplace, 100)
     return publish(workplace, 200)
 
 
