@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.annotation import ClassificationLabel, ObjectLabel
+from imgsyncfs.extent_digests import cut_into_extents, extent_digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ class AnnotationFacts:
         label_checked: 1 if a person has checked the labels, else 0.
         object_count: number of labelled things.
         classes: classes of the objects and names of the classifications, each once, in the order of the file.
+        extents: `imgsyncfs.extent_digests.extent_digests` of the JSON.
     """
 
     byte_count: int
@@ -32,6 +34,7 @@ class AnnotationFacts:
     label_checked: int
     object_count: int
     classes: tuple[str, ...]
+    extents: str = ""
 
 
 def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFacts:
@@ -48,6 +51,7 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
         label_checked=annotation.label_checked,
         object_count=annotation.object_count,
         classes=tuple(classes),
+        extents=extent_digests(cut_into_extents(content), len(content)),
     )
 
 

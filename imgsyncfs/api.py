@@ -26,15 +26,14 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.cache_limits import parse_limits
 from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
-from imgsyncfs.config import load_configuration, store_credentials
+from imgsyncfs.config import load_configuration
 from imgsyncfs.datasets import Dataset, Datasets, LabelledImage, LibraryReader
-from imgsyncfs.errors import ConfigurationError, StoreUnreachable
+from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.formats import get_format
 from imgsyncfs.library import Library
 from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.parallel import map_in_order
 from imgsyncfs.private_folders import cache_folder
-from imgsyncfs.store import open_store
+from imgsyncfs.store_checks import check_stores
 from imgsyncfs.subscription import find_subscription, members
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 
 logger = logging.getLogger(__name__)
-
-STORE_THREADS = 8
-"""A catalog may name a store for each dataset; so many are looked at at once."""
 
 
 def connect(
@@ -58,6 +54,7 @@ def connect(
     cache_size: int | None = None,
     timeout: float = 30.0,
     siblings: Iterable[str] = (),
+    allow_stores: Iterable[str] = (),
 ) -> ImageCatalog:
     """Open a catalog and what is behind it: its stores and the disk cache.
 
@@ -73,6 +70,8 @@ def connect(
         timeout: seconds that one answer of the catalog, or one read, may take.
         siblings: names of the formats in which `ImageCatalog.sync` puts annotations beside each image as well, for
             example ``labelme``.
+        allow_stores: URLs of stores that datasets may lie in, or below, beside the catalog's own and those that the
+            config file allows.
 
     Returns:
         The catalog; to be used in a ``with`` statement, or closed, since processes of its own bring the bytes.
@@ -84,7 +83,7 @@ def connect(
         CatalogError: the catalog cannot be read, and was never read before with this cache.
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
-    configuration = load_configuration(None if config is None else Path(config))
+    configuration = load_configuration(None if config is None else Path(config)).allowing(allow_stores)
     given = url or configuration.catalog
     if not given:
         raise ConfigurationError(
@@ -103,6 +102,7 @@ def connect(
             keep_free=limits.keep_free,
             timeout=timeout,
             siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings)),
+            allowed_stores=configuration.allowed_stores,
         )
     )
 
@@ -151,15 +151,20 @@ class ImageCatalog:
         return changed
 
     def check_stores(self) -> None:
-        """See that every store of the catalog can be read. One that is merely away is logged: its cache may do.
+        """See whether the stores of the catalog can be read; of many, those with most datasets.
+
+        Those that cannot are logged. One that is neither the catalog's own nor allowed was logged when the catalog was
+        read; nobody asks it.
 
         Raises:
-            ConfigurationError: credentials make no sense, or a package is not installed.
-            StoreError: a store is missing, or refuses us.
+            ConfigurationError: none can be read: credentials make no sense, or a package is not installed.
+            StoreError: none can be read: one is missing, or refuses us.
         """
-        urls = sorted({dataset.row.store for dataset in self.datasets})
-        for _ in map_in_order(self._check_store, urls, threads=STORE_THREADS):
-            pass
+        library = self._reader.library
+        for warning in check_stores(
+            library.fetch_pool, library.stores, timeout=self._settings.timeout, own_store=library.own_store
+        ):
+            logger.warning("%s", warning)
 
     def sync(
         self,
@@ -218,16 +223,6 @@ class ImageCatalog:
 
     def __repr__(self) -> str:
         return f"ImageCatalog({self._settings.catalog!r})"
-
-    def _check_store(self, url: str) -> None:
-        credentials = store_credentials(url, self._settings.stores)
-        store = open_store(url, credentials=credentials, timeout=self._settings.timeout)
-        try:
-            store.check()
-        except StoreUnreachable as error:
-            logger.warning("%s", error)
-        finally:
-            store.close()
 
 
 def _independent_url(url: str) -> str:

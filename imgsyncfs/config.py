@@ -10,6 +10,7 @@ The config file is TOML::
     cache_dir = "/var/cache/imgsyncfs"
     cache_size = "100G"
     keep_free = "5%"
+    allow_stores = ["azure://account/container", "file:///srv/images"]
 
     [stores."azure://account/container"]
     sas_token = "…"          # or connection_string, account_key, endpoint
@@ -20,13 +21,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from imgsyncfs.allowed_stores import check_allowances
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.private_folders import path_fault, status_fault
 
@@ -52,7 +54,7 @@ _STORE_VARIABLES = {
     "endpoint": "IMGSYNCFS_AZURE_ENDPOINT",
 }
 
-_KNOWN = {"catalog", "password", "cache_dir", "cache_size", "keep_free", "stores"}
+_KNOWN = {"catalog", "password", "cache_dir", "cache_size", "keep_free", "allow_stores", "stores"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Configuration:
         cache_dir: folder of the disk cache.
         cache_size: most that it takes up, as written, for example ``20G``; None if not given.
         keep_free: how much of its disk to leave free, as written, for example ``5%``; None if not given.
+        allow_stores: URLs of stores that datasets may lie in, beside the catalog's own.
         stores: the config file's section: store URL to credentials.
     """
 
@@ -74,6 +77,20 @@ class Configuration:
     stores: Mapping[str, Mapping[str, str]] = field(repr=False)
     cache_size: str | None = None
     keep_free: str | None = None
+    allow_stores: tuple[str, ...] = ()
+
+    def allowing(self, urls: Iterable[str]) -> Configuration:
+        """The same with more stores that datasets may lie in.
+
+        Raises:
+            ConfigurationError: a URL makes no sense.
+        """
+        return replace(self, allow_stores=(*self.allow_stores, *check_allowances(urls)))
+
+    @property
+    def allowed_stores(self) -> tuple[str, ...]:
+        """What may be read beside the catalog's own store; a section with credentials allows its store as well."""
+        return (*self.allow_stores, *self.stores)
 
 
 def user_config_path() -> Path:
@@ -89,8 +106,8 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
         environment: variables.
 
     Raises:
-        ConfigurationError: the file is missing, is no TOML, has an unknown key, or holds secrets others may read; or
-            somebody else may change it.
+        ConfigurationError: the file is missing, is no TOML, has an unknown key or a wrong value, or holds secrets
+            others may read; or somebody else may change it.
     """
     values = _read_config(path, environment)
     cache_dir = environment.get(CACHE_VARIABLE) or values.get("cache_dir") or platformdirs.user_cache_dir("imgsyncfs")
@@ -101,6 +118,7 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
         stores=values.get("stores", {}),
         cache_size=_as_written(values, "cache_size"),
         keep_free=_as_written(values, "keep_free"),
+        allow_stores=check_allowances(values.get("allow_stores", ())),
     )
 
 
@@ -182,6 +200,11 @@ def _parse_config(path: Path, content: bytes, mode: int) -> dict[str, Any]:
     if unknown:
         raise ConfigurationError(
             f"The config file {path} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(_KNOWN))}."
+        )
+    allow_stores = values.get("allow_stores", [])
+    if not isinstance(allow_stores, list) or not all(isinstance(url, str) for url in allow_stores):
+        raise ConfigurationError(
+            f'In the config file {path}, allow_stores is no list of texts; write for example ["file:///srv/images"].'
         )
     if ("password" in values or "stores" in values) and mode & stat.S_IROTH:
         raise ConfigurationError(f"The config file {path} holds secrets and everyone may read it; run: chmod o= {path}")

@@ -29,10 +29,13 @@ class ContentReader:
     Attributes:
         fetcher: brings extents.
         readahead: says which ones will be needed next.
+        check_store: raises StoreNotAllowed for the URL of a store that may not be read. It is asked before the cache
+            is: another catalog, which shares the cache, may have been allowed to read there.
     """
 
     fetcher: Fetcher
     readahead: Readahead
+    check_store: Callable[[str], object]
 
     def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
         """Read a part of a file.
@@ -78,6 +81,7 @@ class ContentReader:
         self, listing: Listing, files: FileTable, index: int, offset: int, size: int
     ) -> Iterator[tuple[OpenExtent, int, int]]:
         """Where a part of a file lies: extents, each with a position in it and a length, in bytes."""
+        self.check_store(listing.store)
         packed = files.place_in_pack(index)
         if packed is not None:
             # The short way for what lies in one extent that is open already, as nearly all that is read of packs does.
@@ -135,12 +139,28 @@ def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
         start, length = extent_range(position, None)
         return Wanted(ExtentRequest(listing.store, record.blob, start, length), _members(listing, record.blob, start))
     start, length = extent_range(position, record.byte_count)
-    whole = record.byte_count <= WHOLE_BLOB_BYTES
-    # A digest outlives a move to another container and an etag does not: where the digest can be checked, it decides.
-    etag = "" if whole and record.md5 else record.etag
-    request = ExtentRequest(listing.store, record.blob, start, length, record.md5 or record.etag, etag)
-    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),) if whole else ()
+    if record.byte_count > WHOLE_BLOB_BYTES:
+        return _locate_in_large(listing, record, start, length)
+    # A digest outlives a move to another container and an etag does not: where there is one, it decides.
+    etag = "" if record.md5 else record.etag
+    request = ExtentRequest(listing.store, record.blob, start, length, _version(listing, record), etag)
+    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),)
     return Wanted(request, lambda: member)
+
+
+def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Wanted:
+    digest = listing.extent_digest(record.md5, start) if record.md5 else ""
+    if digest:
+        # An extent that came before its digest was known is not taken for one that was checked.
+        return Wanted(ExtentRequest(listing.store, record.blob, start, length, digest, digest=digest))
+    whole = (record.byte_count, record.md5) if record.md5 else None
+    version = _version(listing, record)
+    return Wanted(ExtentRequest(listing.store, record.blob, start, length, version, record.etag, whole=whole))
+
+
+def _version(listing: Listing, record: FileRecord) -> str:
+    # Without a mark of its content, the catalog's word that a blob is never overwritten is all there is.
+    return record.md5 or record.etag or listing.catalog_id
 
 
 def _members(listing: Listing, blob: str, start: int) -> Callable[[], tuple[Member, ...]]:

@@ -43,6 +43,9 @@ NEGATIVE_SECONDS = 1.0
 MAX_BACKGROUND = 64
 """Requests that the kernel has under way for readahead; its default of 12 starves parallel readers of a far store."""
 
+MOST_WARNINGS = 10
+"""Of one kind, for whoever mounts; ``errors.log`` has them all."""
+
 SWITCH_SECONDS = 0.0002
 """A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
 
@@ -53,7 +56,8 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
     Args:
         settings: what to mount, where and how.
         workers: the library's processes, started ahead.
-        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away.
+        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away,
+            or a store that may not be read.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -77,6 +81,14 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
             serve(operations, Path(settings.mountpoint), options=daemon.options())
         except RuntimeError as error:
             raise MountError(f"{settings.mountpoint} could not be mounted; libfuse's own words stand above.") from error
+
+
+def _first(warnings: Sequence[str]) -> list[str]:
+    """As many warnings as fit on a terminal."""
+    shown = list(warnings[:MOST_WARNINGS])
+    if len(warnings) > len(shown):
+        shown.append(f"There is more of this, {len(warnings)} in all; see .imgsyncfs/errors.log in the mount.")
+    return shown
 
 
 class _Daemon:
@@ -107,17 +119,25 @@ class _Daemon:
         return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
     def check(self) -> list[str]:
-        """See that the stores can be read; say what is away, the catalog or a store.
+        """See that the stores can be read; say what cannot be shown or read: the catalog, a row of it, a store.
 
         Raises:
-            StoreError: a store is missing, or refuses us.
+            ConfigurationError: no store can be read: credentials make no sense, or a package is not installed.
+            StoreError: no store can be read: one is missing, or refuses us.
         """
         trouble = self.library.mirror.trouble
-        urls = {row.store for row in self.library.rows.values()}
-        away = check_stores(self.library.fetch_pool, urls, timeout=self.settings.library.timeout)
-        for warning in away:
-            logger.warning("%s", warning)
-        return [trouble, *away] if trouble else away
+        library = self.library
+        unreadable = check_stores(
+            library.fetch_pool, library.stores, timeout=self.settings.library.timeout, own_store=library.own_store
+        )
+        for warning in unreadable:
+            library.errors.report(warning)
+        return [
+            *([trouble] if trouble else []),
+            *_first(library.faults),
+            *_first(library.refusals),
+            *_first(unreadable),
+        ]
 
     def begin(self, ready: Callable[[], None]) -> None:
         """The kernel has accepted the mount: what goes through it may start."""
@@ -164,7 +184,7 @@ class _Daemon:
                 "read_at": int(table.read_at),
                 "trouble": library.mirror.trouble,
             },
-            "listings_loaded": sum(directory.loaded_revision is not None for directory in library.datasets.values()),
+            "listings_loaded": sum(directory.loaded_key is not None for directory in library.datasets.values()),
             "files_held": self.turnover.waiting(),
             "cache": {
                 "folder": library.settings.cache_dir,

@@ -209,10 +209,10 @@ class DatasetDirectory:
         return self._loaded().listing
 
     @property
-    def loaded_revision(self) -> int | None:
-        """The revision of the listing in use, None if none was needed yet."""
+    def loaded_key(self) -> str | None:
+        """The key of the listing in use, None if none was needed yet."""
         current = self._current
-        return current.listing.revision if current else None
+        return current.listing.key if current else None
 
     @property
     def held_names(self) -> Sequence[bytes]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
 
 _PLACE_BITS = 40
-_REVISIONS = 1 << 20
-"""Revisions that can be told from each other."""
 
 
 def first_position(listing: Listing) -> int:
@@ -56,4 +54,5 @@ def find_place(position: int, listing: Listing, *, earlier: Listing | None, kind
 
 
 def _mark(listing: Listing) -> int:
-    return listing.revision % _REVISIONS
+    # Not the revision's number: a catalog that was restored from a backup may give it a second time.
+    return int(listing.key[-5:], 16)

@@ -70,13 +70,19 @@ def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        sync_open_folder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_open_folder(descriptor: int) -> None:
+    """Bring the names of a folder that is open for reading to the disk."""
+    try:
         os.fsync(descriptor)
     except OSError as error:
         # Some network disks can't do this for folders, and need it not.
         if error.errno != errno.EINVAL:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:

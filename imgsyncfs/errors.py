@@ -15,8 +15,10 @@
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
     │   ├── StoreRefused         credentials refused
+    │   │   └── StoreNotAllowed  neither the catalog's own store nor one that its reader allowed
     │   ├── StoreUnreachable     network or server away, or it did not answer in time
     │   ├── BlobMissing          the catalog names a blob that the store does not hold
+    │   ├── BlobRefused          a link leads to it out of the store's folder
     │   └── BlobChanged          a blob's content is not what the catalog says
     ├── CacheError
     │   └── ListingDamaged       a saved listing that cannot be trusted
@@ -94,12 +96,20 @@ class StoreRefused(StoreError):
     """The store refused the credentials."""
 
 
+class StoreNotAllowed(StoreRefused):
+    """The catalog names a store that is neither its own nor one that whoever reads has allowed."""
+
+
 class StoreUnreachable(StoreError):
     """The store is away, or did not answer in time."""
 
 
 class BlobMissing(StoreError):
     """The catalog names a blob that the store does not hold."""
+
+
+class BlobRefused(StoreError):
+    """A link leads to the blob out of the store's folder: to a file that whoever put the link there may not read."""
 
 
 class BlobChanged(StoreError):

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, NamedTuple
 
 from imgsyncfs.errors import BlobChanged
+from imgsyncfs.extent_digests import extent_digest
 from imgsyncfs.extents import EXTENT_BYTES, is_pack
 from imgsyncfs.pack_seal import has_seal
 
@@ -24,6 +25,8 @@ class ExtentRequest(NamedTuple):
         version: what tells this content from another that had the same blob name; part of the cache key.
         etag: the store must still show this, or the blob has changed; empty where a digest says it better.
         members: files that lie whole in this extent; verified when it comes.
+        digest: `imgsyncfs.extent_digests.extent_digest` of its content in hexadecimal; ``""`` if it is not known.
+        whole: (length, MD5) of the file that this is a part of, if that can be checked only when all of it is here.
     """
 
     store: str
@@ -33,6 +36,8 @@ class ExtentRequest(NamedTuple):
     version: str = ""
     etag: str = ""
     members: tuple[Member, ...] = ()
+    digest: str = ""
+    whole: tuple[int, str] | None = None
 
     @property
     def key(self) -> str:
@@ -40,12 +45,33 @@ class ExtentRequest(NamedTuple):
         return extent_key(self.store, self.blob, self.start, self.version)
 
     def is_followed_by(self, other: ExtentRequest) -> bool:
-        """Whether the other extent begins where this one ends, in the same blob."""
+        """Whether the other extent begins where this one ends, in the same blob, and they may come as one range.
+
+        What nothing here can check does not: a store gives digests of single extents.
+        """
         return (
-            other.start == self.start + EXTENT_BYTES
+            self.can_be_checked
+            and other.can_be_checked
+            and other.start == self.start + EXTENT_BYTES
             and self.length in (None, EXTENT_BYTES)
-            and (other.store, other.blob, other.version) == (self.store, self.blob, self.version)
+            and (other.store, other.blob, other.etag) == (self.store, self.blob, self.etag)
         )
+
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether the content can be compared with what the catalog says; in a pack, mostly with its seal."""
+        return bool(self.digest or is_pack(self.blob) or (self.members and all(md5 for _, _, md5 in self.members)))
+
+    def keys_of_whole(self) -> list[str]:
+        """The names in the cache of all extents of the file that this is a part of; none if there is no `whole`."""
+        byte_count = self.whole[0] if self.whole else 0
+        starts = range(0, byte_count, EXTENT_BYTES)
+        return [extent_key(self.store, self.blob, start, self.version) for start in starts]
+
+    @property
+    def digests_key(self) -> str:
+        """The name in the cache of what was found to be the digests of all extents of the file."""
+        return f"{self.store}|{self.blob}|{self.version}|digests"
 
     def to_fields(self) -> dict[str, Any]:
         """As JSON-able values. `dataclasses.asdict` would copy each member, 0.1 ms for a pack's extent."""
@@ -54,7 +80,9 @@ class ExtentRequest(NamedTuple):
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> ExtentRequest:
         """Back from `to_fields` by way of JSON."""
-        return cls(**{**fields, "members": tuple(tuple(member) for member in fields["members"])})
+        whole = fields["whole"]
+        members = tuple(tuple(member) for member in fields["members"])
+        return cls(**{**fields, "members": members, "whole": tuple(whole) if whole else None})
 
 
 def extent_key(store: str, blob: str, start: int, version: str = "") -> str:
@@ -67,15 +95,28 @@ def cut_short(store: str, blob: str) -> BlobChanged:
     return BlobChanged(f"Blob {blob} in {store} is shorter than the catalog says; publish or index it again.")
 
 
-def verify_extent(request: ExtentRequest, content: bytes | memoryview) -> None:
+def verify_extent(request: ExtentRequest, content: bytes | memoryview, *, digest: str = "") -> bool:
     """Compare an extent's content with what the catalog says of it.
 
+    Args:
+        request: what the catalog says.
+        content: of the extent.
+        digest: stands in for the request's own, if that has none.
+
+    Returns:
+        Whether there was something to compare all of it with.
+
     Raises:
-        BlobChanged: it or a file in it is cut short, or a file's md5 is another. No md5 is computed where the seal of
-            a pack's extent is unbroken: that is what was published.
+        BlobChanged: it or a file in it is cut short, or has another digest. No MD5 is computed where the seal of a
+            pack's extent is unbroken: that is what was published.
     """
     if request.length is not None and len(content) != request.length:
         raise cut_short(request.store, request.blob)
+    expected = request.digest or digest
+    if expected:
+        if extent_digest(content).hex() != expected:
+            raise _other_content(request, f"the digest of its extent at byte {request.start} differs")
+        return True
     sealed = is_pack(request.blob) and has_seal(request.blob, request.start, content)
     for offset, length, md5 in request.members:
         begin = offset - request.start
@@ -83,7 +124,12 @@ def verify_extent(request: ExtentRequest, content: bytes | memoryview) -> None:
         if len(part) < length:
             raise cut_short(request.store, request.blob)
         if md5 and not sealed and hashlib.md5(part, usedforsecurity=False).hexdigest() != md5:
-            raise BlobChanged(
-                f"Blob {request.blob} in {request.store} has other content than the catalog says (md5 differs at "
-                f"byte {offset}); publish or index it again."
-            )
+            raise _other_content(request, f"md5 differs at byte {offset}")
+    return sealed or bool(request.members and all(md5 for _, _, md5 in request.members))
+
+
+def _other_content(request: ExtentRequest, reason: str) -> BlobChanged:
+    return BlobChanged(
+        f"Blob {request.blob} in {request.store} has other content than the catalog says ({reason}); publish or index "
+        "it again."
+    )

@@ -18,14 +18,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass, field, replace
 
 from imgsyncfs.cache import CacheReader, OpenExtent
-from imgsyncfs.errors import StoreUnreachable
+from imgsyncfs.errors import BlobChanged, StoreUnreachable
 from imgsyncfs.extent_outcomes import read_outcomes
 from imgsyncfs.extent_request import ExtentRequest
 from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
@@ -36,12 +36,22 @@ from imgsyncfs.workers import Answer, WorkerPool
 
 @dataclass(frozen=True)
 class FetchCounts:
-    """What has been asked of stores since the mount began, and how many readers are waiting now."""
+    """What has been asked of stores since the mount began, and how many readers are waiting now.
+
+    Attributes:
+        requests: how often a store was asked.
+        bytes: what came.
+        failures: jobs that failed.
+        uncached: extents that the cache had no room for.
+        unverified: extents that there was nothing to compare with: no digest in the catalog, and none from the store.
+        waiting: readers.
+    """
 
     requests: int = 0
     bytes: int = 0
     failures: int = 0
     uncached: int = 0
+    unverified: int = 0
     waiting: int = 0
 
 
@@ -69,12 +79,14 @@ class Fetcher:
         cache: the cache's reading side.
         pool: workers that run `imgsyncfs.extent_fetcher.ExtentFetcher`.
         timeout: seconds that a reader waits at most.
+        own_store: gives the URL of the catalog's own store, as each job says it.
     """
 
-    def __init__(self, cache: CacheReader, pool: WorkerPool, *, timeout: float) -> None:
+    def __init__(self, cache: CacheReader, pool: WorkerPool, *, timeout: float, own_store: Callable[[], str]) -> None:
         self._cache = cache
         self._pool = pool
         self._timeout = timeout
+        self._own_store = own_store
         self._pauses = StorePauses()
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Arrival]] = {}
@@ -234,7 +246,13 @@ class Fetcher:
             spared = list(self._waited_for)
         requests = [each.request._replace(members=each.members()).to_fields() for each in job.wanted]
         answer = self._pool.submit(
-            {"requests": requests, "inline": inline, "used": self._cache.take_used(), "spared": spared},
+            {
+                "requests": requests,
+                "inline": inline,
+                "used": self._cache.take_used(),
+                "spared": spared,
+                "own_store": self._own_store(),
+            },
             lambda part: self._take_over(job, part),
         )
         answer.add_done_callback(lambda done: self._finish(job, done))
@@ -304,7 +322,10 @@ class Fetcher:
                     self._queue.note_near(store, near=result["near"])
                 counts = self._counts
                 self._counts = replace(
-                    counts, requests=counts.requests + result["requests"], bytes=counts.bytes + result["bytes"]
+                    counts,
+                    requests=counts.requests + result["requests"],
+                    bytes=counts.bytes + result["bytes"],
+                    unverified=counts.unverified + result["unverified"],
                 )
             self._take_over(job, done.result())
         self._dispatch()
@@ -312,6 +333,9 @@ class Fetcher:
     def _fail(self, job: _Job, error: BaseException) -> None:
         """End what a job did not bring. What a reader waits for was perhaps not at fault: it goes out alone."""
         left = [each for number, each in enumerate(job.wanted) if number not in job.landed]
+        if isinstance(error, BlobChanged):
+            # A worker may have found a whole file to be wrong, and removed it from the cache.
+            self._cache.let_go(key for each in job.wanted for key in each.request.keys_of_whole())
         with self._lock:
             self._counts = replace(self._counts, failures=self._counts.failures + 1)
             awaited = [each for each in left if len(job.wanted) > 1 and each.request.key in self._waited_for]

@@ -15,7 +15,8 @@ from imgsyncfs.annotation import is_annotation, parse_annotation
 from imgsyncfs.annotation_check import describe_annotation, size_warnings
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
-from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.extent_digests import cut_into_extents, extent_digest, extent_digests
+from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES
 from imgsyncfs.formats import FORMATS
 from imgsyncfs.image_check import HEADER_BYTES, read_image_header
 from imgsyncfs.journal import blob_fingerprint
@@ -25,6 +26,7 @@ from imgsyncfs.progress import Progress, SilentProgress
 from imgsyncfs.publish.pair_check import (
     CHECK_VERSION,
     HOUSE,
+    LARGE_CHECK_VERSION,
     CheckedAnnotation,
     CheckedImage,
     PairFindings,
@@ -36,6 +38,7 @@ from imgsyncfs.publish.publication import (
     PublishSummary,
     changed_at,
     check_new_name,
+    known_digests,
     read_published,
     record,
 )
@@ -107,6 +110,7 @@ def index(
         store_url=store.url,
         images=images,
         annotations=annotations,
+        extent_digests=known_digests(found),
         classes_seen=(name for one in found if one.annotation is not None for name in one.annotation.facts.classes),
         uploaded_bytes=0,
         left_out=[*left_out, *others, *(entry for one in found for entry in one.left_out)],
@@ -148,7 +152,8 @@ def _look_at_all(
 
     def look(pair: PairedNames) -> PairFindings:
         prints = [blob_fingerprint(store.url, blobs[name]) for name in (pair.image, *pair.annotations)]
-        key = " ".join((f"blobs-{CHECK_VERSION}", *prints))
+        is_large = max(blobs[name].byte_count for name in (pair.image, *pair.annotations)) > WHOLE_BLOB_BYTES
+        key = " ".join((f"blobs-{LARGE_CHECK_VERSION if is_large else CHECK_VERSION}", *prints))
         known = journal.get(key) if journal is not None else None
         if known is not None:
             return findings_from_json(known)
@@ -175,6 +180,7 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
     name = pair.annotations[0]
     try:
         content = store.read(name, etag=blobs[name].etag)
+        _check_digest(store, blobs[name], content)
         if not is_annotation(content) and FORMATS["labelme"].recognizes(content):
             return PairFindings(image, left_out=(LeftOut(printable(name), _NOT_CONVERTED), *left_out))
         annotation = parse_annotation(content)
@@ -207,19 +213,40 @@ def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:
     if facts is None:
         raise PublishError("it is no image of a known format, or is damaged")
     if len(content) == info.byte_count:
+        _check_digest(store, info, content)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    elif store.url.startswith("file:"):
-        md5 = _digest(store, info)
-    else:
-        md5 = info.md5
-    return CheckedImage(info.byte_count, md5, facts)
+        return CheckedImage(info.byte_count, md5, facts, extent_digests(cut_into_extents(content), info.byte_count))
+    if store.url.startswith("file:"):
+        md5, extents = _digests(store, info)
+        return CheckedImage(info.byte_count, md5, facts, extents)
+    return CheckedImage(info.byte_count, info.md5, facts)
 
 
-def _digest(store: Store, info: BlobInfo) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for offset in range(0, info.byte_count, EXTENT_BYTES):
-        digest.update(store.read(info.blob, offset, EXTENT_BYTES, etag=info.etag))
-    return digest.hexdigest()
+def _check_digest(store: Store, info: BlobInfo, content: bytes) -> None:
+    """Compare a blob that was read whole with the digest that its store knows.
+
+    Raises:
+        BlobChanged: it is another one.
+    """
+    if info.md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != info.md5:
+        raise BlobChanged(
+            f"Blob {info.blob} in {store.url} does not have the MD5 that its store gives for it; index it again, and "
+            "upload it again if that does not help."
+        )
+
+
+def _digests(store: Store, info: BlobInfo) -> tuple[str, str]:
+    """Read a blob extent by extent; returns its MD5, and `extent_digests` of it."""
+    whole = hashlib.md5(usedforsecurity=False)
+
+    def extents() -> Iterator[bytes]:
+        for offset in range(0, info.byte_count, EXTENT_BYTES):
+            content = store.read(info.blob, offset, EXTENT_BYTES, etag=info.etag)
+            whole.update(content)
+            yield content
+
+    digests = [extent_digest(content) for content in extents()]
+    return whole.hexdigest(), b"".join(digests).hex() if info.byte_count > WHOLE_BLOB_BYTES else ""
 
 
 def _image_row(

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
+from imgsyncfs.allowed_stores import allowed_stores, check_allowed, is_allowed, refusals
 from imgsyncfs.cache import CacheReader, extents_folder
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.rows import DatasetRow
@@ -50,6 +51,7 @@ class Library:
         self.settings = settings
         self.errors = ErrorLog()
         self._entries: Mapping[bytes, DatasetDirectory] = MappingProxyType({})
+        self._hidden: list[str] = []
         with ExitStack() as stack:
             self._open(stack, workers)
             self._stack = stack.pop_all()
@@ -61,7 +63,7 @@ class Library:
         self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
         self.cache = CacheReader(extents_folder(Path(settings.cache_dir)))
         stack.callback(self.cache.close)
-        self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout)
+        self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout, own_store=lambda: self.own_store)
         identity = catalog_identity(settings.catalog)
         self.mirror = CatalogMirror(
             self.catalog_pool,
@@ -71,7 +73,7 @@ class Library:
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
-        self.contents = ContentReader(self.fetcher, Readahead(cache_bytes=settings.cache_size))
+        self.contents = ContentReader(self.fetcher, Readahead(cache_bytes=settings.cache_size), self.check_store)
         self._sources = DatasetSources(
             load=self.mirror.listing,
             contents=self.contents,
@@ -92,10 +94,48 @@ class Library:
         """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
         return self.mirror.table.shown
 
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each dataset or subscription of the catalog that cannot be shown, or not as it is."""
+        return [*self.mirror.table.faults, *self._hidden]
+
+    @property
+    def own_store(self) -> str:
+        """URL of the catalog's own store; empty before the catalog has answered."""
+        return self.mirror.table.store
+
+    @property
+    def stores(self) -> dict[str, list[str]]:
+        """URLs of the stores that the datasets to show lie in and that may be read, each with the ids of these."""
+        allowed = self._allowed
+        stores: dict[str, list[str]] = {}
+        for row in self.rows.values():
+            if is_allowed(row.store, allowed):
+                stores.setdefault(row.store, []).append(row.dataset_id)
+        return stores
+
+    @property
+    def refusals(self) -> list[str]:
+        """What is to be told of datasets to show whose stores may not be read."""
+        return refusals(self.rows.values(), self._allowed)
+
+    def check_store(self, url: str) -> None:
+        """Refuse a store that may not be read.
+
+        Raises:
+            StoreNotAllowed: it is neither the catalog's own nor allowed.
+            ConfigurationError: the URL makes no sense.
+        """
+        check_allowed(url, self._allowed)
+
+    @property
+    def _allowed(self) -> tuple[str, ...]:
+        return allowed_stores(self.own_store, self.settings.allowed_stores)
+
     def start_other_workers(self) -> None:
         """Start the processes that only heavy use needs."""
-        stores = sorted({row.store for row in self.rows.values()})[:MOST_STORES_OPENED]
-        self.fetch_pool.grow(FETCH_PROCESSES, first={"open": stores})
+        first = {"open": [*self.stores][:MOST_STORES_OPENED], "own_store": self.own_store}
+        self.fetch_pool.grow(FETCH_PROCESSES, first=first)
 
     def import_ahead(self) -> None:
         """Import what a start leaves out and the first reader would wait for, 0.3 s here and in a worker."""
@@ -111,10 +151,12 @@ class Library:
     def take_over(self) -> None:
         """Make the table of directories anew from what the catalog said last, keeping those that are still there."""
         entries: dict[bytes, DatasetDirectory] = {}
+        hidden: list[str] = []
         for row in self.rows.values():
             fault = _directory_fault(row)
             if fault:
-                self.errors.report(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
+                hidden.append(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
+                self.errors.report(hidden[-1])
                 continue
             name = row.dataset_id.encode()
             known = self._entries.get(name)
@@ -123,7 +165,10 @@ class Library:
             else:
                 known.row = row
             entries[name] = known
+        for refusal in self.refusals:
+            self.errors.report(refusal)
         self._entries = MappingProxyType(entries)
+        self._hidden = hidden
 
     def close(self) -> None:
         """End the processes and close the cache."""

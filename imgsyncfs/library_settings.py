@@ -17,6 +17,7 @@ class LibrarySettings:
         cache_dir: folder of the disk cache, an absolute path.
         cache_size: most bytes that it takes up.
         keep_free: bytes of its disk to leave free.
+        allowed_stores: URLs of stores that may be read beside the catalog's own.
         timeout: seconds that a read waits at most.
         siblings: names of the formats that stand beside each image.
         subscription: show only the datasets of the subscription of this name; None shows all.
@@ -31,8 +32,10 @@ class LibrarySettings:
     siblings: tuple[str, ...]
     subscription: str | None = None
     keep_free: int = 0
+    allowed_stores: tuple[str, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:
         """Back from `dataclasses.asdict` by way of JSON."""
-        return cls(**{**fields, "siblings": tuple(fields["siblings"])})
+        tuples = {name: tuple(fields[name]) for name in ("siblings", "allowed_stores")}
+        return cls(**{**fields, **tuples})

@@ -77,6 +77,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers
             "keep_free": settings.keep_free,
             "timeout": settings.timeout,
             "stores": settings.stores,
+            "allowed_stores": settings.allowed_stores,
         },
         count=1,
         threads=FETCH_THREADS,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, fields, replace
@@ -32,7 +33,7 @@ from imgsyncfs.errors import (
     ListingDamaged,
     StoreUnreachable,
 )
-from imgsyncfs.subscription import find_subscription, members
+from imgsyncfs.subscription import find_subscription, members, subscription_fault
 from imgsyncfs.workers import Answer, WorkerPool
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row", DatasetRow, SubscriptionRow)
 
+_LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
+"""Names of saved listings, those of earlier versions among them."""
+
 
 @dataclass(frozen=True)
 class DatasetTable:
@@ -52,17 +56,23 @@ class DatasetTable:
         rows: dataset id to row, in the order of ids.
         shown: those of them that a mount shows; all, unless it shows one subscription.
         subscriptions: name to subscription.
+        faults: a sentence for each row that cannot be used, or not as it is.
+        catalog_id: identity of the catalog.
         digest: of all that; two tables with the same digest are the same.
         updated_at: when the last of the datasets that are shown was published, Unix seconds; 0 if there is none.
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
+        store: URL of the catalog's own store.
     """
 
     rows: Mapping[str, DatasetRow]
     shown: Mapping[str, DatasetRow]
     subscriptions: Mapping[str, SubscriptionRow]
+    faults: Sequence[str]
+    catalog_id: str
     digest: str
     updated_at: int
     read_at: float
+    store: str
 
 
 class CatalogMirror:
@@ -91,7 +101,7 @@ class CatalogMirror:
         self._report = report
         self._lock = threading.Lock()
         self._subscription = subscription
-        self._table = DatasetTable({}, {}, {}, "", 0, 0.0)
+        self._table = DatasetTable({}, {}, {}, (), "", "", 0, 0.0, "")
         self._loading: dict[str, Future[Listing]] = {}
         self._trouble = ""
 
@@ -112,8 +122,7 @@ class CatalogMirror:
             if saved is None:
                 raise
             self._report(f"{error} The mount starts from what it saw last.")
-            with self._lock:
-                self._table = saved
+            self._put(saved)
 
     @property
     def table(self) -> DatasetTable:
@@ -155,9 +164,15 @@ class CatalogMirror:
             if table is None:
                 self._table = replace(self._table, read_at=time.time())
                 return False
-            self._table = table
+        self._put(table)
         self._save_table(content)
         return True
+
+    def _put(self, table: DatasetTable) -> None:
+        with self._lock:
+            self._table = table
+        for fault in table.faults:
+            self._report(fault)
 
     def listing(self, dataset_id: str) -> Listing:
         """The listing of a dataset's revision as the table has it, or a later one.
@@ -166,13 +181,13 @@ class CatalogMirror:
             CatalogError: it is not saved, and the database cannot be read; or the dataset is gone.
         """
         with self._lock:
-            row = self._table.rows.get(dataset_id)
+            table = self._table
             future = self._loading.get(dataset_id)
             first = future is None
             if future is None:
                 future = self._loading[dataset_id] = Future()
         if first:
-            self._begin_loading(future, dataset_id, row)
+            self._begin_loading(future, dataset_id, table)
         try:
             return future.result(self._timeout)
         except FutureTimeoutError:
@@ -181,10 +196,11 @@ class CatalogMirror:
                 "again in a while, or raise --timeout."
             ) from None
 
-    def _begin_loading(self, future: Future[Listing], dataset_id: str, row: DatasetRow | None) -> None:
+    def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
         """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""
         folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
-        saved = _load_saved(folder / str(row.revision)) if row is not None else None
+        row = table.rows.get(dataset_id)
+        saved = _load_saved(folder / row.listing_key(table.catalog_id)) if row is not None else None
         if saved is not None:
             with self._lock:
                 self._loading.pop(dataset_id, None)
@@ -216,7 +232,7 @@ class CatalogMirror:
             result, _ = answer.result()
         except StoreUnreachable as error:
             raise CatalogUnreachable(str(error)) from error
-        if result["revision"] is None:
+        if result["path"] is None:
             raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
         # Late, as above.
         from imgsyncfs.catalog.listing import load_listing
@@ -225,8 +241,8 @@ class CatalogMirror:
         for name, reason in listing.hidden:
             self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
         for other in folder.iterdir():
-            if other.name.isdigit() and int(other.name) < listing.revision:
-                # Mapped ones stay readable for those who have them.
+            if other.name != listing.key and _LISTING_KEY.fullmatch(other.name):
+                # Mapped ones stay readable for those who have them. No link is followed out of the folder.
                 shutil.rmtree(other, ignore_errors=True)
         return listing
 
@@ -242,14 +258,18 @@ class CatalogMirror:
 
     def _parse(self, content: bytes, digest: str, read_at: float) -> DatasetTable:
         table = orjson.loads(content)
+        faults = list(table["faults"])
         rows = {row.dataset_id: row for row in _made(DatasetRow, table["datasets"])}
         subscriptions = {row.name: row for row in _made(SubscriptionRow, table["subscriptions"])}
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)
             shown = {row.dataset_id: row for row in members(chosen, rows.values())}
+        faults += filter(None, map(subscription_fault, subscriptions.values()))
         updated_at = max((row.updated_at for row in shown.values()), default=0)
-        return DatasetTable(rows, shown, subscriptions, digest, updated_at, read_at)
+        return DatasetTable(
+            rows, shown, subscriptions, tuple(faults), table["catalog_id"], digest, updated_at, read_at, table["store"]
+        )
 
     def _save_table(self, content: bytes) -> None:
         temporary = self._folder / f"datasets.json.{threading.get_native_id()}"

@@ -36,10 +36,12 @@ import fuse
 from imgsyncfs.errors import (
     AnnotationError,
     BlobChanged,
+    BlobRefused,
     CatalogMissing,
     CatalogRefused,
     CatalogUnreachable,
     ImgsyncfsError,
+    StoreNotAllowed,
     StoreRefused,
     StoreUnreachable,
 )
@@ -67,7 +69,7 @@ _DOTS = ((b".", DIRECTORY_MODE, 1), (b"..", DIRECTORY_MODE, FIRST_POSITION))
 
 def error_number(error: BaseException) -> int:
     """The errno that a reader gets for an exception."""
-    if isinstance(error, (StoreRefused, CatalogRefused)):
+    if isinstance(error, (StoreRefused, BlobRefused, CatalogRefused)):
         return errno.EACCES
     if isinstance(error, BlobChanged):
         return errno.ESTALE
@@ -210,6 +212,9 @@ class Operations:
             self._stale()
         if isinstance(error, AnnotationError):
             self._report(str(error), "")
+        elif isinstance(error, StoreNotAllowed):
+            # A line for each such store: one that is not allowed must not hide another.
+            self._report(f"{path}: {error}", str(error))
         elif isinstance(error, _SAME_FOR_ALL):
             self._report(f"{path}: {error}", type(error).__name__)
         elif isinstance(error, ImgsyncfsError):

@@ -1,7 +1,8 @@
 """The ``-o`` options of ``mount(8)`` and ``imgsyncfs mount``: ours, libfuse's, and those that are for others.
 
 Ours are the long options of the command with or without dashes (``cache-size`` or ``cache_size``). A list within an
-option uses colons, because commas end it: ``siblings=labelme:rolabelimg``.
+option uses colons, because commas end it: ``siblings=labelme:rolabelimg``. A URL has colons itself: ``allow_store`` is
+given once for each store, with ``%2C`` for a comma.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 from imgsyncfs.errors import ConfigurationError
 
 OURS = frozenset(
-    {"subscription", "siblings", "cache_dir", "cache_size", "keep_free", "refresh", "timeout", "config", "uid", "gid"}
-)
+    {
+        "subscription", "siblings", "cache_dir", "cache_size", "keep_free", "allow_store", "refresh", "timeout",
+        "config", "uid", "gid",
+    }
+)  # fmt: skip
 
 _FOR_FUSE = frozenset(
     {
@@ -42,12 +46,14 @@ class MountOptions:
     """Options by whom they are for.
 
     Attributes:
-        ours: name (with underscores) to value.
+        ours: name (with underscores) to value, but for ``allow_store``.
         for_fuse: name to value, or to True for a flag.
+        allow_stores: the values of ``allow_store``, which may be given several times.
     """
 
     ours: Mapping[str, str]
     for_fuse: Mapping[str, str | bool]
+    allow_stores: tuple[str, ...]
 
 
 def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
@@ -61,6 +67,7 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
     """
     ours: dict[str, str] = {}
     for_fuse: dict[str, str | bool] = {}
+    allow_stores: list[str] = []
     for option in (part.strip() for text in texts for part in text.split(",")):
         if not option:
             continue
@@ -69,14 +76,17 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
         if name in OURS:
             if not equals:
                 raise ConfigurationError(f"The mount option {written} needs a value: {written}=…")
-            ours[name] = value
+            if name == "allow_store":
+                allow_stores.append(value)
+            else:
+                ours[name] = value
         elif name in _FOR_FUSE:
             for_fuse[name] = value if equals else True
         elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
             near = difflib.get_close_matches(name, [*OURS, *_FOR_FUSE], n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(OURS))}."
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
-    return MountOptions(ours, for_fuse)
+    return MountOptions(ours, for_fuse, tuple(allow_stores))
 
 
 def parse_size(text: str) -> int:

@@ -49,10 +49,13 @@ def prefetch(
     Raises:
         ConfigurationError: a dataset is unknown.
         CatalogError: a listing cannot be read.
+        StoreNotAllowed: a dataset lies in a store that may not be read.
         StoreError: something cannot be had.
         CacheError: the datasets are larger than the cache, or there is no room on the disk.
     """
     rows = find_datasets(library.rows.values(), dataset_ids)
+    for row in rows:
+        library.check_store(row.store)
     chosen = [
         (listing, files)
         for listing in (library.mirror.listing(row.dataset_id) for row in rows)

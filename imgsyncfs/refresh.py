@@ -74,10 +74,12 @@ class Refresher:
         if self._library.mirror.refresh():
             self._library.take_over()
             self._changed()
+        catalog_id = self._library.mirror.table.catalog_id
+        # Not those of a lower revision alone: a catalog that was restored from a backup goes back to one.
         turned = [
             (name, directory)
             for name, directory in self._library.datasets.items()
-            if directory.loaded_revision is not None and directory.loaded_revision < directory.row.revision
+            if directory.loaded_key not in {None, directory.row.listing_key(catalog_id)}
         ]
         for name, directory in turned:
             self._turn(name, directory)

@@ -35,7 +35,7 @@ class Renderer:
     def __init__(self, contents: ContentReader) -> None:
         self._contents = contents
         self._lock = threading.Lock()
-        self._kept: LRUCache[tuple[str, int, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+        self._kept: LRUCache[tuple[str, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
 
     def render(self, listing: Listing, index: int, target: Format) -> bytes:
         """One image's annotation in another format.
@@ -52,7 +52,7 @@ class Renderer:
             StoreError: the annotation cannot be read.
             AnnotationError: it does not parse; the message names the file.
         """
-        key = (listing.dataset_id, listing.revision, index, target.name)
+        key = (listing.key, index, target.name)
         with self._lock:
             kept = self._kept.get(key)
         if kept is not None:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from imgsyncfs.dataset_table import column_values
 from imgsyncfs.mirror import DatasetTable
 from imgsyncfs.naming import file_name_fault
-from imgsyncfs.subscription import members
+from imgsyncfs.subscription import members, subscription_fault
 from imgsyncfs.tree import DIRECTORY_MODE, Attributes, Node
 
 LINK_MODE = stat.S_IFLNK | 0o777
@@ -106,12 +106,12 @@ def by_columns(table: DatasetTable) -> Choice:
 
 
 def by_subscriptions(table: DatasetTable) -> Choice:
-    """``<name>/<dataset>`` for each subscription; only datasets that the mount shows."""
+    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the mount shows."""
     return {
         name.encode(): {
             row.dataset_id.encode(): Link(b"../../" + row.dataset_id.encode(), row.updated_at)
             for row in members(subscription, table.shown.values())
         }
         for name, subscription in table.subscriptions.items()
-        if file_name_fault(name) is None
+        if file_name_fault(name) is None and not subscription_fault(subscription)
     }

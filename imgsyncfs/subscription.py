@@ -36,6 +36,15 @@ def members(subscription: SubscriptionRow, rows: Iterable[DatasetRow]) -> list[D
     return [row for row in rows if row.dataset_id in named or row.dataset_id in chosen]
 
 
+def subscription_fault(subscription: SubscriptionRow) -> str:
+    """A sentence on what is wrong with a subscription that somebody changed in the database; mostly ``""``."""
+    try:
+        matching((), subscription.conditions)
+    except ConfigurationError as error:
+        return f"The subscription {subscription.name!r} cannot be used: {error} Make it again with: imgsyncfs subscribe"
+    return ""
+
+
 def find_subscription(subscriptions: Mapping[str, SubscriptionRow], name: str) -> SubscriptionRow:
     """The subscription of a name.
 

@@ -46,6 +46,7 @@ class Fault:
         hold: never answer; the connection ends when another fault is set or the proxy stops.
         status: answer with this HTTP status and no content, without asking the server.
         cut_after: end the connection after so many bytes of the answer's content.
+        flip_at: change one bit of the byte at this place of the answer's content.
         methods: the methods it concerns; all if empty.
         count: how many requests it concerns, the following ones are left alone; None is all.
     """
@@ -54,6 +55,7 @@ class Fault:
     hold: bool = False
     status: int | None = None
     cut_after: int | None = None
+    flip_at: int | None = None
     methods: frozenset[str] = frozenset()
     count: int | None = None
 
@@ -247,13 +249,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         else:
             try:
-                self.pass_on(fault.cut_after)
+                self.pass_on(fault)
             except (OSError, http.client.HTTPException):
                 self.close_connection = True  # the server is away, or left midway: the client shall see the same
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815 - the names that http.server looks for
 
-    def pass_on(self, cut_after: int | None) -> None:
+    def pass_on(self, fault: Fault) -> None:
         address = ("127.0.0.1", self.server.proxy.server_port)
         with contextlib.closing(http.client.HTTPConnection(*address, timeout=UPSTREAM_SECONDS)) as upstream:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -268,9 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
                     raise ConnectionResetError("the client left midway")
                 upstream.send(chunk)
                 left -= len(chunk)
-            self.answer(upstream.getresponse(), cut_after)
+            self.answer(upstream.getresponse(), fault)
 
-    def answer(self, response: http.client.HTTPResponse, cut_after: int | None) -> None:
+    def answer(self, response: http.client.HTTPResponse, fault: Fault) -> None:
         self.send_response_only(response.status, response.reason)
         for name, value in response.getheaders():
             if name.lower() not in CONNECTION_HEADERS:
@@ -282,8 +284,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         sent = 0
         while chunk := response.read(CHUNK_BYTES):
-            if cut_after is not None and sent + len(chunk) > cut_after:
-                self.wfile.write(chunk[: cut_after - sent])
+            if fault.flip_at is not None and sent <= fault.flip_at < sent + len(chunk):
+                place = fault.flip_at - sent
+                chunk = chunk[:place] + bytes([chunk[place] ^ 1]) + chunk[place + 1 :]
+            if fault.cut_after is not None and sent + len(chunk) > fault.cut_after:
+                self.wfile.write(chunk[: fault.cut_after - sent])
                 self.close_connection = True
                 return
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if in_chunks else chunk)

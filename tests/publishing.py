@@ -90,6 +90,10 @@ class WatchedStore:
     def url(self, url: str) -> None:
         raise AttributeError(url)
 
+    @property
+    def vouches_for_ranges(self) -> bool:
+        return self.inner.vouches_for_ranges
+
     def check(self) -> None:
         self.inner.check()
 
@@ -111,6 +115,9 @@ class WatchedStore:
         content = self.read(blob, offset, len(room), etag=etag)
         room[: len(content)] = content
         return len(content)
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        return self.read_into(blob, room, offset, etag=etag), False
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         content = self.read(blob, parts.offset, parts.left, etag=etag)

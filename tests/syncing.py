@@ -18,6 +18,7 @@ def open_library(
     siblings: tuple[str, ...] = (),
     timeout: float = 10.0,
     stores: Mapping[str, Mapping[str, str]] | None = None,
+    allowed_stores: tuple[str, ...] = (),
 ) -> Iterator[Library]:
     """The library of the catalog in a folder, as `publishing.open_place` makes it; another cache begins empty."""
     settings = LibrarySettings(
@@ -28,6 +29,7 @@ def open_library(
         cache_size=1 << 30,
         timeout=timeout,
         siblings=siblings,
+        allowed_stores=allowed_stores,
     )
     with Library(settings) as library:
         yield library

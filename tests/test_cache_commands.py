@@ -132,7 +132,7 @@ def test_blobs_that_were_indexed_where_they_lay_belong_to_their_dataset_too(tmp_
     for first, (folder, dataset) in enumerate((("any", LOOSE), ("where", PACKED))):
         write_folder(tmp_path / folder, count=3, first=3 * first)
         workplace.run("index", f"file://{tmp_path}/{folder}", "--name", dataset)
-    with workplace.mounted() as mountpoint:
+    with workplace.mounted("--allow-store", f"file://{tmp_path}") as mountpoint:
         read_files(mountpoint, LOOSE, PACKED)
     cache(workplace, "clear", "--dataset", LOOSE)
     [group] = orjson.loads(cache(workplace, "stats", "--json"))["groups"]

@@ -78,9 +78,10 @@ def test_publishing_again_goes_up_by_one_revision_only_if_something_changed(tmp_
 def test_blobs_in_place_are_indexed_without_copying_and_can_be_mounted(tmp_path: Path) -> None:
     workplace = local_workplace(tmp_path)
     folder = write_folder(tmp_path / "one")
-    workplace.run("index", f"file://{folder}", "--name", "opensource_first_rgb_rbbox", "--note", "in place")
+    said = workplace.run("index", f"file://{folder}", "--name", "opensource_first_rgb_rbbox", "--note", "in place")
+    assert f"mounts and copies of it need --allow-store file://{folder}." in said.stderr
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
-    with workplace.mounted("--siblings", "none") as mountpoint:
+    with workplace.mounted("--siblings", "none", "--allow-store", f"file://{folder}") as mountpoint:
         dataset = mountpoint / "opensource_first_rgb_rbbox"
         for file in folder.iterdir():
             assert (dataset / file.name).read_bytes() == file.read_bytes()

@@ -43,6 +43,19 @@ def test_a_config_file_that_makes_no_sense_is_named(tmp_path: Path, text: str) -
         load_configuration(path, environment={})
 
 
+def test_stores_are_allowed_by_a_list_and_by_sections_with_credentials(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 'allow_stores = ["file:///one"]\n[stores."azure://account"]\nsas_token = "x"\n')
+    configuration = load_configuration(path, environment={})
+    assert configuration.allowing(["file:///two"]).allowed_stores == ("file:///one", "file:///two", "azure://account")
+
+
+@pytest.mark.parametrize("value", ['"file:///one"', "[1]", '["/one"]', '["file:///one/../two"]'])
+def test_allowed_stores_that_make_no_sense_are_refused(tmp_path: Path, value: str) -> None:
+    path = write_config(tmp_path, f"allow_stores = {value}\n")
+    with pytest.raises(ConfigurationError, match="write"):
+        load_configuration(path, environment={})
+
+
 def test_secrets_that_everyone_may_read_are_refused(tmp_path: Path) -> None:
     path = write_config(tmp_path, 'password = "x"\n', mode=0o644)
     with pytest.raises(ConfigurationError, match="chmod"):

@@ -76,7 +76,7 @@ def reader_of(extents: dict[int, OpenExtent], *, opened: set[int]) -> tuple[Cont
         {extent_key(STORE, PACK, start): extent for start, extent in extents.items()},
         {extent_key(STORE, PACK, start) for start in opened},
     )
-    return ContentReader(fetcher, Readahead(cache_bytes=1 << 30)), fetcher
+    return ContentReader(fetcher, Readahead(cache_bytes=1 << 30), lambda _: None), fetcher
 
 
 @pytest.fixture(scope="module")

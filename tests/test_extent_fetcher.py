@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from imgsyncfs.cache import CacheReader, prepare_cache
-from imgsyncfs.errors import BlobChanged, BlobMissing
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreNotAllowed, StoreRefused
 from imgsyncfs.extent_fetcher import ExtentFetcher
 from imgsyncfs.extent_outcomes import ExtentOutcome, read_outcomes
 from imgsyncfs.extent_request import ExtentRequest
@@ -38,6 +39,7 @@ def worker_on(tmp_path: Path, *, size_limit: int = SIZE_LIMIT) -> ExtentFetcher:
             "keep_free": 0,
             "timeout": 5.0,
             "stores": {},
+            "allowed_stores": [f"file://{tmp_path}/allowed"],
         }
     )
 
@@ -52,8 +54,14 @@ def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
     return ExtentRequest(f"file://{tmp_path}/store", blob, 0, 10, **fields)
 
 
-def job_for(requests: Sequence[ExtentRequest], *, inline: bool = False) -> dict[str, Any]:
-    return {"requests": [each.to_fields() for each in requests], "inline": inline, "used": [], "spared": []}
+def job_for(requests: Sequence[ExtentRequest], *, inline: bool = False, own_store: str = "") -> dict[str, Any]:
+    return {
+        "requests": [each.to_fields() for each in requests],
+        "inline": inline,
+        "used": [],
+        "spared": [],
+        "own_store": own_store or requests[0].store,
+    }
 
 
 def nobody(_part: dict[str, Any], _payload: bytes) -> None:
@@ -213,3 +221,57 @@ def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: Exten
     asked = sealed_pack(tmp_path, b"content")._replace(members=((0, 500, ""),))
     with pytest.raises(BlobChanged, match="shorter"):
         ask(worker, asked)
+
+
+def fill_store(folder: Path) -> str:
+    """A local store with the blob that `request` asks for; its URL."""
+    folder.mkdir()
+    (folder / "blob").write_bytes(b"0123456789")
+    return folder.as_uri()
+
+
+@pytest.mark.parametrize("blobs", [1, 3])
+def test_a_store_that_the_catalog_may_not_name_is_not_read(worker: ExtentFetcher, tmp_path: Path, blobs: int) -> None:
+    other = fill_store(tmp_path / "other")
+    asked = [request(tmp_path, blob="blob", version=str(number)) for number in range(blobs)]
+    job = job_for([each._replace(store=other) for each in asked], own_store=f"file://{tmp_path}/store")
+    with pytest.raises(StoreNotAllowed, match=rf"{other} is neither .* add --allow-store {other}, or"):
+        worker.handle(job, nobody)
+    with pytest.raises(StoreNotAllowed):
+        worker.handle({"check": other, "own_store": f"file://{tmp_path}/store"}, nobody)
+
+
+def test_the_catalogs_own_store_and_those_that_are_allowed_are_read(worker: ExtentFetcher, tmp_path: Path) -> None:
+    allowed = fill_store(tmp_path / "allowed")
+    for store in (f"file://{tmp_path}/store", allowed):
+        job = job_for([request(tmp_path)._replace(store=store)], own_store=f"file://{tmp_path}/store")
+        assert worker.handle(job, nobody)[0]["stored"] == [True]
+
+
+def test_a_store_that_was_the_catalogs_own_is_not_read_any_more(worker: ExtentFetcher, tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    assert worker.handle(job_for([asked]), nobody)[0]["bytes"] == 10
+    with pytest.raises(StoreNotAllowed):
+        worker.handle(job_for([asked._replace(version="other")], own_store="file:///elsewhere"), nobody)
+
+
+def test_a_link_in_the_own_store_is_no_way_to_a_store_elsewhere(worker: ExtentFetcher, tmp_path: Path) -> None:
+    fill_store(tmp_path / "other")
+    (tmp_path / "store/link").symlink_to(tmp_path / "other")
+    asked = request(tmp_path)._replace(store=f"file://{tmp_path}/store/link")
+    with pytest.raises(StoreRefused, match="leads out"):
+        worker.handle(job_for([asked], own_store=f"file://{tmp_path}/store"), nobody)
+
+
+def test_keys_of_the_environment_are_not_sent_to_a_store_that_is_not_allowed(
+    worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        monkeypatch.setenv("IMGSYNCFS_AZURE_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=SECRET")
+        asked = request(tmp_path)._replace(store="azure://somebody/container")
+        with pytest.raises(StoreNotAllowed):
+            worker.handle(job_for([asked], own_store="azure://account/container"), nobody)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

@@ -54,7 +54,7 @@ def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
 
 def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher, HandPool]:
     pool = HandPool()
-    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout), pool
+    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout, own_store=str), pool
 
 
 def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def answer_of(*contents: bytes, near: bool = False) -> Answer:
     """What a worker says that could cache nothing; `near`: the store answers soon."""
     lengths = [len(content) for content in contents]
     outcomes = {"extents": list(range(len(contents))), "stored": [False] * len(contents), "lengths": lengths}
-    return {**outcomes, "requests": 1, "bytes": sum(lengths), "near": near}, b"".join(contents)
+    return {**outcomes, "requests": 1, "bytes": sum(lengths), "unverified": 0, "near": near}, b"".join(contents)
 
 
 def stored(*numbers: int) -> dict[str, Any]:
     """What a worker says that has kept these extents of a job."""
     count = len(numbers)
     outcomes = {"extents": list(numbers), "stored": [True] * count, "lengths": [0] * count}
-    return {**outcomes, "requests": 1, "bytes": 0, "near": False}
+    return {**outcomes, "requests": 1, "bytes": 0, "unverified": 0, "near": False}
 
 
 def starts(job: dict[str, Any]) -> list[int]:

@@ -161,9 +161,16 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
     class Source:
         """A catalog of these rows, in portions of three."""
 
+        def identity(self) -> str:
+            return ""
+
         def dataset(self, dataset_id: str) -> DatasetRow:
             assert dataset_id == DATASET.dataset_id
             return DATASET
+
+        def extent_digests(self, dataset_id: str) -> dict[str, str]:
+            assert dataset_id == DATASET.dataset_id
+            return {}
 
         def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
             assert dataset_id == DATASET.dataset_id

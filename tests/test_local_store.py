@@ -5,14 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.store import Store, open_store
+from imgsyncfs.errors import (
+    BlobChanged,
+    BlobMissing,
+    BlobRefused,
+    StoreError,
+    StoreMissing,
+    StoreRefused,
+    StoreUnreachable,
+)
+from imgsyncfs.store import RangeInParts, RangeRead, Store, open_store
 
 
 @pytest.fixture
@@ -115,7 +125,7 @@ def test_an_unfinished_write_is_not_listed(store: Store, folder: Path, monkeypat
 
 
 def test_a_disk_without_hard_links_will_do(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "hardlink_to", failing(errno.EPERM))
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
 
     written = store.write("inner/x", b"content")
 
@@ -127,11 +137,11 @@ def test_a_disk_without_hard_links_will_do(store: Store, folder: Path, monkeypat
 def test_a_disk_without_hard_links_keeps_what_came_meanwhile(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hardlink_to(path: Path, _target: Path) -> NoReturn:
-        path.write_bytes(b"another")
+    def link(_unfinished: str, name: str, **_options: Any) -> NoReturn:
+        (folder / name).write_bytes(b"another")
         failing(errno.EPERM)()
 
-    monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+    monkeypatch.setattr(os, "link", link)
 
     with pytest.raises(BlobChanged):
         store.write("x", b"content", md5="9a0364b9e99bb480dd25e1f0284c8555")
@@ -174,7 +184,14 @@ def test_a_file_that_may_not_be_read_is_refused(store: Store, monkeypatch: pytes
 
 
 def test_a_read_only_disk_refuses_writes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "open", failing(errno.EROFS))
+    real_open = os.open
+
+    def open_to_read(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            failing(errno.EROFS)()
+        return real_open(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", open_to_read)
 
     with pytest.raises(StoreRefused, match=r"may not be written \(Read-only file system\)"):
         store.write("x", b"content")
@@ -206,15 +223,155 @@ def test_a_range_comes_whole_however_the_system_serves_it(store: Store, monkeypa
     assert store.read("x", 10, 9_000) == content[10:9_010]
 
 
-def test_links_out_of_the_store_are_followed(store: Store, folder: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    (outside / "inner").mkdir(parents=True)
-    (outside / "inner/x").write_bytes(b"content")
-    (folder / "folder link").symlink_to(outside)
-    (folder / "file link").symlink_to(outside / "inner/x")
+@pytest.fixture
+def outside(folder: Path, tmp_path: Path) -> Path:
+    """A folder outside of the store, with a file that links within the store lead to."""
+    place = tmp_path / "outside"
+    (place / "inner").mkdir(parents=True)
+    (place / "inner/x").write_bytes(b"content")
+    (folder / "absolute").symlink_to(place / "inner/x")
+    (folder / "relative").symlink_to("../outside/inner/x")
+    (folder / "folder").symlink_to(place)
+    (folder / "nothing").symlink_to(place / "nothing")
+    (folder / "twice").symlink_to("folder")
+    return place
 
-    assert store.read("folder link/inner/x") == store.read("file link") == b"content"
-    assert sorted(info.blob for info in store.list()) == ["file link", "folder link/inner/x"]
+
+OUTWARD = ["absolute", "relative", "folder/inner/x", "twice/inner/x", "nothing", "folder/nothing"]
+
+
+@pytest.mark.usefixtures("outside")
+@pytest.mark.parametrize("blob", OUTWARD)
+def test_a_blob_behind_a_link_out_of_the_store_is_not_read(store: Store, blob: str) -> None:
+    parts = RangeInParts(memoryview(bytearray(7)), 0, 7, take=lambda _: None, answered=lambda: None)
+
+    for read in (
+        lambda: store.read(blob),
+        lambda: store.read_into(blob, memoryview(bytearray(7))),
+        lambda: store.read_parts(blob, parts),
+        lambda: store.read_all_into([RangeRead(blob, memoryview(bytearray(7)))]),
+        lambda: store.describe(blob),
+    ):
+        with pytest.raises(BlobRefused, match=rf"Blob {blob} in file:///.* leads out of the store's folder; put"):
+            read()
+
+
+@pytest.mark.parametrize("blob", OUTWARD)
+def test_nothing_is_written_behind_a_link_out_of_the_store(store: Store, outside: Path, blob: str) -> None:
+    with pytest.raises(BlobRefused, match="leads out"):
+        store.write(blob, b"content")
+    with pytest.raises(BlobRefused, match="leads out"):
+        store.write(f"{blob}/new", b"content")
+
+    assert files_in(outside) == ["inner/x"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_links_out_of_the_store_are_not_listed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.write("x", b"content")
+
+    assert [info.blob for info in store.list()] == ["x"]
+    assert "'relative' in file:///" in caplog.text
+    assert "leads out" in caplog.text
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_prefix_behind_a_link_out_of_the_store_is_not_listed(store: Store) -> None:
+    with pytest.raises(BlobRefused, match="leads out"):
+        list(store.list("folder/inner/"))
+
+
+def test_links_within_the_store_are_followed(store: Store, folder: Path) -> None:
+    store.write("inner/x", b"content")
+    (folder / "relative").symlink_to("inner/x")
+    (folder / "absolute").symlink_to(folder / "inner/x")
+    (folder / "inner/up").symlink_to(f"../../{folder.name}/inner/x")
+    (folder / "folder").symlink_to(folder / "inner")
+
+    for blob in ("relative", "absolute", "inner/up", "folder/x"):
+        assert store.read(blob) == b"content"
+    store.write("folder/new", b"content")
+    assert store.read("inner/new") == b"content"
+    assert {info.blob for info in store.list()} >= {"relative", "absolute", "folder/x", "inner/new"}
+
+
+def test_links_in_the_stores_own_path_are_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / "x").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(folder)
+
+    store = open_store((tmp_path / "link").as_uri())
+    assert store.read("x") == b"content"
+    assert [info.blob for info in store.list()] == ["x"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_store_below_an_allowed_one_is_not_reached_by_a_link_out_of_that(folder: Path) -> None:
+    store = open_store((folder / "folder").as_uri(), within=folder.as_uri())
+
+    for use in (
+        store.check,
+        lambda: store.read("inner/x"),
+        lambda: store.write("new", b"content"),
+        lambda: list(store.list()),
+    ):
+        with pytest.raises(StoreRefused, match=r"is not used: a link in its path leads out of /"):
+            use()
+
+
+def test_a_store_below_an_allowed_one_is_reached_by_a_link_within_that(folder: Path) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner/x").write_bytes(b"content")
+    (folder / "link").symlink_to("inner")
+
+    assert open_store((folder / "link").as_uri(), within=folder.as_uri()).read("x") == b"content"
+
+
+NO_OPENAT2 = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50000 | int(sys.argv[2])), (0x06, 0, 0, 0x7FFF0000)]
+program = b"".join(struct.pack("HBBI", *rule) for rule in rules)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+kept = ctypes.create_string_buffer(program)
+filter_ = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(kept))
+assert libc.prctl(22, 2, ctypes.create_string_buffer(filter_), 0, 0) == 0, ctypes.get_errno()
+"""
+"""Has the system answer openat2 with an error from then on, as some containers do: prctl(2), PR_SET_SECCOMP."""
+
+
+@pytest.mark.usefixtures("outside")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_without_openat2_a_store_is_the_same(folder: Path, number: int) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner/x").write_bytes(b"content")
+    (folder / "within").symlink_to("inner")
+    program = f"""
+import sys
+{NO_OPENAT2}
+from imgsyncfs.errors import BlobMissing, BlobRefused
+from imgsyncfs.store import open_store
+store = open_store(sys.argv[1])
+print(store.read("inner/x"), store.read("within/x"), sorted(info.blob for info in store.list()))
+print(store.write("new/y", b"y").byte_count, store.read("new/y"))
+for blob in {OUTWARD} + ["missing"]:
+    try:
+        store.read(blob)
+    except (BlobMissing, BlobRefused) as error:
+        print(type(error).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder.as_uri(), str(number)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "b'content' b'content' ['inner/x', 'within/x']",
+        "1 b'y'",
+        *["BlobRefused"] * len(OUTWARD),
+        "BlobMissing",
+    ], done.stderr
 
 
 def test_links_in_a_circle_and_broken_ones_are_left_out(

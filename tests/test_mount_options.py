@@ -18,6 +18,12 @@ def test_options_are_sorted_by_whom_they_are_for() -> None:
     assert options.for_fuse == {"allow_other": True, "max_read": "65536"}
 
 
+def test_a_store_may_be_allowed_several_times() -> None:
+    options = parse_mount_options(("allow_store=file:///one,ro", "allow-store=azure://account/container"))
+    assert options.allow_stores == ("file:///one", "azure://account/container")
+    assert options.ours == {}
+
+
 def test_dashes_and_underscores_are_the_same() -> None:
     assert parse_mount_options(("cache-dir=/x",)).ours == parse_mount_options(("cache_dir=/x",)).ours
 

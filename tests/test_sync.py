@@ -406,7 +406,7 @@ def test_a_dataset_in_another_store_is_synced_though_one_store_is_away(place: Pl
             )
     connection.close()
     shutil.rmtree(tmp_path / "second")
-    with open_library(tmp_path) as library:
+    with open_library(tmp_path, allowed_stores=(second.url,)) as library:
         summary = sync_all(library, tmp_path / "target")
     assert files_in(tmp_path / "target" / DATASET) == files_in(place.folder)
     assert [failure.path for failure in summary.failed] == [OTHER]

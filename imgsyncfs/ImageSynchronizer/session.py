@@ -34,6 +34,7 @@ class synchronizer:  # noqa: N801  # the name in the users' notebooks
             is given: the one in ``IMGSYNCFS_CATALOG`` or the config file.
         config: a config file instead of the usual ones.
         cache_dir: folder of the disk cache instead of the configured one.
+        allow_stores: URLs of stores that datasets may lie in, or below, beside the catalog's own.
 
     Raises:
         ConfigurationError: no catalog is named, or in two ways; or pandas is not installed.
@@ -51,12 +52,14 @@ class synchronizer:  # noqa: N801  # the name in the users' notebooks
         url: str | None = None,
         config: str | os.PathLike[str] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        allow_stores: Iterable[str] = (),
     ) -> None:
         load_pandas()
         self._url = _catalog_url(server, database, username, url)
         self._password = password
         self._config = config
         self._cache_dir = cache_dir
+        self._allow_stores = tuple(allow_stores)
         self._subscribed: tuple[str, ...] = ()
         print("Connecting to Azure database....")
         with self._connect() as catalog:
@@ -137,7 +140,13 @@ class synchronizer:  # noqa: N801  # the name in the users' notebooks
         return f"synchronizer(url={self._url!r}, subscribed={list(self._subscribed)!r})"
 
     def _connect(self) -> ImageCatalog:
-        return connect(self._url, password=self._password, config=self._config, cache_dir=self._cache_dir)
+        return connect(
+            self._url,
+            password=self._password,
+            config=self._config,
+            cache_dir=self._cache_dir,
+            allow_stores=self._allow_stores,
+        )
 
 
 def _print_named(what: str, names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,6 +170,13 @@ class CacheReader:
         with self._lock:
             for key, extent in removed:
                 if self._open.get(key) is extent:
+                    self._let_go(key)
+
+    def let_go(self, keys: Iterable[str]) -> None:
+        """Hold some extents open no longer: they turned out to be wrong."""
+        with self._lock:
+            for key in keys:
+                if key in self._open:
                     self._let_go(key)
 
     def counts(self) -> CacheCounts:

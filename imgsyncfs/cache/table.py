@@ -39,6 +39,9 @@ INLINE_BYTES = 32 * 1024
 BUSY_SECONDS = 10.0
 """How long to wait for another process that is writing to the cache's database."""
 
+KEYS_AT_ONCE = 500
+"""Older SQLite takes 999 parameters in a statement."""
+
 DATABASE_NAME = "cache.db"
 
 DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -225,6 +228,16 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         """The entry of a key; None if there is none."""
         found = self._sql(FIND, (key,)).fetchone()
         return None if found is None else entry_of(key, found)
+
+    def count_keys(self, keys: Sequence[str]) -> int:
+        """How many of some keys have an entry."""
+        found = 0
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            portion = keys[start : start + KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(portion))
+            statement = f"SELECT COUNT(*) FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608  # marks alone
+            found += self._sql(statement, portion).fetchone()[0]
+        return found
 
     def add(self, entry: Entry, *, length: int) -> FreedFile | None:
         """Take in an entry, in place of one that has its key. Within a transaction.

@@ -109,6 +109,24 @@ class CacheWriter:
             logger.warning("The cache could not be read: %s", error)
         return None
 
+    def holds_all(self, keys: Sequence[str]) -> bool:
+        """Whether all of some extents are there; they are not looked at."""
+        try:
+            return self._table.count_keys(keys) == len(keys)
+        except _FAULTS as error:
+            logger.warning("The cache could not be read: %s", error)
+            return False
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove extents; some may be gone already."""
+        try:
+            with self._table.writing():
+                entries = filter(None, map(self._table.find, keys))
+                _, freed = self._table.remove(entries)
+            self._files.remove(file.name for file in freed)
+        except _FAULTS as error:
+            logger.warning("Extents could not be removed from the cache: %s", error)
+
     def put(self, key: str, content: bytes, *, used: Sequence[str] = (), spared: Collection[str] = ()) -> bool:
         """Keep one extent; see `put_all`."""
         return self.put_all([(key, content)], used=used, spared=spared)[0]

@@ -5,8 +5,10 @@ All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -17,7 +19,6 @@ from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
-    STORE_PLACE,
     annotation_row,
     dataset_row,
     decoded,
@@ -27,29 +28,36 @@ from imgsyncfs.catalog.row_values import (
     subscription_row,
     subscription_values,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, CatalogTable, DatasetRow, ImageRow, SubscriptionRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
-    DATASET_COLUMNS,
     IMAGE_COLUMNS,
+    SCHEMA_ADDITIONS,
     SCHEMA_VERSION,
     SUBSCRIPTION_COLUMNS,
     TABLES,
+    addition_statements,
     create_statements,
+    select_datasets,
 )
 from imgsyncfs.catalog.url import parse_catalog_url
-from imgsyncfs.errors import CatalogError, ConfigurationError, NotACatalog
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
+from imgsyncfs.extent_digests import are_extent_digests, is_md5
 
-_DATASETS = f"SELECT {', '.join(DATASET_COLUMNS)} FROM datasets"  # noqa: S608  # constant names
+logger = logging.getLogger(__name__)
+
+_ADDITIONS = "schema_additions"
+"""The setting that says which additions to its schema a catalog has; not there in those that have none."""
+
 _IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _ANNOTATIONS = (
     f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations "  # noqa: S608  # constant names
     "WHERE dataset_id = ? AND label_version = ?"
 )
 _LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
+_EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
-Row = TypeVar("Row")
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
 
 
@@ -87,7 +95,7 @@ class Catalog:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._store: str | None = None
+        self._settings: dict[str, str] = {}
 
     def __enter__(self) -> Catalog:  # noqa: PYI034  # Self came with Python 3.11
         return self
@@ -100,6 +108,10 @@ class Catalog:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def is_replaced(self) -> bool:
+        """Whether another catalog stands at its place by now, which a connection opened anew would reach."""
+        return self._connection.is_replaced()
 
     def check(self) -> None:
         """Make sure that this is a catalog.
@@ -121,7 +133,8 @@ class Catalog:
             store: URL of the store that datasets are published to.
 
         Returns:
-            True if they were made, False if this was a catalog with this store already.
+            True if they were made, False if this was a catalog with this store already; it then has all additions to
+            the schema.
 
         Raises:
             CatalogError: it is a catalog with another store, or there are other tables of these names.
@@ -129,6 +142,7 @@ class Catalog:
         there = [table for table in TABLES if self._has_table(table)]
         if there and "catalog_settings" in there:
             self.check()
+            self._make_additions()
             if self.default_store() != store:
                 raise CatalogError(
                     f"The catalog {self._connection.where} has the store {self.default_store()} and not {store}; give "
@@ -143,51 +157,112 @@ class Catalog:
         with self._connection.transaction():
             for statement in create_statements(self._connection.dialect):
                 self._connection.execute(statement)
-            settings = {"schema_version": SCHEMA_VERSION, "store": store, "catalog_id": uuid.uuid4().hex}
+            settings = {
+                "schema_version": SCHEMA_VERSION,
+                _ADDITIONS: SCHEMA_ADDITIONS,
+                "store": store,
+                "catalog_id": uuid.uuid4().hex,
+            }
             for setting in settings.items():
                 self._connection.execute("INSERT INTO catalog_settings (name, value) VALUES (?, ?)", setting)
         return True
 
     def default_store(self) -> str:
         """URL of the store that datasets are published to."""
-        if self._store is None:
-            self._store = self._setting("store")
-        return self._store
+        return self._setting("store")
+
+    def identity(self) -> str:
+        """What tells this catalog from any other; ``""`` if somebody made it without."""
+        self._read_settings()
+        return self._settings.get("catalog_id", "")
+
+    def table(self) -> CatalogTable:
+        """All datasets and subscriptions, and what is wrong with some. One odd row keeps no other from being seen."""
+        faults: list[str] = []
+        self._read_settings()
+        return CatalogTable(
+            self._settings.get("catalog_id", ""),
+            self._settings.get("store", ""),
+            self._datasets(faults),
+            self._subscriptions(faults),
+            faults,
+        )
 
     def datasets(self) -> list[DatasetRow]:
-        """All datasets, ordered by id (by code points, whatever the database's own order)."""
-        rows = self._made(self._connection.rows(_DATASETS), read_dataset_values, "datasets")
-        return sorted((self._dataset(values) for values in list(rows)), key=lambda row: row.dataset_id)
+        """All datasets, ordered by id (by code points, whatever the database's own order); odd rows are logged."""
+        faults: list[str] = []
+        self._read_settings()
+        datasets = self._datasets(faults)
+        for fault in faults:
+            logger.warning("%s", fault)
+        return datasets
 
     def dataset(self, dataset_id: str) -> DatasetRow | None:
-        """One dataset, None if there is no such."""
-        rows = self._connection.rows(f"{_DATASETS} WHERE dataset_id = ?", (dataset_id,))
-        for values in list(self._made(rows, read_dataset_values, dataset_id)):
-            return self._dataset(values)
+        """One dataset, None if there is no such.
+
+        Raises:
+            CatalogError: its row cannot be used.
+        """
+        self._read_settings()
+        query = f"{select_datasets(has_additions=self._has_additions)} WHERE dataset_id = ?"
+        for values in list(self._connection.rows(query, (dataset_id,))):
+            try:
+                return self._dataset(values)[0]
+            except ValueError as error:
+                raise CatalogError(
+                    f"The dataset {dataset_id} in the catalog {self._connection.where} cannot be used: {error}; "
+                    "correct its row."
+                ) from error
         return None
 
+    def _datasets(self, faults: list[str]) -> list[DatasetRow]:
+        """The datasets; what is wrong with others is added to the faults."""
+        rows = []
+        for values in list(self._connection.rows(select_datasets(has_additions=self._has_additions))):
+            try:
+                row, fault = self._dataset(values)
+            except ValueError as error:
+                faults.append(f"The dataset {_shown(values[0])} is hidden: {error}; correct its row in the catalog.")
+            else:
+                rows.append(row)
+                if fault:
+                    faults.append(f"The dataset {row.dataset_id} is shown in part: {fault}; correct it in the catalog.")
+        return sorted(rows, key=lambda row: row.dataset_id)
+
     def images(self, dataset_id: str) -> Iterator[ImageRow]:
-        """The images of a dataset, fetched in portions, in no certain order.
+        """The images of a dataset, fetched in portions, in no certain order. Rows that cannot be read are logged.
 
         Nothing else may be asked of this catalog before the iterator has ended or is closed; and on SQLite nobody can
         publish meanwhile, so take the rows without dallying.
         """
-        return self._made(self._connection.rows(_IMAGES, (dataset_id,)), image_row, dataset_id)
+        return self._readable(self._connection.rows(_IMAGES, (dataset_id,)), image_row, dataset_id)
 
     def annotations(self, dataset_id: str, label_version: str) -> Iterator[AnnotationRow]:
         """The annotations of a dataset in one label version; see `images`."""
         rows = self._connection.rows(_ANNOTATIONS, (dataset_id, label_version))
-        return self._made(rows, annotation_row, dataset_id)
+        return self._readable(rows, annotation_row, dataset_id)
 
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """The images of a dataset for its listing, without their positions; see `images`."""
         rows = self._connection.portions(_LISTED_IMAGES, (dataset_id,))
-        return self._portions(rows, LISTED_IMAGE_COLUMNS, listed_image_row, dataset_id)
+        return (Portion(LISTED_IMAGE_COLUMNS, values, _decoding(listed_image_row)) for values in rows)
 
     def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
         """The annotations of a dataset in one label version for its listing; see `images`."""
         rows = self._connection.portions(_ANNOTATIONS, (dataset_id, label_version))
-        return self._portions(rows, LISTED_ANNOTATION_COLUMNS, annotation_row, dataset_id)
+        return (Portion(LISTED_ANNOTATION_COLUMNS, values, _decoding(annotation_row)) for values in rows)
+
+    def extent_digests(self, dataset_id: str) -> dict[str, str]:
+        """What is known of the extents of a dataset's large files.
+
+        Returns:
+            MD5 of a file to `imgsyncfs.extent_digests.extent_digests` of its content.
+        """
+        self._read_settings()
+        if not self._has_additions:
+            return {}
+        rows = self._connection.rows(_EXTENT_DIGESTS, (dataset_id,))
+        return {md5: digests for md5, digests in rows if is_md5(md5) and are_extent_digests(digests)}
 
     def replace_dataset(
         self,
@@ -195,6 +270,7 @@ class Catalog:
         images: Iterable[ImageRow],
         annotations: Iterable[AnnotationRow],
         *,
+        extent_digests: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Publish a dataset: make the catalog say exactly this about it, in one transaction.
@@ -206,6 +282,8 @@ class Catalog:
             row: the dataset; its `revision` is not looked at.
             images: all its images, each name once.
             annotations: all its annotations of the row's label version, each name once.
+            extent_digests: MD5 of a large file among them to `imgsyncfs.extent_digests.extent_digests` of its content;
+                what is known of others stays.
             progress: called now and then with how many of these rows have been dealt with since the last call; they
                 add up to the number of images and annotations.
 
@@ -216,15 +294,42 @@ class Catalog:
             CatalogError: the rows contradict each other, or could not be written; the catalog is as it was before.
         """
         images, annotations = list(images), list(annotations)
+        self._make_additions()
+        publish = partial(
+            replace_dataset,
+            self._connection,
+            row,
+            images,
+            annotations,
+            progress or _ignore,
+            extent_digests=extent_digests or {},
+            has_additions=self._has_additions,
+        )
         try:
-            return replace_dataset(self._connection, row, images, annotations, progress or _ignore)
+            return publish()
         except DuplicateRow:
             # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
-            return replace_dataset(self._connection, row, images, annotations, progress or _ignore)
+            return publish()
 
     def subscriptions(self) -> list[SubscriptionRow]:
-        """All subscriptions, ordered by name (by code points)."""
-        rows = self._made(self._connection.rows(_SUBSCRIPTIONS), subscription_row, "subscriptions")
+        """All subscriptions, ordered by name (by code points); odd rows are logged."""
+        faults: list[str] = []
+        subscriptions = self._subscriptions(faults)
+        for fault in faults:
+            logger.warning("%s", fault)
+        return subscriptions
+
+    def _subscriptions(self, faults: list[str]) -> list[SubscriptionRow]:
+        """The subscriptions; what is wrong with others is added to the faults."""
+        rows = []
+        for values in list(self._connection.rows(_SUBSCRIPTIONS)):
+            try:
+                rows.append(subscription_row(values))
+            except ValueError as error:
+                faults.append(
+                    f"The subscription {_shown(values[0])} is left out: {error}; make it again with: "
+                    "imgsyncfs subscribe"
+                )
         return sorted(rows, key=lambda row: row.name)
 
     def put_subscription(self, row: SubscriptionRow) -> None:
@@ -242,13 +347,47 @@ class Catalog:
             self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
 
     def _setting(self, name: str) -> str:
-        rows = list(self._connection.rows("SELECT value FROM catalog_settings WHERE name = ?", (name,)))
-        if not rows or not rows[0][0]:
+        if name not in self._settings:
+            self._read_settings()
+        if name not in self._settings:
             raise NotACatalog(
                 f"The catalog {self._connection.where} lacks its setting {name}; correct the catalog URL, or make a "
                 "catalog with: imgsyncfs init"
             )
-        return str(rows[0][0])
+        return self._settings[name]
+
+    def _read_settings(self) -> None:
+        rows = list(self._connection.rows("SELECT name, value FROM catalog_settings"))
+        self._settings = {str(name): str(value) for name, value in rows if value}
+
+    @property
+    def _has_additions(self) -> bool:
+        return self._settings.get(_ADDITIONS) == SCHEMA_ADDITIONS
+
+    def _make_additions(self) -> None:
+        """Bring the schema up to date. Without the right to do so, all goes on as before."""
+        self._read_settings()
+        if self._has_additions:
+            return
+        try:
+            with self._connection.transaction():
+                for statement in addition_statements(self._connection.dialect):
+                    self._connection.execute(statement)
+                self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
+                setting = (_ADDITIONS, SCHEMA_ADDITIONS)
+                self._connection.execute("INSERT INTO catalog_settings (name, value) VALUES (?, ?)", setting)
+        except CatalogUnreachable:
+            raise
+        except CatalogError as error:
+            self._read_settings()
+            # Somebody else may have been quicker.
+            if not self._has_additions:
+                logger.warning(
+                    "The catalog could not be given what this version adds to it, and is used without (%s) Have "
+                    "whoever may change its tables run: imgsyncfs init",
+                    error,
+                )
+        self._read_settings()
 
     def _has_table(self, table: str) -> bool:
         try:
@@ -257,34 +396,34 @@ class Catalog:
             return False
         return True
 
-    def _dataset(self, values: tuple[object, ...]) -> DatasetRow:
-        return dataset_row(values, "" if values[STORE_PLACE] else self.default_store())
+    def _dataset(self, values: Sequence[Any]) -> tuple[DatasetRow, str]:
+        return dataset_row(read_dataset_values(values), self._settings.get("store", ""))
 
-    def _made(
-        self, rows: Iterator[tuple[object, ...]], make: Callable[[Sequence[Any]], Row], dataset: str
-    ) -> Iterator[Row]:
-        return (self._row(make, values, dataset) for values in rows)
+    def _readable(
+        self, rows: Iterator[tuple[object, ...]], make: Callable[[Sequence[Any]], FileRow], dataset: str
+    ) -> Iterator[FileRow]:
+        for values in rows:
+            try:
+                row = make(values)
+            except ValueError as error:
+                logger.warning(
+                    "The catalog %s has a row of %s in %s that cannot be read: %s; correct the row.",
+                    self._connection.where,
+                    _shown(values[0]),
+                    dataset,
+                    error,
+                )
+            else:
+                yield row
 
-    def _portions(
-        self,
-        portions: Iterator[Sequence[Sequence[Any]]],
-        columns: tuple[str, ...],
-        make: Callable[[Sequence[Any]], FileRow],
-        dataset: str,
-    ) -> Iterator[Portion[FileRow]]:
-        def make_row(values: Sequence[Any]) -> FileRow:
-            return self._row(make, decoded(values), dataset)
 
-        return (Portion(columns, values, make_row) for values in portions)
+def _decoding(make: Callable[[Sequence[Any]], FileRow]) -> Callable[[Sequence[Any]], FileRow]:
+    return lambda values: make(decoded(values))
 
-    def _row(self, make: Callable[[Sequence[Any]], Row], values: Sequence[Any], dataset: str) -> Row:
-        try:
-            return make(values)
-        except ValueError as error:
-            raise CatalogError(
-                f"The catalog {self._connection.where} has a row in {dataset!r} that begins with {values[0]!r} and "
-                f"cannot be read: {error}; correct the row."
-            ) from error
+
+def _shown(value: object) -> str:
+    """A value of a row as messages show it: on one line, whatever it is."""
+    return ascii(value)
 
 
 def _ignore(count: int) -> None:

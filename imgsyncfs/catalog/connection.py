@@ -39,6 +39,9 @@ class Connection(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Make what happens in a ``with`` block happen as a whole, or, if it raises, not at all."""
 
+    def is_replaced(self) -> bool:
+        """Whether the database that this connects to is no longer the one at its place."""
+
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
 

@@ -107,6 +107,10 @@ class OdbcConnection:
             raise
         self._set_autocommit(on=True)
 
+    def is_replaced(self) -> bool:
+        """Never: a server ends the connections to a database that it drops."""
+        return False
+
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         self._thread.last(self._connection.close)

@@ -23,17 +23,19 @@ class Portion(Generic[Row]):
         columns: names of the columns.
         values: the rows, one or more, each in the order of `columns`. A text may be `str` or UTF-8 in `bytes`; anything
             else may stand there too, None for one.
-        make: makes a row of its values; raises `CatalogError` if they make none.
+        make: makes a row of its values; raises `ValueError` if they make none.
     """
 
     columns: tuple[str, ...]
     values: Sequence[Sequence[Any]]
     make: Callable[[Sequence[Any]], Row]
 
-    def rows(self) -> list[Row]:
-        """The rows as objects.
-
-        Raises:
-            CatalogError: a value that should be a number is none.
-        """
-        return [self.make(values) for values in self.values]
+    def rows(self) -> tuple[list[Row], list[tuple[Sequence[Any], str]]]:
+        """The rows as objects, and (values, reason) of those that make none."""
+        rows, unreadable = [], []
+        for values in self.values:
+            try:
+                rows.append(self.make(values))
+            except ValueError as error:
+                unreadable.append((values, str(error)))
+        return rows, unreadable

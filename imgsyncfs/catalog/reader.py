@@ -59,9 +59,9 @@ class CatalogReader:
                 ``label_version``), or "nothing": be ready for a listing.
 
         Returns:
-            For "datasets" the digest, and datasets and subscriptions as JSON, column by column, unless the asker has
-            them. For "listing" the revision and the path it was saved to; a revision of None if there is no such
-            dataset. For "annotations" what `CollectedRows.from_bytes` reads.
+            For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets and
+            subscriptions column by column. For "listing" the path it was saved to, None if there is no such dataset.
+            For "annotations" what `CollectedRows.from_bytes` reads.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -81,10 +81,13 @@ class CatalogReader:
             raise
 
     def _datasets(self, known: str) -> tuple[dict[str, Any], bytes]:
-        catalog = self._connect()
+        found = self._connect().table()
         table = {
-            "datasets": _columns(catalog.datasets(), DATASET_COLUMNS),
-            "subscriptions": _columns(catalog.subscriptions(), SUBSCRIPTION_COLUMNS),
+            "catalog_id": found.catalog_id,
+            "store": found.store,
+            "datasets": _columns(found.datasets, DATASET_COLUMNS),
+            "subscriptions": _columns(found.subscriptions, SUBSCRIPTION_COLUMNS),
+            "faults": found.faults,
         }
         content = orjson.dumps(table)
         digest = hashlib.sha256(content).hexdigest()
@@ -98,10 +101,10 @@ class CatalogReader:
                 self._connect(), dataset, annotations_beside=lambda row: self._begin_annotations(row, stack)
             )
         if listing is None:
-            return {"revision": None, "path": ""}, b""
-        path = folder / str(listing.revision)
+            return {"path": None}, b""
+        path = folder / listing.key
         save_listing(listing, path)
-        return {"revision": listing.revision, "path": str(path)}, b""
+        return {"path": str(path)}, b""
 
     def _annotations(self, dataset: str, label_version: str) -> tuple[dict[str, Any], bytes]:
         from imgsyncfs.catalog.listing import collect_annotations
@@ -134,6 +137,9 @@ class CatalogReader:
 
     def _connect(self) -> Catalog:
         catalog: Catalog | None = getattr(self._local, "catalog", None)
+        if catalog is not None and catalog.is_replaced():
+            self._disconnect()
+            catalog = None
         if catalog is None:
             settings = self._settings
             catalog = open_catalog(settings["url"], password=settings["password"], timeout=settings["timeout"])

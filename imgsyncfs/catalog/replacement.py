@@ -17,24 +17,31 @@ read after it is what will be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
 from imgsyncfs.catalog.connection import Connection
 from imgsyncfs.catalog.row_values import annotation_row, dataset_values, image_row, read_dataset_values
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
-from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS
+from imgsyncfs.catalog.schema import (
+    ANNOTATION_COLUMNS,
+    DATASET_COLUMNS,
+    IMAGE_COLUMNS,
+    dataset_columns,
+    select_datasets,
+)
 from imgsyncfs.errors import CatalogError
+from imgsyncfs.extents import WHOLE_BLOB_BYTES
 
 PARAMETERS_AT_ONCE = 900
 """Older SQLite takes 999 parameters in a statement, SQL Server 2,100."""
 
 NAMES_AT_ONCE = 200
 
-_REVISION = DATASET_COLUMNS.index("revision")
-_UPDATED_AT = DATASET_COLUMNS.index("updated_at")
+_REVISION, _UPDATED_AT, _PUBLISH_ID = map(DATASET_COLUMNS.index, ("revision", "updated_at", "publish_id"))
 
 
 class _NothingDiffers(Exception):
@@ -89,8 +96,20 @@ def replace_dataset(
     images: Sequence[ImageRow],
     annotations: Sequence[AnnotationRow],
     progress: Callable[[int], None],
+    *,
+    extent_digests: Mapping[str, str],
+    has_additions: bool,
 ) -> int:
     """Make the catalog say exactly this about a dataset; see `imgsyncfs.catalog.catalog.Catalog.replace_dataset`.
+
+    Args:
+        connection: to the catalog.
+        row: the dataset; its revision and its publish id are not looked at.
+        images: all its images.
+        annotations: all its annotations of the row's label version.
+        progress: called with how many rows have been dealt with since the last call.
+        extent_digests: MD5 of a large file among them to the digests of its extents.
+        has_additions: whether the catalog has what `imgsyncfs.catalog.schema.addition_statements` adds.
 
     Raises:
         CatalogError: the rows contradict each other, or could not be written.
@@ -98,6 +117,7 @@ def replace_dataset(
     """
     _check(row, images, annotations)
     dataset = row.dataset_id
+    row = replace(row, publish_id=uuid.uuid4().hex)
     tables = (
         (_Table("images", {"dataset_id": dataset}, IMAGE_COLUMNS, image_row), images),
         (
@@ -112,15 +132,18 @@ def replace_dataset(
     )
     try:
         with connection.transaction():
-            revision, differs = _lock(connection, row)
+            revision, differs = _lock(connection, row, has_additions=has_additions)
             for table, rows in tables:
                 difference = _compare(connection, table, rows)
                 differs = differs or bool(difference)
                 progress(difference.unchanged)
                 _write(connection, table, difference, progress)
+            if has_additions:
+                known = {file.md5 for _, rows in tables for file in rows if file.byte_count > WHOLE_BLOB_BYTES}
+                differs = _write_digests(connection, row, known, extent_digests) or differs
             if not differs:
                 raise _NothingDiffers  # noqa: TRY301  # out of the transaction, not out of here
-            _write_dataset(connection, row, revision)
+            _write_dataset(connection, replace(row, revision=revision), has_additions=has_additions)
     except _NothingDiffers:
         return revision - 1
     return revision
@@ -156,7 +179,7 @@ def _given_twice(row: DatasetRow, what: str, names: Iterable[str]) -> CatalogErr
     )
 
 
-def _lock(connection: Connection, row: DatasetRow) -> tuple[int, bool]:
+def _lock(connection: Connection, row: DatasetRow, *, has_additions: bool) -> tuple[int, bool]:
     """Raise the revision, which locks the dataset until the transaction ends.
 
     Returns:
@@ -165,23 +188,21 @@ def _lock(connection: Connection, row: DatasetRow) -> tuple[int, bool]:
     connection.execute(
         "UPDATE datasets SET revision = COALESCE(revision, 0) + 1 WHERE dataset_id = ?", (row.dataset_id,)
     )
-    query = f"SELECT {', '.join(DATASET_COLUMNS)} FROM datasets WHERE dataset_id = ?"  # noqa: S608  # constant names
+    query = f"{select_datasets(has_additions=has_additions)} WHERE dataset_id = ?"
     found = list(connection.rows(query, (row.dataset_id,)))
+    columns = dataset_columns(has_additions=has_additions)
     if not found:
         # Two who publish it for the first time: the second waits here, and then fails with a `DuplicateRow`.
-        values = _with(dataset_values(row), revision=1, updated_at=row.updated_at)
-        _insert(connection, "datasets", DATASET_COLUMNS, [values])
+        _insert(connection, "datasets", columns, [dataset_values(replace(row, revision=1))[: len(columns)]])
         return 1, True
-    old = read_dataset_values(found[0])
-    # When nothing else differs, it is still the same revision, made at the same time.
-    new = _with(dataset_values(row), revision=old[_REVISION], updated_at=old[_UPDATED_AT])
-    return old[_REVISION], old != new
-
-
-def _with(values: Sequence[Any], *, revision: int, updated_at: int) -> tuple[Any, ...]:
-    changed = list(values)
-    changed[_REVISION], changed[_UPDATED_AT] = revision, updated_at
-    return tuple(changed)
+    revision: int = found[0][_REVISION]
+    try:
+        old = read_dataset_values(found[0])
+    except ValueError:
+        return revision, True  # A row that cannot be read is not worth keeping.
+    # When nothing else differs, it is still the same revision, of the same publish.
+    same = {"revision": revision, "updated_at": old[_UPDATED_AT], "publish_id": old[_PUBLISH_ID]}
+    return revision, old != dataset_values(replace(row, **same))
 
 
 def _compare(connection: Connection, table: _Table, rows: Sequence[Any]) -> _Difference:
@@ -241,11 +262,45 @@ def _write(connection: Connection, table: _Table, difference: _Difference, progr
         progress(len(rows))
 
 
-def _write_dataset(connection: Connection, row: DatasetRow, revision: int) -> None:
-    values = _with(dataset_values(row), revision=revision, updated_at=row.updated_at)
-    assignments = ", ".join(f"{column} = ?" for column in DATASET_COLUMNS)
+def _write_digests(
+    connection: Connection, row: DatasetRow, large_files: Collection[str], digests: Mapping[str, str]
+) -> bool:
+    """Keep the digests of extents, and forget those of files that are gone.
+
+    Args:
+        connection: to the catalog.
+        row: the dataset.
+        large_files: MD5s of the files of this publish that have several extents.
+        digests: those that are given.
+
+    Returns:
+        Whether anything was written.
+    """
+    key = (row.dataset_id,)
+    found = dict(connection.rows("SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?", key))
+    given = {md5: text for md5, text in digests.items() if found.get(md5) != text}
+    if not found and not given:
+        return False
+    others = connection.rows(
+        "SELECT md5 FROM annotations WHERE dataset_id = ? AND label_version <> ? AND byte_count > ?",
+        (row.dataset_id, row.label_version, WHOLE_BLOB_BYTES),
+    )
+    wanted = {*large_files, *digests, *(md5 for (md5,) in others)}
+    stale = [md5 for md5 in found if md5 in given or md5 not in wanted]
+    for names in _portions(stale, NAMES_AT_ONCE):
+        marks = ", ".join("?" * len(names))
+        statement = f"DELETE FROM extent_digests WHERE dataset_id = ? AND md5 IN ({marks})"  # noqa: S608  # marks alone
+        connection.execute(statement, (*key, *names))
+    for rows in _portions([(row.dataset_id, *entry) for entry in given.items()], NAMES_AT_ONCE):
+        _insert(connection, "extent_digests", ("dataset_id", "md5", "xxh3"), rows)
+    return bool(given)
+
+
+def _write_dataset(connection: Connection, row: DatasetRow, *, has_additions: bool) -> None:
+    columns = dataset_columns(has_additions=has_additions)
+    assignments = ", ".join(f"{column} = ?" for column in columns)
     statement = f"UPDATE datasets SET {assignments} WHERE dataset_id = ?"  # noqa: S608  # constant names
-    connection.execute(statement, (*values, row.dataset_id))
+    connection.execute(statement, (*dataset_values(row)[: len(columns)], row.dataset_id))
 
 
 def _insert(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

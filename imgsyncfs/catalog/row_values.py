@@ -6,6 +6,7 @@ and SQLite lets any value stand in any column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import orjson
 
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
-from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS
+from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS, SUBSCRIPTION_COLUMNS
 
 INTEGER_COLUMNS = frozenset(
     {
@@ -36,6 +37,15 @@ _ANNOTATION_MD5 = ANNOTATION_COLUMNS.index("md5")
 STORE_PLACE = DATASET_COLUMNS.index("store")
 _POSITION = IMAGE_COLUMNS.index("position")
 _LISTS = tuple(DATASET_COLUMNS.index(column) for column in ("classes", "projects", "label_type"))
+
+_TEXTS = tuple(place for place, column in enumerate(DATASET_COLUMNS) if column not in INTEGER_COLUMNS)
+_FREE_TEXTS = frozenset({"image_type", "classes", "projects", "label_type", "note"})
+"""Texts for people: a dataset whose note cannot be read is a dataset all the same."""
+
+_LARGEST = 2**63 - 1
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What stands in a text where bytes were not valid UTF-8."""
 
 
 def decoded(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -70,18 +80,31 @@ def read_dataset_values(values: Sequence[Any]) -> tuple[Any, ...]:
     return _tidy(values, _DATASET_TYPES, DATASET_COLUMNS)
 
 
-def dataset_row(values: Sequence[Any], default_store: str) -> DatasetRow:
+def dataset_row(values: Sequence[Any], default_store: str) -> tuple[DatasetRow, str]:
     """Make a dataset of what `read_dataset_values` gave.
 
     Args:
         values: in the order of DATASET_COLUMNS.
         default_store: for a dataset that names no store.
+
+    Returns:
+        The dataset, and what is amiss with it all the same; mostly ``""``.
+
+    Raises:
+        ValueError: a number is below 0 or has more than 64 bits, or a text that must be exact is not valid UTF-8.
     """
     parts = list(values)
-    for position in _LISTS:
-        parts[position] = _items(parts[position])
+    _check_numbers(parts, DATASET_COLUMNS)
+    odd = [] if _is_utf8("".join(map(str, values))) else [place for place in _TEXTS if not _is_utf8(values[place])]
+    for place in odd:
+        if DATASET_COLUMNS[place] not in _FREE_TEXTS:
+            raise ValueError(f"{DATASET_COLUMNS[place]} is not valid UTF-8")
+        parts[place] = _SURROGATE.sub("\ufffd", parts[place])
+    for place in _LISTS:
+        parts[place] = _items(parts[place])
     parts[STORE_PLACE] = parts[STORE_PLACE] or default_store
-    return DatasetRow(*parts)
+    columns = ", ".join(DATASET_COLUMNS[place] for place in odd)
+    return DatasetRow(*parts), f"{columns} is not valid UTF-8" if odd else ""
 
 
 @lru_cache(1024)  # thousands of datasets have the same few lists
@@ -125,10 +148,14 @@ def subscription_row(values: Sequence[Any]) -> SubscriptionRow:
     """Make a subscription of a row in the order of SUBSCRIPTION_COLUMNS.
 
     Raises:
-        ValueError: a list is no JSON array of texts, or the time is no number.
+        ValueError: a list is no JSON array of texts, the time is no number, or a text is not valid UTF-8.
     """
     name, dataset_ids, conditions, updated_at = values
-    return SubscriptionRow(str(name), _texts(dataset_ids), _texts(conditions), int(updated_at or 0))
+    row = SubscriptionRow(_text(name), _texts(dataset_ids), _texts(conditions), _integer(updated_at, "updated_at"))
+    _check_numbers(values, SUBSCRIPTION_COLUMNS)
+    if not _is_utf8("".join((row.name, *row.dataset_ids, *row.conditions))):
+        raise ValueError("it holds text that is not valid UTF-8")
+    return row
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -140,6 +167,16 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{value!r} is no JSON array of texts")
     return tuple(texts)
+
+
+def _check_numbers(values: Sequence[Any], columns: tuple[str, ...]) -> None:
+    for value, column in zip(values, columns, strict=True):
+        if isinstance(value, int) and not 0 <= value <= _LARGEST:
+            raise ValueError(f"{column} is {value}, which is below 0 or has more than 64 bits")
+
+
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:

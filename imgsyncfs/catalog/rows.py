@@ -6,6 +6,8 @@ Knows no SQL. A row holds plain values only (text, integers, tuples of text), ne
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -25,6 +27,8 @@ class DatasetRow:
         store: URL of the store that holds the blobs.
         revision: goes up by one at each publish that changes anything; the first one is 1.
         updated_at: when that publish was, Unix seconds.
+        publish_id: another one for each such publish, and never the same again; ``""`` in catalogs that were never
+            published to since there is such a column.
     """
 
     dataset_id: str
@@ -38,6 +42,43 @@ class DatasetRow:
     store: str
     revision: int
     updated_at: int
+    publish_id: str = ""
+
+    def listing_key(self, catalog_id: str) -> str:
+        """The name that this row's listing is saved under.
+
+        The revision alone would name other files in a catalog that was made again at the same place, or restored from a
+        backup and published to again.
+
+        Args:
+            catalog_id: identity of the catalog.
+
+        Returns:
+            The revision, and a digest of all that tells this row's files from others; fit for a file name.
+        """
+        facts = [catalog_id, self.dataset_id, self.label_version, self.store, self.publish_id]
+        facts += map(str, (self.revision, self.updated_at))
+        digest = hashlib.sha256("\0".join(facts).encode(errors="surrogatepass")).hexdigest()
+        return f"{self.revision}-{digest[:32]}"
+
+
+@dataclass(frozen=True)
+class CatalogTable:
+    """What a catalog says without naming an image.
+
+    Attributes:
+        catalog_id: tells this catalog from any other, also from an earlier one at its place; ``""`` if it has none.
+        store: URL of the catalog's own store; ``""`` if it has none.
+        datasets: those whose rows can be used, ordered by id (by code points).
+        subscriptions: likewise, ordered by name.
+        faults: a sentence for each row that cannot be used, or not as it is.
+    """
+
+    catalog_id: str
+    store: str
+    datasets: Sequence[DatasetRow]
+    subscriptions: Sequence[SubscriptionRow]
+    faults: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,18 @@ from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, Subscrip
 
 SCHEMA_VERSION = "1"
 
+SCHEMA_ADDITIONS = "1"
+"""What later versions have added to the schema, in ways that earlier ones do not notice; see `addition_statements`. A
+catalog without the additions is read as it is; the next publish or ``init`` makes them."""
+
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
+ADDED_DATASET_COLUMNS = ("publish_id",)
+FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)
 IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
-TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions")
+TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions", "extent_digests")
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,8 @@ def create_statements(dialect: Dialect) -> list[str]:
         note {dialect.long_text},
         store {text(2000)},
         revision {integer},
-        updated_at {integer},""",
+        updated_at {integer},
+        publish_id {text(32)},""",
             "dataset_id",
         ),
         _create(
@@ -192,7 +199,43 @@ def create_statements(dialect: Dialect) -> list[str]:
         updated_at {integer},""",
             "name",
         ),
+        _extent_digests(dialect),
     ]
+
+
+def dataset_columns(*, has_additions: bool) -> tuple[str, ...]:
+    """The columns of the table ``datasets``: the first ones of `DATASET_COLUMNS`, in their order."""
+    return DATASET_COLUMNS if has_additions else FIRST_DATASET_COLUMNS
+
+
+def select_datasets(*, has_additions: bool) -> str:
+    """The query for datasets, with a value for each of `DATASET_COLUMNS`; a WHERE may follow."""
+    columns = [*dataset_columns(has_additions=has_additions)]
+    columns += ["''"] * (len(DATASET_COLUMNS) - len(columns))
+    return f"SELECT {', '.join(columns)} FROM datasets"  # noqa: S608  # constant names
+
+
+def addition_statements(dialect: Dialect) -> list[str]:
+    """Write the statements that bring an earlier version's catalog to `SCHEMA_ADDITIONS`.
+
+    Args:
+        dialect: of the database.
+    """
+    # SQL Server knows no ADD COLUMN, and the others need no COLUMN.
+    return [f"ALTER TABLE datasets ADD publish_id {dialect.text(32)}", _extent_digests(dialect)]
+
+
+def _extent_digests(dialect: Dialect) -> str:
+    """The table of what `imgsyncfs.extent_digests` makes, by the MD5 of the whole file."""
+    return _create(
+        dialect,
+        "extent_digests",
+        f"""
+        dataset_id {dialect.key(200)} NOT NULL,
+        md5 {dialect.key(32)} NOT NULL,
+        xxh3 {dialect.long_text},""",
+        "dataset_id, md5",
+    )
 
 
 def _create(dialect: Dialect, table: str, columns: str, key_columns: str, *, clustered_by: str = "") -> str:

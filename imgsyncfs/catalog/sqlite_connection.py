@@ -38,6 +38,7 @@ class SqliteConnection:
 
     def __init__(self, url: SqliteUrl, *, timeout: float, create: bool) -> None:
         self.where = str(url.path)
+        self._path = url.path
         _check_file(url.path, create=create)
         mode = "rwc" if create else "rw"  # SQLite reads a file that may not be written in mode rw, too
         with self._faults():
@@ -45,6 +46,7 @@ class SqliteConnection:
                 f"file:{quote(str(url.path))}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
             )
         self._connection.text_factory = _decode
+        self._file = _file_identity(url.path)
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement that gives no rows."""
@@ -90,6 +92,10 @@ class SqliteConnection:
                 self._connection.rollback()
             raise
 
+    def is_replaced(self) -> bool:
+        """Whether the file was removed, or another one was put in its place: this connection still has the old one."""
+        return _file_identity(self._path) != self._file
+
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         with self._faults():
@@ -108,6 +114,15 @@ class SqliteConnection:
 def _decode(text: bytes) -> str:
     # A text that is no UTF-8 would make the whole query fail; so it is one odd row.
     return text.decode(errors="surrogateescape")
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _check_file(path: Path, *, create: bool) -> None:

@@ -62,6 +62,23 @@ def catalog_options(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]  # the same but for the options that click adds
 
 
+def allow_store_option(command: Command) -> Command:
+    """Add ``--allow-store`` to a command with `catalog_options`; its ``configuration`` has the stores."""
+
+    @click.option(
+        "--allow-store",
+        "allow_stores",
+        metavar="URL",
+        multiple=True,
+        help="Let datasets lie in this store, or below it, beside the catalog's own; may be given several times.",
+    )
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, configuration: Configuration, allow_stores: tuple[str, ...], **options: Any) -> Any:
+        return command(*arguments, configuration=configuration.allowing(allow_stores), **options)
+
+    return wrapped  # type: ignore[return-value]  # the same but for the options that click adds
+
+
 def catalog_url(configuration: Configuration) -> str:
     """The catalog's URL; a path within it is made absolute, since the mount's process works elsewhere.
 
@@ -159,4 +176,5 @@ def make_library_settings(configuration: Configuration, values: Mapping[str, str
         timeout=parse_seconds(values["timeout"], option="--timeout"),
         siblings=tuple(dict.fromkeys(get_format(name).name for name in names)),
         subscription=values.get("subscription"),
+        allowed_stores=configuration.allowed_stores,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from imgsyncfs.cli.common import (
+    allow_store_option,
     ask_for_password,
     catalog_options,
     library_defaults,
@@ -54,7 +55,7 @@ def make_settings(
         **{name: value for name, value in given.items() if value is not None},
     }
     return MountSettings(
-        library=make_library_settings(configuration, values),
+        library=make_library_settings(configuration.allowing(parsed.allow_stores), values),
         mountpoint=str(absolute(mountpoint)),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
@@ -108,6 +109,7 @@ def _stay(settings: MountSettings) -> None:
 @click.command("mount")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 @catalog_options
+@allow_store_option
 @click.option("--subscription", metavar="NAME", help="Show only the datasets of this subscription.")
 @click.option("--siblings", metavar="LIST", help="Rendered files beside each image. [default: labelme,rolabelimg]")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")

@@ -16,6 +16,8 @@ from imgsyncfs.errors import MountError
 from imgsyncfs.launch import wait_for_end
 from imgsyncfs.mountpoint import absolute, mount_entry, unmount
 
+UNVERIFIED = "{:,} extents: neither the catalog nor the store has a digest of them"
+
 END_SECONDS = 30.0
 """How long the processes behind a mount may take to end: well below a second, on a machine that is not overloaded."""
 
@@ -80,6 +82,7 @@ def status_command(*, mountpoint: Path, as_json: bool) -> None:
         ("cache", f"{cache['folder']}: {cache['bytes'] / 1e6:,.1f} MB of {cache['size_limit'] / 1e9:,.1f} GB"),
         ("", f"{cache['hits']:,} hits, {cache['misses']:,} misses, {cache['damaged']:,} damaged"),
         ("store", f"{store['requests']:,} requests, {store['bytes'] / 1e6:,.1f} MB, {store['failures']:,} failed"),
+        *([("unverified", UNVERIFIED.format(store["unverified"]))] if store["unverified"] else []),
         *(("away", f"{url}: {reason}") for url, reason in store["away"].items()),
         ("errors", f"{status['errors']:,}; see {status['mountpoint']}/.imgsyncfs/errors.log"),
     ):

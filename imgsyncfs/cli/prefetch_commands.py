@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.filesize import decimal
 
-from imgsyncfs.cli.common import catalog_options
+from imgsyncfs.cli.common import allow_store_option, catalog_options
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.cli.sync_commands import chosen_datasets, library_settings
 from imgsyncfs.config import Configuration
@@ -17,6 +17,7 @@ from imgsyncfs.prefetch import prefetch
 @click.command("prefetch")
 @click.argument("dataset_ids", metavar="[DATASET]...", nargs=-1)
 @catalog_options
+@allow_store_option
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
 @click.option("--annotations", is_flag=True, help="Only the annotations: what ls -l and labelling tools look at first.")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from imgsyncfs.cli.common import catalog_options, open_configured_catalog, open_configured_store
+from imgsyncfs.allowed_stores import allowed_stores, is_allowed, open_allowed_store
+from imgsyncfs.cli.common import allow_store_option, catalog_options, open_configured_catalog, open_configured_store
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.config import Configuration
 from imgsyncfs.demo import make_demo
@@ -19,6 +21,7 @@ from imgsyncfs.journal import Journal
 from imgsyncfs.private_folders import cache_folder
 from imgsyncfs.publish import publish
 from imgsyncfs.publish.publication import DatasetOptions, PublishSummary, dataset_store
+from imgsyncfs.store import DEFAULT_TIMEOUT
 
 LEFT_OUT_STATUS = 3
 """Exit status when the rest was published but something was left out: a script should notice."""
@@ -79,6 +82,7 @@ def demo_command(*, folder: Path) -> None:
 @dataset_options
 @click.option("--loose", is_flag=True, help="One blob for each file, instead of packs of many.")
 @catalog_options
+@allow_store_option
 def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration: Configuration, **given: Any) -> None:
     """Publish FOLDER as a dataset: it then holds what the folder holds.
 
@@ -90,7 +94,13 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
     catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
-        store = open_configured_store(dataset_store(catalog, dataset_id), configuration)
+        # Somebody else may have named it.
+        store = open_allowed_store(
+            dataset_store(catalog, dataset_id),
+            allowed=allowed_stores(catalog.default_store(), configuration.allowed_stores),
+            sections=configuration.stores,
+            timeout=DEFAULT_TIMEOUT,
+        )
         try:
             store.check()
             with _journal(configuration) as journal, ProgressBar() as progress:
@@ -132,6 +142,12 @@ def index_command(*, store_url: str, dataset_id: str, configuration: Configurati
                 )
         finally:
             store.close()
+        if not is_allowed(store.url, [catalog.default_store()]):
+            click.echo(
+                f"Note: {dataset_id} does not lie in the catalog's own store; mounts and copies of it need "
+                f"--allow-store {shlex.quote(store.url)}.",
+                err=True,
+            )
     report(summary, dataset_id)
 
 

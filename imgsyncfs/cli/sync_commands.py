@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from imgsyncfs.cli.common import catalog_options, library_defaults, make_library_settings, open_configured_catalog
+from imgsyncfs.cli.common import (
+    allow_store_option,
+    catalog_options,
+    library_defaults,
+    make_library_settings,
+    open_configured_catalog,
+)
 from imgsyncfs.config import Configuration
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.library import Library
@@ -101,6 +107,7 @@ class SyncBar:
 @click.argument("target", type=click.Path(path_type=Path))
 @click.argument("dataset_ids", metavar="[DATASET]...", nargs=-1)
 @catalog_options
+@allow_store_option
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help="Rendered files to copy too: labelme,rolabelimg. [default: none]")

@@ -32,6 +32,7 @@ from imgsyncfs.publish.publication import (
     PublishSummary,
     changed_at,
     check_new_name,
+    known_digests,
     read_published,
     record,
 )
@@ -108,6 +109,7 @@ def publish(
         store_url=store.url,
         images=images,
         annotations=annotations,
+        extent_digests=known_digests(findings for _, findings in usable),
         classes_seen=(
             name for _, found in usable if found.annotation is not None for name in found.annotation.facts.classes
         ),

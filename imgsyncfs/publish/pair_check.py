@@ -18,6 +18,8 @@ from imgsyncfs.annotation_check import (
     size_warnings,
 )
 from imgsyncfs.errors import AnnotationError, PublishError
+from imgsyncfs.extent_digests import cut_into_extents, extent_digests
+from imgsyncfs.extents import WHOLE_BLOB_BYTES
 from imgsyncfs.formats import FORMATS, ImageInfo
 from imgsyncfs.image_check import ImageFacts, check_image
 from imgsyncfs.pairing import LeftOut, printable
@@ -32,6 +34,9 @@ HOUSE = "house"
 CHECK_VERSION = 1
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
+LARGE_CHECK_VERSION = 2
+"""As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
@@ -41,11 +46,13 @@ class CheckedImage:
         byte_count: length of the file.
         md5: its digest, in hexadecimal.
         facts: what the image is.
+        extents: `imgsyncfs.extent_digests.extent_digests` of it; ``""`` if nobody read all of it.
     """
 
     byte_count: int
     md5: str
     facts: ImageFacts
+    extents: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,8 @@ def check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFinding
         facts = check_image(content)
     except PublishError as error:
         return unusable(names, {pair.image.name: str(error)})
-    image = CheckedImage(len(content), hashlib.md5(content, usedforsecurity=False).hexdigest(), facts)
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    image = CheckedImage(len(content), digest, facts, extent_digests(cut_into_extents(content), len(content)))
     if not pair.annotations:
         return PairFindings(image)
     name = pair.annotations[0].name
@@ -146,8 +154,11 @@ def unusable(names: Sequence[str], reasons: Mapping[str, str]) -> PairFindings:
 
 def journal_key(pair: FoundPair, *, dataset_id: str) -> str:
     """Return what a journal keeps the findings under: it changes whenever a file of the pair does."""
-    prints = [file.fingerprint for file in (pair.image, *pair.annotations)]
-    return " ".join((f"pair-{CHECK_VERSION}", dataset_id, *prints))
+    files = (pair.image, *pair.annotations)
+    # A house annotation may be twice as long as the file that it is converted from; hardly eight times.
+    is_large = max(file.byte_count for file in files) > WHOLE_BLOB_BYTES // 8
+    version = LARGE_CHECK_VERSION if is_large else CHECK_VERSION
+    return " ".join((f"pair-{version}", dataset_id, *(file.fingerprint for file in files)))
 
 
 def findings_from_json(document: Mapping[str, Any]) -> PairFindings:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.pairing import LeftOut
     from imgsyncfs.progress import Progress
+    from imgsyncfs.publish.pair_check import PairFindings
 
 DEFAULT_LABEL_VERSION = "1.0.0"
 _IMAGE_TYPES = {"fisheye": "fisheye360"}
@@ -94,6 +95,7 @@ class Published:
     dataset: DatasetRow | None
     images: Mapping[str, ImageRow]
     annotations: Mapping[str, AnnotationRow]
+    extent_digests: Mapping[str, str]
 
 
 def check_new_name(catalog: Catalog, dataset_id: str) -> None:
@@ -127,7 +129,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
     """
     dataset = catalog.dataset(dataset_id)
     if dataset is None:
-        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {})
+        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {})
     version = label_version or dataset.label_version
     return Published(
         dataset_id,
@@ -135,7 +137,19 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         dataset,
         {row.name: row for row in catalog.images(dataset_id)},
         {row.name: row for row in catalog.annotations(dataset_id, version)},
+        catalog.extent_digests(dataset_id),
     )
+
+
+def known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
+    """MD5 of each large file in some findings to the digests of its extents."""
+    digests: dict[str, str] = {}
+    for found in findings:
+        if found.image is not None:
+            digests[found.image.md5] = found.image.extents
+            if found.annotation is not None:
+                digests[found.annotation.facts.md5] = found.annotation.facts.extents
+    return {md5: extents for md5, extents in digests.items() if md5 and extents}
 
 
 def changed_at(file_time: int, row: ImageRow | AnnotationRow | None) -> int:
@@ -159,6 +173,7 @@ def record(
     store_url: str,
     images: Sequence[ImageRow],
     annotations: Sequence[AnnotationRow],
+    extent_digests: Mapping[str, str],
     classes_seen: Iterable[str],
     uploaded_bytes: int,
     left_out: Sequence[LeftOut],
@@ -174,6 +189,7 @@ def record(
         store_url: where the blobs lie.
         images: the dataset's images, in its order.
         annotations: its annotations of the label version.
+        extent_digests: MD5 of a large file among them to the digests of its extents.
         classes_seen: classes in the annotations, in the order in which they first appear.
         uploaded_bytes: for the summary.
         left_out: for the summary.
@@ -196,11 +212,13 @@ def record(
     classes = list(dict.fromkeys(classes_seen))
     listed = tuple(name for name in classes if _can_be_listed(name))
     row = _dataset_row(published, options, listed, len(images), store_url)
-    changed = not _says_the_same(published, row, images, annotations)
+    changed = not _says_the_same(published, row, images, annotations, extent_digests)
     revision = row.revision
     if changed:
         progress.phase("Writing the catalog", len(images) + len(annotations), "rows")
-        revision = catalog.replace_dataset(row, images, annotations, progress=progress.advance)
+        revision = catalog.replace_dataset(
+            row, images, annotations, extent_digests=extent_digests, progress=progress.advance
+        )
     names = {image.name for image in images}
     return PublishSummary(
         images=len(images),
@@ -261,11 +279,16 @@ def _dataset_row(
 
 
 def _says_the_same(
-    published: Published, row: DatasetRow, images: Sequence[ImageRow], annotations: Sequence[AnnotationRow]
+    published: Published,
+    row: DatasetRow,
+    images: Sequence[ImageRow],
+    annotations: Sequence[AnnotationRow],
+    extent_digests: Mapping[str, str],
 ) -> bool:
     return (
         published.dataset is not None
         and replace(row, updated_at=published.dataset.updated_at) == published.dataset
         and {image.name: image for image in images} == published.images
         and {annotation.name: annotation for annotation in annotations} == published.annotations
+        and extent_digests.items() <= published.extent_digests.items()
     )

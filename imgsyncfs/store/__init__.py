@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.store.contract import BlobInfo, RangeRead, Store, StoreCredentials
 from imgsyncfs.store.local import LocalStore
 from imgsyncfs.store.parts import RangeInParts
+from imgsyncfs.store_urls import unknown_kind
 
 __all__ = ["BlobInfo", "RangeInParts", "RangeRead", "Store", "StoreCredentials", "open_store"]
 
 DEFAULT_TIMEOUT = 30.0
 
 
-def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout: float = DEFAULT_TIMEOUT) -> Store:
+def open_store(
+    url: str, *, credentials: StoreCredentials | None = None, timeout: float = DEFAULT_TIMEOUT, within: str = ""
+) -> Store:
     """Open a store without asking it anything: `Store.check` does that.
 
     Args:
@@ -22,6 +22,8 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
         credentials: what opens an Azure container; a local folder needs none.
         timeout: how long one call may take, in seconds, retries included. In `Store.list` it bounds each page, in
             `Store.write` each request: a large blob is uploaded in several.
+        within: URL of a store above this one; no link in a local store's path may lead out of that. Empty if there is
+            none: then the path is followed wherever it leads.
 
     Returns:
         The store; it may be used by many threads at once.
@@ -31,15 +33,10 @@ def open_store(url: str, *, credentials: StoreCredentials | None = None, timeout
     """
     scheme = url.partition(":")[0].lower()
     if scheme == "file":
-        return LocalStore(url)
+        return LocalStore(url, within=within)
     if scheme == "azure":
         # Late: the Azure SDK takes half a second to import, and most commands never need it.
         from imgsyncfs.store.azure import AzureStore
 
         return AzureStore(url, credentials=credentials or StoreCredentials(), timeout=timeout)
-    if "://" in url:
-        # Not the rest of it: keys and tokens may stand in URLs of other kinds.
-        shown, meant = f"{scheme}://…", "file:///path or azure://ACCOUNT/CONTAINER[/PREFIX]"
-    else:
-        shown, meant = url, f"for a local folder {Path(url).absolute().as_uri()}"
-    raise ConfigurationError(f"Store URL {shown!r} is of no known kind; write {meant}.")
+    raise unknown_kind(url)

@@ -18,9 +18,10 @@ from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
+from imgsyncfs.blob_names import blob_name_fault
 from imgsyncfs.errors import BlobMissing, StoreMissing
 from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.store.azure_account import find_account, parse_azure_url
+from imgsyncfs.store.azure_account import find_account
 from imgsyncfs.store.azure_errors import ErrorTexts, error_code
 from imgsyncfs.store.azure_policies import RetryUntilDeadline
 from imgsyncfs.store.azure_reads import AzureReads
@@ -30,7 +31,8 @@ from imgsyncfs.store.azure_transport import (
     keep_signatures_from_the_log,
 )
 from imgsyncfs.store.content import open_content
-from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name
+from imgsyncfs.store.contract import BlobInfo, RangeRead, check_blob_name
+from imgsyncfs.store_urls import parse_azure_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +94,11 @@ class AzureStore:
             timeout=timeout,
         )
 
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Azure makes an MD5 of each if it is asked to."""
+        return True
+
     def check(self) -> None:
         """Return if the container is there and may be read."""
         self._reads.probe(_PROBE)
@@ -116,6 +123,10 @@ class AzureStore:
     def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
         return self._reads.read_into(blob, room, offset, etag=etag)
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory and compare it with the MD5 that Azure makes of it."""
+        return self._reads.read_checked(blob, room, offset, etag=etag)
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,14 +12,10 @@ from urllib.parse import urlsplit
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.store.contract import blob_name_fault
+from imgsyncfs.store_urls import ContainerLocation
 
 if TYPE_CHECKING:
     from imgsyncfs.store.contract import StoreCredentials
-
-# "Naming and Referencing Containers, Blobs, and Metadata" and "Storage account overview", Azure's documentation.
-_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER = re.compile(r"\$root|\$web|\$logs|(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 # What ``UseDevelopmentStorage=true`` stands for; name and key are published in "Use the Azurite emulator".
 _EMULATOR = {
@@ -28,26 +23,6 @@ _EMULATOR = {
     "accountkey": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
     "blobendpoint": "http://127.0.0.1:10000/devstoreaccount1",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerLocation:
-    """What an ``azure://`` URL names.
-
-    Attributes:
-        account: the storage account.
-        container: the container in it.
-        prefix: what every blob's name starts with there, with a ``/`` at its end; empty means the whole container.
-    """
-
-    account: str
-    container: str
-    prefix: str
-
-    @property
-    def url(self) -> str:
-        """The URL in its plainest form."""
-        return f"azure://{self.account}/{self.container}/{self.prefix}".rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +38,6 @@ class Account:
     endpoint: str
     credential: Any = field(repr=False)
     remedy: str
-
-
-def parse_azure_url(url: str) -> ContainerLocation:
-    """Take ``azure://ACCOUNT/CONTAINER[/PREFIX]`` apart.
-
-    The prefix is taken as it stands: ``%20`` in it is three characters.
-
-    Raises:
-        ConfigurationError: a part is missing or impossible. The message shows nothing that could be a secret.
-    """
-    if "?" in url or "@" in url:
-        raise ConfigurationError(
-            "The store URL holds '?' or '@', which belong to keys and tokens; write azure://ACCOUNT/CONTAINER[/PREFIX] "
-            "and put a SAS token into AZURE_STORAGE_SAS_TOKEN."
-        )
-    account, _, rest = url.partition(":")[2].removeprefix("//").partition("/")
-    container, _, prefix = rest.partition("/")
-    prefix = prefix.strip("/")
-    if not _ACCOUNT.fullmatch(account):
-        raise ConfigurationError(
-            f"Store URL {url!r} names no storage account: that is 3 to 24 lower-case letters and digits; write "
-            "azure://ACCOUNT/CONTAINER[/PREFIX]."
-        )
-    if not _CONTAINER.fullmatch(container):
-        raise ConfigurationError(
-            f"Store URL {url!r} names no container: that is 3 to 63 lower-case letters, digits and single hyphens; "
-            "write azure://ACCOUNT/CONTAINER[/PREFIX]."
-        )
-    fault = blob_name_fault(prefix) if prefix else None
-    if fault:
-        raise ConfigurationError(f"Store URL {url!r} has an impossible prefix: {fault}; choose another.")
-    return ContainerLocation(account, container, f"{prefix}/" if prefix else "")
 
 
 def find_account(location: ContainerLocation, credentials: StoreCredentials, *, timeout: float) -> Account:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import time
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from azure.core.pipeline import Pipeline
 from azure.core.pipeline.transport import HttpRequest
 
 from imgsyncfs.errors import BlobMissing, StoreError
+from imgsyncfs.extents import MEBIBYTE
 from imgsyncfs.store.azure_policies import ReadHeaders, RetryUntilDeadline, signing_policy
 from imgsyncfs.store.azure_transport import (
     STALL_SHARE,
@@ -30,8 +33,16 @@ if TYPE_CHECKING:
 
     from azure.core.pipeline.transport import HttpResponse
 
-    from imgsyncfs.store.azure_account import Account, ContainerLocation
+    from imgsyncfs.store.azure_account import Account
     from imgsyncfs.store.azure_errors import ErrorTexts
+    from imgsyncfs.store_urls import ContainerLocation
+
+
+MOST_DIGESTED_BYTES = 4 * MEBIBYTE
+"""The longest range of which Azure makes an MD5 ("Get Blob", Azure Storage REST API)."""
+
+MOST_DAMAGED = 3
+"""How often a range that arrives damaged is asked for before the reader is told."""
 
 
 class AzureReads:
@@ -87,6 +98,33 @@ class AzureReads:
     def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob, with one GET, straight from the connection into memory."""
         return _put(self._read(blob, offset, len(room), etag, room=room), room)
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory, 4 MiB at a time, and compare each with the MD5 that Azure makes of it."""
+        check_range(offset, len(room))
+        check_blob_name(blob, self._url)
+        received, compared = 0, True
+        for start in range(0, len(room), MOST_DIGESTED_BYTES):
+            part = room[start : start + MOST_DIGESTED_BYTES]
+            count, was_compared = self._read_digested(blob, part, offset + start, etag)
+            received += count
+            compared = compared and was_compared
+            if count < len(part):
+                break
+        return received, compared
+
+    def _read_digested(self, blob: str, room: memoryview, offset: int, etag: str) -> tuple[int, bool]:
+        deadline = time.monotonic() + self._timeout
+        for _ in range(MOST_DAMAGED):
+            response = self._send(blob, offset, len(room), etag, room=room, deadline=deadline, digest=True)
+            content = self._content(response, blob, offset, len(room))
+            digest = response.headers.get("content-md5")
+            if not digest or hashlib.md5(content, usedforsecurity=False).digest() == _decoded(digest):
+                return _put(content, room), bool(digest)
+        raise StoreError(
+            f"Blob {blob} in {self._url} arrived damaged {MOST_DAMAGED} times (its MD5 differs from byte {offset} on); "
+            "check the network between here and the store, and its proxies."
+        )
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
@@ -145,9 +183,26 @@ class AzureReads:
         check_blob_name(blob, self._url)
         if length == 0:
             return b""
+        response = self._send(blob, offset, length, etag, room=room, deadline=deadline)
+        return self._content(response, blob, offset, length)
+
+    def _send(
+        self,
+        blob: str,
+        offset: int,
+        length: int | None,
+        etag: str,
+        *,
+        room: memoryview | None,
+        deadline: float | None,
+        digest: bool = False,
+    ) -> ReadResponse:
+        request = self._request(blob, offset, length, etag)
+        if digest:
+            request.headers["x-ms-range-get-content-md5"] = "true"
         with self._translated(blob):
-            run = self._reads.run(self._request(blob, offset, length, etag), room=room, deadline=deadline)
-        return self._content(cast("ReadResponse", run.http_response), blob, offset, length)
+            run = self._reads.run(request, room=room, deadline=deadline)
+        return cast("ReadResponse", run.http_response)
 
     def _content(self, response: ReadResponse, blob: str, offset: int, length: int | None) -> bytes | memoryview:
         """The body of an answer, if it is what was asked for."""
@@ -193,6 +248,13 @@ class AzureReads:
         except AzureError as error:
             # Without the cause: its text holds the URL, and a SAS is part of that.
             raise self._errors.from_exception(error, blob) from None
+
+
+def _decoded(digest: str) -> bytes:
+    try:
+        return base64.b64decode(digest, validate=True)
+    except ValueError:
+        return b""
 
 
 def _put(content: bytes | memoryview, room: memoryview) -> int:

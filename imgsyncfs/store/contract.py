@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from imgsyncfs.blob_names import LONGEST_BLOB_NAME, blob_name_fault
 from imgsyncfs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsyncfs.store.parts import RangeInParts
-
-LONGEST_BLOB_NAME = 1024
-"""Azure's limit on a blob's name, in characters; the local store keeps to it too, so that catalogs can move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,16 @@ class Store(Protocol):
     """A place where blobs lie.
 
     Every method that asks it something may raise `StoreMissing`, `StoreRefused` and `StoreUnreachable`; each that takes
-    a blob's name raises `StoreError` for an impossible one (`blob_name_fault`).
+    a blob's name raises `StoreError` for an impossible one (`imgsyncfs.blob_names.blob_name_fault`).
     """
 
     @property
     def url(self) -> str:
         """The store's URL in its plainest form: equal for equal places, and without secrets."""
+
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Whether it makes digests of the ranges that it sends; see `read_checked`."""
 
     def check(self) -> None:
         """Return if the folder or container is there and may be read; it asks at most twice, for a person waits."""
@@ -122,6 +124,26 @@ class Store(Protocol):
         Raises:
             BlobMissing: as `read`.
             BlobChanged: likewise.
+        """
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory, and compare it with a digest that the store makes of what it sends.
+
+        For content of which nothing else is known: it finds what was damaged on the way, and not in the store.
+
+        Args:
+            blob: the blob's name.
+            room: as for `read_into`.
+            offset: likewise.
+            etag: as for `read`.
+
+        Returns:
+            How many bytes, as `read_into`; and whether they were compared. A store may make no digests.
+
+        Raises:
+            BlobMissing: as `read`.
+            BlobChanged: likewise.
+            StoreError: it arrived damaged again and again.
         """
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
@@ -179,27 +201,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections; the store cannot be used afterwards."""
-
-
-def blob_name_fault(blob: str) -> str | None:
-    """Say why a text cannot be a blob's name in any store; None if it can.
-
-    A name with ``.`` or ``..`` in it would be another blob's by the time it is a path or a URL, perhaps one outside the
-    store. Limits: "Naming and Referencing Containers, Blobs, and Metadata", Azure Storage REST API.
-    """
-    if not blob:
-        return "it is empty"
-    if len(blob) > LONGEST_BLOB_NAME:
-        return f"it is longer than {LONGEST_BLOB_NAME} characters"
-    if "\0" in blob:
-        return "it holds a NUL character"
-    if not {".", ".."}.isdisjoint(blob.split("/")):
-        return "it has '.' or '..' between its slashes"
-    try:
-        blob.encode()
-    except UnicodeEncodeError:
-        return "it is not valid UTF-8"
-    return None
 
 
 def check_blob_name(blob: str, url: str) -> None:

@@ -1,7 +1,10 @@
 """A local folder as a store: each blob is a file.
 
-The folder is its administrator's own, so symbolic links in it are followed wherever they lead. What comes from outside,
-the blobs' names, can't leave it.
+Whoever may write into the folder decides what lies there, and nothing about other folders of whoever reads: everything
+is opened beneath the folder (`imgsyncfs.store.beneath`), so that no link leads a reader or a writer out of it. Links
+within it are followed, and so are those in the folder's own path, which its owner chose.
+
+The folder is opened anew for each operation: a descriptor that is kept would keep its disk from being unmounted.
 
 No time limit here: nothing ends a system call that hangs on a dead network disk. Whoever reads does so in a process
 or thread that the rest doesn't wait for.
@@ -15,26 +18,36 @@ import os
 import stat
 import uuid
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
 
-from imgsyncfs.durable_files import sync_folder
+from imgsyncfs.blob_names import blob_name_fault
+from imgsyncfs.durable_files import sync_open_folder
 from imgsyncfs.errors import (
     BlobChanged,
     BlobMissing,
-    ConfigurationError,
+    BlobRefused,
     StoreError,
     StoreMissing,
     StoreRefused,
     StoreUnreachable,
 )
+from imgsyncfs.store.beneath import LinkLeadsOut, open_beneath
 from imgsyncfs.store.content import Content, open_content
-from imgsyncfs.store.contract import BlobInfo, RangeRead, blob_name_fault, check_blob_name, check_range
-from imgsyncfs.store.local_files import make_folders, md5_of, read_range, read_range_into, take_name, write_file
+from imgsyncfs.store.contract import BlobInfo, RangeRead, check_blob_name, check_range
+from imgsyncfs.store.local_files import (
+    make_folders,
+    md5_of,
+    open_made_folder,
+    read_range,
+    read_range_into,
+    take_name,
+    write_file,
+)
+from imgsyncfs.store_urls import parse_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from imgsyncfs.store.parts import RangeInParts
 
@@ -45,6 +58,7 @@ _UNFINISHED_SUFFIX = ".part"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -53,19 +67,33 @@ class LocalStore:
 
     Args:
         url: ``file:///absolute/path``, percent-encoded where a path holds odd characters.
+        within: URL of a folder above that no link in the store's own path may lead out of; empty if there is none.
 
     Raises:
         ConfigurationError: the URL names no absolute path on this machine.
     """
 
-    def __init__(self, url: str) -> None:
-        self._folder = _folder_of(url)
+    def __init__(self, url: str, *, within: str = "") -> None:
+        self._folder = parse_file_url(url)
         self.url = self._folder.as_uri()
+        self._path = str(self._folder)
+        above = parse_file_url(within) if within else self._folder
+        self._above = str(above)
+        self._inner = str(self._folder.relative_to(above))
+
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Nobody makes digests here."""
+        return False
 
     def check(self) -> None:
         """Return if the folder is there and may be read."""
-        with self._translated(""), os.scandir(self._folder):
-            pass
+        with self._translated(""):
+            descriptor = self._open(".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.scandir(descriptor).close()
+            finally:
+                os.close(descriptor)
 
     def create(self) -> None:
         """Make the folder, and those above it, unless it is there."""
@@ -75,7 +103,7 @@ class LocalStore:
     def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
         """Read a range of a blob."""
         check_range(offset, length)
-        self._path(blob)
+        self._check_name(blob)
         if length == 0:
             return b""
         with self._opened(blob, offset, length, etag) as (descriptor, stop):
@@ -86,7 +114,7 @@ class LocalStore:
     def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob into memory."""
         check_range(offset, len(room))
-        self._path(blob)
+        self._check_name(blob)
         if not room:
             return 0
         with self._opened(blob, offset, len(room), etag) as (descriptor, stop):
@@ -94,10 +122,14 @@ class LocalStore:
         self._check_length(blob, count, stop - offset)
         return count
 
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into memory; nobody makes digests here."""
+        return self.read_into(blob, room, offset, etag=etag), False
+
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; each is looked at by itself, for it is handed over before the next."""
         check_range(parts.offset, parts.left)
-        self._path(blob)
+        self._check_name(blob)
         if not parts.left:
             return
         with self._opened(blob, parts.offset, parts.left, etag) as (_, stop):
@@ -114,70 +146,118 @@ class LocalStore:
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob under a temporary name, bring it to the disk, then give it its own name."""
-        path = self._path(blob)
+        self._check_name(blob)
         with open_content(content) as opened, self._translated(blob, writing=True):
-            if not self._is_there(blob, path, opened, md5):
-                # Never the store itself: where its disk isn't mounted, a new folder would hide that.
-                self._folder.stat()
-                make_folders(path.parent)
-                unfinished = path.parent / f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}{_UNFINISHED_SUFFIX}"
-                try:
-                    digest = write_file(unfinished, opened, md5)
-                    if take_name(unfinished, path):
-                        sync_folder(path.parent)
-                        return _describe(blob, path.stat(), md5=digest)
-                finally:
-                    unfinished.unlink(missing_ok=True)
-                if not self._is_there(blob, path, opened, digest):
-                    raise self._changed(blob, "it came and went while it was written")
-            return _describe(blob, path.stat(), md5=md5)
+            status = self._found(blob, opened, md5)
+            if status is None:
+                status, md5 = self._written(blob, opened, md5)
+            return _describe(blob, status, md5=md5)
 
     def describe(self, blob: str) -> BlobInfo:
         """Say what a blob is."""
-        path = self._path(blob)
+        self._check_name(blob)
         with self._translated(blob):
-            return _describe(blob, _regular(path.stat()))
+            return _describe(blob, _regular(self._status(blob)))
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """Yield the blobs whose names start with `prefix`, folder by folder."""
         inner = prefix.rpartition("/")[0]
         if inner:
-            self._path(inner)
+            self._check_name(inner)
         self.check()
         yield from self._walk(inner, prefix, above=frozenset())
 
     def close(self) -> None:
         """Nothing is kept open."""
 
+    def _open(self, name: str, flags: int) -> int:
+        """Open something beneath the folder."""
+        root = self._open_root()
+        try:
+            return open_beneath(root, self._path, name, flags)
+        finally:
+            os.close(root)
+
+    def _open_root(self) -> int:
+        above = os.open(self._above, _FOLDER)
+        if self._inner == ".":
+            return above
+        try:
+            return open_beneath(above, self._above, self._inner, _FOLDER)
+        except LinkLeadsOut as error:
+            raise StoreRefused(
+                f"Store {self.url} is not used: a link in its path leads out of {self._above}, the folder that is "
+                "allowed; name the folder that the link leads to, and allow that one."
+            ) from error
+        finally:
+            os.close(above)
+
+    def _status(self, name: str) -> os.stat_result:
+        """What lies at a name, through the links on the way."""
+        descriptor = self._open(name, os.O_PATH)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _written(self, blob: str, content: Content, md5: str) -> tuple[os.stat_result, str]:
+        """Write a blob that is not there, and say what it is: its status and md5, as far as that is known."""
+        inner, _, name = blob.rpartition("/")
+        unfinished = f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}{_UNFINISHED_SUFFIX}"
+        # Never the store itself: where its disk isn't mounted, a new folder would hide that.
+        root = self._open_root()
+        try:
+            folder = open_made_folder(root, self._path, inner or ".")
+        finally:
+            os.close(root)
+        try:
+            digest = write_file(folder, unfinished, content, md5)
+            if take_name(folder, unfinished, name):
+                sync_open_folder(folder)
+                return os.stat(name, dir_fd=folder, follow_symlinks=False), digest
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished, dir_fd=folder)
+            os.close(folder)
+        status = self._found(blob, content, digest)
+        if status is None:
+            raise self._changed(blob, "it came and went while it was written")
+        return status, md5
+
     def _walk(self, inner: str, prefix: str, *, above: frozenset[tuple[int, int]]) -> Iterator[BlobInfo]:
         folders = []
         # A folder that is removed while it is listed holds no blobs.
         with self._translated(inner), suppress(FileNotFoundError, NotADirectoryError):
-            folder = self._folder / inner
-            status = folder.stat()
-            # A symbolic link to a folder above would be walked for ever.
-            if (status.st_dev, status.st_ino) in above:
-                return
-            above |= {(status.st_dev, status.st_ino)}
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    blob = f"{inner}/{entry.name}" if inner else entry.name
-                    if _is_unfinished(entry.name) or not (blob.startswith(prefix) or prefix.startswith(f"{blob}/")):
-                        continue
-                    entry_status = self._status(blob, entry)
-                    if entry_status and stat.S_ISDIR(entry_status.st_mode):
-                        folders.append(blob)
-                    elif entry_status and blob.startswith(prefix):
-                        yield _describe(blob, entry_status)
+            descriptor = self._open(inner or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                status = os.fstat(descriptor)
+                # A symbolic link to a folder above would be walked for ever.
+                if (status.st_dev, status.st_ino) in above:
+                    return
+                above |= {(status.st_dev, status.st_ino)}
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        blob = f"{inner}/{entry.name}" if inner else entry.name
+                        if _is_unfinished(entry.name) or not (blob.startswith(prefix) or prefix.startswith(f"{blob}/")):
+                            continue
+                        entry_status = self._entry_status(blob, entry)
+                        if entry_status and stat.S_ISDIR(entry_status.st_mode):
+                            folders.append(blob)
+                        elif entry_status and blob.startswith(prefix):
+                            yield _describe(blob, entry_status)
+            finally:
+                os.close(descriptor)
         for blob in folders:
             yield from self._walk(blob, prefix, above=above)
 
-    def _status(self, blob: str, entry: os.DirEntry[str]) -> os.stat_result | None:
+    def _entry_status(self, blob: str, entry: os.DirEntry[str]) -> os.stat_result | None:
         """What lies at an entry, through symbolic links; None, with a word in the log, if it can be no blob."""
         reason = blob_name_fault(blob)
         if not reason:
             try:
-                status = entry.stat()
+                status = self._status(blob) if entry.is_symlink() else entry.stat(follow_symlinks=False)
+            except LinkLeadsOut:
+                reason = "a link leads out of the store's folder"
             except OSError as error:
                 if error.errno not in _NOT_THERE:
                     raise
@@ -189,21 +269,20 @@ class LocalStore:
         logger.warning("%r in %s is left out: %s.", blob, self.url, reason)
         return None
 
-    def _path(self, blob: str) -> Path:
+    def _check_name(self, blob: str) -> None:
         check_blob_name(blob, self.url)
         if "" in blob.split("/"):
             raise StoreError(
                 f"Blob name {blob!r} cannot be used in {self.url}: nothing stands beside one of its slashes; "
                 "publish it under another name."
             )
-        return self._folder / blob
 
     @contextmanager
     def _opened(self, blob: str, offset: int, length: int | None, etag: str) -> Iterator[tuple[int, int]]:
         """Open a blob and say up to where to read."""
         with self._translated(blob):
             # A pipe in the folder would otherwise hang the reader until somebody writes to it.
-            descriptor = os.open(self._path(blob), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = self._open(blob, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 byte_count = _regular(os.fstat(descriptor)).st_size
                 if offset and offset >= byte_count:
@@ -218,15 +297,25 @@ class LocalStore:
         if byte_count < expected:
             raise self._changed(blob, "it became shorter while it was read")
 
-    def _is_there(self, blob: str, path: Path, content: Content, md5: str) -> bool:
-        """Whether the blob is there as it should be; raises BlobChanged if another one has its name."""
+    def _found(self, blob: str, content: Content, md5: str) -> os.stat_result | None:
+        """The blob if it is there as it should be, else None; raises BlobChanged if another one has its name."""
         try:
-            status = path.stat()
+            status = self._status(blob)
         except FileNotFoundError:
-            return False
-        if not stat.S_ISREG(status.st_mode) or status.st_size != content.byte_count or (md5 and md5_of(path) != md5):
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_size != content.byte_count or not self._has(blob, md5):
             raise self._changed(blob, "another one has that name, with other content")
-        return True
+        return status
+
+    def _has(self, blob: str, md5: str) -> bool:
+        """Whether a blob has a digest; an empty one is any."""
+        if not md5:
+            return True
+        descriptor = self._open(blob, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return md5_of(descriptor) == md5
+        finally:
+            os.close(descriptor)
 
     def _check_etag(self, blob: str, status: os.stat_result, etag: str) -> None:
         if etag and _etag(status) != etag:
@@ -247,6 +336,11 @@ class LocalStore:
 
     def _translate(self, error: OSError, blob: str, *, writing: bool) -> StoreError:
         thing = f"Blob {blob} in {self.url}" if blob else f"Store {self.url}"
+        if isinstance(error, LinkLeadsOut):
+            return BlobRefused(
+                f"{thing} is not used: a link in its path leads out of the store's folder; put the file itself there, "
+                "or make a store of the folder that the link leads to, and allow that one."
+            )
         if error.errno in _FULL:
             return StoreError(f"{thing} was not written because the disk is full; free some space and run it again.")
         if error.errno in _REFUSED:
@@ -269,16 +363,6 @@ class LocalStore:
         return StoreUnreachable(
             f"{thing} cannot be reached ({error.strerror or error}); check its disk or network connection."
         )
-
-
-def _folder_of(url: str) -> Path:
-    scheme, _, rest = url.partition(":")
-    host, slash, path = rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", "")
-    if scheme.lower() != "file" or host not in {"", "localhost"} or not slash:
-        raise ConfigurationError(f"Store URL {url!r} names no local folder; write file:///absolute/path.")
-    if "\0" in url or "%00" in url:
-        raise ConfigurationError(f"Store URL {url!r} holds a NUL character; write file:///absolute/path.")
-    return Path(os.fsdecode(unquote_to_bytes(os.fsencode(f"/{path}"))))
 
 
 def _is_unfinished(name: str) -> bool:

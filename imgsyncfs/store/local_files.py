@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from imgsyncfs.durable_files import sync_folder
+from imgsyncfs.durable_files import sync_folder, sync_open_folder
 from imgsyncfs.extents import MEBIBYTE
+from imgsyncfs.store.beneath import open_beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,19 +45,21 @@ def read_range_into(room: memoryview, descriptor: int, start: int) -> int:
     return received
 
 
-def md5_of(path: Path) -> str:
-    """The MD5 digest of a file, in hexadecimal."""
+def md5_of(descriptor: int) -> str:
+    """The MD5 digest of an open file, in hexadecimal."""
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(COPY_BYTES):
-            digest.update(block)
+    position = 0
+    while block := os.pread(descriptor, COPY_BYTES, position):
+        digest.update(block)
+        position += len(block)
     return digest.hexdigest()
 
 
-def write_file(path: Path, content: Content, md5: str) -> str:
-    """Write a new file with the modes of the umask, bring it to the disk, and return its md5."""
+def write_file(folder: int, name: str, content: Content, md5: str) -> str:
+    """Write a new file with the modes of the umask into an open folder, bring it to the disk, and return its md5."""
     digest = ""
-    with path.open("xb") as stream:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o666, dir_fd=folder), "wb") as stream:  # noqa: PTH123  # a Path has no dir_fd
         for block, digest_so_far in content.blocks(COPY_BYTES, md5=md5):
             stream.write(block)
             digest = digest_so_far
@@ -64,10 +68,10 @@ def write_file(path: Path, content: Content, md5: str) -> str:
     return digest
 
 
-def take_name(unfinished: Path, path: Path) -> bool:
-    """Give a finished file its name unless that is taken; says whether it got it."""
+def take_name(folder: int, unfinished: str, name: str) -> bool:
+    """Give a finished file of an open folder its name unless that is taken; says whether it got it."""
     try:
-        path.hardlink_to(unfinished)
+        os.link(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         return False
     except OSError as error:
@@ -75,9 +79,9 @@ def take_name(unfinished: Path, path: Path) -> bool:
             raise
         # A disk without hard links (exFAT, some network disks). Between the question and the renaming another writer
         # could come in; names say what is in a blob, so it would bring the same content.
-        if path.exists():
+        if _has(folder, name):
             return False
-        unfinished.rename(path)
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
     return True
 
 
@@ -90,3 +94,41 @@ def make_folders(folder: Path) -> None:
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
         sync_folder(new.parent)
+
+
+def open_made_folder(root: int, root_path: str, name: str) -> int:
+    """Open a folder beneath another for reading; make it and those above it as `make_folders` does.
+
+    Args:
+        root: descriptor of the folder that it lies beneath.
+        root_path: that one's absolute path.
+        name: relative to it; ``.`` is that one itself.
+
+    Returns:
+        A descriptor, to be closed.
+
+    Raises:
+        OSError: see `imgsyncfs.store.beneath.open_beneath`.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    if name == ".":
+        return open_beneath(root, root_path, name, flags)
+    with suppress(FileNotFoundError):
+        return open_beneath(root, root_path, name, flags)
+    above, _, last = name.rpartition("/")
+    parent = open_made_folder(root, root_path, above or ".")
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(last, dir_fd=parent)
+        sync_open_folder(parent)
+    finally:
+        os.close(parent)
+    return open_beneath(root, root_path, name, flags)
+
+
+def _has(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -128,7 +128,7 @@ class DatasetSource:
             # A real file of that name comes with the image that it belongs to.
             if isinstance(node, SiblingFile):
                 shape = "x".join(map(str, listing.image_info(index)))
-                version = f"{target.name} {__version__} {shape} {_version(annotation)}"
+                version = f"{target.name} {__version__} {shape} {_version(annotation, listing)}"
                 shown = stem + self._view.suffix.encode() if self._view else name
                 yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, node)
 
@@ -136,12 +136,17 @@ class DatasetSource:
         node = self._directory.child(name)
         if not isinstance(node, StoredFile):
             raise TypeError(f"{self.dataset_id}/{name!r} is listed and is no stored file")
-        return SourceFile(name.decode(), _version(record), record.md5, record.byte_count, record.modified_at, node)
+        return SourceFile(
+            name.decode(), _version(record, self._listing), record.md5, record.byte_count, record.modified_at, node
+        )
 
 
-def _version(record: FileRecord) -> str:
-    # Without a digest there is an etag, which is another one after each write.
-    return record.md5 or f"{record.blob} {record.offset} {record.byte_count} {record.etag} {record.modified_at}"
+def _version(record: FileRecord, listing: Listing) -> str:
+    if record.md5:
+        return record.md5
+    # Without a digest there mostly is an etag, which is another one after each write.
+    place = f"{record.blob} {record.offset} {record.byte_count} {record.etag} {record.modified_at}"
+    return place if record.etag else f"{place} {listing.catalog_id}"
 
 
 def _disk_bytes(byte_counts: Column, block_bytes: int) -> int:

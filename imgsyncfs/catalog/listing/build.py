@@ -5,7 +5,7 @@ A million images with their annotations take seconds, nearly all of it until the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
@@ -48,8 +48,14 @@ None if that would not pay."""
 class ListingSource(Protocol):
     """What a listing is read from: `imgsyncfs.catalog.Catalog`."""
 
+    def identity(self) -> str:
+        """What tells it from other catalogs."""
+
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such."""
+
+    def extent_digests(self, dataset_id: str) -> Mapping[str, str]:
+        """MD5 of a large file to the digests of its extents, end to end in hexadecimal."""
 
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """Its images."""
@@ -78,20 +84,29 @@ def read_listing(
         before = catalog.dataset(dataset_id)
         if before is None:
             return None
+        catalog_id = catalog.identity()
         beside = annotations_beside(before)
         images = collect_images(catalog.image_portions(dataset_id))
         annotations = (
             beside() if beside else collect_annotations(catalog.annotation_portions(dataset_id, before.label_version))
         )
+        digests = catalog.extent_digests(dataset_id)
         after = catalog.dataset(dataset_id)
-        if after is not None and (after.revision, after.label_version) == (before.revision, before.label_version):
-            return _bring_together(before, images, annotations)
+        if after is not None and after.listing_key(catalog_id) == before.listing_key(catalog_id):
+            return _bring_together(before, catalog_id, images, annotations, digests)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
 
 
-def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iterable[AnnotationRow]) -> Listing:
+def build_listing(
+    row: DatasetRow,
+    images: Iterable[ImageRow],
+    annotations: Iterable[AnnotationRow],
+    *,
+    catalog_id: str = "",
+    extent_digests: Mapping[str, str] | None = None,
+) -> Listing:
     """Build the listing of a dataset.
 
     Rows that cannot be shown as files are left out and told in `Listing.hidden`: names that no directory can have, an
@@ -102,14 +117,18 @@ def build_listing(row: DatasetRow, images: Iterable[ImageRow], annotations: Iter
         row: the dataset.
         images: all its images, in any order.
         annotations: its annotations of the row's label version, in any order.
+        catalog_id: identity of the catalog that they are from.
+        extent_digests: MD5 of a large file among them to the digests of its extents, end to end in hexadecimal.
 
     Returns:
         The listing.
     """
     return _bring_together(
         row,
+        catalog_id,
         collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
         collect_annotations(_portions(annotations, LISTED_ANNOTATION_COLUMNS, annotation_row)),
+        extent_digests or {},
     )
 
 
@@ -121,7 +140,13 @@ def _portions(
         yield Portion(columns, values, make)
 
 
-def _bring_together(row: DatasetRow, images: CollectedRows, annotations: CollectedRows) -> Listing:
+def _bring_together(
+    row: DatasetRow,
+    catalog_id: str,
+    images: CollectedRows,
+    annotations: CollectedRows,
+    extent_digests: Mapping[str, str],
+) -> Listing:
     image_rows, twice = _in_order(images)
     stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
     count = len(stems)
@@ -137,10 +162,13 @@ def _bring_together(row: DatasetRow, images: CollectedRows, annotations: Collect
     }
     image_columns, image_epoch = _file_columns(images, image_rows, np.arange(count), count)
     annotation_columns, annotation_epoch = _file_columns(annotations, annotation_rows, annotated, count)
+    columns |= _digest_columns(extent_digests)
     columns |= {IMAGE_PREFIX + name: column for name, column in image_columns.items()}
     columns |= {ANNOTATION_PREFIX + name: column for name, column in annotation_columns.items()}
     facts = ListingFacts(
         dataset_id=row.dataset_id,
+        catalog_id=catalog_id,
+        key=row.listing_key(catalog_id),
         revision=row.revision,
         label_version=row.label_version,
         store=row.store,
@@ -151,6 +179,15 @@ def _bring_together(row: DatasetRow, images: CollectedRows, annotations: Collect
         hidden=(*images.hidden, *twice, *annotations.hidden, *unfit),
     )
     return Listing(facts, columns)
+
+
+def _digest_columns(extent_digests: Mapping[str, str]) -> dict[str, Column]:
+    known = sorted((bytes.fromhex(md5), bytes.fromhex(digests)) for md5, digests in extent_digests.items())
+    columns: dict[str, Column] = {}
+    for name, texts in (("large", [md5 for md5, _ in known]), ("digests", [digests for _, digests in known])):
+        table = TextTable.of(texts)
+        columns |= {f"{name}_content": table.content, f"{name}_ends": table.ends}
+    return columns
 
 
 def _in_order(images: CollectedRows) -> tuple[Column, Hidden]:

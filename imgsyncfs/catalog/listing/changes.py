@@ -60,7 +60,7 @@ def changed(old: Listing, new: Listing) -> Changes:
     """Compare two listings of the same dataset.
 
     Where both know a file's MD5, that and the length decide whether its content is the same. Else blob, offset and etag
-    must be the same as well.
+    must be the same as well; between two catalogs, a blob without an etag may be another one of the same name.
 
     Args:
         old: what was.
@@ -69,6 +69,7 @@ def changed(old: Listing, new: Listing) -> Changes:
     Returns:
         The differences, in the order of the stems.
     """
+    same_catalog = old.catalog_id == new.catalog_id
     old_indices, new_indices = _common_stems(old.stems, new.stems)
     same_ext = _texts_of(old)[old.columns["ext"][old_indices]] == _texts_of(new)[new.columns["ext"][new_indices]]
     same_rendering = same_ext.copy()
@@ -79,7 +80,7 @@ def changed(old: Listing, new: Listing) -> Changes:
         new,
         (np.arange(len(old)), np.arange(len(new))),
         (old_indices, new_indices),
-        same_ext & _same_content(old.images, new.images, old_indices, new_indices),
+        same_ext & _same_content(old.images, new.images, old_indices, new_indices, same_catalog=same_catalog),
     )
     there_old = (old.columns["flags"] & HAS_ANNOTATION) != 0
     there_new = (new.columns["flags"] & HAS_ANNOTATION) != 0
@@ -90,7 +91,8 @@ def changed(old: Listing, new: Listing) -> Changes:
         new,
         (np.flatnonzero(there_old), np.flatnonzero(there_new)),
         (old_indices, new_indices),
-        same_rendering[both] & _same_content(old.annotations, new.annotations, old_indices, new_indices),
+        same_rendering[both]
+        & _same_content(old.annotations, new.annotations, old_indices, new_indices, same_catalog=same_catalog),
     )
     return Changes(images, annotations)
 
@@ -134,7 +136,9 @@ def _texts_of(listing: Listing) -> Column:
     return np.array([*listing.facts.exts, ""], dtype=object)
 
 
-def _same_content(old: FileTable, new: FileTable, old_indices: Column, new_indices: Column) -> Column:
+def _same_content(
+    old: FileTable, new: FileTable, old_indices: Column, new_indices: Column, *, same_catalog: bool
+) -> Column:
     """Whether files hold the same bytes, shape (n,)."""
     before = {name: column[old_indices] for name, column in old.columns.items() if name != "order"}
     after = {name: column[new_indices] for name, column in new.columns.items() if name != "order"}
@@ -146,6 +150,8 @@ def _same_content(old: FileTable, new: FileTable, old_indices: Column, new_indic
         same_blob = before["blob_offset"] == after["blob_offset"]
         for name in ("blob", "etag"):
             same_blob &= _same_texts(old.texts[name], new.texts[name], before[name], after[name])
+        if not same_catalog:
+            same_blob &= np.array([bool(etag) for etag in new.texts["etag"].texts()], np.bool_)[after["etag"]]
         same &= ~unsure | same_blob
     return same
 

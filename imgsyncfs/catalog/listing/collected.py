@@ -22,9 +22,15 @@ from imgsyncfs.catalog.listing.blob_names import blob_templates
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
 from imgsyncfs.catalog.listing.joined_columns import join_columns, take_column
 from imgsyncfs.catalog.listing.row_faults import Hidden, have_no_fault, sift_annotations, sift_images
+from imgsyncfs.catalog.listing.table import ANNOTATION_EXT
 from imgsyncfs.catalog.listing.typed_columns import SEPARATOR, Texts, TypedColumns, typed_columns
 from imgsyncfs.catalog.portions import Portion
-from imgsyncfs.catalog.row_values import INTEGER_COLUMNS, LISTED_ANNOTATION_COLUMNS, LISTED_IMAGE_COLUMNS
+from imgsyncfs.catalog.row_values import (
+    INTEGER_COLUMNS,
+    LISTED_ANNOTATION_COLUMNS,
+    LISTED_IMAGE_COLUMNS,
+    decoded,
+)
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 
 Row = TypeVar("Row", ImageRow, AnnotationRow)
@@ -92,7 +98,7 @@ def collect_images(portions: Iterable[Portion[ImageRow]]) -> CollectedRows:
     """Collect a dataset's images.
 
     Raises:
-        CatalogError: a row cannot be read.
+        CatalogError: the catalog cannot be read.
     """
     return _collect(portions, _Collector(LISTED_IMAGE_COLUMNS, sift_images))
 
@@ -134,7 +140,9 @@ class _Collector(Generic[Row]):
         """Take in a portion."""
         columns = typed_columns(portion.columns, portion.values)
         if columns is None or not have_no_fault(columns):
-            rows, hidden = self._sift(portion.rows())
+            rows, unreadable = portion.rows()
+            self._hidden += [(self._file_name(values), f"{reason}; correct it") for values, reason in unreadable]
+            rows, hidden = self._sift(rows)
             self._hidden += hidden
             if not rows:
                 return
@@ -151,6 +159,11 @@ class _Collector(Generic[Row]):
         names = TextTable(content, compact(np.cumsum(_joined(self._lengths))))
         texts = {name: TextTable.of(list(texts)) for name, texts in self._texts.items()}
         return CollectedRows(names, self._ascending, columns, texts, self._hidden)
+
+    def _file_name(self, values: Sequence[object]) -> str:
+        """What a file of a row would be called, whatever stands there."""
+        texts = dict(zip(self._columns, decoded(values), strict=True))
+        return f"{texts['name']}.{texts.get('ext', ANNOTATION_EXT)}"
 
     def _columns_of(self, rows: Sequence[Row]) -> TypedColumns:
         """Rows that have been looked at one by one; unlike elsewhere an etag of theirs may hold a NUL."""

@@ -30,7 +30,7 @@ from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 MAGIC = "imgsyncfs listing"
-VERSION = 1
+VERSION = 2
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"

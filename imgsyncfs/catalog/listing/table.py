@@ -17,6 +17,7 @@ import numpy as np
 
 from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
 from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
+from imgsyncfs.extent_digests import digest_at
 
 ANNOTATION_EXT = "json"
 
@@ -27,9 +28,11 @@ IMAGE_PREFIX = "image_"
 ANNOTATION_PREFIX = "annotation_"
 
 OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "flags")
+LARGE_COLUMNS = ("large_content", "large_ends", "digests_content", "digests_ends")
 FILE_COLUMNS = (*COLUMNS, *(f"{text}_{part}" for text in TEXTS for part in ("content", "ends")))
 ALL_COLUMNS = (
     *OWN_COLUMNS,
+    *LARGE_COLUMNS,
     *(f"{prefix}{column}" for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX) for column in FILE_COLUMNS),
 )
 
@@ -40,6 +43,9 @@ class ListingFacts:
 
     Attributes:
         dataset_id: the dataset.
+        catalog_id: identity of the catalog that it was read from.
+        key: `imgsyncfs.catalog.rows.DatasetRow.listing_key` of the row that it is of; two listings of the same key are
+            the same.
         revision: of the dataset.
         label_version: whose annotations these are.
         store: URL of the store that holds the blobs.
@@ -51,6 +57,8 @@ class ListingFacts:
     """
 
     dataset_id: str
+    catalog_id: str
+    key: str
     revision: int
     label_version: str
     store: str
@@ -73,6 +81,9 @@ class Listing:
         self.facts = facts
         self.columns = columns
         self.stems = TextTable(columns["stem_content"], columns["stem_ends"])
+        # MD5s of files that are fetched in several extents, sorted, and of each the digests of its extents.
+        self._large = TextTable(columns["large_content"], columns["large_ends"])
+        self._digests = TextTable(columns["digests_content"], columns["digests_ends"])
         self.images = self._files(IMAGE_PREFIX, facts.image_epoch)
         self.annotations = self._files(ANNOTATION_PREFIX, facts.annotation_epoch)
         self._exts = columns["ext"].data
@@ -96,6 +107,16 @@ class Listing:
     def dataset_id(self) -> str:
         """The dataset."""
         return self.facts.dataset_id
+
+    @property
+    def catalog_id(self) -> str:
+        """Identity of the catalog that it was read from."""
+        return self.facts.catalog_id
+
+    @property
+    def key(self) -> str:
+        """Tells this listing from every other one."""
+        return self.facts.key
 
     @property
     def revision(self) -> int:
@@ -186,6 +207,19 @@ class Listing:
     def has_siblings(self, index: int) -> bool:
         """Whether an image has an annotation with something to render: objects, or a check by a person."""
         return bool(self._flags[index] & HAS_SIBLINGS)
+
+    def extent_digest(self, md5: str, start: int) -> str:
+        """What is known of one extent of a large file.
+
+        Args:
+            md5: of the file.
+            start: of the extent in the file, in bytes.
+
+        Returns:
+            `imgsyncfs.extent_digests.extent_digest` in hexadecimal; ``""`` if it is not known.
+        """
+        place = self._large.find(bytes.fromhex(md5)) if len(self._large) else -1
+        return digest_at(self._digests[place], start).hex() if place >= 0 else ""
 
     def members(self, blob: str, start: int, stop: int) -> list[tuple[int, int, str]]:
         """The files of this listing that lie wholly in a part of a blob.
