@@ -394,7 +394,7 @@ def test_a_dataset_in_another_store_is_synced_though_one_store_is_away(place: Pl
     with sqlite3.connect(tmp_path / "catalog.db") as connection:
         connection.execute(
             "INSERT INTO datasets SELECT ?, label_version, image_type, classes, projects, label_type, size, note, ?, "
-            "revision, updated_at FROM datasets",
+            "revision, updated_at, publish_id FROM datasets",
             (OTHER, second.url),
         )
         for table in ("images", "annotations"):
