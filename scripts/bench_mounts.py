@@ -97,7 +97,9 @@ def mounted_imgsyncfs(
     path = _mountpoint(workload.folder)
     with contextlib.ExitStack() as stack:
         stack.callback(_unmount, path)
-        run_imgsyncfs(variables, "mount", path, "--refresh", f"{refresh:g}", seconds=MOUNT_SECONDS)
+        # The loose blobs lie beside the catalog's own store.
+        options = ("--refresh", f"{refresh:g}", "--allow-store", f"azure://{workload.azurite.account}/{LOOSE}")
+        run_imgsyncfs(variables, "mount", path, *options, seconds=MOUNT_SECONDS)
         status = json.loads((path / ".imgsyncfs" / f"status-{secrets.token_hex(8)}.json").read_bytes())
         process_id = status["process_id"]
         # The daemon is no child of this process.

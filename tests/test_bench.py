@@ -302,7 +302,7 @@ def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: 
     temporary.mkdir()
     # PostgreSQL is not asked for, so that nobody else has to pass through.
     done = subprocess.run(
-        [BENCH, "--quick", "--rows", "warm,cold_order_packed,relist", "--rounds", "1", "--json", report],
+        [BENCH, "--quick", "--rows", "warm,cold_order_loose,cold_order_packed,relist", "--rounds", "1", "--json", report],
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -311,9 +311,10 @@ def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(report.read_text())["rows"]
-    assert list(rows) == ["warm", "cold_order_packed", "relist"]
+    assert list(rows) == ["warm", "cold_order_loose", "cold_order_packed", "relist"]
     assert rows["warm"]["requests"]["ours"] == 0
     assert rows["cold_order_packed"]["requests"]["ours"] > 0
+    assert rows["cold_order_loose"]["ours"] > 0
     for key, columns in {
         "warm": ("ours", "native", "rclone", "adlfs", "floor"),
         "cold_order_packed": ("http",),
