@@ -24,21 +24,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from imgsyncfs.cache_limits import parse_limits
+from imgsyncfs.cache.limits import parse_limits
+from imgsyncfs.catalog.subscriptions import find_subscription, members
 from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
-from imgsyncfs.config import load_configuration
 from imgsyncfs.datasets import Dataset, Datasets, LabelledImage, LibraryReader
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.formats import get_format
-from imgsyncfs.library import Library
-from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.private_folders import cache_folder
-from imgsyncfs.store_checks import check_stores
-from imgsyncfs.subscription import find_subscription, members
+from imgsyncfs.fetching.store_checks import check_stores
+from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.library import Library
+from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.settings.private_folders import cache_folder
 
 if TYPE_CHECKING:
-    from imgsyncfs.progress import Progress
-    from imgsyncfs.sync import SyncSummary
+    from imgsyncfs.tools.sync.run import SyncSummary
+    from imgsyncfs.workers.progress import Progress
 
 __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 
@@ -196,7 +196,7 @@ class ImageCatalog:
             SyncError: the folder cannot be written, is in use by another sync, or has not enough room.
         """
         # Late: who only reads needs none of it.
-        from imgsyncfs.sync import sync
+        from imgsyncfs.tools.sync.run import sync
 
         chosen = self.datasets if datasets is None else datasets
         return sync(

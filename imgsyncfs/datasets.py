@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from imgsyncfs.annotation import Annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation, parse_annotation
+from imgsyncfs.catalog.dataset_table import matching
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.dataset_table import matching
+from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError
-from imgsyncfs.library import Library
-from imgsyncfs.parallel import map_in_order
-from imgsyncfs.subscription import find_datasets
+from imgsyncfs.library.library import Library
+from imgsyncfs.workers.threads import map_in_order
 
 READING_THREADS = 8
 """How many images an iteration reads at once: a store that answers in 20 ms then gives 400 loose blobs a second and not
@@ -62,11 +62,11 @@ class LibraryReader:
         return self._library
 
     def listing(self, dataset_id: str) -> Listing:
-        """The files of a dataset; see `imgsyncfs.mirror.CatalogMirror.listing`."""
+        """The files of a dataset; see `imgsyncfs.catalog.mirror.CatalogMirror.listing`."""
         return self.library.mirror.listing(dataset_id)
 
     def read(self, listing: Listing, files: FileTable, index: int) -> bytes:
-        """A whole file; see `imgsyncfs.contents.ContentReader.read_whole`."""
+        """A whole file; see `imgsyncfs.fetching.contents.ContentReader.read_whole`."""
         return self.library.contents.read_whole(listing, files, index)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import xxhash
 
-from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES
 
 DIGEST_BYTES = 16
 

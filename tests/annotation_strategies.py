@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import compress_counts
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
@@ -20,8 +21,7 @@ from imgsyncfs.annotation import (
     RotatedBox,
     UnknownLabel,
 )
-from imgsyncfs.geometry import compress_counts
-from imgsyncfs.naming import LABEL_TYPES
+from imgsyncfs.catalog.naming import LABEL_TYPES
 
 LARGEST_INTEGER = 2**63 - 1
 

@@ -11,8 +11,10 @@ from http_proxy import HttpProxy
 from scripted_server import ScriptedServer
 from services import Container
 
-from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import RangeInParts, Store, StoreCredentials, open_store
+from imgsyncfs.blob_layout import MEBIBYTE
+from imgsyncfs.stores.contract import Store, StoreCredentials
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.stores.ranges import RangeInParts
 
 CONTENT = random.Random(1).randbytes(100_000)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from publishing import DATASET
 from syncing import open_library
 
-from imgsyncfs.sync import sync
+from imgsyncfs.tools.sync.run import sync
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 from PIL import Image
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import encode_run_length
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     Label,
@@ -23,8 +24,7 @@ from imgsyncfs.annotation import (
     Polygon,
     RotatedBox,
 )
-from imgsyncfs.formats import FORMATS, ImageInfo
-from imgsyncfs.geometry import encode_run_length
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
 
 SAMPLES = Path(__file__).parent / "samples"
 LABELME = FORMATS["labelme"]

@@ -15,10 +15,12 @@ from PIL import Image
 
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.journal import Journal
-from imgsyncfs.publish import publish
-from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
-from imgsyncfs.store import BlobInfo, RangeInParts, RangeRead, Store, open_store
+from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.stores.ranges import RangeInParts
+from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
 
 DATASET = "original_20200207_rgb_bbox"
 

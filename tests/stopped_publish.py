@@ -12,7 +12,7 @@ from pathlib import Path
 
 from publishing import open_place
 
-from imgsyncfs.journal import Journal
+from imgsyncfs.tools.publish.findings import Journal
 
 
 def main() -> None:

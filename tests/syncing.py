@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from imgsyncfs.library import Library
-from imgsyncfs.library_settings import LibrarySettings
+from imgsyncfs.library.library import Library
+from imgsyncfs.settings.library import LibrarySettings
 
 
 @contextmanager

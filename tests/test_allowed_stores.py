@@ -20,12 +20,12 @@ from syncing import open_library
 
 import imgsyncfs
 from imgsyncfs import ImageSynchronizer
-from imgsyncfs.allowed_stores import allowed_place, check_allowed, is_allowed, refusals
-from imgsyncfs.contents import locate
+from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, StoreNotAllowed, StoreUnreachable
-from imgsyncfs.mirror import CatalogMirror
-from imgsyncfs.store_checks import check_stores
-from imgsyncfs.workers import Answer, WorkerPool
+from imgsyncfs.fetching.contents import locate
+from imgsyncfs.fetching.store_checks import check_stores
+from imgsyncfs.stores.allowed import allowed_place, check_allowed, is_allowed, refusals
+from imgsyncfs.workers.pool import Answer, WorkerPool
 
 OWN = "original_20260105_rgb_rbbox"
 OTHER = "opensource_elsewhere_rgb_rbbox"

@@ -10,7 +10,7 @@ import pytest
 from annotation_strategies import house_annotations, json_values, unhurried
 from hypothesis import example, given
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,

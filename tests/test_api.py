@@ -22,10 +22,8 @@ from PIL import Image
 
 import imgsyncfs
 from imgsyncfs import api
-from imgsyncfs.annotation import ObjectLabel, RotatedBox
+from imgsyncfs.annotations.house_format import ObjectLabel, RotatedBox
 from imgsyncfs.catalog import open_catalog
-from imgsyncfs.config import PASSWORD_VARIABLE
-from imgsyncfs.demo import DEMO_FILES, make_demo
 from imgsyncfs.errors import (
     AnnotationError,
     BlobMissing,
@@ -34,9 +32,11 @@ from imgsyncfs.errors import (
     ConfigurationError,
     StoreMissing,
 )
-from imgsyncfs.publish import publish
-from imgsyncfs.publish.publication import DatasetOptions
-from imgsyncfs.store import open_store
+from imgsyncfs.settings.config_file import PASSWORD_VARIABLE
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.demo import DEMO_FILES, make_demo
+from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.publication import DatasetOptions
 
 DATASET = "original_20260105_rgb_rbbox"
 FISHEYE = "original_20200207_fisheye_rbbox"

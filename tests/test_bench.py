@@ -25,7 +25,7 @@ from bench_workload import annotation, noise_jpeg
 from PIL import Image
 from rich.console import Console
 
-from imgsyncfs.annotation import parse_annotation
+from imgsyncfs.annotations.house_format import parse_annotation
 
 BENCH = Path(__file__).resolve().parent.parent / "scripts" / "bench"
 READ_SECONDS = 30.0
@@ -302,7 +302,16 @@ def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: 
     temporary.mkdir()
     # PostgreSQL is not asked for, so that nobody else has to pass through.
     done = subprocess.run(
-        [BENCH, "--quick", "--rows", "warm,cold_order_loose,cold_order_packed,relist", "--rounds", "1", "--json", report],
+        [
+            BENCH,
+            "--quick",
+            "--rows",
+            "warm,cold_order_loose,cold_order_packed,relist",
+            "--rounds",
+            "1",
+            "--json",
+            report,
+        ],
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,

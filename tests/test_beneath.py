@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsyncfs.store.beneath import LinkLeadsOut, Opener, open_beneath, open_by_openat2, open_by_walk
+from imgsyncfs.stores.beneath import LinkLeadsOut, Opener, open_beneath, open_by_openat2, open_by_walk
 
 OPENERS = [open_by_openat2, open_by_walk]
 NAMES = ("a", "b", "c")

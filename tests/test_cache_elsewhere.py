@@ -23,8 +23,8 @@ from imgsyncfs.cache.folders import RefusedFile
 from imgsyncfs.cache.unfinished import FOLDER as LOGS
 from imgsyncfs.cache.upkeep import CacheCheck, cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError
-from imgsyncfs.journal import Journal
-from imgsyncfs.progress import SilentProgress
+from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.workers.progress import SilentProgress
 
 CONTENT = content_of("treasure")
 TAG = content_tag(CONTENT)

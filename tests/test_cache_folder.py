@@ -15,9 +15,9 @@ import imgsyncfs
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError, ConfigurationError
-from imgsyncfs.journal import Journal
-from imgsyncfs.launch import LOG_BYTES
-from imgsyncfs.progress import SilentProgress
+from imgsyncfs.mount.launch import LOG_BYTES
+from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.workers.progress import SilentProgress
 
 SOMEBODY = 12345
 DATASET = "original_20200219_dewarp_bbox"

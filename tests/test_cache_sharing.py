@@ -17,7 +17,7 @@ from imgsyncfs.cache.files import room_on_disk
 from imgsyncfs.cache.table import INLINE_BYTES, ExtentTable
 from imgsyncfs.cache.unfinished import unfinished_names
 from imgsyncfs.cache.upkeep import clear_cache, verify_cache
-from imgsyncfs.progress import SilentProgress
+from imgsyncfs.workers.progress import SilentProgress
 
 KEYS = [f"key-{number}" for number in range(8)]
 

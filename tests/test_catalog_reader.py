@@ -13,7 +13,7 @@ import pytest
 from imgsyncfs.catalog import AnnotationRow, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.catalog import reader as reader_module
 from imgsyncfs.catalog.listing import load_listing
-from imgsyncfs.catalog.reader import CatalogReader
+from imgsyncfs.catalog.worker import CatalogReader
 from imgsyncfs.errors import CatalogError
 
 DATASET = DatasetRow("original_20200207_fisheye_rbbox", "2.0.0", "", (), (), (), 300, "", "file:///data", 0, 5)

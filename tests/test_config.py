@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsyncfs.config import load_configuration, store_credentials
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.settings.config_file import load_configuration, store_credentials
 
 SOMEBODY = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

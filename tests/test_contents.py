@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import OpenExtent
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
-from imgsyncfs.contents import ContentReader
 from imgsyncfs.errors import BlobChanged
-from imgsyncfs.extent_request import extent_key
-from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.readahead import Readahead
+from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.readahead import Readahead
+from imgsyncfs.fetching.requests import extent_key
 
 STORE = "file:///data"
 PACK = "d/images-1.pack"
@@ -30,7 +30,7 @@ STARTS = range(0, PACK_BYTES, EXTENT_BYTES)
 
 @dataclass
 class Extents:
-    """Stands for `imgsyncfs.fetch.Fetcher`: has extents of a pack in the cache, some of them open.
+    """Stands for `imgsyncfs.fetching.fetcher.Fetcher`: has extents of a pack in the cache, some of them open.
 
     Attributes:
         extents: by their key.

@@ -11,7 +11,7 @@ from annotation_strategies import house_annotations, unhurried
 from hypothesis import given
 from lxml import etree
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
@@ -21,10 +21,10 @@ from imgsyncfs.annotation import (
     RotatedBox,
     dump_annotation,
 )
-from imgsyncfs.convert.conversion import HOUSE, convert_annotation, is_as_rendered, recognize, target_name
-from imgsyncfs.convert.reattachment import reattached
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats import FORMATS, ImageInfo, Loss
+from imgsyncfs.formats.registry import FORMATS, ImageInfo, Loss
+from imgsyncfs.tools.convert.conversion import HOUSE, convert_annotation, is_as_rendered, recognize, target_name
+from imgsyncfs.tools.convert.reattachment import reattached
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = ImageInfo("original_20200207_fisheye_rbbox", "00079", "jpg", 2880, 2880, 3)

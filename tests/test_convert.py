@@ -21,12 +21,12 @@ from convert_folders import (
 from mounting import Workplace, box_annotation, demo_workplace, write_image
 from PIL import Image
 
-from imgsyncfs.annotation import ObjectLabel, parse_annotation
-from imgsyncfs.convert import convert_paths
-from imgsyncfs.durable_files import TEMPORARY_PREFIX, locked
+from imgsyncfs.annotations.house_format import ObjectLabel, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
-from imgsyncfs.formats import FORMATS, ImageInfo
-from imgsyncfs.image_check import HEADER_BYTES
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.tools.convert.files import TEMPORARY_PREFIX, locked
+from imgsyncfs.tools.convert.run import convert_paths
+from imgsyncfs.tools.images import HEADER_BYTES
 
 LABELME = FORMATS["labelme"]
 

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from convert_folders import FULL, ORIGINALS, edit_labelme, files_of, make_folder, rename_first, save_with_rolabelimg
 
-from imgsyncfs.convert import convert_paths
+from imgsyncfs.tools.convert.run import convert_paths
 
 STEPS = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "open"})
 MOST_STEPS = 60

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from imgsyncfs.catalog.dataset_table import matching, to_csv
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.dataset_table import matching, to_csv
 from imgsyncfs.errors import ConfigurationError
 
 SAMPLE = Path(__file__).parent / "samples" / "datasets.csv"

@@ -14,12 +14,12 @@ import orjson
 import pytest
 from PIL import Image
 
-from imgsyncfs.annotation import BoundingBox, ObjectLabel, Polygon, RotatedBox, parse_annotation
+from imgsyncfs.annotations.house_format import BoundingBox, ObjectLabel, Polygon, RotatedBox, parse_annotation
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.demo import DEMO_FILES, make_demo
 from imgsyncfs.errors import PublishError
-from imgsyncfs.store import open_store
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.demo import DEMO_FILES, make_demo
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "scripts" / "demo_examples"
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
-from imgsyncfs.dataset_directory import IMAGES_AT_ONCE, MOST_REMEMBERED, DatasetDirectory, DatasetSources
-from imgsyncfs.directory_positions import find_place
-from imgsyncfs.formats import FORMATS
-from imgsyncfs.tree import FILE_MODE, FIRST_POSITION
+from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.library.dataset_directory import IMAGES_AT_ONCE, MOST_REMEMBERED, DatasetDirectory, DatasetSources
+from imgsyncfs.library.directory_positions import find_place
+from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION
 
 FEW = settings(max_examples=60)
 NO_READER: Any = None

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreNotAllowed, StoreRefused
-from imgsyncfs.extent_fetcher import ExtentFetcher
-from imgsyncfs.extent_outcomes import ExtentOutcome, read_outcomes
-from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.extents import EXTENT_BYTES
+from imgsyncfs.fetching.outcomes import ExtentOutcome, read_outcomes
+from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.fetching.worker import ExtentFetcher
 from imgsyncfs.pack_seal import make_seal
 
 SIZE_LIMIT = 1 << 30
@@ -116,9 +116,9 @@ def test_a_blob_that_is_shorter_or_gone_is_told_apart(worker: ExtentFetcher, tmp
 def test_a_worker_tells_whether_the_store_answers_soon(
     worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", 3600.0)
+    monkeypatch.setattr("imgsyncfs.fetching.worker.NEAR_SECONDS", 3600.0)
     near, _ = ask(worker, request(tmp_path))
-    monkeypatch.setattr("imgsyncfs.extent_fetcher.NEAR_SECONDS", -1.0)
+    monkeypatch.setattr("imgsyncfs.fetching.worker.NEAR_SECONDS", -1.0)
     far, _ = ask(worker, request(tmp_path, version="2"))
     assert (near["near"], far["near"]) == (True, False)
 

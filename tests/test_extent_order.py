@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
-from imgsyncfs.extent_order import PACKED, ExtentOrder
-from imgsyncfs.extents import EXTENT_BYTES, WHOLE_BLOB_BYTES
+from imgsyncfs.fetching.extent_order import PACKED, ExtentOrder
 
 DATASET = DatasetRow("original_20200207_rgb_rbbox", "2.0.0", "", (), (), (), 0, "", "file:///data", 7, 1_600_000_000)
 LARGE = WHOLE_BLOB_BYTES + EXTENT_BYTES + 1

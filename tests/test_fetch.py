@@ -11,15 +11,15 @@ from typing import Any, cast
 
 import pytest
 
+from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
-from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.extents import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
-from imgsyncfs.fetch import Fetcher
-from imgsyncfs.fetch_queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
-from imgsyncfs.flights import Wanted
-from imgsyncfs.kept_buffers import BUFFER_BYTES
-from imgsyncfs.workers import Answer, TakePart, WorkerPool
+from imgsyncfs.fetching.fetcher import Fetcher
+from imgsyncfs.fetching.flights import Wanted
+from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
+from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.stores.kept_buffers import BUFFER_BYTES
+from imgsyncfs.workers.pool import Answer, TakePart, WorkerPool
 
 SIZE_LIMIT = 1 << 30
 
@@ -92,7 +92,7 @@ def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again
     cache: CacheReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("imgsyncfs.fetch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("imgsyncfs.fetching.fetcher.time.monotonic", lambda: now[0])
     fetcher, pool = hand_fetcher(cache)
 
     def read(blob: str) -> Future[Any]:

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from imgsyncfs.errors import AnnotationError
-from imgsyncfs.geometry import (
+from imgsyncfs.annotations.geometry import (
     boxes_from_corners,
     check_run_length,
     clockwise_corners,
@@ -29,6 +28,7 @@ from imgsyncfs.geometry import (
     rectangle_deviation,
     reduce_angle,
 )
+from imgsyncfs.errors import AnnotationError
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE_CENTRE = 1440

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsyncfs.kept_buffers import KeptBuffers
-from imgsyncfs.store.http_connection import Answer, HttpConnection
+from imgsyncfs.stores.http.connection import Answer, HttpConnection
+from imgsyncfs.stores.kept_buffers import KeptBuffers
 
 
 def patience() -> float:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imgsyncfs.errors import PublishError
-from imgsyncfs.image_check import HEADER_BYTES, ImageFacts, check_image, read_image_header
+from imgsyncfs.tools.images import HEADER_BYTES, ImageFacts, check_image, read_image_header
 
 
 def encoded(image: Image.Image, file_format: str, *, orientation: int | None = None) -> bytes:

@@ -16,11 +16,12 @@ from services import Container
 
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError, StoreUnreachable
-from imgsyncfs.image_check import HEADER_BYTES
-from imgsyncfs.index import index
-from imgsyncfs.journal import Journal
-from imgsyncfs.publish.publication import DatasetOptions, PublishSummary
-from imgsyncfs.store import StoreCredentials, open_store
+from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.images import HEADER_BYTES
+from imgsyncfs.tools.publish.container import index
+from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
 
 
 @dataclass

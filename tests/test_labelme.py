@@ -35,7 +35,8 @@ from labelme_files import (
 )
 from PIL import Image
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import corners
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     Mask,
@@ -48,8 +49,7 @@ from imgsyncfs.annotation import (
     parse_annotation,
 )
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats import FORMATS, ImageInfo, Loss, get_format
-from imgsyncfs.geometry import corners
+from imgsyncfs.formats.registry import FORMATS, ImageInfo, Loss, get_format
 
 
 @given(house_annotations)

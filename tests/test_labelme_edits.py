@@ -39,7 +39,8 @@ from labelme_files import (
 )
 from PIL import Image
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import corners, decode_run_length
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
@@ -52,7 +53,6 @@ from imgsyncfs.annotation import (
     UnknownLabel,
     parse_annotation,
 )
-from imgsyncfs.geometry import corners, decode_run_length
 
 
 @given(st.one_of(bounding_boxes(coordinates), rotated_boxes(coordinates), polygons(coordinates)), st.integers(-50, 50))

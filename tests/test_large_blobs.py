@@ -16,8 +16,8 @@ from old_catalogs import take_additions_away
 from PIL import Image
 from services import Container
 
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.catalog import open_catalog
-from imgsyncfs.extents import EXTENT_BYTES
 
 DATASET = "original_20260105_rgb_bbox"
 LENGTH = 3 * EXTENT_BYTES

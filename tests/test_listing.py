@@ -30,6 +30,7 @@ from imgsyncfs.catalog.listing import (
     save_listing,
 )
 from imgsyncfs.catalog.listing.blob_names import blob_template, expand_template
+from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
@@ -40,7 +41,6 @@ from imgsyncfs.catalog.row_values import (
 )
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.errors import CacheError, ListingDamaged
-from imgsyncfs.naming import file_name_fault
 
 DATASET = DatasetRow(
     "original_20200207_fisheye_rbbox", "2.0.0", "", (), (), (), 0, "", "file:///data", 7, 1_600_000_000

@@ -22,7 +22,9 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from imgsyncfs.store import RangeInParts, RangeRead, Store, open_store
+from imgsyncfs.stores.contract import RangeRead, Store
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.stores.ranges import RangeInParts
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_modes_are_those_of_the_umask(
 def test_a_full_disk_is_named_and_nothing_half_written_stays(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr("imgsyncfs.store.local.os.fsync", failing(number))
+    monkeypatch.setattr("imgsyncfs.stores.local.os.fsync", failing(number))
 
     with pytest.raises(StoreError, match=r"Blob x in file:///.* the disk is full; free some space"):
         store.write("x", b"content")
@@ -103,7 +105,7 @@ def test_content_is_on_the_disk_before_it_has_its_name(
         names_at_sync.append((stat.S_ISREG(os.fstat(descriptor).st_mode), (folder / "x").exists()))
         real_fsync(descriptor)
 
-    monkeypatch.setattr("imgsyncfs.store.local.os.fsync", fsync)
+    monkeypatch.setattr("imgsyncfs.stores.local.os.fsync", fsync)
     store.write("x", b"content")
 
     assert names_at_sync == [(True, False), (False, True)]
@@ -118,7 +120,7 @@ def test_an_unfinished_write_is_not_listed(store: Store, folder: Path, monkeypat
             listed_meanwhile.append((files_in(folder) != [], list(store.list())))
         real_fsync(descriptor)
 
-    monkeypatch.setattr("imgsyncfs.store.local.os.fsync", fsync)
+    monkeypatch.setattr("imgsyncfs.stores.local.os.fsync", fsync)
     store.write("x", b"content")
 
     assert listed_meanwhile == [(True, [])]
@@ -157,7 +159,7 @@ def test_a_disk_that_cannot_sync_folders_will_do(store: Store, monkeypatch: pyte
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         real_fsync(descriptor)
 
-    monkeypatch.setattr("imgsyncfs.store.local.os.fsync", fsync)
+    monkeypatch.setattr("imgsyncfs.stores.local.os.fsync", fsync)
     store.write("x", b"content")
 
     assert store.read("x") == b"content"
@@ -177,7 +179,7 @@ def test_a_folder_that_goes_away_is_a_missing_store_and_is_not_made_anew(store: 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 def test_a_file_that_may_not_be_read_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     store.write("x", b"content")
-    monkeypatch.setattr("imgsyncfs.store.local.os.open", failing(number))
+    monkeypatch.setattr("imgsyncfs.stores.local.os.open", failing(number))
 
     with pytest.raises(StoreRefused, match=r"may not be read .*; check the permissions of /.*/x"):
         store.read("x")
@@ -200,7 +202,7 @@ def test_a_read_only_disk_refuses_writes(store: Store, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT])
 def test_a_disk_that_fails_is_an_unreachable_store(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     store.write("x", b"content")
-    monkeypatch.setattr("imgsyncfs.store.local.os.pread", failing(number))
+    monkeypatch.setattr("imgsyncfs.stores.local.os.pread", failing(number))
 
     with pytest.raises(StoreUnreachable, match="cannot be reached"):
         store.read("x")
@@ -208,7 +210,7 @@ def test_a_disk_that_fails_is_an_unreachable_store(store: Store, monkeypatch: py
 
 def test_too_many_open_files_are_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write("x", b"content")
-    monkeypatch.setattr("imgsyncfs.store.local.os.open", failing(errno.EMFILE))
+    monkeypatch.setattr("imgsyncfs.stores.local.os.open", failing(errno.EMFILE))
 
     with pytest.raises(StoreError, match="ulimit -n"):
         store.read("x")
@@ -218,7 +220,7 @@ def test_a_range_comes_whole_however_the_system_serves_it(store: Store, monkeypa
     content = bytes(range(256)) * 40
     store.write("x", content)
     real_pread = os.pread
-    monkeypatch.setattr("imgsyncfs.store.local.os.pread", lambda fd, n, offset: real_pread(fd, min(n, 1000), offset))
+    monkeypatch.setattr("imgsyncfs.stores.local.os.pread", lambda fd, n, offset: real_pread(fd, min(n, 1000), offset))
 
     assert store.read("x", 10, 9_000) == content[10:9_010]
 
@@ -349,7 +351,7 @@ def test_without_openat2_a_store_is_the_same(folder: Path, number: int) -> None:
 import sys
 {NO_OPENAT2}
 from imgsyncfs.errors import BlobMissing, BlobRefused
-from imgsyncfs.store import open_store
+from imgsyncfs.stores.opening import open_store
 store = open_store(sys.argv[1])
 print(store.read("inner/x"), store.read("within/x"), sorted(info.blob for info in store.list()))
 print(store.write("new/y", b"y").byte_count, store.read("new/y"))
@@ -428,7 +430,7 @@ def test_a_file_replaced_while_it_is_read_is_noticed_by_its_etag(
         os.utime(folder / "x", ns=(1, 1))
         return content
 
-    monkeypatch.setattr("imgsyncfs.store.local.os.pread", pread)
+    monkeypatch.setattr("imgsyncfs.stores.local.os.pread", pread)
 
     with pytest.raises(StoreError, match="etag"):
         store.read("x", etag=etag)

@@ -11,8 +11,7 @@ from annotation_strategies import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.errors import NamingError
-from imgsyncfs.naming import (
+from imgsyncfs.catalog.naming import (
     IMAGE_TYPES,
     LABEL_TYPES,
     LONGEST_STEM_BYTES,
@@ -22,6 +21,7 @@ from imgsyncfs.naming import (
     parse_dataset_name,
     stem_fault,
 )
+from imgsyncfs.errors import NamingError
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -21,11 +21,10 @@ from PIL import Image
 from services import Container, Database
 
 from imgsyncfs import ImageSynchronizer
-from imgsyncfs.annotation import parse_annotation as parse_house
+from imgsyncfs.annotations.house_format import parse_annotation as parse_house
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.url import ServerUrl, parse_catalog_url
-from imgsyncfs.demo import DEMO_FILES, make_demo
 from imgsyncfs.errors import (
     AnnotationError,
     CatalogMissing,
@@ -36,11 +35,12 @@ from imgsyncfs.errors import (
     PreviewError,
     SyncError,
 )
-from imgsyncfs.formats import FORMATS
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.ImageSynchronizer.parse_annotation import parse_annotation
 from imgsyncfs.ImageSynchronizer.printed_progress import PrintedProgress
 from imgsyncfs.ImageSynchronizer.session import server_url
 from imgsyncfs.ImageSynchronizer.utils import draw_box
+from imgsyncfs.tools.demo import DEMO_FILES, make_demo
 
 SAMPLES = Path(__file__).with_name("samples")
 COLUMNS = ["datasetID", "label_version", "image_type", "classes", "projects", "label_type", "size", "note"]

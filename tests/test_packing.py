@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.extents import EXTENT_BYTES, PACK_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, PACK_BYTES
 from imgsyncfs.pack_seal import SEAL_BYTES, has_seal
-from imgsyncfs.publish.packing import Pack, plan_packs, write_pack
+from imgsyncfs.tools.publish.packing import Pack, plan_packs, write_pack
 
 EXTENT = 64
 PACK = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.pairing import PairedNames, pair_names, printable
+from imgsyncfs.tools.pairing import PairedNames, pair_names, printable
 
 
 def reasons(names: list[str]) -> dict[str, str]:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from mounting import Workplace, demo_workplace, write_image
 from PIL import Image
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import corners, encode_run_length
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
@@ -37,12 +38,11 @@ from imgsyncfs.annotation import (
     parse_annotation,
 )
 from imgsyncfs.cli.preview_commands import output_paths
-from imgsyncfs.demo import DEMO_FILES
 from imgsyncfs.errors import PreviewError
-from imgsyncfs.formats import FORMATS, ImageInfo
-from imgsyncfs.geometry import corners, encode_run_length
-from imgsyncfs.preview import draw_annotation, preview_file, save_picture
-from imgsyncfs.preview.colours import class_colour, luminance
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.tools.demo import DEMO_FILES
+from imgsyncfs.tools.preview.colours import class_colour, luminance
+from imgsyncfs.tools.preview.picture import draw_annotation, preview_file, save_picture
 
 PICTURES = Path(__file__).parent / "pictures"
 LONGEST_SIDE = 480

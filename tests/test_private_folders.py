@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgsyncfs.errors import CacheError
-from imgsyncfs.private_folders import (
+from imgsyncfs.settings.private_folders import (
     CACHE_NAMES,
     cache_folder,
     check_own_folder,

@@ -13,17 +13,18 @@ from PIL import Image
 from publishing import DATASET, Place, WatchedStore, annotated_folder, fill, house, jpeg, noisy_jpeg, open_place
 from services import Container, Database
 
-import imgsyncfs.publish.upload
-from imgsyncfs.annotation import BoundingBox, ObjectLabel, parse_annotation
+import imgsyncfs.tools.publish.upload
+from imgsyncfs.annotations.house_format import BoundingBox, ObjectLabel, parse_annotation
+from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError
-from imgsyncfs.extents import EXTENT_BYTES, LOOSE_FILE_BYTES
-from imgsyncfs.formats import FORMATS, ImageInfo
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.pack_seal import SEAL_BYTES
-from imgsyncfs.publish.packing import plan_packs
-from imgsyncfs.publish.publication import dataset_store
-from imgsyncfs.store import StoreCredentials, open_store
+from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.publish.packing import plan_packs
+from imgsyncfs.tools.publish.publication import dataset_store
 
 LABELME = orjson.dumps(
     {
@@ -111,7 +112,7 @@ def test_files_that_are_all_alike_are_published_in_packs_that_are_one(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.publish.upload, "plan_packs", small_packs)
+    monkeypatch.setattr(imgsyncfs.tools.publish.upload, "plan_packs", small_packs)
     fill(place.folder, {f"{number}.jpg": jpeg(1) for number in range(60)})
     place.publish()
     assert len(place.published()) == 60
@@ -121,7 +122,7 @@ def test_files_that_are_all_alike_are_published_in_packs_that_are_one(
 
 def test_many_packs_hold_all_files_in_their_order(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.publish.upload, "plan_packs", small_packs)
+    monkeypatch.setattr(imgsyncfs.tools.publish.upload, "plan_packs", small_packs)
     files = annotated_folder(place.folder, 60)
     summary = place.publish()
     assert place.published() == files

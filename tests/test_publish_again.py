@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place
 
-import imgsyncfs.publish
+import imgsyncfs.tools.publish.folder
 from imgsyncfs.errors import PublishError, StoreUnreachable
-from imgsyncfs.journal import UNSAVED_FINDINGS, Journal
 from imgsyncfs.pack_seal import SEAL_BYTES
-from imgsyncfs.publish.folder_scan import FoundPair
-from imgsyncfs.publish.pair_check import PairFindings, check_pair
+from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal
+from imgsyncfs.tools.publish.folder_scan import FoundPair
+from imgsyncfs.tools.publish.pair_check import PairFindings, check_pair
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(pair.image.name)
         return check_pair(folder, pair, dataset_id=dataset_id)
 
-    monkeypatch.setattr(imgsyncfs.publish, "check_pair", watched_check_pair)
+    monkeypatch.setattr(imgsyncfs.tools.publish.folder, "check_pair", watched_check_pair)
     return names
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.extent_order import PACKED, ExtentPlace
-from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.readahead import BYTES_AHEAD, FIRST_BULK_WINDOW, MOST_AHEAD, Sequences
+from imgsyncfs.blob_layout import EXTENT_BYTES
+from imgsyncfs.fetching.extent_order import PACKED, ExtentPlace
+from imgsyncfs.fetching.readahead import BYTES_AHEAD, FIRST_BULK_WINDOW, MOST_AHEAD, Sequences
 
 COUNT = 3000
 BLOB_BYTES = 100_000

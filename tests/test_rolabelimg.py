@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lxml import etree
 from rolabelimg_reader import is_verified, read_rolabelimg
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.geometry import corners
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
@@ -28,8 +29,7 @@ from imgsyncfs.annotation import (
     UnknownLabel,
     dump_annotation,
 )
-from imgsyncfs.formats import FORMATS, ImageInfo, get_format
-from imgsyncfs.geometry import corners
+from imgsyncfs.formats.registry import FORMATS, ImageInfo, get_format
 
 SAMPLES = Path(__file__).parent / "samples"
 ROLABELIMG = FORMATS["rolabelimg"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ObjectLabel,
@@ -20,7 +20,7 @@ from imgsyncfs.annotation import (
     parse_annotation,
 )
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats import FORMATS, ImageInfo
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
 
 ROLABELIMG = FORMATS["rolabelimg"]
 

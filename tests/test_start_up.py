@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from imgsyncfs.formats import FORMATS
 from imgsyncfs.formats.labelme import LabelmeFormat
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.formats.rolabelimg import RolabelimgFormat
 
 HEAVY = {"numpy", "PIL", "lxml", "azure", "requests", "pyodbc", "rich", "http.client", "asyncio"}
@@ -19,11 +19,11 @@ DATABASES = {"sqlite3", "imgsyncfs.catalog.catalog"}
     ("module", "not_wanted"),
     [
         ("imgsyncfs.cli", HEAVY | DATABASES),
-        ("imgsyncfs.cli.mount_commands", HEAVY | DATABASES | {"imgsyncfs.store"}),
-        ("imgsyncfs.daemon_process", HEAVY | {"imgsyncfs.catalog", "imgsyncfs.store"}),
-        ("imgsyncfs.daemon", HEAVY | {"imgsyncfs.catalog.catalog", "imgsyncfs.store"}),
-        ("imgsyncfs.catalog.reader", HEAVY | {"imgsyncfs.cache", "imgsyncfs.store", "sqlite3"}),
-        ("imgsyncfs.extent_fetcher", HEAVY),
+        ("imgsyncfs.cli.mount_commands", HEAVY | DATABASES | {"imgsyncfs.stores.opening"}),
+        ("imgsyncfs.mount.process", HEAVY | {"imgsyncfs.catalog", "imgsyncfs.stores.opening"}),
+        ("imgsyncfs.mount.daemon", HEAVY | {"imgsyncfs.catalog.catalog", "imgsyncfs.stores.opening"}),
+        ("imgsyncfs.catalog.worker", HEAVY | {"imgsyncfs.cache", "imgsyncfs.stores.opening", "sqlite3"}),
+        ("imgsyncfs.fetching.worker", HEAVY),
     ],
 )
 def test_what_a_mount_starts_with_imports_nothing_that_takes_long(module: str, not_wanted: set[str]) -> None:

@@ -8,8 +8,8 @@ import fuse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.status_struct import BLOCK_BYTES, write_status
-from imgsyncfs.tree import Attributes
+from imgsyncfs.library.nodes import Attributes
+from imgsyncfs.mount.status_struct import BLOCK_BYTES, write_status
 
 IDS = st.integers(0, 2**32 - 1)
 

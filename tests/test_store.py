@@ -19,9 +19,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from services import Azurite, Container
 
+from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
-from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import BlobInfo, RangeInParts, RangeRead, Store, StoreCredentials, open_store
+from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store, StoreCredentials
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.stores.ranges import RangeInParts
 
 CONTENT = random.Random(1).randbytes(10_000)
 ODD_NAMES = [
@@ -296,7 +298,7 @@ def test_a_source_file_whose_length_changes_meanwhile_is_not_written(
     class Status:
         st_size = real_size
 
-    monkeypatch.setattr("imgsyncfs.store.content.os.fstat", lambda _descriptor: Status)
+    monkeypatch.setattr("imgsyncfs.stores.blocks.os.fstat", lambda _descriptor: Status)
 
     with pytest.raises(BlobChanged, match="not what it was"):
         store.write("x", file)
@@ -363,7 +365,7 @@ def test_many_threads_may_use_one_store(store: Store) -> None:
 
 
 def test_list_gives_every_blob_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgsyncfs.store.azure.LIST_PAGE_BLOBS", 3)
+    monkeypatch.setattr("imgsyncfs.stores.azure.store.LIST_PAGE_BLOBS", 3)
     names = [f"{folder}{number}" for folder in ("", "a/", "a/b/", "c/d/e/") for number in range(4)]
     for name in names:
         store.write(name, name.encode())

@@ -14,9 +14,10 @@ from http_proxy import Fault, HttpProxy
 from scripted_server import Handler, scripted_server
 from services import Container
 
+from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import StoreUnreachable
-from imgsyncfs.extents import MEBIBYTE
-from imgsyncfs.store import RangeInParts, Store
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.ranges import RangeInParts
 
 
 @pytest.fixture

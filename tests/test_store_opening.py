@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.store import StoreCredentials, open_store
+from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.opening import open_store
 
 
 def test_equal_places_have_equal_urls(tmp_path: Path) -> None:
@@ -95,7 +96,8 @@ def test_without_a_key_the_package_for_entra_id_is_asked_for(monkeypatch: pytest
 
 def test_the_azure_sdk_is_not_imported_for_a_local_store(tmp_path: Path) -> None:
     program = (
-        "import sys, imgsyncfs.store as s; s.open_store(sys.argv[1]).check(); sys.exit('azure.core' in sys.modules)"
+        "import sys; from imgsyncfs.stores.opening import open_store; open_store(sys.argv[1]).check(); "
+        "sys.exit('azure.core' in sys.modules)"
     )
 
     subprocess.run([sys.executable, "-c", program, tmp_path.as_uri()], check=True, timeout=60)

@@ -17,9 +17,10 @@ from http_proxy import Fault, HttpProxy
 from scripted_server import Handler, scripted_server
 from services import Container
 
+from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
 from imgsyncfs.errors import BlobChanged, StoreError, StoreMissing
-from imgsyncfs.extents import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
-from imgsyncfs.store import RangeInParts, Store
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.ranges import RangeInParts
 
 
 @pytest.fixture

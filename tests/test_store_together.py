@@ -12,7 +12,7 @@ from azure_stores import ended_in_time, store_at
 from scripted_server import Handler, ScriptedServer, scripted_server
 
 from imgsyncfs.errors import BlobMissing, StoreUnreachable
-from imgsyncfs.store import RangeRead
+from imgsyncfs.stores.contract import RangeRead
 
 BLOBS = {f"blob{number}": random.Random(number).randbytes(50_000 + number) for number in range(6)}
 

@@ -17,12 +17,12 @@ from publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open
 from syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
-from imgsyncfs.formats import FORMATS
-from imgsyncfs.library import Library
-from imgsyncfs.store import open_store
-from imgsyncfs.sync import SyncSummary, sync
-from imgsyncfs.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
-from imgsyncfs.views import VIEWS, find_view
+from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.library.library import Library
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
+from imgsyncfs.tools.sync.run import SyncSummary, sync
+from imgsyncfs.tools.sync.views import VIEWS, find_view
 
 OTHER = "opensource_20200301_rgb_bbox"
 COUNT = 5

@@ -15,9 +15,9 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.listing.saved import COLUMNS_FILE, load_listing, save_listing
 from imgsyncfs.catalog.listing.table import Listing
 from imgsyncfs.errors import SyncError
-from imgsyncfs.library import Library
-from imgsyncfs.sync import SyncSummary, sync
-from imgsyncfs.sync.record import RECORD_FILE, RECORD_FOLDER
+from imgsyncfs.library.library import Library
+from imgsyncfs.tools.sync.record import RECORD_FILE, RECORD_FOLDER
+from imgsyncfs.tools.sync.run import SyncSummary, sync
 
 GONE = "opensource_20200301_rgb_bbox"
 COUNT = 3

@@ -21,9 +21,9 @@ from services import Container
 from syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import StoreUnreachable, SyncError
-from imgsyncfs.sync import sync
-from imgsyncfs.sync.copying import TEMPORARY_PREFIX
-from imgsyncfs.sync.record import SyncRecord
+from imgsyncfs.tools.sync.copying import TEMPORARY_PREFIX
+from imgsyncfs.tools.sync.record import SyncRecord
+from imgsyncfs.tools.sync.run import sync
 
 KILLS = 20
 SCRIPT = Path(__file__).with_name("killed_sync.py")

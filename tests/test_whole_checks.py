@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged
 from imgsyncfs.extent_digests import cut_into_extents, extent_digest
-from imgsyncfs.extent_request import ExtentRequest
-from imgsyncfs.extents import EXTENT_BYTES
-from imgsyncfs.whole_checks import AGAIN_SECONDS, READ_FIRST_BYTES, WholeChecks
+from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.fetching.whole_checks import AGAIN_SECONDS, READ_FIRST_BYTES, WholeChecks
 
 CONTENT = random.Random(3).randbytes(2 * EXTENT_BYTES + 1000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

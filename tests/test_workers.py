@@ -11,7 +11,7 @@ import pytest
 from mounting import all_end_after
 
 from imgsyncfs.errors import AnnotationError, BlobMissing, StoreUnreachable
-from imgsyncfs.workers import Answer, WorkerPool
+from imgsyncfs.workers.pool import Answer, WorkerPool
 
 ANSWER_SECONDS = 30.0
 
@@ -102,7 +102,7 @@ def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> 
 def test_workers_end_with_a_daemon_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     program = (
-        "from imgsyncfs.workers import WorkerPool\n"
+        "from imgsyncfs.workers.pool import WorkerPool\n"
         "pool = WorkerPool('worker_handlers:Echo', {}, count=2, threads=1)\n"
         "jobs = [pool.submit({'do': 'echo'}).result(30) for _ in range(4)]\n"
         "print(*pool.process_ids(), flush=True)\n"

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from imgsyncfs.errors import AnnotationError, BlobMissing
-from imgsyncfs.frames import Tell
+from imgsyncfs.workers.frames import Tell
 
 ERRORS = {
     "missing": BlobMissing("the blob is gone"),

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsyncfs.annotation import Annotation
-from imgsyncfs.convert import convert_paths
-from imgsyncfs.convert.conversion import parse_as, recognize
+from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.ImageSynchronizer.data_frames import labels_frame
+from imgsyncfs.tools.convert.conversion import parse_as, recognize
+from imgsyncfs.tools.convert.run import convert_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,8 @@ class parse_annotation:  # noqa: N801  # the name in the users' notebooks
         """Convert the file, and print what the new one does not show.
 
         Args:
-            target: labelme_json, rolabelimg_xml or imagesynchronizer; see `imgsyncfs.convert.convert_paths` for where
+            target: labelme_json, rolabelimg_xml or imagesynchronizer; see `imgsyncfs.tools.convert.run.convert_paths`
+            for where
                 the new file stands and what becomes of this one.
             output: a folder for the new file; this one is then only read.
 

@@ -11,7 +11,7 @@ LINE_SECONDS = 0.1
 
 
 class PrintedProgress:
-    """Prints what `imgsyncfs.progress.Progress` is told, for example ``Syncing files : one_dataset - 2648/2648``.
+    """Prints what an `imgsyncfs.workers.progress.Progress` hears: ``Syncing files : one_dataset - 2648/2648``.
 
     In a notebook and on a terminal the line is printed over itself as it grows; elsewhere once, when its part of the
     work has ended. A context manager: at its end the line is ended.
@@ -25,7 +25,7 @@ class PrintedProgress:
         self._printed_at = 0.0
 
     def phase(self, name: str, total: int | None, unit: str) -> None:  # noqa: ARG002  # the line names its unit
-        """Begin the next part of the work; see `imgsyncfs.progress.Progress`."""
+        """Begin the next part of the work; see `imgsyncfs.workers.progress.Progress`."""
         self._end_line()
         self._name, self._done, self._total = name, 0, total
 

@@ -84,7 +84,7 @@ class synchronizer:  # noqa: N801  # the name in the users' notebooks
     def subscribe(self, datasets: Iterable[str]) -> None:
         """Choose the datasets to copy, in place of those chosen before. The choice is kept in this object only.
 
-        `imgsyncfs.subscription` and the command ``imgsyncfs subscribe`` keep choices in the catalog.
+        `imgsyncfs.catalog.subscriptions` and the command ``imgsyncfs subscribe`` keep choices in the catalog.
 
         Args:
             datasets: ids; a column of `datasetsInfo` as well.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgsyncfs.preview import preview_file
+from imgsyncfs.tools.preview.picture import preview_file
 
 
 def draw_box(annotation_path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:

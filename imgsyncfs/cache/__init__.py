@@ -12,7 +12,7 @@ Two sides share one folder. Worker processes add and evict extents (`CacheWriter
 Nothing is trusted unverified: an entry's tag holds length and digest, checked when the daemon opens it the first time.
 An entry that does not match counts as missing; the worker that is then asked for it removes it and fetches it again.
 So does one that leads elsewhere: names come only from those that the cache gives, no link is followed, and the folder
-must be the user's alone (`imgsyncfs.private_folders`).
+must be the user's alone (`imgsyncfs.settings.private_folders`).
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class OpenFolder:
     """A folder, held open; closed when nobody refers to it. Any number of threads may use one.
 
     Args:
-        path: where it is. Only its last part must be no link: the way there is `imgsyncfs.private_folders`' concern.
+        path: where it is. Only its last part must be no link: the way there is `imgsyncfs.settings.private_folders`'
+        concern.
         user: whose it must be, and what lies in it.
         within: the folder that it lies in, where it has the name that is the path's last part; None goes by the path.
 

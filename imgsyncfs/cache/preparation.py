@@ -14,7 +14,7 @@ from imgsyncfs.cache.files import ExtentFiles
 from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database
 from imgsyncfs.cache.unfinished import remove_leftovers
 from imgsyncfs.errors import CacheError
-from imgsyncfs.private_folders import make_own_folder
+from imgsyncfs.settings.private_folders import make_own_folder
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import diskcache
 
 from imgsyncfs.cache.files import FreedFile, file_and_offset, part_names, room_on_disk
-from imgsyncfs.cache_limits import CacheLimits
+from imgsyncfs.cache.limits import CacheLimits
 from imgsyncfs.errors import CacheError
-from imgsyncfs.private_folders import own_file_fault
+from imgsyncfs.settings.private_folders import own_file_fault
 
 logger = logging.getLogger(__name__)
 

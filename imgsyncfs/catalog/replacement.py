@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
+from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.connection import Connection
 from imgsyncfs.catalog.row_values import annotation_row, dataset_values, image_row, read_dataset_values
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
@@ -34,7 +35,6 @@ from imgsyncfs.catalog.schema import (
     select_datasets,
 )
 from imgsyncfs.errors import CatalogError
-from imgsyncfs.extents import WHOLE_BLOB_BYTES
 
 PARAMETERS_AT_ONCE = 900
 """Older SQLite takes 999 parameters in a statement, SQL Server 2,100."""

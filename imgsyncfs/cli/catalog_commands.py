@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
 from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
-from imgsyncfs.config import Configuration
-from imgsyncfs.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
+from imgsyncfs.settings.config_file import Configuration
 
 NOTE_CHARACTERS = 40
 """A longer note would push the table over the edge; --json and --csv have it whole."""

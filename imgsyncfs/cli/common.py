@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from imgsyncfs.cache_limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
-from imgsyncfs.config import Configuration, load_configuration, store_credentials
+from imgsyncfs.cache.limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
-from imgsyncfs.formats import get_format
-from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.mount_options import parse_seconds
-from imgsyncfs.private_folders import cache_folder
+from imgsyncfs.formats.registry import get_format
+from imgsyncfs.mount.options import parse_seconds
+from imgsyncfs.settings.config_file import Configuration, load_configuration, store_credentials
+from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.settings.private_folders import cache_folder
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog import Catalog
-    from imgsyncfs.store import Store
+    from imgsyncfs.stores.contract import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -140,7 +140,7 @@ def open_configured_store(url: str, configuration: Configuration, *, timeout: fl
     Raises:
         ConfigurationError: the URL or the credentials make no sense.
     """
-    from imgsyncfs.store import open_store
+    from imgsyncfs.stores.opening import open_store
 
     return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from imgsyncfs.cli.progress_bar import ProgressBar
-from imgsyncfs.convert import ConvertSummary, convert_paths
+from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
 
 LEFT_OUT_STATUS = 3
 """Exit status when the rest was converted but something was left out: a script should notice."""

@@ -20,12 +20,12 @@ from imgsyncfs.cli.common import (
     make_library_settings,
     may_ask_for_password,
 )
-from imgsyncfs.config import Configuration, load_configuration
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
-from imgsyncfs.launch import launch
-from imgsyncfs.mount_options import parse_mount_options, parse_seconds
-from imgsyncfs.mount_settings import MountSettings
-from imgsyncfs.mountpoint import absolute, check_mountpoint, check_system
+from imgsyncfs.mount.launch import launch
+from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
+from imgsyncfs.mount.options import parse_mount_options, parse_seconds
+from imgsyncfs.settings.config_file import Configuration, load_configuration
+from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _launch(settings: MountSettings) -> None:
 
 def _stay(settings: MountSettings) -> None:
     # Late: most mounts do without.
-    from imgsyncfs.daemon_process import serve_mount
+    from imgsyncfs.mount.process import serve_mount
 
     serve_mount(settings, ready=lambda _: click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True))
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from imgsyncfs.errors import MountError
-from imgsyncfs.launch import wait_for_end
-from imgsyncfs.mountpoint import absolute, mount_entry, unmount
+from imgsyncfs.mount.launch import wait_for_end
+from imgsyncfs.mount.mountpoint import absolute, mount_entry, unmount
 
 UNVERIFIED = "{:,} extents: neither the catalog nor the store has a digest of them"
 

@@ -8,10 +8,10 @@ from rich.filesize import decimal
 from imgsyncfs.cli.common import allow_store_option, catalog_options
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.cli.sync_commands import chosen_datasets, library_settings
-from imgsyncfs.config import Configuration
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.library import Library
-from imgsyncfs.prefetch import prefetch
+from imgsyncfs.library.library import Library
+from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.tools.prefetch import prefetch
 
 
 @click.command("prefetch")

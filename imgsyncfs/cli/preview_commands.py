@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from imgsyncfs.errors import ImgsyncfsError, PreviewError
-from imgsyncfs.pairing import ANNOTATION_SUFFIXES, printable
-from imgsyncfs.preview import PICTURE_FORMATS, preview_source, save_picture
-from imgsyncfs.preview.files import PreviewSource, read_preview_source
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, printable
+from imgsyncfs.tools.preview.files import PreviewSource, read_preview_source
+from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, save_picture
 
 LEFT_OUT_STATUS = 3
 """Exit status when some of several previews were made and others could not be: a script should notice."""

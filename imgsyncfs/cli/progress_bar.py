@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class ProgressBar:
-    """Draws what `imgsyncfs.progress.Progress` is told, on standard error; on no terminal it draws nothing.
+    """Draws what `imgsyncfs.workers.progress.Progress` is told, on standard error; on no terminal it draws nothing.
 
     A context manager: the bars stand still when it ends.
     """
@@ -39,7 +39,7 @@ class ProgressBar:
         self._running: tuple[Progress, TaskID] | None = None
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """Begin the next part of the work; see `imgsyncfs.progress.Progress`."""
+        """Begin the next part of the work; see `imgsyncfs.workers.progress.Progress`."""
         self._end_phase()
         if not self._console.is_terminal:
             return

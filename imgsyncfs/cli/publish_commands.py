@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 import click
 
-from imgsyncfs.allowed_stores import allowed_stores, is_allowed, open_allowed_store
 from imgsyncfs.cli.common import allow_store_option, catalog_options, open_configured_catalog, open_configured_store
 from imgsyncfs.cli.progress_bar import ProgressBar
-from imgsyncfs.config import Configuration
-from imgsyncfs.demo import make_demo
 from imgsyncfs.errors import PublishError
-from imgsyncfs.index import index
-from imgsyncfs.journal import Journal
-from imgsyncfs.private_folders import cache_folder
-from imgsyncfs.publish import publish
-from imgsyncfs.publish.publication import DatasetOptions, PublishSummary, dataset_store
-from imgsyncfs.store import DEFAULT_TIMEOUT
+from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.settings.private_folders import cache_folder
+from imgsyncfs.stores.allowed import allowed_stores, is_allowed, open_allowed_store
+from imgsyncfs.stores.opening import DEFAULT_TIMEOUT
+from imgsyncfs.tools.demo import make_demo
+from imgsyncfs.tools.publish.container import index
+from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary, dataset_store
 
 LEFT_OUT_STATUS = 3
 """Exit status when the rest was published but something was left out: a script should notice."""

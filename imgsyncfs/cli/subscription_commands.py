@@ -7,11 +7,11 @@ from dataclasses import asdict
 import click
 import orjson
 
+from imgsyncfs.catalog.naming import SOURCES
+from imgsyncfs.catalog.subscriptions import find_subscription, members, subscribe
 from imgsyncfs.cli.common import catalog_options, open_configured_catalog
-from imgsyncfs.config import Configuration
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.naming import SOURCES
-from imgsyncfs.subscription import find_subscription, members, subscribe
+from imgsyncfs.settings.config_file import Configuration
 
 
 @click.command("subscribe")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from imgsyncfs.catalog.subscriptions import find_subscription, members
 from imgsyncfs.cli.common import (
     allow_store_option,
     catalog_options,
@@ -21,14 +22,13 @@ from imgsyncfs.cli.common import (
     make_library_settings,
     open_configured_catalog,
 )
-from imgsyncfs.config import Configuration
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
-from imgsyncfs.library import Library
-from imgsyncfs.library_settings import LibrarySettings
-from imgsyncfs.pairing import printable
-from imgsyncfs.subscription import find_subscription, members
-from imgsyncfs.sync import DatasetSummary, SyncSummary, sync
-from imgsyncfs.views import find_view
+from imgsyncfs.library.library import Library
+from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.tools.pairing import printable
+from imgsyncfs.tools.sync.run import DatasetSummary, SyncSummary, sync
+from imgsyncfs.tools.sync.views import find_view
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ MOST_NAMED = 20
 class SyncBar:
     """Draws on standard error how far a sync is; where that is no terminal it prints one line a dataset instead.
 
-    Tells what `imgsyncfs.sync.sync` says to its ``progress``, ``copied`` and ``finished``. A context manager: the bars
-    stand still when it ends.
+    Tells what `imgsyncfs.tools.sync.run.sync` says to its ``progress``, ``copied`` and ``finished``. A context manager:
+    the bars stand still when it ends.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class SyncBar:
         self._began = 0.0
 
     def phase(self, name: str, total: int | None, unit: str) -> None:  # noqa: ARG002  # it is always files
-        """Begin a dataset; see `imgsyncfs.progress.Progress`."""
+        """Begin a dataset; see `imgsyncfs.workers.progress.Progress`."""
         self._stop()
         if not self._console.is_terminal:
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from imgsyncfs.annotation import encode_json
+from imgsyncfs.annotations.house_format import encode_json
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _FIRST_SUPPLEMENTARY = 0x10000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and who only names formats need not wait for that.
-    from imgsyncfs.annotation import Annotation
+    from imgsyncfs.annotations.house_format import Annotation
 
 
 @dataclass(frozen=True)

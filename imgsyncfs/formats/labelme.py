@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from imgsyncfs.annotation import (
+from imgsyncfs.annotations.house_format import (
     Annotation,
     ClassificationLabel,
     Label,
@@ -30,7 +30,7 @@ from imgsyncfs.annotation import (
     RegressionLabel,
     UnknownLabel,
 )
-from imgsyncfs.annotation_json import within
+from imgsyncfs.annotations.house_json import within
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import ImageInfo, Rendered

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from imgsyncfs.annotation import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
-from imgsyncfs.annotation_json import LARGEST_MASK_PIXELS, without_known_keys
+from imgsyncfs.annotations.geometry import boxes_from_corners, clockwise_corners, encode_run_length, rectangle_deviation
+from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotations.house_json import LARGEST_MASK_PIXELS, without_known_keys
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, own_keys
 from imgsyncfs.formats.mask_image import decode_mask_image
@@ -26,7 +27,6 @@ from imgsyncfs.formats.originals import (
     is_near,
     restored_edges,
 )
-from imgsyncfs.geometry import boxes_from_corners, clockwise_corners, encode_run_length, rectangle_deviation
 
 RECTANGLE_TOLERANCE_PIXELS = 1.0
 RECTANGLE_TOLERANCE_OF_DIAGONAL = 0.01

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from imgsyncfs.annotation import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotations.geometry import corners, decode_run_length, mask_bounds
+from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
 from imgsyncfs.formats.mask_image import encode_mask_image
 from imgsyncfs.formats.originals import CARRIED_NAME, UNNAMED
-from imgsyncfs.geometry import corners, decode_run_length, mask_bounds
 
 EXTRA_NAME = "labelme"
 

@@ -21,17 +21,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from imgsyncfs.annotation import Annotation, Label, LabelledObject, ObjectLabel
-from imgsyncfs.annotation_json import (
+from imgsyncfs.annotations.house_format import Annotation, Label, LabelledObject, ObjectLabel
+from imgsyncfs.annotations.house_json import (
     annotation_from_json,
     annotation_to_json,
     label_to_json,
     object_from_json,
     object_to_json,
 )
+from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.contract import ImageInfo, Loss
-from imgsyncfs.labels import OBJECT_LABEL_TYPES
 
 CARRIED_NAME = "imgsyncfs"
 UNNAMED = "unnamed"

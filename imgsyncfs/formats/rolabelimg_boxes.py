@@ -19,8 +19,9 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from imgsyncfs.annotation import BoundingBox, LabelledObject, RotatedBox
-from imgsyncfs.annotation_json import without_known_keys
+from imgsyncfs.annotations.geometry import reduce_angle
+from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox
+from imgsyncfs.annotations.house_json import without_known_keys
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
@@ -30,7 +31,6 @@ from imgsyncfs.formats.originals import (
     is_near,
     restored_edges,
 )
-from imgsyncfs.geometry import reduce_angle
 
 EXTRA_NAME = "rolabelimg"
 

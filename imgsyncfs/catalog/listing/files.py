@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imgsyncfs.blob_layout import is_pack
 from imgsyncfs.catalog.listing.blob_names import DIGEST_DIGITS, DIGEST_MARK, NAME_MARK, expand_template
 from imgsyncfs.catalog.listing.columns import Column, TextTable, join_digests
-from imgsyncfs.extents import is_pack
 
 COLUMNS = ("byte_count", "md5_upper", "md5_lower", "blob", "blob_offset", "etag", "modified_at", "order")
 TEXTS = ("blob", "etag")

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from imgsyncfs.catalog.listing.table import ANNOTATION_EXT
 from imgsyncfs.catalog.listing.typed_columns import TypedColumns
+from imgsyncfs.catalog.naming import LONGEST_FILE_NAME_BYTES, file_name_fault
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.naming import LONGEST_FILE_NAME_BYTES, file_name_fault
 
 TWICE = "there is another row of this name; delete one"
 NO_IMAGE = "there is no image of this name that can be shown; delete the row, or publish the image"

@@ -1,0 +1,315 @@
+"""What a mount knows of its catalog: the table of datasets and the listings, kept beside the cache.
+
+Both are saved, so that a mount starts and works with the database away. A worker process reads the database
+(`imgsyncfs.catalog.worker`); here its files are opened.
+
+Threads: `CatalogMirror._lock` guards the table and the listings being loaded; it is held for dictionary operations
+only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
+from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
+from imgsyncfs.errors import (
+    CatalogError,
+    CatalogMissing,
+    CatalogUnreachable,
+    ImgsyncfsError,
+    ListingDamaged,
+    StoreUnreachable,
+)
+from imgsyncfs.workers.pool import Answer, WorkerPool
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
+
+logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row", DatasetRow, SubscriptionRow)
+
+_LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
+"""Names of saved listings, those of earlier versions among them."""
+
+
+@dataclass(frozen=True)
+class DatasetTable:
+    """The catalog's datasets and subscriptions at one moment.
+
+    Attributes:
+        rows: dataset id to row, in the order of ids.
+        shown: those of them that a mount shows; all, unless it shows one subscription.
+        subscriptions: name to subscription.
+        faults: a sentence for each row that cannot be used, or not as it is.
+        catalog_id: identity of the catalog.
+        digest: of all that; two tables with the same digest are the same.
+        updated_at: when the last of the datasets that are shown was published, Unix seconds; 0 if there is none.
+        read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
+        store: URL of the catalog's own store.
+    """
+
+    rows: Mapping[str, DatasetRow]
+    shown: Mapping[str, DatasetRow]
+    subscriptions: Mapping[str, SubscriptionRow]
+    faults: Sequence[str]
+    catalog_id: str
+    digest: str
+    updated_at: int
+    read_at: float
+    store: str
+
+
+class CatalogMirror:
+    """The daemon's side of a catalog.
+
+    Args:
+        pool: workers that run `imgsyncfs.catalog.worker.CatalogReader`.
+        folder: where the table and the listings of this catalog are saved.
+        timeout: seconds that one question may take.
+        report: told of rows that are hidden, once a listing: (message).
+        subscription: show only the datasets of the subscription of this name.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        folder: Path,
+        *,
+        timeout: float,
+        report: Callable[[str], None],
+        subscription: str | None = None,
+    ) -> None:
+        self._pool = pool
+        self._folder = folder
+        self._timeout = timeout
+        self._report = report
+        self._lock = threading.Lock()
+        self._subscription = subscription
+        self._table = DatasetTable({}, {}, {}, (), "", "", 0, 0.0, "")
+        self._loading: dict[str, Future[Listing]] = {}
+        self._trouble = ""
+
+    def start(self, first: Future[Answer] | None = None) -> None:
+        """Read the table, or take the saved one if the database is away.
+
+        Args:
+            first: the answer to the question for the table, if it was asked already.
+
+        Raises:
+            CatalogError: there is neither.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._refresh(first or self._ask_for_table())
+        except CatalogUnreachable as error:
+            saved = self._read_saved_table()
+            if saved is None:
+                raise
+            self._report(f"{error} The mount starts from what it saw last.")
+            self._put(saved)
+
+    @property
+    def table(self) -> DatasetTable:
+        """The datasets as last seen."""
+        with self._lock:
+            return self._table
+
+    @property
+    def trouble(self) -> str:
+        """Why the last refresh failed; empty if it did not."""
+        with self._lock:
+            return self._trouble
+
+    def refresh(self) -> bool:
+        """Ask the database whether datasets have changed.
+
+        Returns:
+            Whether anything has.
+
+        Raises:
+            CatalogError: the database cannot be read; what was known stays.
+            ConfigurationError: the subscription that is shown is not there (any more); likewise.
+        """
+        return self._refresh(self._ask_for_table())
+
+    def _ask_for_table(self) -> Future[Answer]:
+        return self._pool.submit({"question": "datasets", "known": self.table.digest})
+
+    def _refresh(self, answer: Future[Answer]) -> bool:
+        try:
+            result, content = self._wait(answer)
+        except CatalogError as error:
+            with self._lock:
+                self._trouble = str(error)
+            raise
+        table = self._parse(content, result["digest"], time.time()) if content else None
+        with self._lock:
+            self._trouble = ""
+            if table is None:
+                self._table = replace(self._table, read_at=time.time())
+                return False
+        self._put(table)
+        self._save_table(content)
+        return True
+
+    def _put(self, table: DatasetTable) -> None:
+        with self._lock:
+            self._table = table
+        for fault in table.faults:
+            self._report(fault)
+
+    def listing(self, dataset_id: str) -> Listing:
+        """The listing of a dataset's revision as the table has it, or a later one.
+
+        Raises:
+            CatalogError: it is not saved, and the database cannot be read; or the dataset is gone.
+        """
+        with self._lock:
+            table = self._table
+            future = self._loading.get(dataset_id)
+            first = future is None
+            if future is None:
+                future = self._loading[dataset_id] = Future()
+        if first:
+            self._begin_loading(future, dataset_id, table)
+        try:
+            return future.result(self._timeout)
+        except FutureTimeoutError:
+            raise CatalogUnreachable(
+                f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
+                "again in a while, or raise --timeout."
+            ) from None
+
+    def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
+        """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""
+        folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
+        row = table.rows.get(dataset_id)
+        saved = _load_saved(folder / row.listing_key(table.catalog_id)) if row is not None else None
+        if saved is not None:
+            with self._lock:
+                self._loading.pop(dataset_id, None)
+            future.set_result(saved)
+            return
+
+        def finish(answer: Future[Answer]) -> None:
+            """Take over what the worker read. Runs on its listening thread."""
+            try:
+                listing = self._take_listing(dataset_id, folder, answer)
+            except Exception as error:
+                if not isinstance(error, ImgsyncfsError):
+                    logger.exception("The listing of %s could not be taken over.", dataset_id)
+                outcome: Listing | Exception = error
+            else:
+                outcome = listing
+            with self._lock:
+                self._loading.pop(dataset_id, None)
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        question = {"question": "listing", "dataset": dataset_id, "folder": str(folder)}
+        self._pool.submit(question).add_done_callback(finish)
+
+    def _take_listing(self, dataset_id: str, folder: Path, answer: Future[Answer]) -> Listing:
+        try:
+            result, _ = answer.result()
+        except StoreUnreachable as error:
+            raise CatalogUnreachable(str(error)) from error
+        if result["path"] is None:
+            raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
+        # Late, as above.
+        from imgsyncfs.catalog.listing import load_listing
+
+        listing = load_listing(Path(result["path"]))
+        for name, reason in listing.hidden:
+            self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
+        for other in folder.iterdir():
+            if other.name != listing.key and _LISTING_KEY.fullmatch(other.name):
+                # Mapped ones stay readable for those who have them. No link is followed out of the folder.
+                shutil.rmtree(other, ignore_errors=True)
+        return listing
+
+    def _wait(self, answer: Future[Answer]) -> Answer:
+        try:
+            return answer.result(self._timeout)
+        except FutureTimeoutError:
+            raise CatalogUnreachable(
+                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
+            ) from None
+        except StoreUnreachable as error:
+            raise CatalogUnreachable(str(error)) from error
+
+    def _parse(self, content: bytes, digest: str, read_at: float) -> DatasetTable:
+        table = orjson.loads(content)
+        faults = list(table["faults"])
+        rows = {row.dataset_id: row for row in _made(DatasetRow, table["datasets"])}
+        subscriptions = {row.name: row for row in _made(SubscriptionRow, table["subscriptions"])}
+        shown = rows
+        if self._subscription is not None:
+            chosen = find_subscription(subscriptions, self._subscription)
+            shown = {row.dataset_id: row for row in members(chosen, rows.values())}
+        faults += filter(None, map(subscription_fault, subscriptions.values()))
+        updated_at = max((row.updated_at for row in shown.values()), default=0)
+        return DatasetTable(
+            rows, shown, subscriptions, tuple(faults), table["catalog_id"], digest, updated_at, read_at, table["store"]
+        )
+
+    def _save_table(self, content: bytes) -> None:
+        temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(self._folder / "datasets.json")
+        except OSError as error:
+            self._report(f"The table of datasets could not be saved ({error}); the next mount needs the database.")
+
+    def _read_saved_table(self) -> DatasetTable | None:
+        try:
+            content = (self._folder / "datasets.json").read_bytes()
+            return self._parse(content, hashlib.sha256(content).hexdigest(), 0.0)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            logger.warning("The saved table of datasets is damaged and not used: %s", error)
+            return None
+
+
+def _made(kind: type[Row], columns: dict[str, list[Any]]) -> Iterator[Row]:
+    """The rows of a table that is given column by column, by the fields' names and in their order.
+
+    Raises:
+        ValueError: a column is missing or too much, or they differ in length.
+    """
+    if [field.name for field in fields(kind)] != list(columns) or len({len(each) for each in columns.values()}) != 1:
+        raise ValueError(f"its columns are {', '.join(columns)}")
+    lists = (map(tuple, values) if values and isinstance(values[0], list) else values for values in columns.values())
+    return map(kind, *lists)
+
+
+def _load_saved(path: Path) -> Listing | None:
+    # Late, as above.
+    from imgsyncfs.catalog.listing import load_listing
+
+    try:
+        return load_listing(path)
+    except ListingDamaged as error:
+        if path.exists():
+            logger.warning("%s", error)
+            shutil.rmtree(path, ignore_errors=True)
+        return None

@@ -1,0 +1,159 @@
+"""The worker's side of reading a catalog for a mount: the table of datasets, and listings, saved as files.
+
+The daemon never speaks SQL: turning a million rows into Python values would keep its interpreter lock busy for seconds.
+For the same reason a large dataset's annotations are read by a second process while this one reads the images; it is
+started for that and ends with it.
+
+`imgsyncfs.catalog.listing` is imported when the first listing is read: it brings numpy, and a mount's start waits for
+the table of datasets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
+from imgsyncfs.catalog.schema import DATASET_COLUMNS, SUBSCRIPTION_COLUMNS
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, StoreUnreachable
+from imgsyncfs.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from imgsyncfs.catalog.listing import CollectedRows
+    from imgsyncfs.workers.frames import Tell
+
+LARGE_DATASET = 100_000
+"""Images from which on a second process pays: it takes 0.3 s to start, and half a second for so many annotations."""
+
+LONGEST_READING_SECONDS = 3600.0
+"""Each answer of the database has its own time limit; this is for all annotations of the largest datasets."""
+
+
+class CatalogReader:
+    """Answers the daemon's questions about a catalog; one connection a thread.
+
+    Args:
+        settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        # These are a worker's own threads, which live as long as it does: a thread-local is safe here.
+        self._local = threading.local()
+
+    def handle(self, arguments: dict[str, Any], _tell: Tell) -> tuple[dict[str, Any], bytes]:
+        """Do one job.
+
+        Args:
+            arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
+                (with ``dataset`` and ``folder``, where to save it), "annotations" (with ``dataset`` and
+                ``label_version``), or "nothing": be ready for a listing.
+
+        Returns:
+            For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets and
+            subscriptions column by column. For "listing" the path it was saved to, None if there is no such dataset.
+            For "annotations" what `CollectedRows.from_bytes` reads.
+
+        Raises:
+            CatalogError: the catalog cannot be read.
+        """
+        try:
+            if arguments["question"] == "datasets":
+                return self._datasets(arguments["known"])
+            if arguments["question"] == "nothing":
+                importlib.import_module("imgsyncfs.catalog.listing")
+                return {}, b""
+            if arguments["question"] == "annotations":
+                return self._annotations(arguments["dataset"], arguments["label_version"])
+            return self._listing(arguments["dataset"], Path(arguments["folder"]))
+        except CatalogError:
+            # The next job begins with a fresh connection: this one may be broken.
+            self._disconnect()
+            raise
+
+    def _datasets(self, known: str) -> tuple[dict[str, Any], bytes]:
+        found = self._connect().table()
+        table = {
+            "catalog_id": found.catalog_id,
+            "store": found.store,
+            "datasets": _columns(found.datasets, DATASET_COLUMNS),
+            "subscriptions": _columns(found.subscriptions, SUBSCRIPTION_COLUMNS),
+            "faults": found.faults,
+        }
+        content = orjson.dumps(table)
+        digest = hashlib.sha256(content).hexdigest()
+        return {"digest": digest}, b"" if digest == known else content
+
+    def _listing(self, dataset: str, folder: Path) -> tuple[dict[str, Any], bytes]:
+        from imgsyncfs.catalog.listing import read_listing, save_listing
+
+        with ExitStack() as stack:
+            listing = read_listing(
+                self._connect(), dataset, annotations_beside=lambda row: self._begin_annotations(row, stack)
+            )
+        if listing is None:
+            return {"path": None}, b""
+        path = folder / listing.key
+        save_listing(listing, path)
+        return {"path": str(path)}, b""
+
+    def _annotations(self, dataset: str, label_version: str) -> tuple[dict[str, Any], bytes]:
+        from imgsyncfs.catalog.listing import collect_annotations
+
+        return {}, collect_annotations(self._connect().annotation_portions(dataset, label_version)).to_bytes()
+
+    def _begin_annotations(self, row: DatasetRow, stack: ExitStack) -> Callable[[], CollectedRows] | None:
+        """Have a process of its own collect a large dataset's annotations; see `read_listing`."""
+        if row.size < LARGE_DATASET:
+            return None
+        pool = WorkerPool("imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1)
+        stack.callback(pool.close)
+        answer = pool.submit({"question": "annotations", "dataset": row.dataset_id, "label_version": row.label_version})
+
+        def wait() -> CollectedRows:
+            from imgsyncfs.catalog.listing import CollectedRows
+
+            try:
+                _, content = answer.result(LONGEST_READING_SECONDS)
+            except StoreUnreachable as error:
+                raise CatalogUnreachable(str(error)) from error
+            except FutureTimeoutError:
+                raise CatalogUnreachable(
+                    f"The annotations of {row.dataset_id} were not read within {LONGEST_READING_SECONDS:g} s; check "
+                    "the database."
+                ) from None
+            return CollectedRows.from_bytes(content)
+
+        return wait
+
+    def _connect(self) -> Catalog:
+        catalog: Catalog | None = getattr(self._local, "catalog", None)
+        if catalog is not None and catalog.is_replaced():
+            self._disconnect()
+            catalog = None
+        if catalog is None:
+            settings = self._settings
+            catalog = open_catalog(settings["url"], password=settings["password"], timeout=settings["timeout"])
+            catalog.check()
+            self._local.catalog = catalog
+        return catalog
+
+    def _disconnect(self) -> None:
+        catalog: Catalog | None = getattr(self._local, "catalog", None)
+        self._local.catalog = None
+        if catalog is not None:
+            catalog.close()
+
+
+def _columns(rows: Sequence[DatasetRow] | Sequence[SubscriptionRow], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Rows column by column: a third of the length, and of the time it takes to read them."""
+    return {name: list(map(attrgetter(name), rows)) for name in names}

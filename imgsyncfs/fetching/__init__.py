@@ -1,0 +1,1 @@
+"""Extents from stores into the cache: one request an extent, a queue, readahead."""

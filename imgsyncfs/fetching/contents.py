@@ -1,0 +1,167 @@
+"""Bytes of a file in a dataset: from a place in a blob to the extents that hold it.
+
+Knows how files lie in blobs (`imgsyncfs.blob_layout`), and nothing of how extents come (`imgsyncfs.fetching.fetcher`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
+from imgsyncfs.cache import OpenExtent
+from imgsyncfs.fetching.fetcher import Fetcher
+from imgsyncfs.fetching.flights import Wanted
+from imgsyncfs.fetching.readahead import Readahead
+from imgsyncfs.fetching.requests import ExtentRequest, Member, cut_short, extent_key
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import FileRecord, Listing
+    from imgsyncfs.catalog.listing.files import FileTable
+
+
+@dataclass(frozen=True)
+class ContentReader:
+    """Reads files of listings through the cache.
+
+    Attributes:
+        fetcher: brings extents.
+        readahead: says which ones will be needed next.
+        check_store: raises StoreNotAllowed for the URL of a store that may not be read. It is asked before the cache
+            is: another catalog, which shares the cache, may have been allowed to read there.
+    """
+
+    fetcher: Fetcher
+    readahead: Readahead
+    check_store: Callable[[str], object]
+
+    def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
+        """Read a part of a file.
+
+        Args:
+            listing: whose file it is.
+            files: its images, or its annotations.
+            index: of the file among them; it is there.
+            offset: position in the file, in bytes.
+            size: how many bytes.
+
+        Returns:
+            That many bytes, fewer only where the file ends.
+
+        Raises:
+            StoreError: the bytes cannot be had, or are not what the catalog says.
+        """
+        parts = []
+        for extent, position, length in self._pieces(listing, files, index, offset, size):
+            parts.append(extent.read(position, length))
+            if len(parts[-1]) < length:
+                raise cut_short(listing.store, files.record(index).blob)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, listing: Listing, files: FileTable, index: int, offset: int, buffer: memoryview) -> int:
+        """Read as much of a file as a buffer takes, straight into it; see `read`.
+
+        Returns:
+            How many bytes it got: fewer than it takes only where the file ends.
+        """
+        count = 0
+        for extent, position, length in self._pieces(listing, files, index, offset, len(buffer)):
+            if extent.read_into(position, buffer[count : count + length]) < length:
+                raise cut_short(listing.store, files.record(index).blob)
+            count += length
+        return count
+
+    def read_whole(self, listing: Listing, files: FileTable, index: int) -> bytes:
+        """Read all of a file; see `read`."""
+        return self.read(listing, files, index, 0, files.size_and_time(index)[0])
+
+    def _pieces(
+        self, listing: Listing, files: FileTable, index: int, offset: int, size: int
+    ) -> Iterator[tuple[OpenExtent, int, int]]:
+        """Where a part of a file lies: extents, each with a position in it and a length, in bytes."""
+        self.check_store(listing.store)
+        packed = files.place_in_pack(index)
+        if packed is not None:
+            # The short way for what lies in one extent that is open already, as nearly all that is read of packs does.
+            pack, begin, byte_count = packed
+            start, _ = extent_range(begin + offset, None)
+            position, length = begin + offset - start, min(size, byte_count - offset)
+            opened = self.fetcher.opened(extent_key(listing.store, pack, start))
+            if opened is not None and length > 0 and position + length <= opened.length:
+                yield opened, position, length
+                return
+        record = files.record(index)
+        end = min(offset + size, record.byte_count)
+        while offset < end:
+            wanted = locate(listing, record, offset)
+            extent = self._extent(wanted, listing, files, index, offset)
+            position = record.offset + offset - wanted.request.start
+            length = min(end - offset, extent.length - position)
+            if length <= 0:
+                raise cut_short(listing.store, record.blob)
+            yield extent, position, length
+            offset += length
+
+    def _extent(self, wanted: Wanted, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """The extent, and whatever readahead makes of a reader's coming to it."""
+        extent = self.fetcher.opened(wanted.request.key)
+        if extent is not None:
+            return extent
+        extent = self.fetcher.cached(wanted.request.key)
+        if extent is not None:
+            ahead = self.readahead.reached(files, index, offset)
+            if ahead:
+                self.fetcher.begin(_located(listing, files, ahead))
+            return extent
+        ahead = self.readahead.missed(files, index, offset, bulk=files is listing.annotations)
+        return self.fetcher.wait(self.fetcher.start(wanted, ahead=_located(listing, files, ahead)))
+
+
+def _located(listing: Listing, files: FileTable, places: Iterable[tuple[int, int]]) -> list[Wanted]:
+    return [locate(listing, files.record(index), offset) for index, offset in places]
+
+
+def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
+    """Say which extent holds a byte of a file.
+
+    Args:
+        listing: whose file it is.
+        record: where the file lies.
+        offset: position in the file, in bytes.
+
+    Returns:
+        The extent, and what gives the files that lie in it.
+    """
+    position = record.offset + offset
+    if is_pack(record.blob):
+        start, length = extent_range(position, None)
+        return Wanted(ExtentRequest(listing.store, record.blob, start, length), _members(listing, record.blob, start))
+    start, length = extent_range(position, record.byte_count)
+    if record.byte_count > WHOLE_BLOB_BYTES:
+        return _locate_in_large(listing, record, start, length)
+    # A digest outlives a move to another container and an etag does not: where there is one, it decides.
+    etag = "" if record.md5 else record.etag
+    request = ExtentRequest(listing.store, record.blob, start, length, _version(listing, record), etag)
+    member: tuple[Member, ...] = ((0, record.byte_count, record.md5),)
+    return Wanted(request, lambda: member)
+
+
+def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Wanted:
+    digest = listing.extent_digest(record.md5, start) if record.md5 else ""
+    if digest:
+        # An extent that came before its digest was known is not taken for one that was checked.
+        return Wanted(ExtentRequest(listing.store, record.blob, start, length, digest, digest=digest))
+    whole = (record.byte_count, record.md5) if record.md5 else None
+    version = _version(listing, record)
+    return Wanted(ExtentRequest(listing.store, record.blob, start, length, version, record.etag, whole=whole))
+
+
+def _version(listing: Listing, record: FileRecord) -> str:
+    # Without a mark of its content, the catalog's word that a blob is never overwritten is all there is.
+    return record.md5 or record.etag or listing.catalog_id
+
+
+def _members(listing: Listing, blob: str, start: int) -> Callable[[], tuple[Member, ...]]:
+    return lambda: tuple(listing.members(blob, start, start + EXTENT_BYTES))

@@ -1,0 +1,200 @@
+"""Check large files of which the catalog has one MD5 and no digests of extents.
+
+An earlier version published like that, and so does who indexes what lies in the cloud.
+
+Where the store vouches for each range, such a file is checked when all of it is in the cache. Where it does not, all of
+it is read before the first extent is handed on, unless it is very large. Once a file was found to be right, the digests
+of its extents are kept in the cache, and each extent is checked alone. Once it was found to be wrong, none is handed on
+before all of it was read again.
+
+Threads: `WholeChecks._lock` guards what is known and the table of files that are being read; it is held for dictionary
+operations only. Whoever comes while a file is being read waits for that, as long as a call may take.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Protocol
+
+from cachetools import LRUCache
+
+from imgsyncfs.blob_layout import EXTENT_BYTES
+from imgsyncfs.cache import CacheWriter
+from imgsyncfs.errors import BlobChanged, StoreUnreachable
+from imgsyncfs.extent_digests import digest_at, extent_digest
+from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.stores.kept_buffers import KeptBuffers
+
+READ_FIRST_BYTES = 256 << 20
+"""Up to this length a file is read whole before its first extent is handed on: that takes a second at most."""
+
+AGAIN_SECONDS = 30.0
+"""How long after a file was found to be wrong it is read again if somebody asks for it."""
+
+MOST_KNOWN = 4096
+
+
+class RangeSource(Protocol):
+    """What is needed of a store; see `imgsyncfs.stores.contract.Store`."""
+
+    @property
+    def vouches_for_ranges(self) -> bool:
+        """Whether it makes digests of the ranges that it sends."""
+
+    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range into memory; how many bytes, and whether they were compared with such a digest."""
+
+
+class WholeChecks:
+    """Checks whole files. Any number of threads may use it.
+
+    Args:
+        cache: where extents, and what was found, are kept.
+        timeout: seconds to wait for somebody else who is reading a file.
+        clock: tells the time in Unix seconds.
+    """
+
+    def __init__(self, cache: CacheWriter, *, timeout: float, clock: Callable[[], float] = time.time) -> None:
+        self._cache = cache
+        self._timeout = timeout
+        self._clock = clock
+        self._buffers = KeptBuffers()
+        self._lock = threading.Lock()
+        # By the name in the cache: the digests of all extents, or b"" and when the file was found to be wrong.
+        self._known: LRUCache[str, tuple[bytes, float]] = LRUCache(MOST_KNOWN)
+        self._reading: dict[str, Future[bytes]] = {}
+
+    def digest(self, request: ExtentRequest, store: RangeSource) -> str:
+        """The digest of an extent of a file that was found to be right.
+
+        Args:
+            request: for the extent.
+            store: where the file is; if it gives digests of ranges, the file need not be read whole first.
+
+        Returns:
+            The digest in hexadecimal; ``""`` if the file is to be checked when all of it is here, or never.
+
+        Raises:
+            BlobChanged: the file's MD5 is not the catalog's.
+            StoreError: it cannot be read.
+        """
+        if request.whole is None:
+            return ""
+        known = self._find(request)
+        if known is None and (store.vouches_for_ranges or request.whole[0] > READ_FIRST_BYTES):
+            return ""
+        digests, since = known or (b"", 0.0)
+        if not digests:
+            if self._clock() < since + AGAIN_SECONDS:
+                raise _wrong(request)
+            digests = self._read_once(request, store)
+        return digest_at(digests, request.start).hex()
+
+    def check(self, request: ExtentRequest) -> None:
+        """Check the file that an extent is a part of, if all of it is in the cache and it was not checked before.
+
+        Args:
+            request: of an extent that was just kept.
+
+        Raises:
+            BlobChanged: its MD5 is not the catalog's. Nothing of it is in the cache then.
+        """
+        if request.whole is None or self._find(request) is not None:
+            return
+        keys = request.keys_of_whole()
+        if self._cache.holds_all(keys):
+            self._take(request, map(self._cache.get, keys))
+
+    def _find(self, request: ExtentRequest) -> tuple[bytes, float] | None:
+        """What is known of a file, here or by another process."""
+        with self._lock:
+            known = self._known.get(request.digests_key)
+        if known is not None:
+            return known
+        content = self._cache.get(request.digests_key)
+        if content is None:
+            return None
+        return (b"", float(content[len(_WRONG) :])) if content.startswith(_WRONG) else (content, 0.0)
+
+    def _read_once(self, request: ExtentRequest, store: RangeSource) -> bytes:
+        """Read all of a file, or wait for whoever is doing so; returns the digests of its extents."""
+        key = request.digests_key
+        with self._lock:
+            reading = self._reading.get(key)
+            first = reading is None
+            if reading is None:
+                reading = self._reading[key] = Future()
+        if not first:
+            try:
+                return reading.result(self._timeout)
+            except FutureTimeoutError:
+                raise StoreUnreachable(
+                    f"Blob {request.blob} in {request.store} is still being checked after {self._timeout:g} s; read it "
+                    "again in a while, or raise --timeout."
+                ) from None
+        try:
+            with self._buffers.room(EXTENT_BYTES) as room:
+                reading.set_result(self._take(request, _contents(request, store, room)))
+        except BaseException as error:
+            reading.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._reading[key]
+        return reading.result()
+
+    def _take(self, request: ExtentRequest, contents: Iterable[bytes | memoryview | None]) -> bytes:
+        """Check a file extent by extent, and keep what was found.
+
+        Args:
+            request: of one of the extents.
+            contents: all of them, in order; None for one that is gone meanwhile.
+
+        Returns:
+            The digests of its extents; empty, and nothing was found, if one is gone.
+
+        Raises:
+            BlobChanged: its MD5 is another.
+        """
+        whole = hashlib.md5(usedforsecurity=False)
+        digests = bytearray()
+        for content in contents:
+            if content is None:
+                return b""
+            whole.update(content)
+            digests += extent_digest(content)
+        is_right = request.whole is not None and whole.hexdigest() == request.whole[1]
+        known = (bytes(digests), 0.0) if is_right else (b"", self._clock())
+        with self._lock:
+            self._known[request.digests_key] = known
+        # For the other workers, and for later.
+        self._cache.remove([request.digests_key])
+        self._cache.put(request.digests_key, known[0] or _WRONG + str(known[1]).encode())
+        if not is_right:
+            self._cache.remove(request.keys_of_whole())
+            raise _wrong(request)
+        return known[0]
+
+
+def _contents(request: ExtentRequest, store: RangeSource, room: memoryview) -> Iterator[memoryview]:
+    byte_count = request.whole[0] if request.whole else 0
+    for start in range(0, byte_count, EXTENT_BYTES):
+        part = room[: min(EXTENT_BYTES, byte_count - start)]
+        count, _ = store.read_checked(request.blob, part, start, etag=request.etag)
+        yield part[:count]
+
+
+_WRONG = b"wrong since "
+"""Longer than a digest, and no multiple of one: it cannot be taken for digests."""
+
+
+def _wrong(request: ExtentRequest) -> BlobChanged:
+    return BlobChanged(
+        f"Blob {request.blob} in {request.store} has other content than the catalog says (its MD5 differs); publish or "
+        "index it again."
+    )

@@ -1,0 +1,190 @@
+"""A catalog's datasets as directories, with everything behind them: cache, workers, listings, renderings.
+
+The one place where the rooms are put together. The mount is a door to it (`imgsyncfs.mount.daemon`), and so is whatever
+else reads datasets without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+
+from imgsyncfs.cache import CacheReader, extents_folder
+from imgsyncfs.catalog import catalog_identity
+from imgsyncfs.catalog.mirror import CatalogMirror
+from imgsyncfs.catalog.naming import file_name_fault
+from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.fetcher import Fetcher
+from imgsyncfs.fetching.readahead import Readahead
+from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.dataset_directory import DatasetDirectory, DatasetSources
+from imgsyncfs.library.error_log import ErrorLog
+from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
+from imgsyncfs.library.renderings import Renderer
+from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
+
+MOST_STORES_OPENED = 8
+"""Stores that a worker opens before it is asked to: importing what speaks to Azure takes half a second."""
+
+
+class Library:
+    """The datasets of a catalog. A context manager: at its end, its processes have ended.
+
+    Args:
+        settings: what to open and how.
+        workers: its processes if they were started ahead; whoever started them ends them, and calls
+            `start_other_workers` when the library stands and nobody waits for it any more.
+
+    Raises:
+        CatalogError: the catalog cannot be read, and was never read before.
+        CacheError: the cache folder cannot be used.
+    """
+
+    def __init__(self, settings: LibrarySettings, *, workers: LibraryWorkers | None = None) -> None:
+        self.settings = settings
+        self.errors = ErrorLog()
+        self._entries: Mapping[bytes, DatasetDirectory] = MappingProxyType({})
+        self._hidden: list[str] = []
+        with ExitStack() as stack:
+            self._open(stack, workers)
+            self._stack = stack.pop_all()
+
+    def _open(self, stack: ExitStack, workers: LibraryWorkers | None) -> None:
+        settings = self.settings
+        started_ahead = workers is not None
+        workers = workers or start_workers(settings, stack)
+        self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
+        self.cache = CacheReader(extents_folder(Path(settings.cache_dir)))
+        stack.callback(self.cache.close)
+        self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout, own_store=lambda: self.own_store)
+        identity = catalog_identity(settings.catalog)
+        self.mirror = CatalogMirror(
+            self.catalog_pool,
+            Path(settings.cache_dir) / LISTINGS_FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:32],
+            timeout=settings.timeout,
+            report=self.errors.report,
+            subscription=settings.subscription,
+        )
+        self.mirror.start(workers.table)
+        self.contents = ContentReader(self.fetcher, Readahead(cache_bytes=settings.cache_size), self.check_store)
+        self._sources = DatasetSources(
+            load=self.mirror.listing,
+            contents=self.contents,
+            renderer=Renderer(self.contents),
+            siblings=tuple(get_format(name) for name in settings.siblings),
+        )
+        self.take_over()
+        if not started_ahead:
+            self.start_other_workers()
+
+    @property
+    def datasets(self) -> Mapping[bytes, DatasetDirectory]:
+        """Directory name to directory; replaced whole by `take_over`."""
+        return self._entries
+
+    @property
+    def rows(self) -> Mapping[str, DatasetRow]:
+        """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
+        return self.mirror.table.shown
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each dataset or subscription of the catalog that cannot be shown, or not as it is."""
+        return [*self.mirror.table.faults, *self._hidden]
+
+    @property
+    def own_store(self) -> str:
+        """URL of the catalog's own store; empty before the catalog has answered."""
+        return self.mirror.table.store
+
+    @property
+    def stores(self) -> dict[str, list[str]]:
+        """URLs of the stores that the datasets to show lie in and that may be read, each with the ids of these."""
+        allowed = self._allowed
+        stores: dict[str, list[str]] = {}
+        for row in self.rows.values():
+            if is_allowed(row.store, allowed):
+                stores.setdefault(row.store, []).append(row.dataset_id)
+        return stores
+
+    @property
+    def refusals(self) -> list[str]:
+        """What is to be told of datasets to show whose stores may not be read."""
+        return refusals(self.rows.values(), self._allowed)
+
+    def check_store(self, url: str) -> None:
+        """Refuse a store that may not be read.
+
+        Raises:
+            StoreNotAllowed: it is neither the catalog's own nor allowed.
+            ConfigurationError: the URL makes no sense.
+        """
+        check_allowed(url, self._allowed)
+
+    @property
+    def _allowed(self) -> tuple[str, ...]:
+        return allowed_stores(self.own_store, self.settings.allowed_stores)
+
+    def start_other_workers(self) -> None:
+        """Start the processes that only heavy use needs."""
+        first = {"open": [*self.stores][:MOST_STORES_OPENED], "own_store": self.own_store}
+        self.fetch_pool.grow(FETCH_PROCESSES, first=first)
+
+    def import_ahead(self) -> None:
+        """Import what a start leaves out and the first reader would wait for, 0.3 s here and in a worker."""
+        self.catalog_pool.submit({"question": "nothing"})
+        threading.Thread(target=self._import_ahead, name="import", daemon=True).start()
+
+    def _import_ahead(self) -> None:
+        # Numpy and lxml come with these, which is why nothing imports them earlier.
+        importlib.import_module("imgsyncfs.catalog.listing")
+        for target in self._sources.siblings:
+            target.recognizes(b"")
+
+    def take_over(self) -> None:
+        """Make the table of directories anew from what the catalog said last, keeping those that are still there."""
+        entries: dict[bytes, DatasetDirectory] = {}
+        hidden: list[str] = []
+        for row in self.rows.values():
+            fault = _directory_fault(row)
+            if fault:
+                hidden.append(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
+                self.errors.report(hidden[-1])
+                continue
+            name = row.dataset_id.encode()
+            known = self._entries.get(name)
+            if known is None:
+                known = DatasetDirectory(row, self._sources)
+            else:
+                known.row = row
+            entries[name] = known
+        for refusal in self.refusals:
+            self.errors.report(refusal)
+        self._entries = MappingProxyType(entries)
+        self._hidden = hidden
+
+    def close(self) -> None:
+        """End the processes and close the cache."""
+        self._stack.close()
+
+    def __enter__(self) -> Library:  # noqa: PYI034  # Self is there from Python 3.11 on
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _directory_fault(row: DatasetRow) -> str | None:
+    fault = file_name_fault(row.dataset_id)
+    if fault is None and row.dataset_id.startswith("."):
+        fault = "names that begin with a dot are imgsyncfs's own"
+    return fault

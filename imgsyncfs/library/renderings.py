@@ -1,0 +1,79 @@
+"""Rendered files: an annotation in the format a tool reads, made when it is first looked at.
+
+The kernel must be told an exact size before anything is read, so the first look renders. What was rendered is kept,
+up to `KEPT_BYTES`, for the read that mostly follows; sizes are kept for good by the caller.
+
+Threads: `Renderer._lock` guards the kept bytes. Two threads that ask for the same file at once both render it: the
+result is the same, and waiting for each other would cost more.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.formats.registry import Format, ImageInfo
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
+
+KEPT_BYTES = 64 << 20
+
+
+class Renderer:
+    """Renders siblings of a listing's images.
+
+    Args:
+        contents: where annotations are read from.
+    """
+
+    def __init__(self, contents: ContentReader) -> None:
+        self._contents = contents
+        self._lock = threading.Lock()
+        self._kept: LRUCache[tuple[str, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+
+    def render(self, listing: Listing, index: int, target: Format) -> bytes:
+        """One image's annotation in another format.
+
+        Args:
+            listing: the dataset's.
+            index: of the image in it; it has an annotation.
+            target: the format.
+
+        Returns:
+            The file's content, the same at every call.
+
+        Raises:
+            StoreError: the annotation cannot be read.
+            AnnotationError: it does not parse; the message names the file.
+        """
+        key = (listing.key, index, target.name)
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        stem = listing.stem(index).decode()
+        if not listing.has_annotation(index):
+            raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
+        content = self._contents.read_whole(listing, listing.annotations, index)
+        # Late, as above.
+        from imgsyncfs.annotations.house_format import parse_annotation
+
+        try:
+            annotation = parse_annotation(content)
+        except AnnotationError as error:
+            raise AnnotationError(
+                f"{listing.dataset_id}/{stem}.json: {error}; mend the annotation and publish it again"
+            ) from error
+        height, width, depth = listing.image_info(index)
+        image = ImageInfo(listing.dataset_id, stem, listing.ext(index), height or None, width or None, depth or None)
+        rendered = target.render(annotation, image).content
+        with self._lock:
+            if len(rendered) <= KEPT_BYTES:
+                self._kept[key] = rendered
+        return rendered

@@ -1,0 +1,1 @@
+"""What users set: options, environment and config file."""

@@ -1,0 +1,37 @@
+"""What a mount is told: passed from the command to the process behind the mount."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imgsyncfs.settings.library import LibrarySettings
+
+
+@dataclass(frozen=True)
+class MountSettings:
+    """What a mount is told.
+
+    Attributes:
+        library: the catalog, the cache and what stands in the directories.
+        mountpoint: absolute path.
+        refresh: seconds between two questions to the catalog.
+        options: for libfuse and the kernel, name to value or True.
+        owner: (user id, group id) that everything belongs to.
+    """
+
+    library: LibrarySettings
+    mountpoint: str
+    refresh: float
+    options: dict[str, str | bool]
+    owner: tuple[int, int]
+
+    def to_frame(self) -> dict[str, Any]:
+        """As JSON-able fields; see `from_frame`."""
+        return asdict(self)
+
+    @classmethod
+    def from_frame(cls, fields: dict[str, Any]) -> MountSettings:
+        """Back from `to_frame`."""
+        library = LibrarySettings.from_fields(fields["library"])
+        return cls(**{**fields, "library": library, "owner": tuple(fields["owner"])})

@@ -1,0 +1,1 @@
+"""An Azure blob container as a store."""

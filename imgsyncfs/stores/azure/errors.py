@@ -1,0 +1,121 @@
+"""What Azure answers, in the words of `imgsyncfs.errors`.
+
+Texts of the SDK, `requests` and urllib3 are never passed on: they hold URLs, and a SAS is part of a URL. The reason is
+taken from the status, the error code ("Blob service error codes", Azure Storage REST API) and the operating system's
+own errors.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import requests
+import urllib3
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing, StoreRefused, StoreUnreachable
+from imgsyncfs.stores.azure.policies import causes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ERROR_CODE_HEADER = "x-ms-error-code"
+
+_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_REFUSED_CODES = {"InvalidAuthenticationInfo", "NoAuthenticationInformation", "PublicAccessNotPermitted"}
+_CONTAINER_CODES = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
+_BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def error_code(error: HttpResponseError) -> str:
+    """Azure's own code for an answer that is an error; empty if there was none."""
+    return _headers(error).get(_ERROR_CODE_HEADER, "")
+
+
+class ErrorTexts:
+    """Says what went wrong at one store.
+
+    Args:
+        url: the store's.
+        remedy: what to do when the credentials are refused.
+        timeout: the time limit of a call, in seconds.
+    """
+
+    def __init__(self, url: str, *, remedy: str, timeout: float) -> None:
+        self._url = url
+        self._remedy = remedy
+        self._timeout = timeout
+
+    def from_response(self, status: int, headers: Mapping[str, str], blob: str) -> StoreError:
+        """Turn an answer that is an error into the exception to raise.
+
+        Args:
+            status: of HTTP.
+            headers: of the answer; the error code is in them.
+            blob: the blob that was asked for; empty for the container.
+        """
+        code = headers.get(_ERROR_CODE_HEADER, "")
+        reason = f"HTTP {status} {code}".rstrip()
+        if status in _REFUSED or code in _REFUSED_CODES:
+            return StoreRefused(f"Store {self._url} refused the credentials ({reason}); {self._remedy}.")
+        if code in _CONTAINER_CODES or (status == HTTPStatus.NOT_FOUND and not blob):
+            return StoreMissing(
+                f"Store {self._url} is not there ({reason}); check the container's name, or make it with "
+                f"`imgsyncfs init --store {self._url}`."
+            )
+        if status == HTTPStatus.NOT_FOUND:
+            return BlobMissing(
+                f"Blob {blob} is missing in {self._url}; bring it back, or publish or index its dataset again."
+            )
+        if status == HTTPStatus.PRECONDITION_FAILED:
+            return self.changed(blob, "its etag is another one")
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return self.changed(blob, "it ends before the range asked for")
+        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self._unreachable(f"it answered {reason}")
+        if code == "BlobArchived":
+            return StoreError(
+                f"Blob {blob} in {self._url} lies in the archive tier; move it to a tier that can be read."
+            )
+        thing = f"Blob {blob} in {self._url}" if blob else f"Store {self._url}"
+        return StoreError(f"{thing} was answered with {reason}; look the code up in Azure's list of error codes.")
+
+    def from_exception(self, error: AzureError, blob: str) -> StoreError:
+        """Turn an exception of the SDK into the one to raise, ``from None``: a traceback would show the SDK's text."""
+        if isinstance(error, HttpResponseError) and error.response is not None:
+            return self.from_response(error.status_code or 0, _headers(error), blob)
+        if any(isinstance(cause, ClientAuthenticationError) for cause in causes(error)):
+            return StoreRefused(f"Store {self._url} can't be opened: logging in with Entra ID failed; {self._remedy}.")
+        return self._unreachable(self._network_reason(error))
+
+    def changed(self, blob: str, reason: str) -> BlobChanged:
+        """Say that a blob is not what it should be."""
+        return BlobChanged(
+            f"Blob {blob} in {self._url} is not what it should be: {reason}; publish or index its dataset again."
+        )
+
+    def _unreachable(self, reason: str) -> StoreUnreachable:
+        return StoreUnreachable(
+            f"Store {self._url} cannot be reached: {reason}; check the network, proxy settings and the account's name."
+        )
+
+    def _network_reason(self, error: AzureError) -> str:
+        for cause in reversed(causes(error)):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return f"its certificate is not trusted ({cause.verify_message}; REQUESTS_CA_BUNDLE names others)"
+            if isinstance(cause, socket.gaierror):
+                return f"its host name is unknown ({cause.strerror})"
+            if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
+                return f"it did not answer within {self._timeout:g} s"
+            # Requests' errors are OSErrors as well, with URLs in their texts.
+            if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, requests.RequestException):
+                return cause.strerror
+        return "the connection broke off"
+
+
+def _headers(error: HttpResponseError) -> Mapping[str, str]:
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return headers

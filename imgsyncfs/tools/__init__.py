@@ -1,0 +1,1 @@
+"""What is done with datasets beside mounting them: publish, sync, convert, preview, prefetch, demo."""

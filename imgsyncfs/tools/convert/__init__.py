@@ -1,0 +1,1 @@
+"""Convert folders of annotations between formats, in place or into another folder."""

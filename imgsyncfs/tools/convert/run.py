@@ -1,0 +1,259 @@
+"""Convert annotation files between the house format, labelme's and roLabelImg's: whole folders, or single files.
+
+This module goes through the files and counts. What the files of one stem say together is
+`imgsyncfs.tools.convert.stem_annotations`'s job, how the result gets to its place `imgsyncfs.tools.convert.steps`'s,
+and `imgsyncfs.tools.convert.conversion` converts one annotation without any file.
+
+Memory does not grow with the number of files: the names of a folder wait in a temporary file, since a folder must not
+be listed while it changes, and what is told about files is counted, with a few of them named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from imgsyncfs.errors import AnnotationError, ConvertError
+from imgsyncfs.tools.convert.conversion import HOUSE, convert_annotation, target_name
+from imgsyncfs.tools.convert.files import locked, remove_leftovers, sync_folder
+from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem
+from imgsyncfs.tools.convert.steps import write_in_place, write_to_folder
+from imgsyncfs.tools.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
+from imgsyncfs.tools.images import IMAGE_EXTENSIONS
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
+from imgsyncfs.workers.progress import Progress, SilentProgress
+
+__all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]
+
+_REMOVED = (
+    f"the file of labelme's was removed, so none is made from its original in {ORIGINALS_FOLDER}; "
+    "move that back if it was a mistake, or remove it"
+)
+_OUTDATED = "it says something else than the .json of this name, which is newer, and is left as it is"
+
+
+def convert_paths(
+    paths: Sequence[Path], *, to: str, output: Path | None = None, progress: Progress | None = None
+) -> ConvertSummary:
+    """Convert files and folders.
+
+    To labelme's format in place, a house annotation moves into ``ImageSynchronizer_annotation`` and the file of
+    labelme's takes its name; to the house format, it comes back, with the edits made in labelme. roLabelImg's files
+    stand beside, as ``x.xml``. Stopped at any moment, nothing is lost or half written; the next run finishes.
+
+    Args:
+        paths: folders, whose sub-folders are not searched; annotation files, or images with annotations beside them.
+            All annotation files of one stem count as one.
+        to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
+        output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
+            name in there. None: in place.
+        progress: told how far it is.
+
+    Returns:
+        What came of it. Files that cannot be read or would be lost are left as they are, and named.
+
+    Raises:
+        FormatError: there is no such format.
+        ConvertError: a path is missing, or a folder cannot be written; in the first case nothing was done, else all
+            before it is done.
+    """
+    target = target_name(to)
+    tasks = _plan(paths, output)
+    tally = ConvertTally(target)
+    for task in tasks:
+        try:
+            _convert_task(task, tally, progress or SilentProgress())
+        except OSError as error:
+            name = printable(str(error.filename or task.written_folder))
+            reason = f"{name} cannot be read or written ({error.strerror}); see to it"
+            raise ConvertError(f"{reason} and run the same again, which goes on where this stopped.") from error
+    return tally.summary()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One folder's work.
+
+    Attributes:
+        folder: where the annotations are.
+        stems: which ones; None for all.
+        output: where the new files go; None for the same folder.
+    """
+
+    folder: Path
+    stems: tuple[str, ...] | None
+    output: Path | None
+
+    @property
+    def written_folder(self) -> Path:
+        return self.folder if self.output is None else self.output
+
+
+def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
+    """Say what is to be done, after checking that it can be."""
+    folders: dict[Path, None] = {}
+    files: dict[Path, dict[str, None]] = {}
+    for path in paths:
+        if path.is_dir():
+            if path.resolve().name == ORIGINALS_FOLDER:
+                raise ConvertError(f"{path} keeps the originals of the folder above it; convert that folder.")
+            folders[path] = None
+        elif path.exists():
+            files.setdefault(path.parent, {})[_stem_of(path)] = None
+        else:
+            raise ConvertError(f"There is no {path} to convert; check the path.")
+    tasks = [_Task(folder, None, _output_of(folder, output, several=len(folders) > 1)) for folder in folders]
+    tasks += [_Task(folder, tuple(stems), output) for folder, stems in files.items()]
+    outputs = Counter(task.output for task in tasks if task.stems is None and task.output is not None)
+    for task in tasks:
+        if task.output is not None and outputs[task.output] > 1:
+            raise ConvertError(f"Several folders would be written to {task.output}; convert them one by one.")
+        _check_writable(task)
+    return tasks
+
+
+def _stem_of(path: Path) -> str:
+    suffix = _annotation_suffix(path.name)
+    if suffix:
+        return path.name.removesuffix(suffix)
+    if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
+        return path.stem
+    endings = ", ".join(ANNOTATION_SUFFIXES)
+    raise ConvertError(f"{path} is neither an annotation ({endings}) nor an image; name one of these, or a folder.")
+
+
+def _annotation_suffix(name: str) -> str:
+    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
+def _output_of(folder: Path, output: Path | None, *, several: bool) -> Path | None:
+    return output / folder.resolve().name if several and output is not None else output
+
+
+def _check_writable(task: _Task) -> None:
+    if task.output is None:
+        if (task.folder / ORIGINALS_FOLDER).is_symlink():
+            raise ConvertError(
+                f"{task.folder / ORIGINALS_FOLDER} is a link, and files would move in and out of where it leads; put a "
+                "folder in its place, or add --output DIR."
+            )
+        if not os.access(task.folder, os.W_OK | os.X_OK):
+            raise ConvertError(
+                f"{task.folder} cannot be written: it is read-only, as all mounts are, or its rights forbid it; "
+                "add --output DIR, and the new files go there."
+            )
+        return
+    try:
+        task.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConvertError(f"{task.output} cannot be made ({error.strerror}); choose another --output.") from error
+    if task.output.samefile(task.folder):
+        raise ConvertError(f"{task.output} is where the annotations are; leave --output away to convert in place.")
+
+
+def _convert_task(task: _Task, tally: ConvertTally, progress: Progress) -> None:
+    dataset = task.folder.resolve().name
+    with locked(task.written_folder), tempfile.TemporaryFile() as names:
+        _tidy(task)
+        if task.stems is None:
+            count = _write_names(_leading_stems(task.folder), names)
+            if not count and not (task.folder / ORIGINALS_FOLDER).is_dir():
+                tally.leave_out(task.folder, "no annotations are in it; sub-folders are not searched, name them")
+        else:
+            count = _write_names(task.stems, names)
+        progress.phase(f"Converting {printable(dataset)}", count, "annotations")
+        for stem in _read_names(names):
+            _convert_stem(task, StemPaths(task.folder, stem), dataset, tally)
+            progress.advance(1)
+        if task.stems is None:
+            _note_removed(task.folder, tally)
+        _finish(task, tally)
+
+
+def _convert_stem(task: _Task, paths: StemPaths, dataset: str, tally: ConvertTally) -> None:
+    try:
+        found = read_stem(paths, dataset=dataset)
+        if found is None:
+            if paths.original.exists():
+                tally.note(paths.json, _REMOVED)
+            else:
+                tally.leave_out(paths.json, "there is no such annotation; name those that are to be converted")
+            return
+        if task.output is None:
+            losses = write_in_place(found, tally.to)
+        else:
+            losses = write_to_folder(found, tally.to, task.output)
+    except FileUnusable as error:
+        tally.leave_out(error.path, error.reason)
+        return
+    except AnnotationError as error:
+        tally.leave_out(paths.json, str(error))
+        return
+    for suffix in found.outdated:
+        if not found.outdated[suffix]:
+            tally.note(paths.sibling(suffix), _OUTDATED)
+    tally.done(paths.json, losses)
+
+
+def _leading_stems(folder: Path) -> Iterator[str]:
+    """The stem of each image's annotations, once; hidden files are not looked at."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            suffix = _annotation_suffix(entry.name)
+            if not suffix or entry.name.startswith(".") or not entry.is_file():
+                continue
+            stem = entry.name.removesuffix(suffix)
+            before = ANNOTATION_SUFFIXES[: ANNOTATION_SUFFIXES.index(suffix)]
+            if not any(is_file(folder / f"{stem}{other}") for other in before):
+                yield stem
+
+
+def _write_names(stems: Iterable[str], names: IO[bytes]) -> int:
+    count = 0
+    for stem in stems:
+        # A name may hold a line break, but no slash.
+        names.write(os.fsencode(stem).replace(b"\n", b"/") + b"\n")
+        count += 1
+    return count
+
+
+def _read_names(names: IO[bytes]) -> Iterator[str]:
+    names.seek(0)
+    for line in names:
+        yield os.fsdecode(line[:-1].replace(b"/", b"\n"))
+
+
+def _tidy(task: _Task) -> None:
+    remove_leftovers(task.written_folder)
+    originals = task.folder / ORIGINALS_FOLDER
+    if task.output is None and originals.is_dir():
+        remove_leftovers(originals)
+
+
+def _finish(task: _Task, tally: ConvertTally) -> None:
+    """Bring the names to the disk, and remove the folder of the originals if none is left in it."""
+    originals = task.folder / ORIGINALS_FOLDER
+    if task.output is None and originals.is_dir():
+        sync_folder(originals)
+        if tally.to == HOUSE:
+            with contextlib.suppress(OSError):  # something is still in it
+                originals.rmdir()
+    sync_folder(task.written_folder)
+
+
+def _note_removed(folder: Path, tally: ConvertTally) -> None:
+    """Name the originals whose file of labelme's is gone, and that no other annotation file stands for."""
+    originals = folder / ORIGINALS_FOLDER
+    if not originals.is_dir():
+        return
+    with os.scandir(originals) as entries:
+        for entry in entries:
+            stem = entry.name.removesuffix(".json")
+            if stem != entry.name and not any(is_file(folder / f"{stem}{suffix}") for suffix in ANNOTATION_SUFFIXES):
+                tally.note(folder / entry.name, _REMOVED)

@@ -1,0 +1,328 @@
+"""Read what the annotation files of one stem say together, and decide where they say different things.
+
+``x.json`` is a house annotation or a file of labelme's. In the latter case
+``ImageSynchronizer_annotation/x.json`` may hold the house annotation that it was made from. ``x.labelme.json`` and
+``x.xml`` are its siblings. What counts:
+
+- A file of labelme's is an edit of the original: what a tool dropped when it saved is taken from there.
+- A sibling that says the same, or was rendered and left alone since, says nothing new.
+- One that a tool saved later than ``x.json`` is an edit, and wins; likewise one whose ``x.json`` is of labelme's and
+  was left alone. If that was edited as well, nobody knows: the stem is left as it is, and named.
+- One that a tool saved earlier than ``x.json`` does not count, and is named.
+- Where only siblings are, the first one, ``x.labelme.json``, takes the place of ``x.json``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
+from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.tools.convert.conversion import (
+    HOUSE,
+    completed,
+    is_as_rendered,
+    parse_as,
+    recognize,
+    render_as,
+    with_missing_sizes,
+)
+from imgsyncfs.tools.convert.reattachment import reattached
+from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
+from imgsyncfs.tools.pairing import ORIGINALS_FOLDER
+
+if TYPE_CHECKING:
+    from imgsyncfs.annotations.house_format import Annotation
+
+logger = logging.getLogger(__name__)
+
+SIBLINGS = {format_.suffix: name for name, format_ in FORMATS.items()}
+"""What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DEFAULT_EXTENSION = "jpg"
+
+
+class FileUnusable(ConvertError):
+    """A file that stands in the way of converting a stem.
+
+    Attributes:
+        path: which one.
+        reason: why, and what to do about it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class StemPaths:
+    """Where the annotations of one image stand.
+
+    Attributes:
+        folder: the image's.
+        stem: the image's name without its extension.
+    """
+
+    folder: Path
+    stem: str
+
+    @property
+    def json(self) -> Path:
+        """The house annotation, or the file of labelme's that has its name."""
+        return self.folder / f"{self.stem}.json"
+
+    @property
+    def original(self) -> Path:
+        """The house annotation while a file of labelme's has its name."""
+        return self.folder / ORIGINALS_FOLDER / f"{self.stem}.json"
+
+    def sibling(self, suffix: str) -> Path:
+        """The file beside the image in another format."""
+        return self.folder / f"{self.stem}{suffix}"
+
+
+@dataclass(frozen=True)
+class StemAnnotation:
+    """What the annotation files of one stem say together.
+
+    Attributes:
+        paths: where they stand.
+        image: the image, whether or not it is there; with the sizes that the annotation does not say.
+        annotation: what they say.
+        source: the file that this was read from.
+        source_format: that file's format.
+        json_format: the format of ``x.json``; None if there is none.
+        has_original: whether a house annotation is kept for it.
+        house_content: the bytes of the house annotation that says just this, None if there is none.
+        is_edited: whether it holds an edit that no house annotation holds yet.
+        modified_ns: when `annotation` was written at the latest, Unix nanoseconds.
+        outdated: siblings, by their suffix, that say something else and do not count; the value tells whether
+            nothing is lost with them, since they are renderings.
+    """
+
+    paths: StemPaths
+    image: ImageInfo
+    annotation: Annotation
+    source: Path
+    source_format: str
+    json_format: str | None
+    has_original: bool
+    house_content: bytes | None
+    is_edited: bool
+    modified_ns: int
+    outdated: dict[str, bool] = field(default_factory=dict)
+
+
+def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
+    """Read the annotation files of one stem.
+
+    Args:
+        paths: where they stand.
+        dataset: what the folder is called in rendered files.
+
+    Returns:
+        What they say together; None if ``x.json`` was removed though an original is kept for it, and if there is no
+        file at all.
+
+    Raises:
+        FileUnusable: one of them is damaged, of another format than its name says, or cannot be read; or they
+            contradict each other.
+    """
+    current = _read_json(paths, dataset)
+    if current is None and paths.original.exists():
+        return None
+    for suffix, name in SIBLINGS.items():
+        path = paths.sibling(suffix)
+        content = _read(path)
+        if content is None:
+            continue
+        current = (
+            _from_sibling(paths, path, content, name, dataset)
+            if current is None
+            else _with_sibling(current, suffix, content)
+        )
+    return current
+
+
+def embeds_the_only_image(paths: StemPaths) -> bool:
+    """Tell whether labelme's ``x.json`` holds a picture that is nowhere else: the house format has no place for it."""
+    content = _read(paths.json) or b""
+    if b'"imageData": null' in content:
+        return False
+    document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
+    if not document.get("imageData"):
+        return False
+    named = str(document.get("imagePath") or "").replace("\\", "/")
+    there = named and (is_file(paths.folder / named) or is_file(paths.folder / PureWindowsPath(named).name))
+    return not there and find_image(paths, None) is None
+
+
+def find_image(paths: StemPaths, likely: str | None) -> Path | None:
+    """Find the image of a stem.
+
+    Args:
+        paths: of its annotations; it is looked for beside them.
+        likely: an extension to try first, without the dot.
+
+    Returns:
+        The image file; None if there is none.
+    """
+    for ext in _extensions(likely):
+        path = paths.folder / f"{paths.stem}.{ext}"
+        if is_file(path):
+            return path
+    return None
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; where a name is too long, none is."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
+def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
+    content, original = _read(paths.json), _read(paths.original)
+    if content is None:
+        return None
+    name = _recognized(paths.json, content)
+    if name not in (HOUSE, "labelme"):
+        raise FileUnusable(paths.json, "it is a file of roLabelImg's, whose names end in .xml; rename it")
+    annotation = _parse(paths.json, content, name)
+    if name == HOUSE:
+        if original not in (None, content):
+            reason = f"{ORIGINALS_FOLDER}/{paths.json.name} is another original of it; remove one of the two"
+            raise FileUnusable(paths.json, reason)
+        return _stem_annotation(
+            paths, dataset, annotation, paths.json, name, house_content=content, has_original=original is not None
+        )
+    if original is None:
+        edited = not is_as_rendered(name, content)
+        found = _stem_annotation(paths, dataset, annotation, paths.json, name, is_edited=edited)
+        return replace(found, annotation=completed(found.annotation, found.image))
+    before = _parse(paths.original, original, HOUSE)
+    found = _stem_annotation(paths, dataset, before, paths.original, HOUSE, has_original=True)
+    found = replace(found, json_format=name, source=paths.json, source_format=name)
+    attached = reattached(name, content, before, found.image)
+    if attached != content:
+        annotation = parse_as(name, attached)
+    if annotation == before:
+        return replace(found, house_content=original)
+    return replace(found, annotation=annotation, is_edited=True, modified_ns=paths.json.stat().st_mtime_ns)
+
+
+def _from_sibling(paths: StemPaths, path: Path, content: bytes, name: str, dataset: str) -> StemAnnotation:
+    found = _stem_annotation(paths, dataset, _parse(path, content, name), path, name)
+    edited = not is_as_rendered(name, content)
+    return replace(found, annotation=completed(found.annotation, found.image), json_format=None, is_edited=edited)
+
+
+def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemAnnotation:
+    name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
+    if content == render_as(name, current.annotation, current.image).content:
+        return current
+    said = _parse(path, content, name)
+    attached = reattached(name, content, current.annotation, current.image)
+    if attached != content:
+        said = parse_as(name, attached)
+    # Whoever edits in a tool that has no mark for "checked" has looked: such a file takes back nothing.
+    checked = max(said.label_checked, current.annotation.label_checked)
+    if replace(said, label_checked=checked) == current.annotation:
+        return current
+    if is_as_rendered(name, content):
+        return replace(current, outdated={**current.outdated, suffix: True})
+    modified_ns = path.stat().st_mtime_ns
+    if modified_ns < current.modified_ns:
+        return replace(current, outdated={**current.outdated, suffix: False})
+    if current.is_edited:
+        reason = f"it was edited, and so was {current.source.name}, which says something else; remove one of the two"
+        raise FileUnusable(path, reason)
+    return replace(
+        current,
+        annotation=said,
+        source=path,
+        source_format=name,
+        house_content=None,
+        is_edited=True,
+        modified_ns=modified_ns,
+    )
+
+
+def _stem_annotation(
+    paths: StemPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
+) -> StemAnnotation:
+    given = {"json_format": name, "has_original": False, "house_content": None, "is_edited": False, **others}
+    image = _describe_image(paths, annotation, dataset)
+    return StemAnnotation(paths, image, annotation, source, name, modified_ns=source.stat().st_mtime_ns, **given)
+
+
+def _describe_image(paths: StemPaths, annotation: Annotation, dataset: str) -> ImageInfo:
+    path = find_image(paths, annotation.ext)
+    if path is None:
+        return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION)
+    image = ImageInfo(dataset, paths.stem, path.suffix.removeprefix("."))
+    if annotation.height and annotation.width and annotation.depth:
+        return image
+    facts = _read_facts(path)
+    if facts is None:
+        return image
+    return with_missing_sizes(
+        annotation, replace(image, height=facts.height, width=facts.width, depth=facts.depth or None)
+    )
+
+
+def _read_facts(path: Path) -> ImageFacts | None:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(HEADER_BYTES)
+            # Some files, TIFFs mostly, have their header at the end.
+            return read_image_header(content) or read_image_header(content + stream.read())
+    except (OSError, PublishError) as error:
+        logger.warning("%s: its size is not known: %s", path, error)
+        return None
+
+
+def _extensions(likely: str | None) -> Iterator[str]:
+    known = (spelling for ext in IMAGE_EXTENSIONS for spelling in (ext, ext.upper()))
+    yield from dict.fromkeys([likely, *known] if likely and likely.lower() in IMAGE_EXTENSIONS else known)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise FileUnusable(path, f"it cannot be read ({error.strerror}); check its rights and the disk") from error
+
+
+def _recognized(path: Path, content: bytes) -> str:
+    try:
+        return recognize(content)
+    except AnnotationError as error:
+        raise FileUnusable(path, str(error)) from error
+
+
+def _parse(path: Path, content: bytes, name: str) -> Annotation:
+    found = _recognized(path, content)
+    if found != name:
+        raise FileUnusable(path, f"by its name it is of {name}'s format, by its content of {found}'s; rename it")
+    try:
+        return parse_as(name, content)
+    except AnnotationError as error:
+        raise FileUnusable(path, str(error)) from error

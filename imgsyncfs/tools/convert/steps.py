@@ -1,0 +1,136 @@
+"""Write one stem's annotation in another format, in place or into another folder, in steps that may stop anywhere.
+
+In place, house format to labelme's: the house file gets a second name in ``ImageSynchronizer_annotation``; then the
+file of labelme's takes its first name. Back: if the file of labelme's was edited, the edited annotation takes the
+original's place in ``ImageSynchronizer_annotation``; then that takes the first name again. Stopped between two steps,
+`imgsyncfs.tools.convert.stem_annotations` reads the same annotation as before the first, and the same steps finish what
+is begun.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imgsyncfs.annotations.house_format import dump_annotation
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.registry import FORMATS, Loss
+from imgsyncfs.tools.convert.conversion import HOUSE, is_as_rendered, parse_as, recognize, render_as
+from imgsyncfs.tools.convert.files import keep_copy, replace_file
+from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemAnnotation, embeds_the_only_image
+
+
+def write_in_place(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
+    """Convert one stem's annotation where it stands.
+
+    Args:
+        found: what is there.
+        target: `HOUSE`, or a key of `imgsyncfs.formats.registry.FORMATS`.
+
+    Returns:
+        What the new file does not show; None if there was nothing to do.
+
+    Raises:
+        FileUnusable: something would be lost.
+        AnnotationError: the annotation holds what cannot be written at all.
+        OSError: the disk is full, or cannot be written.
+    """
+    if found.paths.json.is_symlink():
+        raise FileUnusable(found.paths.json, "it is a symbolic link; convert the file that it leads to")
+    if target == HOUSE:
+        return () if _to_house(found) else None
+    if target == "labelme":
+        return _to_labelme(found)
+    return _to_sibling(found, target)
+
+
+def write_to_folder(found: StemAnnotation, target: str, folder: Path) -> tuple[Loss, ...] | None:
+    """Write one stem's annotation into another folder.
+
+    Args:
+        found: what is there.
+        target: `HOUSE`, or a key of `imgsyncfs.formats.registry.FORMATS`.
+        folder: where the file goes, under the name that it would have in place.
+
+    Returns:
+        What the new file does not show; None if the folder had it.
+
+    Raises:
+        FileUnusable: there is a file of this name that says something else, and is no mere rendering.
+        AnnotationError: the annotation holds what cannot be written at all.
+        OSError: the disk is full, or cannot be written.
+    """
+    rendered = render_as(target, found.annotation, found.image)
+    content = found.house_content if target == HOUSE and found.house_content else rendered.content
+    path = folder / f"{found.paths.stem}{_suffix_in_place(target)}"
+    if path.exists():
+        before = path.read_bytes()
+        if before == content or _says(before, target, found):
+            return None
+        if not _may_be_replaced(before, target):
+            raise FileUnusable(path, "it was edited, or comes from elsewhere; remove it, or choose another --output")
+    replace_file(path, content)
+    return rendered.losses
+
+
+def _to_house(found: StemAnnotation) -> bool:
+    paths = found.paths
+    if found.json_format == HOUSE:
+        if found.has_original:
+            # The same file: a conversion to labelme's format was stopped before its second step.
+            paths.original.unlink()
+        if found.house_content is not None:
+            return False
+    if found.json_format == "labelme" and embeds_the_only_image(paths):
+        reason = "its image is nowhere but in its imageData, which the house format has no place for; save it beside"
+        raise FileUnusable(paths.json, reason)
+    if found.json_format == "labelme" and found.has_original:
+        if found.house_content is None:
+            replace_file(paths.original, dump_annotation(found.annotation))
+        paths.original.replace(paths.json)
+    else:
+        replace_file(paths.json, dump_annotation(found.annotation))
+    return True
+
+
+def _to_labelme(found: StemAnnotation) -> tuple[Loss, ...] | None:
+    paths = found.paths
+    if found.json_format == "labelme" and found.source == paths.json:
+        return None
+    rendered = render_as("labelme", found.annotation, found.image)
+    if found.json_format == HOUSE and not found.has_original:
+        paths.original.parent.mkdir(exist_ok=True)
+        keep_copy(paths.json, paths.original)
+    replace_file(paths.json, rendered.content)
+    return rendered.losses
+
+
+def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
+    suffix = FORMATS[target].suffix
+    path = found.paths.sibling(suffix)
+    if path.exists() and suffix not in found.outdated:
+        return None
+    if not found.outdated.get(suffix, True):
+        reason = f"it was edited, and {found.source.name}, which is newer, says something else; remove one of the two"
+        raise FileUnusable(path, reason)
+    rendered = render_as(target, found.annotation, found.image)
+    replace_file(path, rendered.content)
+    return rendered.losses
+
+
+def _suffix_in_place(target: str) -> str:
+    """What follows the stem: labelme looks for its files under the names that house annotations have."""
+    return ".json" if target in (HOUSE, "labelme") else FORMATS[target].suffix
+
+
+def _says(content: bytes, target: str, found: StemAnnotation) -> bool:
+    try:
+        return recognize(content) == target and parse_as(target, content) == found.annotation
+    except AnnotationError:
+        return False
+
+
+def _may_be_replaced(content: bytes, target: str) -> bool:
+    try:
+        return target != HOUSE and recognize(content) == target and is_as_rendered(target, content)
+    except AnnotationError:
+        return False

@@ -1,0 +1,111 @@
+"""Find which files of a folder or container are images, and which annotations belong to them: by name alone.
+
+An image `x.jpg` goes with `x.json`, `x.labelme.json` and `x.xml`. What goes with nothing is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgsyncfs.catalog.naming import stem_fault
+from imgsyncfs.tools.images import IMAGE_EXTENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ANNOTATION_SUFFIXES = (".json", ".labelme.json", ".xml")
+"""What an annotation's name ends in, in the order in which they are believed."""
+
+ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
+"""Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not published.
+
+    Attributes:
+        path: its name below the folder or container, fit to be printed.
+        reason: why, and what to do about it.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairedNames:
+    """An image and the annotations beside it.
+
+    Attributes:
+        stem: the image's name without its extension.
+        ext: the extension without the dot, in the letter case it has.
+        annotations: file names, in the order of `ANNOTATION_SUFFIXES`; none, one or several.
+    """
+
+    stem: str
+    ext: str
+    annotations: tuple[str, ...]
+
+    @property
+    def image(self) -> str:
+        """The image's file name."""
+        return f"{self.stem}.{self.ext}"
+
+
+def printable(name: str) -> str:
+    """Return a file name fit for one printed line: control characters and bytes that are no UTF-8 are escaped."""
+    escaped = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in escaped)
+
+
+def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
+    """Sort file names into images with their annotations, and others.
+
+    Args:
+        names: the plain names of the files of one folder, each once.
+
+    Returns:
+        The images by stem, in the order of their characters; and the files that go with none.
+    """
+    images: defaultdict[str, list[str]] = defaultdict(list)
+    annotations: defaultdict[str, list[str]] = defaultdict(list)
+    left_out = []
+    for name in sorted(names):
+        stem, dot, ext = name.rpartition(".")
+        suffix = _annotation_suffix(name)
+        if dot and ext.lower() in IMAGE_EXTENSIONS:
+            images[stem].append(name)
+        elif suffix:
+            annotations[name.removesuffix(suffix)].append(name)
+        else:
+            left_out.append(LeftOut(printable(name), _other_reason(name)))
+    pairs = []
+    for stem, candidates in sorted(images.items()):
+        fault = stem_fault(stem)
+        beside = annotations.pop(stem, [])
+        if fault is not None or len(candidates) > 1:
+            listed = ", ".join(map(printable, candidates))
+            reason = fault or f"several images have this stem ({listed}); keep one, or rename them"
+            left_out += [LeftOut(printable(name), reason) for name in candidates]
+            left_out += [LeftOut(printable(name), "its image is left out") for name in beside]
+        else:
+            by_trust = sorted(beside, key=lambda name: ANNOTATION_SUFFIXES.index(_annotation_suffix(name)))
+            pairs.append(PairedNames(stem, candidates[0].rpartition(".")[2], tuple(by_trust)))
+    for orphans in annotations.values():
+        reason = "there is no image of this name; put the image beside it, or remove it"
+        left_out += [LeftOut(printable(name), reason) for name in orphans]
+    return pairs, sorted(left_out, key=lambda entry: entry.path)
+
+
+def _annotation_suffix(name: str) -> str:
+    """Return which of `ANNOTATION_SUFFIXES` a name ends in, the longest if several; empty if none."""
+    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
+def _other_reason(name: str) -> str:
+    if _annotation_suffix(name.lower()):
+        return "annotations end in .json, .labelme.json or .xml, in small letters; rename it"
+    return f"it is neither an image ({', '.join(IMAGE_EXTENSIONS)}) nor an annotation"

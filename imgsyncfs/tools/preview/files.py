@@ -1,0 +1,235 @@
+"""Find the image and the annotation that a preview shows, given either of the two, and read them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import orjson
+from lxml import etree
+from PIL import Image, ImageOps
+
+from imgsyncfs.annotations.house_format import Annotation, is_annotation, parse_annotation
+from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
+from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CONTRAST_SAMPLES = 1 << 20
+_DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
+
+
+@dataclass(frozen=True)
+class PreviewSource:
+    """What a preview shows.
+
+    Attributes:
+        image_path: where the image was read; None if the annotation's file holds it.
+        image_content: the image file.
+        annotation_path: where the annotation was read.
+        annotation: the annotation.
+    """
+
+    image_path: Path | None
+    image_content: bytes
+    annotation_path: Path
+    annotation: Annotation
+
+
+@dataclass(frozen=True)
+class _AnnotationFile:
+    """An annotation and what its file says about where the image is."""
+
+    annotation: Annotation
+    named_first: tuple[str, ...] = ()
+    named_last: tuple[str, ...] = ()
+    embedded_image: bytes | None = None
+
+
+def read_preview_source(path: Path) -> PreviewSource:
+    """Read an image and its annotation.
+
+    Beside an image lies its annotation as ``x.json``, ``x.labelme.json`` or ``x.xml``, in this order. The image of an
+    annotation is the one that labelme's ``imagePath`` names, else the one with the same stem, else the one that
+    roLabelImg's ``filename`` or ``path`` names, else the one that labelme has put into the file.
+
+    Args:
+        path: an image, or an annotation in the house format, labelme's or roLabelImg's.
+
+    Returns:
+        Both.
+
+    Raises:
+        PreviewError: one of them is missing or cannot be read.
+    """
+    if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
+        image_content = _read(path)
+        annotation_path = _annotation_beside(path)
+        return PreviewSource(path, image_content, annotation_path, _read_annotation(annotation_path).annotation)
+    file = _read_annotation(path)
+    image_path = next((each for each in _image_candidates(path, file) if _is_file(each)), None)
+    if image_path is not None:
+        return PreviewSource(image_path, _read(image_path), path, file.annotation)
+    if file.embedded_image is not None:
+        return PreviewSource(None, file.embedded_image, path, file.annotation)
+    names = ", ".join(dict.fromkeys([*map(printable, file.named_first), f"{_stems(path)[0]}.jpg, .png …"]))
+    raise PreviewError(f"{_shown(path)}: its image is not beside it ({names}); put it there, or name the image instead")
+
+
+def decode_image(source: PreviewSource) -> Image.Image:
+    """Decode an image file.
+
+    Args:
+        source: what was read.
+
+    Returns:
+        The image as it is stored, not yet turned as EXIF asks for.
+
+    Raises:
+        PreviewError: it is no image that is known, or damaged.
+    """
+    try:
+        check_image(source.image_content)
+        image = Image.open(io.BytesIO(source.image_content))
+        image.load()
+    except (PublishError, OSError) as error:
+        name = _shown(source.image_path) if source.image_path else f"The image in {_shown(source.annotation_path)}"
+        raise PreviewError(f"{name} cannot be shown: {error}") from error
+    return image
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Make an 8-bit RGB copy of an image, turned as its EXIF block asks for.
+
+    Values of more than 8 bits are spread so that the darkest is black and the brightest white (a thousandth at either
+    end is cut off); transparent parts become white.
+
+    Args:
+        image: of any mode.
+
+    Returns:
+        The copy.
+
+    Raises:
+        PreviewError: its mode has no colours that can be shown.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        upright = _contrast_spread(upright)
+    try:
+        if upright.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in upright.info:
+            colours = upright.convert("RGBA")
+            ground = Image.new("RGBA", upright.size, "white")
+            return Image.alpha_composite(ground, colours).convert("RGB")
+        return upright.convert("RGB")
+    except ValueError as error:
+        raise PreviewError(f"An image of mode {image.mode} cannot be shown ({error}); save it as RGB.") from error
+
+
+def _contrast_spread(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(values, nan=0.0)
+    samples = values.ravel()[:: max(1, values.size // _CONTRAST_SAMPLES)]
+    low, high = np.percentile(samples, (_DARKEST_PERCENT, _BRIGHTEST_PERCENT)) if values.size else (0.0, 1.0)
+    spread = (np.clip(values, low, high) - low) * (255 / (high - low) if high > low else 0.0)
+    return Image.fromarray(np.round(spread).astype(np.uint8))
+
+
+def _annotation_beside(image: Path) -> Path:
+    names = [f"{image.stem}{suffix}" for suffix in ANNOTATION_SUFFIXES]
+    candidates = [*(image.with_name(name) for name in names), image.parent / ORIGINALS_FOLDER / names[0]]
+    found = next((each for each in candidates if _is_file(each)), None)
+    if found is None:
+        listed = ", ".join(map(printable, names))
+        raise PreviewError(f"{_shown(image)}: no annotation is beside it ({listed}); put one there, or name it instead")
+    return found
+
+
+def _read_annotation(path: Path) -> _AnnotationFile:
+    content = _read(path)
+    try:
+        if is_annotation(content):
+            return _AnnotationFile(parse_annotation(content))
+        known = next((known for known in FORMATS.values() if known.recognizes(content)), None)
+        annotation = known.parse(content) if known is not None else None
+    except AnnotationError as error:
+        raise PreviewError(f"{_shown(path)} cannot be read: {error}; mend it, or name another file") from error
+    if known is None or annotation is None:
+        raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
+    if known.name == "labelme":
+        # The app shows the image that is named in the file, whatever the file is called.
+        document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
+        return _AnnotationFile(
+            annotation, named_first=_text(document, "imagePath"), embedded_image=_decoded(document.get("imageData"))
+        )
+    root = etree.fromstring(content.lstrip(), etree.XMLParser(resolve_entities=False, no_network=True))
+    # The app goes by the stem; these names are often those of somebody else's disk.
+    named = tuple(name for key in ("filename", "path") if (name := (root.findtext(key) or "").strip()))
+    return _AnnotationFile(annotation, named_last=named)
+
+
+def _image_candidates(annotation: Path, file: _AnnotationFile) -> Iterator[Path]:
+    """Where the image may be, the likeliest place first."""
+    folders = [annotation.parent, *([annotation.parent.parent] if annotation.parent.name == ORIGINALS_FOLDER else [])]
+    for folder in folders:
+        for name in file.named_first:
+            # Paths of Windows, too; and one that led elsewhere before the files were moved here.
+            yield folder / name.replace("\\", "/")
+            yield folder / PureWindowsPath(name).name
+        for stem in _stems(annotation):
+            yield from _with_extensions(folder, stem, file.annotation.ext)
+        for name in file.named_last:
+            base = PureWindowsPath(name)
+            yield folder / base.name
+            yield from _with_extensions(folder, base.name, file.annotation.ext)
+
+
+def _with_extensions(folder: Path, stem: str, likely: str | None) -> Iterator[Path]:
+    for ext in dict.fromkeys([*([likely] if likely else []), *IMAGE_EXTENSIONS]):
+        for spelling in dict.fromkeys((ext, ext.lower(), ext.upper(), ext.capitalize())):
+            yield folder / f"{stem}.{spelling}"
+
+
+def _stems(annotation: Path) -> list[str]:
+    """The stems that an annotation's image may have, the likeliest first."""
+    name = annotation.name
+    suffixes = sorted(ANNOTATION_SUFFIXES, key=len, reverse=True)
+    return [name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)] or [annotation.stem]
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # names that are too long or hold NUL
+        return path.suffix.removeprefix(".").lower() in (*IMAGE_EXTENSIONS, "json", "xml") and path.is_file()
+    return False
+
+
+def _text(document: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = document.get(key)
+    return (value,) if isinstance(value, str) and value else ()
+
+
+def _decoded(image_data: Any) -> bytes | None:
+    if isinstance(image_data, str) and image_data:
+        with contextlib.suppress(binascii.Error, ValueError):
+            return base64.b64decode(image_data)
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise PreviewError(f"{_shown(path)} cannot be read ({reason}); check its path and its rights") from error
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

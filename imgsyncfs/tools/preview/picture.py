@@ -1,0 +1,175 @@
+"""Previews: an image with its annotation drawn into it, for people to look at."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from imgsyncfs.annotations.house_format import (
+    Annotation,
+    ClassificationLabel,
+    LabelledObject,
+    Mask,
+    ObjectLabel,
+    RegressionLabel,
+    UnknownLabel,
+)
+from imgsyncfs.annotations.labels import BoundingBox
+from imgsyncfs.errors import PreviewError
+from imgsyncfs.tools.annotation_facts import size_warnings
+from imgsyncfs.tools.images import ImageFacts
+from imgsyncfs.tools.pairing import printable
+from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
+from imgsyncfs.tools.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
+from imgsyncfs.tools.preview.text import Anchor, draw_caption, draw_plates, place_plates
+
+logger = logging.getLogger(__name__)
+
+PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""What a preview can be written as, by the ending of its name."""
+
+_JPEG_QUALITY = 92
+
+
+def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
+    """Draw an annotation into a copy of its image.
+
+    Boxes, rotated boxes with an arrow to the side that their angle points to, and polygons are outlined, masks are
+    tinted; each has its class on a plate, in a colour that follows from the class name alone. Classifications and
+    values about the whole image stand in a corner, with what cannot be drawn. Lines and letters grow with the image.
+
+    Args:
+        image: of any mode; turned first if it has an EXIF block that asks for it, as coordinates are those of the
+            turned image. Values of more than 8 bits are spread from black to white, transparent parts are white.
+        annotation: in this image's pixels; what lies outside of it is left out.
+
+    Returns:
+        An RGB image as large as the (turned) image.
+
+    Raises:
+        PreviewError: the image is of a mode that cannot be shown.
+    """
+    picture = upright_rgb(image)
+    strokes = strokes_for(picture.size)
+    objects = [item for label in annotation.labels if isinstance(label, ObjectLabel) for item in label.objects]
+    outlines = [outline_of(item, strokes) for item in objects]
+    for item in objects:
+        if isinstance(item, Mask):
+            draw_mask(picture, item, strokes)
+    draw_outlines(picture, outlines, strokes)
+    anchors = [
+        anchor
+        for item, outline in zip(objects, outlines, strict=True)
+        if (anchor := _anchor(item, outline, picture.size)) is not None
+    ]
+    lines = _caption_lines(annotation, outside=len(objects) - len(anchors))
+    boxes: npt.NDArray[np.float64] = np.array([anchor.box for anchor in anchors], dtype=np.float64).reshape(-1, 4)
+    caption = draw_caption(picture, lines, boxes)
+    draw_plates(picture, place_plates(anchors, picture.size, gap=strokes.reach, taken=caption))
+    return picture
+
+
+def preview_file(path: Path) -> Image.Image:
+    """Draw an annotation file's content into its image, or an image's annotation into it.
+
+    Args:
+        path: an image, or an annotation in the house format, labelme's or roLabelImg's; the other of the two is found
+            beside it, see `imgsyncfs.tools.preview.files.read_preview_source`.
+
+    Returns:
+        An RGB image. If the annotation was made for an image of another size, a warning is logged.
+
+    Raises:
+        PreviewError: the image or the annotation is missing or cannot be read.
+    """
+    return preview_source(read_preview_source(path))
+
+
+def preview_source(source: PreviewSource) -> Image.Image:
+    """Draw what `imgsyncfs.tools.preview.files.read_preview_source` has read; see `preview_file`."""
+    picture = draw_annotation(decode_image(source), source.annotation)
+    facts = ImageFacts(picture.height, picture.width, len(picture.getbands()))
+    for warning in size_warnings(source.annotation, facts, printable(str(source.annotation_path))):
+        logger.warning("Note: %s", warning)
+    return picture
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a preview; the folder is made if it is missing.
+
+    Args:
+        picture: an RGB image.
+        path: its ending is one of `PICTURE_FORMATS`.
+
+    Raises:
+        PreviewError: it cannot be written there, or not in this format.
+    """
+    shown = printable(str(path))
+    kind = PICTURE_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise PreviewError(f"{shown}: previews are written as {', '.join(PICTURE_FORMATS)}; use one of these endings")
+    content = io.BytesIO()
+    try:
+        # The options of the one format are ignored by the other.
+        picture.save(content, kind, quality=_JPEG_QUALITY, subsampling=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.getvalue())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PreviewError(f"{shown} cannot be written ({reason}); say where with -o") from error
+
+
+def _anchor(item: LabelledObject, outline: Outline, size: tuple[int, int]) -> Anchor | None:
+    """Where an object's text goes; None if nothing of the object is in the picture."""
+    shown = _enclosing(outline.points, size)
+    if shown is None:
+        return None
+    x1, y1, x2, y2 = shown
+    upright = isinstance(item, BoundingBox | Mask)
+    top = outline.points[int(outline.points[:, 1].argmin())]
+    x = x1 if upright else float(np.clip(top[0], x1, x2))
+    text = item.class_name if item.class_name.strip() else "(no class)"
+    return Anchor((x1, y1, x2, y2), (x, y1), text, outline.colour, centred=not upright)
+
+
+def _enclosing(points: Points, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """The part of the upright box around points that lies within (width, height); None if there is none."""
+    if not len(points) or not np.isfinite(points).all():
+        return None
+    low, high = points.min(axis=0), points.max(axis=0)
+    if (high < 0).any() or (low > size).any():
+        return None
+    x1, y1 = np.clip(low, 0, size).tolist()
+    x2, y2 = np.clip(high, 0, size).tolist()
+    return x1, y1, x2, y2
+
+
+def _caption_lines(annotation: Annotation, *, outside: int) -> list[str]:
+    """What is said about the picture as a whole."""
+    lines = [line for label in annotation.labels if (line := _value_line(label))]
+    lines += _not_drawn(annotation.labels, outside)
+    if annotation.object_count == 0:
+        lines.append("checked: nothing to label" if annotation.label_checked else "not labelled yet")
+    return lines
+
+
+def _value_line(label: object) -> str:
+    if isinstance(label, ClassificationLabel):
+        return f"{label.label_name}: {label.label}" if label.label_name else label.label
+    if isinstance(label, RegressionLabel):
+        value = str(label.label) if isinstance(label.label, int) else f"{label.label:.10g}"
+        return f"{label.label_name}: {value}" if label.label_name else value
+    return ""
+
+
+def _not_drawn(labels: Sequence[object], outside: int) -> list[str]:
+    types = Counter(str(label.content.get("label_type")) for label in labels if isinstance(label, UnknownLabel))
+    lines = [f"not drawn: {count} of type {label_type}" for label_type, count in types.items()]
+    return [*lines, *([f"not drawn: {outside} outside the image"] if outside else [])]

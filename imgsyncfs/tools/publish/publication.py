@@ -1,0 +1,294 @@
+"""What publishing a folder and indexing a container share: the dataset's row, the catalog's change, the summary.
+
+The catalog is changed in one transaction, and only if anything differs: until then a mount sees the old revision whole,
+afterwards the new one whole.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from imgsyncfs.catalog.naming import parse_dataset_name
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.errors import PublishError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from imgsyncfs.catalog import Catalog
+    from imgsyncfs.tools.pairing import LeftOut
+    from imgsyncfs.tools.publish.pair_check import PairFindings
+    from imgsyncfs.workers.progress import Progress
+
+DEFAULT_LABEL_VERSION = "1.0.0"
+_IMAGE_TYPES = {"fisheye": "fisheye360"}
+"""The catalog's word for an image type where it is not the word in the id."""
+
+_NAMED_IN_ERROR = 5
+"""How many files an error names when all of them were left out."""
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What the one who publishes says about a dataset. None keeps what the catalog has, or means the default.
+
+    Attributes:
+        label_version: the labelling standard of the annotations; by default ``1.0.0``.
+        image_type: by default from the dataset id, where ``fisheye`` means ``fisheye360``.
+        label_type: by default from the dataset id.
+        classes: by default the classes in the annotations, in the order in which they first appear.
+        projects: by default none.
+        note: by default empty.
+    """
+
+    label_version: str | None = None
+    image_type: str | None = None
+    label_type: Sequence[str] | None = None
+    classes: Sequence[str] | None = None
+    projects: Sequence[str] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishSummary:
+    """What came of publishing or indexing.
+
+    Attributes:
+        images: how many the dataset has now.
+        annotations: how many it has now, of this label version.
+        byte_count: length of all of them together.
+        uploaded_bytes: how much of it was uploaded this time.
+        revision: the dataset's revision now.
+        changed: False if the catalog already said all this.
+        removed: names of images that were in the dataset and are not any more.
+        left_out: files that were not published.
+        warnings: what is odd about files that were.
+    """
+
+    images: int
+    annotations: int
+    byte_count: int
+    uploaded_bytes: int
+    revision: int
+    changed: bool
+    removed: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a catalog says about a dataset before it is published again; nothing if it is new.
+
+    Attributes:
+        dataset_id: the dataset's id.
+        label_version: the label version that is being published.
+        dataset: its row, or None.
+        images: its images by name.
+        annotations: its annotations of this label version by name.
+    """
+
+    dataset_id: str
+    label_version: str
+    dataset: DatasetRow | None
+    images: Mapping[str, ImageRow]
+    annotations: Mapping[str, AnnotationRow]
+    extent_digests: Mapping[str, str]
+
+
+def check_new_name(catalog: Catalog, dataset_id: str) -> None:
+    """Refuse a new dataset id that breaks the grammar; one that is in the catalog already may be anything.
+
+    Raises:
+        NamingError: what is wrong with it.
+    """
+    if catalog.dataset(dataset_id) is None:
+        parse_dataset_name(dataset_id)
+
+
+def dataset_store(catalog: Catalog, dataset_id: str) -> str:
+    """Return the URL of the store that a dataset is published to: its own if it has one, else the catalog's.
+
+    Raises:
+        NamingError: a new dataset id that breaks the grammar.
+    """
+    check_new_name(catalog, dataset_id)
+    dataset = catalog.dataset(dataset_id)
+    return dataset.store if dataset is not None else catalog.default_store()
+
+
+def read_published(catalog: Catalog, dataset_id: str, label_version: str | None) -> Published:
+    """Read what a catalog says about a dataset now.
+
+    Args:
+        catalog: the catalog.
+        dataset_id: the dataset's id.
+        label_version: the one that will be published; None means the dataset's own, or the default.
+    """
+    dataset = catalog.dataset(dataset_id)
+    if dataset is None:
+        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {})
+    version = label_version or dataset.label_version
+    return Published(
+        dataset_id,
+        version,
+        dataset,
+        {row.name: row for row in catalog.images(dataset_id)},
+        {row.name: row for row in catalog.annotations(dataset_id, version)},
+        catalog.extent_digests(dataset_id),
+    )
+
+
+def known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
+    """MD5 of each large file in some findings to the digests of its extents."""
+    digests: dict[str, str] = {}
+    for found in findings:
+        if found.image is not None:
+            digests[found.image.md5] = found.image.extents
+            if found.annotation is not None:
+                digests[found.annotation.facts.md5] = found.annotation.facts.extents
+    return {md5: extents for md5, extents in digests.items() if md5 and extents}
+
+
+def changed_at(file_time: int, row: ImageRow | AnnotationRow | None) -> int:
+    """Return when a file's content changed, for a file that is not what its catalog row says.
+
+    The file's own time, but never in the future, and always after the row's: tools tell new content by a new time.
+
+    Args:
+        file_time: when the file was last written, Unix seconds.
+        row: the catalog's row of it, or None.
+    """
+    now = int(time.time())
+    return max(min(file_time, now), 0 if row is None else row.modified_at + 1)
+
+
+def record(
+    catalog: Catalog,
+    published: Published,
+    options: DatasetOptions,
+    *,
+    store_url: str,
+    images: Sequence[ImageRow],
+    annotations: Sequence[AnnotationRow],
+    extent_digests: Mapping[str, str],
+    classes_seen: Iterable[str],
+    uploaded_bytes: int,
+    left_out: Sequence[LeftOut],
+    warnings: Sequence[str],
+    progress: Progress,
+) -> PublishSummary:
+    """Write a dataset into the catalog, unless it says the same already.
+
+    Args:
+        catalog: is changed in one transaction.
+        published: what it said before.
+        options: what the one who publishes says about the dataset.
+        store_url: where the blobs lie.
+        images: the dataset's images, in its order.
+        annotations: its annotations of the label version.
+        extent_digests: MD5 of a large file among them to the digests of its extents.
+        classes_seen: classes in the annotations, in the order in which they first appear.
+        uploaded_bytes: for the summary.
+        left_out: for the summary.
+        warnings: for the summary.
+        progress: is told of the rows written.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        PublishError: there is no image at all.
+    """
+    in_order = tuple(sorted(left_out, key=lambda entry: entry.path))
+    if not images:
+        named = "".join(f"; {entry.path}: {entry.reason}" for entry in in_order[:_NAMED_IN_ERROR])
+        raise PublishError(
+            f"Nothing was published as {published.dataset_id}, because it would have no image: "
+            f"{len(in_order)} files were left out{named}."
+        )
+    classes = list(dict.fromkeys(classes_seen))
+    listed = tuple(name for name in classes if _can_be_listed(name))
+    row = _dataset_row(published, options, listed, len(images), store_url)
+    changed = not _says_the_same(published, row, images, annotations, extent_digests)
+    revision = row.revision
+    if changed:
+        progress.phase("Writing the catalog", len(images) + len(annotations), "rows")
+        revision = catalog.replace_dataset(
+            row, images, annotations, extent_digests=extent_digests, progress=progress.advance
+        )
+    names = {image.name for image in images}
+    return PublishSummary(
+        images=len(images),
+        annotations=len(annotations),
+        byte_count=sum(file.byte_count for files in (images, annotations) for file in files),
+        uploaded_bytes=uploaded_bytes,
+        revision=revision,
+        changed=changed,
+        removed=tuple(sorted(name for name in published.images if name not in names)),
+        left_out=in_order,
+        warnings=(
+            *warnings,
+            *(
+                f"the class {name!r} is not listed in the column classes, which takes no commas or control characters"
+                for name in classes
+                if not _can_be_listed(name) and options.classes is None and published.dataset is None
+            ),
+        ),
+    )
+
+
+def _can_be_listed(class_name: str) -> bool:
+    """Tell whether a class can stand in the catalog's column, which is text joined by commas."""
+    return "," not in class_name and class_name.isprintable() and bool(class_name.strip())
+
+
+def _dataset_row(
+    published: Published, options: DatasetOptions, classes_seen: tuple[str, ...], size: int, store_url: str
+) -> DatasetRow:
+    dataset = published.dataset
+    if dataset is None:
+        name = parse_dataset_name(published.dataset_id)
+        dataset = DatasetRow(
+            dataset_id=published.dataset_id,
+            label_version=published.label_version,
+            image_type=_IMAGE_TYPES.get(name.image_type, name.image_type),
+            classes=classes_seen,
+            projects=(),
+            label_type=name.label_types,
+            size=0,
+            note="",
+            store=store_url,
+            revision=0,
+            updated_at=0,
+        )
+    return replace(
+        dataset,
+        label_version=published.label_version,
+        image_type=dataset.image_type if options.image_type is None else options.image_type,
+        classes=dataset.classes or classes_seen if options.classes is None else tuple(options.classes),
+        projects=dataset.projects if options.projects is None else tuple(options.projects),
+        label_type=dataset.label_type if options.label_type is None else tuple(options.label_type),
+        note=dataset.note if options.note is None else options.note,
+        size=size,
+        store=store_url,
+        updated_at=int(time.time()),
+    )
+
+
+def _says_the_same(
+    published: Published,
+    row: DatasetRow,
+    images: Sequence[ImageRow],
+    annotations: Sequence[AnnotationRow],
+    extent_digests: Mapping[str, str],
+) -> bool:
+    return (
+        published.dataset is not None
+        and replace(row, updated_at=published.dataset.updated_at) == published.dataset
+        and {image.name: image for image in images} == published.images
+        and {annotation.name: annotation for annotation in annotations} == published.annotations
+        and extent_digests.items() <= published.extent_digests.items()
+    )

@@ -1,0 +1,1 @@
+"""Copy datasets to plain folders."""

@@ -1,0 +1,106 @@
+"""A worker process: runs jobs for the daemon, several at a time, and ends when the daemon does.
+
+Started by `imgsyncfs.workers.pool` as ``python -m imgsyncfs.workers.process``. The first frame on standard input names
+the handler class and its settings; each further frame is a job, answered by a frame with the same id. The main thread
+only reads frames, so it sees at once that the daemon is gone (end of file), however the daemon ended, and leaves
+without waiting for requests that are under way. A job may tell something before it is done, in frames with its id and
+``part``.
+
+Threads: jobs run on a pool of threads; `_Answers` guards the output stream with its lock, held for one frame.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+from imgsyncfs.errors import AnnotationError, ImgsyncfsError
+from imgsyncfs.workers.frames import Tell, read_frame, write_frame
+
+logger = logging.getLogger(__name__)
+
+
+class Handler(Protocol):
+    """What a worker runs. Its methods are called from several threads at once."""
+
+    def __init__(self, settings: dict[str, Any]) -> None: ...
+
+    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
+        """Do one job; return a JSON-able result and a payload. What it raises reaches the one who asked."""
+        ...
+
+
+@dataclass
+class _Answers:
+    stream: BinaryIO
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        try:
+            with self.lock:
+                write_frame(self.stream, header, payload)
+        except OSError:
+            # Nobody is left to answer; the main thread is about to see the same.
+            logger.debug("The daemon is gone.")
+
+
+def load_handler(name: str, settings: dict[str, Any]) -> Handler:
+    """Make the handler that the first frame names as ``module:Class``."""
+    module, _, attribute = name.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), attribute)(settings)
+    return handler
+
+
+def describe_error(error: Exception) -> dict[str, str]:
+    """Put an exception into words that survive the pipe; `imgsyncfs.workers.pool` makes it an exception again."""
+    description = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, AnnotationError):
+        description |= {"message": error.reason, "field": error.field}
+    return description
+
+
+def _run(handler: Handler, job: int, arguments: dict[str, Any], answers: _Answers) -> None:
+    def tell(part: dict[str, Any], payload: bytes) -> None:
+        answers.send({"id": job, "part": part}, payload)
+
+    try:
+        result, payload = handler.handle(arguments, tell)
+    except ImgsyncfsError as error:
+        answers.send({"id": job, "error": describe_error(error)})
+    except Exception as error:
+        logger.exception("A worker's job failed: %s", handler.__class__.__name__)
+        answers.send({"id": job, "error": describe_error(error)})
+    else:
+        answers.send({"id": job, "result": result}, payload)
+
+
+def main() -> None:
+    """Serve jobs from standard input until it ends."""
+    # Ctrl-C at a terminal reaches the whole process group; the daemon decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(message)s")
+    # A library that prints would break the frames: standard output becomes standard error for everything else.
+    answers = _Answers(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)
+    first = read_frame(sys.stdin.buffer)
+    if first is None:
+        return
+    setup, _ = first
+    handler = load_handler(setup["handler"], setup["settings"])
+    executor = ThreadPoolExecutor(max_workers=setup["threads"], thread_name_prefix="job")
+    while (frame := read_frame(sys.stdin.buffer)) is not None:
+        header, _ = frame
+        executor.submit(_run, handler, header["id"], header["arguments"], answers)
+    # Requests under way have time limits of up to minutes, and nobody waits for them any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
