@@ -12,7 +12,8 @@ from scripted_server import ScriptedServer
 from services import Container
 
 from imgsyncfs.blob_layout import MEBIBYTE
-from imgsyncfs.stores.contract import Store, StoreCredentials
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.stores.ranges import RangeInParts
 

@@ -193,6 +193,15 @@ def test_a_mount_reads_a_store_that_its_owner_allowed(workplace: Workplace, way:
 def test_an_allowance_that_makes_no_sense_is_refused(workplace: Workplace) -> None:
     said = workplace.run("mount", workplace.folder / "mnt", "--allow-store", "/srv/x", status=1).stderr
     assert "file:///srv/x" in said
+    said = workplace.run("mount", workplace.folder / "mnt", "-o", "allow_store=file:///one/../two", status=1).stderr
+    assert "'..'" in said
+
+
+def test_an_allowance_in_the_config_file_that_makes_no_sense_is_refused(workplace: Workplace) -> None:
+    config = workplace.folder / "config.toml"
+    config.write_text('allow_stores = ["/srv/x"]')
+    said = workplace.run("mount", workplace.folder / "mnt", "--config", config, status=1).stderr
+    assert "file:///srv/x" in said
 
 
 def test_many_datasets_of_one_store_are_told_in_one_sentence(workplace: Workplace) -> None:

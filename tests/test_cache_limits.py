@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.cache.disk_space import disk_space
-from imgsyncfs.cache.limits import CacheLimits, parse_limits, parse_share
 from imgsyncfs.cli.mount_commands import make_settings
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.settings.limits import CacheLimits, disk_space, parse_limits, parse_share
 
 TOTAL = 200 << 30
 

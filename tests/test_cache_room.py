@@ -12,10 +12,10 @@ import pytest
 from cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_of, start_writer
 
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, reader, table, unfinished
-from imgsyncfs.cache.disk_space import DiskSpace
 from imgsyncfs.cache.extent import DESCRIPTOR_WEIGHT
 from imgsyncfs.cache.files import new_name
 from imgsyncfs.cache.upkeep import verify_cache
+from imgsyncfs.settings.limits import DiskSpace
 from imgsyncfs.workers.progress import SilentProgress
 
 MEGABYTE = 1 << 20

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from imgsyncfs.catalog import AnnotationRow, DatasetRow, ImageRow, open_catalog
-from imgsyncfs.catalog import reader as reader_module
+from imgsyncfs.catalog import worker as reader_module
 from imgsyncfs.catalog.listing import load_listing
 from imgsyncfs.catalog.worker import CatalogReader
 from imgsyncfs.errors import CatalogError

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.settings.config_file import load_configuration, store_credentials
+from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.stores.credentials import store_credentials
 
 SOMEBODY = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -49,8 +50,8 @@ def test_stores_are_allowed_by_a_list_and_by_sections_with_credentials(tmp_path:
     assert configuration.allowing(["file:///two"]).allowed_stores == ("file:///one", "file:///two", "azure://account")
 
 
-@pytest.mark.parametrize("value", ['"file:///one"', "[1]", '["/one"]', '["file:///one/../two"]'])
-def test_allowed_stores_that_make_no_sense_are_refused(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize("value", ['"file:///one"', "[1]"])
+def test_allowed_stores_that_are_no_list_of_texts_are_refused(tmp_path: Path, value: str) -> None:
     path = write_config(tmp_path, f"allow_stores = {value}\n")
     with pytest.raises(ConfigurationError, match="write"):
         load_configuration(path, environment={})

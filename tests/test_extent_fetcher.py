@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, make_seal
 from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreNotAllowed, StoreRefused
 from imgsyncfs.fetching.outcomes import ExtentOutcome, read_outcomes
 from imgsyncfs.fetching.requests import ExtentRequest
 from imgsyncfs.fetching.worker import ExtentFetcher
-from imgsyncfs.pack_seal import make_seal
 
 SIZE_LIMIT = 1 << 30
 

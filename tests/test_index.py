@@ -16,7 +16,7 @@ from services import Container
 
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError, StoreUnreachable
-from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.images import HEADER_BYTES
 from imgsyncfs.tools.publish.container import index

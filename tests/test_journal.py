@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgsyncfs import journal as journal_module
 from imgsyncfs.stores.contract import BlobInfo
+from imgsyncfs.tools.publish import findings as journal_module
 from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
 
 FINDINGS = {"md5": "0" * 32, "height": 1080, "width": 1920, "fault": None, "name": "ü"}

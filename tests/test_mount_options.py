@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.mount.options import parse_mount_options, parse_seconds, parse_size
+from imgsyncfs.mount.options import parse_mount_options
+from imgsyncfs.settings.values import parse_seconds, parse_size
 
 
 def test_options_are_sorted_by_whom_they_are_for() -> None:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.blob_layout import EXTENT_BYTES, PACK_BYTES
-from imgsyncfs.pack_seal import SEAL_BYTES, has_seal
+from imgsyncfs.blob_layout import EXTENT_BYTES, PACK_BYTES, SEAL_BYTES, has_seal
 from imgsyncfs.tools.publish.packing import Pack, plan_packs, write_pack
 
 EXTENT = 64

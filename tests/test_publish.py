@@ -15,13 +15,12 @@ from services import Container, Database
 
 import imgsyncfs.tools.publish.upload
 from imgsyncfs.annotations.house_format import BoundingBox, ObjectLabel, parse_annotation
-from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, SEAL_BYTES
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
-from imgsyncfs.pack_seal import SEAL_BYTES
-from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.packing import plan_packs
 from imgsyncfs.tools.publish.publication import dataset_store

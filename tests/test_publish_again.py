@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place
 
 import imgsyncfs.tools.publish.folder
+from imgsyncfs.blob_layout import SEAL_BYTES
 from imgsyncfs.errors import PublishError, StoreUnreachable
-from imgsyncfs.pack_seal import SEAL_BYTES
 from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal
 from imgsyncfs.tools.publish.folder_scan import FoundPair
 from imgsyncfs.tools.publish.pair_check import PairFindings, check_pair

@@ -21,7 +21,8 @@ from services import Azurite, Container
 
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store, StoreCredentials
+from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.stores.ranges import RangeInParts
 

@@ -26,7 +26,8 @@ from scripted_server import Handler, ScriptedServer, scripted_server
 from services import Container
 
 from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreRefused, StoreUnreachable
-from imgsyncfs.stores.contract import Store, StoreCredentials
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 
 

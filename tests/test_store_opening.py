@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.stores.contract import StoreCredentials
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 
 

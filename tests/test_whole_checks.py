@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, cut_into_extents, extent_digest
 from imgsyncfs.cache import CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged
-from imgsyncfs.extent_digests import cut_into_extents, extent_digest
 from imgsyncfs.fetching.requests import ExtentRequest
 from imgsyncfs.fetching.whole_checks import AGAIN_SECONDS, READ_FIRST_BYTES, WholeChecks
 

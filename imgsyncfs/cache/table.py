@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import diskcache
 
 from imgsyncfs.cache.files import FreedFile, file_and_offset, part_names, room_on_disk
-from imgsyncfs.cache.limits import CacheLimits
 from imgsyncfs.errors import CacheError
+from imgsyncfs.settings.limits import CacheLimits
 from imgsyncfs.settings.private_folders import own_file_fault
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from typing import Generic, TypeVar
 import diskcache
 
 from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
-from imgsyncfs.cache.limits import CacheLimits
 from imgsyncfs.cache.preparation import prepare_cache
 from imgsyncfs.cache.table import Entry, ExtentTable, number_of_bytes
 from imgsyncfs.cache.unfinished import UnfinishedFiles, remove_leftovers, unfinished_names
 from imgsyncfs.errors import CacheError
+from imgsyncfs.settings.limits import CacheLimits
 from imgsyncfs.settings.private_folders import check_own_folder
 from imgsyncfs.workers.progress import Progress
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import diskcache
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE
-from imgsyncfs.cache.disk_space import disk_space
 from imgsyncfs.cache.files import (
     ExtentFiles,
     FreedFile,
@@ -28,10 +27,10 @@ from imgsyncfs.cache.files import (
     tagged_length,
 )
 from imgsyncfs.cache.folders import RefusedFile
-from imgsyncfs.cache.limits import CacheLimits
 from imgsyncfs.cache.spares import SpareFiles
 from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
 from imgsyncfs.cache.unfinished import UnfinishedFiles
+from imgsyncfs.settings.limits import CacheLimits, disk_space
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
+from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
 from imgsyncfs.catalog.portions import Portion
@@ -42,7 +43,6 @@ from imgsyncfs.catalog.schema import (
 )
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
-from imgsyncfs.extent_digests import are_extent_digests, is_md5
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class Catalog:
         """What is known of the extents of a dataset's large files.
 
         Returns:
-            MD5 of a file to `imgsyncfs.extent_digests.extent_digests` of its content.
+            MD5 of a file to `imgsyncfs.blob_layout.extent_digests` of its content.
         """
         self._read_settings()
         if not self._has_additions:
@@ -282,7 +282,7 @@ class Catalog:
             row: the dataset; its `revision` is not looked at.
             images: all its images, each name once.
             annotations: all its annotations of the row's label version, each name once.
-            extent_digests: MD5 of a large file among them to `imgsyncfs.extent_digests.extent_digests` of its content;
+            extent_digests: MD5 of a large file among them to `imgsyncfs.blob_layout.extent_digests` of its content;
                 what is known of others stays.
             progress: called now and then with how many of these rows have been dealt with since the last call; they
                 add up to the number of images and annotations.

@@ -226,7 +226,7 @@ def addition_statements(dialect: Dialect) -> list[str]:
 
 
 def _extent_digests(dialect: Dialect) -> str:
-    """The table of what `imgsyncfs.extent_digests` makes, by the MD5 of the whole file."""
+    """The table of what `imgsyncfs.blob_layout` makes, by the MD5 of the whole file."""
     return _create(
         dialect,
         "extent_digests",

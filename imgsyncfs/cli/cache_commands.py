@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from imgsyncfs.cache.disk_space import disk_space
 from imgsyncfs.cache.preparation import extents_folder
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, verify_cache
 from imgsyncfs.catalog.listing import read_listing
@@ -23,6 +22,7 @@ from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.fetching.dataset_extents import belongs_to, store_and_folder
 from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.private_folders import cache_folder
 
 MOST_SHOWN = 20

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from imgsyncfs.cache.limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import get_format
-from imgsyncfs.mount.options import parse_seconds
-from imgsyncfs.settings.config_file import Configuration, load_configuration, store_credentials
+from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.settings.limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
 from imgsyncfs.settings.private_folders import cache_folder
+from imgsyncfs.settings.values import parse_seconds
+from imgsyncfs.stores.allowed import check_allowances
+from imgsyncfs.stores.credentials import store_credentials
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog import Catalog
@@ -74,7 +76,9 @@ def allow_store_option(command: Command) -> Command:
     )
     @functools.wraps(command)
     def wrapped(*arguments: Any, configuration: Configuration, allow_stores: tuple[str, ...], **options: Any) -> Any:
-        return command(*arguments, configuration=configuration.allowing(allow_stores), **options)
+        configuration = configuration.allowing(allow_stores)
+        check_allowances(configuration.allow_stores)
+        return command(*arguments, configuration=configuration, **options)
 
     return wrapped  # type: ignore[return-value]  # the same but for the options that click adds
 
@@ -163,6 +167,7 @@ def make_library_settings(configuration: Configuration, values: Mapping[str, str
         ConfigurationError: an option makes no sense.
         FormatError: a sibling's format is unknown.
     """
+    check_allowances(configuration.allow_stores)
     names = [name for name in values["siblings"].replace(":", ",").split(",") if name and name != "none"]
     cache_dir = cache_folder(Path(values.get("cache_dir") or configuration.cache_dir))
     limits = parse_limits(values["cache_size"], values["keep_free"], cache_dir=cache_dir)

@@ -23,9 +23,10 @@ from imgsyncfs.cli.common import (
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
-from imgsyncfs.mount.options import parse_mount_options, parse_seconds
+from imgsyncfs.mount.options import parse_mount_options
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.settings.mount import MountSettings
+from imgsyncfs.settings.values import parse_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from imgsyncfs.blob_layout import EXTENT_BYTES, is_pack
+from imgsyncfs.blob_layout import EXTENT_BYTES, extent_digest, has_seal, is_pack
 from imgsyncfs.errors import BlobChanged
-from imgsyncfs.extent_digests import extent_digest
-from imgsyncfs.pack_seal import has_seal
 
 Member = tuple[int, int, str]
 """A file that lies whole in an extent: offset in the blob, length, md5 (empty if unknown)."""
@@ -25,7 +23,7 @@ class ExtentRequest(NamedTuple):
         version: what tells this content from another that had the same blob name; part of the cache key.
         etag: the store must still show this, or the blob has changed; empty where a digest says it better.
         members: files that lie whole in this extent; verified when it comes.
-        digest: `imgsyncfs.extent_digests.extent_digest` of its content in hexadecimal; ``""`` if it is not known.
+        digest: `imgsyncfs.blob_layout.extent_digest` of its content in hexadecimal; ``""`` if it is not known.
         whole: (length, MD5) of the file that this is a part of, if that can be checked only when all of it is here.
     """
 

@@ -23,10 +23,9 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, digest_at, extent_digest
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import BlobChanged, StoreUnreachable
-from imgsyncfs.extent_digests import digest_at, extent_digest
 from imgsyncfs.fetching.requests import ExtentRequest
 from imgsyncfs.stores.kept_buffers import KeptBuffers
 

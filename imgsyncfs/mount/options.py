@@ -8,7 +8,6 @@ given once for each store, with ``%2C`` for a comma.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,8 +36,6 @@ _FOR_OTHERS = frozenset(
 )  # fmt: skip
 """For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing. mount(8)
 itself adds ``rw`` when nobody said ``ro``."""
-
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -87,30 +84,3 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(OURS))}."
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
     return MountOptions(ours, for_fuse, tuple(allow_stores))
-
-
-def parse_size(text: str) -> int:
-    """A size such as ``20G``, ``500M`` or ``1048576`` in bytes; K, M, G and T are powers of 1024.
-
-    Raises:
-        ConfigurationError: it is not of that form.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
-    if match is None:
-        raise ConfigurationError(f"{text!r} is no size; write a number and K, M, G or T, for example 20G.")
-    return int(float(match[1]) * _SIZES[match[2].upper()])
-
-
-def parse_seconds(text: str, *, option: str) -> float:
-    """A number of seconds above 0.
-
-    Raises:
-        ConfigurationError: it is not one.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"{option} takes a number of seconds above 0, not {text!r}.")
-    return seconds

@@ -24,16 +24,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import platformdirs
 
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.private_folders import path_fault, status_fault
-from imgsyncfs.stores.allowed import check_allowances
-
-if TYPE_CHECKING:
-    from imgsyncfs.stores.contract import StoreCredentials
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,13 +42,6 @@ CATALOG_VARIABLE = "IMGSYNCFS_CATALOG"
 PASSWORD_VARIABLE = "IMGSYNCFS_PASSWORD"  # noqa: S105  # the variable's name, not its value
 CONFIG_VARIABLE = "IMGSYNCFS_CONFIG"
 CACHE_VARIABLE = "IMGSYNCFS_CACHE_DIR"
-
-_STORE_VARIABLES = {
-    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
-    "account_key": "AZURE_STORAGE_KEY",
-    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
-    "endpoint": "IMGSYNCFS_AZURE_ENDPOINT",
-}
 
 _KNOWN = {"catalog", "password", "cache_dir", "cache_size", "keep_free", "allow_stores", "stores"}
 
@@ -80,12 +69,8 @@ class Configuration:
     allow_stores: tuple[str, ...] = ()
 
     def allowing(self, urls: Iterable[str]) -> Configuration:
-        """The same with more stores that datasets may lie in.
-
-        Raises:
-            ConfigurationError: a URL makes no sense.
-        """
-        return replace(self, allow_stores=(*self.allow_stores, *check_allowances(urls)))
+        """The same with more stores that datasets may lie in."""
+        return replace(self, allow_stores=(*self.allow_stores, *urls))
 
     @property
     def allowed_stores(self) -> tuple[str, ...]:
@@ -118,44 +103,7 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
         stores=values.get("stores", {}),
         cache_size=_as_written(values, "cache_size"),
         keep_free=_as_written(values, "keep_free"),
-        allow_stores=check_allowances(values.get("allow_stores", ())),
-    )
-
-
-def store_credentials(
-    url: str, stores: Mapping[str, Mapping[str, str]], *, environment: Mapping[str, str] = os.environ
-) -> StoreCredentials:
-    """Find the credentials of a store.
-
-    Args:
-        url: the store's URL; a section for a shorter URL (its account, or a folder above) serves as well.
-        stores: the config file's section.
-        environment: the usual variables of Azure's own tools.
-
-    Raises:
-        ConfigurationError: a section has an unknown key.
-    """
-    # Late: not every command that reads the configuration opens a store.
-    from imgsyncfs.stores.contract import StoreCredentials
-
-    sections = [section for section in stores if url == section or url.startswith(section.rstrip("/") + "/")]
-    values = dict(stores[max(sections, key=len)]) if sections else {}
-    unknown = values.keys() - _STORE_VARIABLES.keys()
-    if unknown:
-        raise ConfigurationError(
-            f"The config file's section for {url} has the unknown key {min(unknown)!r}; known are "
-            f"{', '.join(_STORE_VARIABLES)}."
-        )
-    from_environment = {
-        name: environment[variable] for name, variable in _STORE_VARIABLES.items() if environment.get(variable)
-    }
-    # A section says whose key it is; the environment's key would open another account.
-    merged = values or from_environment
-    return StoreCredentials(
-        connection_string=merged.get("connection_string"),
-        account_key=merged.get("account_key"),
-        sas_token=merged.get("sas_token"),
-        endpoint=merged.get("endpoint"),
+        allow_stores=tuple(values.get("allow_stores", ())),
     )
 
 

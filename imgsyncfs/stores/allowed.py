@@ -123,7 +123,7 @@ def open_allowed_store(
         ConfigurationError: the URL or the credentials make no sense, or a package is missing.
     """
     # Late: a mount's daemon opens no store.
-    from imgsyncfs.settings.config_file import store_credentials
+    from imgsyncfs.stores.credentials import store_credentials
     from imgsyncfs.stores.opening import open_store
 
     place = check_allowed(url, allowed)

@@ -10,7 +10,7 @@ Invariants that each store keeps:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from imgsyncfs.errors import StoreError
@@ -40,25 +40,6 @@ class BlobInfo:
     md5: str
     etag: str
     modified_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoreCredentials:
-    """What opens a store in the cloud. The first one given counts, in the order of the attributes.
-
-    With none of the first three, Entra ID is asked (package ``azure-identity``). A ``repr`` shows none of them.
-
-    Attributes:
-        connection_string: an Azure Storage connection string.
-        account_key: the storage account's key, in base64.
-        sas_token: a shared access signature, with or without the leading ``?``.
-        endpoint: the Blob service's URL where it is not ``https://ACCOUNT.blob.core.windows.net``.
-    """
-
-    connection_string: str | None = field(default=None, repr=False)
-    account_key: str | None = field(default=None, repr=False)
-    sas_token: str | None = field(default=None, repr=False)
-    endpoint: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,11 @@ from imgsyncfs.stores.local_files import (
     open_made_folder,
     read_range,
     read_range_into,
+    sync_open_folder,
     take_name,
     write_file,
 )
 from imgsyncfs.stores.urls import parse_file_url
-from imgsyncfs.tools.convert.files import sync_open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.stores.beneath import open_beneath
-from imgsyncfs.tools.convert.files import sync_folder, sync_open_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,3 +131,22 @@ def _has(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_open_folder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_open_folder(descriptor: int) -> None:
+    """Bring the names of a folder that is open for reading to the disk."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks can't do this for folders, and need it not.
+        if error.errno != errno.EINVAL:
+            raise

@@ -1,13 +1,11 @@
-"""Stores: where the bytes of a catalog lie. A small protocol, a local folder, an Azure blob container."""
+"""Open a store by its URL."""
 
 from __future__ import annotations
 
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store, StoreCredentials
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.local import LocalStore
-from imgsyncfs.stores.ranges import RangeInParts
 from imgsyncfs.stores.urls import unknown_kind
-
-__all__ = ["BlobInfo", "RangeInParts", "RangeRead", "Store", "StoreCredentials", "open_store"]
 
 DEFAULT_TIMEOUT = 30.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.annotations.house_format import ClassificationLabel, ObjectLabel
-from imgsyncfs.extent_digests import cut_into_extents, extent_digests
+from imgsyncfs.blob_layout import cut_into_extents, extent_digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ class AnnotationFacts:
         label_checked: 1 if a person has checked the labels, else 0.
         object_count: number of labelled things.
         classes: classes of the objects and names of the classifications, each once, in the order of the file.
-        extents: `imgsyncfs.extent_digests.extent_digests` of the JSON.
+        extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
     """
 
     byte_count: int

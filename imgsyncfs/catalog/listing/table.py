@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imgsyncfs.blob_layout import digest_at
 from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
 from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
-from imgsyncfs.extent_digests import digest_at
 
 ANNOTATION_EXT = "json"
 
@@ -216,7 +216,7 @@ class Listing:
             start: of the extent in the file, in bytes.
 
         Returns:
-            `imgsyncfs.extent_digests.extent_digest` in hexadecimal; ``""`` if it is not known.
+            `imgsyncfs.blob_layout.extent_digest` in hexadecimal; ``""`` if it is not known.
         """
         place = self._large.find(bytes.fromhex(md5)) if len(self._large) else -1
         return digest_at(self._digests[place], start).hex() if place >= 0 else ""

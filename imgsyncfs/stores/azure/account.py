@@ -15,7 +15,7 @@ from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.stores.urls import ContainerLocation
 
 if TYPE_CHECKING:
-    from imgsyncfs.stores.contract import StoreCredentials
+    from imgsyncfs.stores.credentials import StoreCredentials
 
 # What ``UseDevelopmentStorage=true`` stands for; name and key are published in "Use the Azurite emulator".
 _EMULATOR = {

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobProperties
 
     from imgsyncfs.stores.blocks import Content
-    from imgsyncfs.stores.contract import StoreCredentials
+    from imgsyncfs.stores.credentials import StoreCredentials
     from imgsyncfs.stores.ranges import RangeInParts
 
 logger = logging.getLogger(__name__)

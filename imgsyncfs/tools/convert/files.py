@@ -3,8 +3,8 @@
 A new content is written under a temporary name in the same folder, brought to the disk, and renamed. Temporary names
 begin with `TEMPORARY_PREFIX`; those that a killed process left are removed by the next one (`remove_leftovers`).
 
-Names are brought to the disk once a folder (`sync_folder`), which halves the time: file systems with a journal keep
-the order in which names were given, and only the order matters until the end.
+Names are brought to the disk once a folder (`imgsyncfs.stores.local_files.sync_folder`), which halves the time: file
+systems with a journal keep the order in which names were given, and only the order matters until the end.
 """
 
 from __future__ import annotations
@@ -64,25 +64,6 @@ def keep_copy(path: Path, copy: Path) -> None:
         if error.errno not in _NO_HARD_LINKS:
             raise
         replace_file(copy, path.read_bytes())
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sync_open_folder(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_open_folder(descriptor: int) -> None:
-    """Bring the names of a folder that is open for reading to the disk."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network disks can't do this for folders, and need it not.
-        if error.errno != errno.EINVAL:
-            raise
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,10 +12,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.house_format import is_annotation, parse_annotation
-from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_extents, extent_digest, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
-from imgsyncfs.extent_digests import cut_into_extents, extent_digest, extent_digests
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
 from imgsyncfs.tools.images import HEADER_BYTES, read_image_header

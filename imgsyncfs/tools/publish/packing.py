@@ -3,7 +3,7 @@
 Invariants:
 
 - No file in a pack crosses a multiple of `EXTENT_BYTES`: where one would, zeros fill the room up to it.
-- Each extent ends with its seal (`imgsyncfs.pack_seal`), the last one right behind the last file.
+- Each extent ends with its seal (`imgsyncfs.blob_layout`), the last one right behind the last file.
 - The same files in the same order give the same packs with the same names and bytes. A pack's name comes from its table
   of members (where each lies, its length and digest): a publish that is run again finds what it already uploaded.
 - A pack holds neighbours: files that follow each other in the dataset.
@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO
 
-from imgsyncfs.blob_layout import EXTENT_BYTES, PACK_BYTES
-from imgsyncfs.pack_seal import SEAL_BYTES, make_seal
+from imgsyncfs.blob_layout import EXTENT_BYTES, PACK_BYTES, SEAL_BYTES, make_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
-from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES
+from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.errors import AnnotationError, PublishError
-from imgsyncfs.extent_digests import cut_into_extents, extent_digests
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.annotation_facts import (
     AnnotationFacts,
@@ -46,7 +45,7 @@ class CheckedImage:
         byte_count: length of the file.
         md5: its digest, in hexadecimal.
         facts: what the image is.
-        extents: `imgsyncfs.extent_digests.extent_digests` of it; ``""`` if nobody read all of it.
+        extents: `imgsyncfs.blob_layout.extent_digests` of it; ``""`` if nobody read all of it.
     """
 
     byte_count: int

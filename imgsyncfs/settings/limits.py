@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from imgsyncfs.cache.disk_space import disk_space
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.mount.options import parse_size
+from imgsyncfs.settings.values import parse_size
 
 DEFAULT_CACHE_SIZE = "20G"
 DEFAULT_KEEP_FREE = "5%"
@@ -58,3 +58,32 @@ def parse_share(text: str, *, total: int) -> int:
             f"{text!r} is more than all of the disk; write a share such as 5%, or a size such as 10G."
         )
     return byte_count
+
+
+class DiskSpace(NamedTuple):
+    """The room on a disk, in bytes.
+
+    Attributes:
+        total: all of it.
+        free: what we may still take up.
+    """
+
+    total: int
+    free: int
+
+
+def disk_space(folder: Path) -> DiskSpace:
+    """The room on the disk that a folder is on, or will be once it is made.
+
+    Raises:
+        OSError: the disk does not answer.
+    """
+    while True:
+        try:
+            disk = os.statvfs(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            if folder == folder.parent:
+                raise
+            folder = folder.parent
+        else:
+            return DiskSpace(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
