@@ -26,7 +26,8 @@
     ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
     ├── SyncError                a folder that datasets cannot be copied to
-    └── MountError               a mount that cannot be made, or is not there
+    ├── MountError               a mount that cannot be made, or is not there
+    └── WorkerLost               a job whose worker processes died, or that was cut off by the end
 
 Every message names the thing, the reason and the remedy in one sentence, and holds no secret.
 """
@@ -142,3 +143,7 @@ class PreviewError(ImgsyncfsError):
 
 class MountError(ImgsyncfsError):
     """A mount that cannot be made, or that is not there."""
+
+
+class WorkerLost(ImgsyncfsError):
+    """A job whose worker processes died, or that was cut off by the end of a mount: nobody knows what it would give."""

@@ -13,7 +13,7 @@ import pytest
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
-from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable, WorkerLost
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.flights import Wanted
 from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
@@ -117,6 +117,20 @@ def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again
     now[0] += 1.0
     read("five")
     assert len(pool.jobs) == 3
+
+
+def test_a_worker_that_dies_says_nothing_about_the_store(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    with ThreadPoolExecutor(1) as reader:
+        first = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
+        assert pool.arrived.acquire(timeout=10)
+        pool.jobs[0][1].set_exception(WorkerLost("3 worker processes died"))
+        assert isinstance(first.exception(10), WorkerLost)
+        assert fetcher.pauses() == {}
+        # The next reader asks at once.
+        reader.submit(fetcher.extent, Wanted(request(tmp_path)))
+        assert pool.arrived.acquire(timeout=10)
+        pool.jobs[1][1].set_exception(WorkerLost("3 worker processes died"))
 
 
 def test_an_answer_of_the_store_ends_the_pause_even_if_it_is_a_refusal(cache: CacheReader, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mounting import all_end_after
 
-from imgsyncfs.errors import AnnotationError, BlobMissing, StoreUnreachable
+from imgsyncfs.errors import AnnotationError, BlobMissing, WorkerLost
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 ANSWER_SECONDS = 30.0
@@ -86,7 +86,7 @@ def test_a_job_whose_worker_dies_is_done_by_another(pool: WorkerPool, tmp_path: 
 
 
 def test_a_job_that_kills_every_worker_ends_in_an_error_and_others_go_on(pool: WorkerPool) -> None:
-    with pytest.raises(StoreUnreachable, match="died over the same job"):
+    with pytest.raises(WorkerLost, match="died over the same job"):
         pool.submit({"do": "die"}).result(ANSWER_SECONDS)
     pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
 
@@ -95,7 +95,7 @@ def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> 
     processes = pool.process_ids()
     pool.close()
     assert all_end_after(processes)
-    with pytest.raises(StoreUnreachable, match="ending"):
+    with pytest.raises(WorkerLost, match="ending"):
         pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
 
 

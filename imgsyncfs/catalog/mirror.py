@@ -32,7 +32,7 @@ from imgsyncfs.errors import (
     CatalogUnreachable,
     ImgsyncfsError,
     ListingDamaged,
-    StoreUnreachable,
+    WorkerLost,
 )
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
@@ -230,7 +230,7 @@ class CatalogMirror:
     def _take_listing(self, dataset_id: str, folder: Path, answer: Future[Answer]) -> Listing:
         try:
             result, _ = answer.result()
-        except StoreUnreachable as error:
+        except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
         if result["path"] is None:
             raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
@@ -253,7 +253,7 @@ class CatalogMirror:
             raise CatalogUnreachable(
                 f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
             ) from None
-        except StoreUnreachable as error:
+        except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
 
     def _parse(self, content: bytes, digest: str, read_at: float) -> DatasetTable:

@@ -24,7 +24,7 @@ import orjson
 
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, SUBSCRIPTION_COLUMNS
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, StoreUnreachable
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, WorkerLost
 from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class CatalogReader:
 
             try:
                 _, content = answer.result(LONGEST_READING_SECONDS)
-            except StoreUnreachable as error:
+            except WorkerLost as error:
                 raise CatalogUnreachable(str(error)) from error
             except FutureTimeoutError:
                 raise CatalogUnreachable(

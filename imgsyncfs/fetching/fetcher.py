@@ -26,7 +26,7 @@ from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass, field, replace
 
 from imgsyncfs.cache import CacheReader, OpenExtent
-from imgsyncfs.errors import BlobChanged, StoreUnreachable
+from imgsyncfs.errors import BlobChanged, StoreUnreachable, WorkerLost
 from imgsyncfs.fetching.flights import Arrival, Flight, Wanted, adjoining
 from imgsyncfs.fetching.outcomes import read_outcomes
 from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
@@ -128,6 +128,7 @@ class Fetcher:
 
         Raises:
             StoreError: it could not be had within the time limit, and why.
+            WorkerLost: the workers that were to bring it died; whoever asks again may get it.
         """
         key = flight.wanted.request.key
         stored, content = self._await(flight)
@@ -309,7 +310,8 @@ class Fetcher:
         store = job.wanted[0].request.store
         if isinstance(error, StoreUnreachable):
             self._pauses.begin(store, str(error))
-        else:
+        elif not isinstance(error, WorkerLost):
+            # A worker that died says nothing about the store.
             self._pauses.end(store)
         if job.background:
             with self._lock:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, StoreUnreachable
+from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, StoreUnreachable, WorkerLost
 from imgsyncfs.workers.pool import WorkerPool
 
 MOST_STORES_CHECKED = 8
@@ -52,7 +52,7 @@ def check_stores(
     for url, answer in answers.items():
         try:
             answer.result(max(0.0, deadline - time.monotonic()))
-        except (StoreUnreachable, StoreNotAllowed) as error:
+        except (StoreUnreachable, StoreNotAllowed, WorkerLost) as error:
             away.append(str(error))
         except FutureTimeoutError:
             away.append(f"The store {url} did not answer within {timeout:g} s; check the network.")

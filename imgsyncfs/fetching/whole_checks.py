@@ -25,7 +25,7 @@ from cachetools import LRUCache
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, digest_at, extent_digest
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.errors import BlobChanged, StoreUnreachable
+from imgsyncfs.errors import BlobChanged, StoreError
 from imgsyncfs.fetching.requests import ExtentRequest
 from imgsyncfs.stores.kept_buffers import KeptBuffers
 
@@ -132,7 +132,7 @@ class WholeChecks:
             try:
                 return reading.result(self._timeout)
             except FutureTimeoutError:
-                raise StoreUnreachable(
+                raise StoreError(
                     f"Blob {request.blob} in {request.store} is still being checked after {self._timeout:g} s; read it "
                     "again in a while, or raise --timeout."
                 ) from None

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgsyncfs import errors
-from imgsyncfs.errors import AnnotationError, ImgsyncfsError, StoreUnreachable
+from imgsyncfs.errors import AnnotationError, ImgsyncfsError, WorkerLost
 from imgsyncfs.workers.frames import read_frame, write_frame
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class WorkerPool:
             take_part: called on the worker's listening thread, before the future is done.
 
         Returns:
-            A future of (result, payload). The one who waits sets the time limit.
+            A future of (result, payload), or of whatever the handler raised; of `WorkerLost` if several workers died
+            over the job, or the pool was closed. The one who waits sets the time limit.
         """
         job = _Job(next(self._numbers), arguments, take_part)
         self._assign(job)
@@ -179,7 +180,7 @@ class WorkerPool:
                 worker.jobs[job.number] = job
                 job.tries += 1
         if worker is None:
-            job.answer.set_exception(StoreUnreachable("The mount is ending; mount again to go on."))
+            job.answer.set_exception(WorkerLost("The mount is ending; mount again to go on."))
             return
         try:
             worker.send({"id": job.number, "arguments": job.arguments})
@@ -226,7 +227,7 @@ class WorkerPool:
     def _hand_on(self, job: _Job) -> None:
         if job.tries >= MOST_TRIES:
             job.answer.set_exception(
-                StoreUnreachable(
+                WorkerLost(
                     f"{job.tries} worker processes died over the same job; the mount's log has their last words."
                 )
             )
