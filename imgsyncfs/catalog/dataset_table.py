@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import orjson
 
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.settings.values import did_you_mean
 
 COLUMNS = ("dataset_id", "label_version", "image_type", "classes", "projects", "label_type", "size", "note")
 
@@ -32,11 +32,9 @@ def column_values(row: DatasetRow, column: str) -> tuple[str, ...]:
     if name == "source":
         return (row.dataset_id.partition("_")[0],)
     if name not in COLUMNS:
-        near = difflib.get_close_matches(column, [*COLUMNS, "source"], n=3, cutoff=0.4)
-        raise ConfigurationError(
-            f"There is no column {column!r}; {'did you mean ' + ' or '.join(near) if near else 'known are'}"
-            f"{'' if near else ' ' + ', '.join([*COLUMNS, 'source'])}?"
-        )
+        known = [*COLUMNS, "source"]
+        hint = did_you_mean(column, known, otherwise=f"known are {', '.join(known)}.")
+        raise ConfigurationError(f"There is no column {column!r}; {hint}")
     value: Any = getattr(row, name)
     return value if isinstance(value, tuple) else (str(value),)
 

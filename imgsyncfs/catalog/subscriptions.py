@@ -5,7 +5,6 @@ A condition is kept as a condition: a dataset published later that meets it join
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from imgsyncfs.catalog.dataset_table import matching
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.settings.values import did_you_mean
 
 if TYPE_CHECKING:
     # Not imported otherwise: what speaks SQL comes with it, and a mount's start need not wait for that.
@@ -54,7 +54,7 @@ def find_subscription(subscriptions: Mapping[str, SubscriptionRow], name: str) -
     try:
         return subscriptions[name]
     except KeyError:
-        hint = _near(name, subscriptions) or "make it with: imgsyncfs subscribe " + name + " DATASET…"
+        hint = did_you_mean(name, subscriptions, otherwise=f"make it with: imgsyncfs subscribe {name} DATASET…")
         raise ConfigurationError(f"There is no subscription {name!r}; {hint}") from None
 
 
@@ -67,7 +67,7 @@ def find_datasets(rows: Iterable[DatasetRow], dataset_ids: Sequence[str]) -> lis
     known = {row.dataset_id: row for row in rows}
     for dataset_id in dataset_ids:
         if dataset_id not in known:
-            hint = _near(dataset_id, known) or "list what there is with: imgsyncfs datasets"
+            hint = did_you_mean(dataset_id, known, otherwise="list what there is with: imgsyncfs datasets")
             raise ConfigurationError(f"There is no dataset {dataset_id!r}; {hint}")
     return [known[dataset_id] for dataset_id in dict.fromkeys(dataset_ids)]
 
@@ -98,8 +98,3 @@ def subscribe(catalog: Catalog, name: str, *, dataset_ids: Sequence[str], condit
     subscription = SubscriptionRow(name, tuple(dict.fromkeys(dataset_ids)), tuple(conditions), int(time.time()))
     catalog.put_subscription(subscription)
     return subscription
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3)
-    return f"did you mean {' or '.join(near)}?" if near else ""

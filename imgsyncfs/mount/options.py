@@ -7,11 +7,11 @@ given once for each store, with ``%2C`` for a comma.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.settings.values import did_you_mean
 
 OURS = frozenset(
     {
@@ -80,7 +80,6 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
         elif name in _FOR_FUSE:
             for_fuse[name] = value if equals else True
         elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
-            near = difflib.get_close_matches(name, [*OURS, *_FOR_FUSE], n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(OURS))}."
+            hint = did_you_mean(name, [*OURS, *_FOR_FUSE], otherwise=f"known are {', '.join(sorted(OURS))}.")
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
     return MountOptions(ours, for_fuse, tuple(allow_stores))

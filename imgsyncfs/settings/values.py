@@ -1,12 +1,29 @@
-"""Values as users write them: sizes and seconds."""
+"""Values as users write them: sizes, seconds, and names that are nearly right."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from imgsyncfs.errors import ConfigurationError
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def did_you_mean(written: str, known: Iterable[str], *, otherwise: str) -> str:
+    """The remedy for a name that there is not.
+
+    Args:
+        written: what was written.
+        known: what there is.
+        otherwise: the remedy if nothing is near.
+
+    Returns:
+        The end of a sentence: near names as a question, or the other remedy.
+    """
+    near = difflib.get_close_matches(written, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def parse_size(text: str) -> int:
