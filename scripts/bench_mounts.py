@@ -52,7 +52,8 @@ class Contestant:
 
     Attributes:
         name: in the rows.
-        mount: makes it, given the workload, the folder of its disk cache and the port of a proxy (0 for none).
+        mount: makes it, given the workload, the folder of its disk cache and the port of a proxy (0 for none). One with
+            a disk cache also takes ``cache_bytes``, the most that it keeps (0 for the default).
         folders: where each folder of the workload is, below the mount point; empty for what asks the server itself.
         ours: it is this project's.
         remote: the files come from Azurite.
@@ -90,7 +91,14 @@ class Contestant:
 
 @contextlib.contextmanager
 def mounted_imgsyncfs(
-    workload: Workload, cache: Path, port: int = 0, *, catalog: str = "", password: str = "", refresh: float = 60
+    workload: Workload,
+    cache: Path,
+    port: int = 0,
+    *,
+    catalog: str = "",
+    password: str = "",
+    refresh: float = 60,
+    cache_bytes: int = 0,
 ) -> Iterator[Mounted]:
     """This project's mount, with its defaults."""
     variables = workload.variables(cache=cache, port=port, catalog=catalog, password=password)
@@ -98,7 +106,9 @@ def mounted_imgsyncfs(
     with contextlib.ExitStack() as stack:
         stack.callback(_unmount, path)
         # The loose blobs lie beside the catalog's own store.
-        options = ("--refresh", f"{refresh:g}", "--allow-store", f"azure://{workload.azurite.account}/{LOOSE}")
+        options = ["--refresh", f"{refresh:g}", "--allow-store", f"azure://{workload.azurite.account}/{LOOSE}"]
+        if cache_bytes:
+            options += ["--cache-size", str(cache_bytes)]
         run_imgsyncfs(variables, "mount", path, *options, seconds=MOUNT_SECONDS)
         status = json.loads((path / ".imgsyncfs" / f"status-{secrets.token_hex(8)}.json").read_bytes())
         process_id = status["process_id"]
@@ -111,9 +121,12 @@ def mounted_imgsyncfs(
 
 
 @contextlib.contextmanager
-def mounted_rclone(workload: Workload, cache: Path, port: int = 0) -> Iterator[Mounted]:
+def mounted_rclone(workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0) -> Iterator[Mounted]:
     """`rclone mount` with a full disk cache, and its defaults otherwise."""
     options = ["--vfs-cache-mode", "full", "--cache-dir", str(cache), "--read-only"]
+    if cache_bytes:
+        # By default it looks once a minute whether the cache has become too large.
+        options += ["--vfs-cache-max-size", str(cache_bytes), "--vfs-cache-poll-interval", "1s"]
     path = _mountpoint(workload.folder)
     command = ["rclone", "mount", f"azurite:{LOOSE}", str(path), *options]
     with _mounted_process(command, path, workload.rclone_variables(port=port)) as mounted:
@@ -157,9 +170,12 @@ def settle(mounted: Mounted) -> None:
 
 
 @contextlib.contextmanager
-def settled(contestant: Contestant, workload: Workload, cache: Path, port: int = 0) -> Iterator[Mounted]:
+def settled(
+    contestant: Contestant, workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0
+) -> Iterator[Mounted]:
     """A contestant's mount that has come to rest."""
-    with contestant.mount(workload, cache, port) as mounted:
+    limit = {"cache_bytes": cache_bytes} if cache_bytes else {}
+    with contestant.mount(workload, cache, port, **limit) as mounted:
         settle(mounted)
         yield mounted
 

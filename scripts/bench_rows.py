@@ -89,6 +89,7 @@ def _reading(measure: str, ours: str, *others: str) -> dict[str, Source]:
 
 _LOCAL = {"native": NO_STORE, "floor": NO_STORE}
 _COLD = ("rclone", "adlfs", "http")
+_FULL_CACHE = {**_LOCAL, "adlfs": NO_DISK_CACHE, "http": NOTHING_KEPT}
 _NO_SIBLINGS = dict.fromkeys(("native", "adlfs", "floor", "http"), NO_SIBLINGS)
 _OTHER_ENTRIES = {"http": NO_FILES, **dict.fromkeys(("rclone", "adlfs", "floor"), OTHER_ENTRIES)}
 _NO_CATALOG = dict.fromkeys(COLUMNS[1:], NO_CATALOG)
@@ -149,6 +150,20 @@ ROWS = (
         _reading("cold_order_20ms", "packed", *_COLD),
         (Target(25, "rclone"),),
         _LOCAL,
+    ),
+    Row(
+        "full_cache_loose",
+        "files/s",
+        _reading("full_cache", "loose", "rclone"),
+        absent=_FULL_CACHE,
+        quick=False,
+    ),
+    Row(
+        "full_cache_packed",
+        "files/s",
+        _reading("full_cache", "packed", "rclone"),
+        absent=_FULL_CACHE,
+        quick=False,
     ),
     Row(
         "list",

@@ -55,6 +55,7 @@ SCENES = (
     _reading(ReadPlan("cold_8", readers=MANY_READERS)),
     _reading(ReadPlan("cold_shuffled_8", readers=MANY_READERS, shuffled=True)),
     _reading(ReadPlan("cold_order_20ms", delayed=True)),
+    _reading(ReadPlan("full_cache", cache_share=1 / 3)),
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
     Scene(("idle_requests",), play_idle, once=True, database=True),

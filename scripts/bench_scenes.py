@@ -36,6 +36,9 @@ KEPT_TWICE = 2
 DIGESTS_OF_OTHERS = 25
 """Of our own mount every file's digest is compared, in one round; of the others so many, which read far slower."""
 
+MOST_BEYOND = 64 << 20
+"""What lies beside the extents (listings, the database's log), and an extent for each request under way."""
+
 MOST_CALLS_A_FILE = 0.05
 FEW_CALLS = 20
 """A read that asks the daemon makes it read and write at least once; so many are what its own threads do meanwhile."""
@@ -52,6 +55,7 @@ class ReadPlan:
         delayed: behind the proxy.
         again: measure of reading them once more.
         remounted: measure of reading them after another mount with the same disk cache.
+        cache_share: the part of what is read that the disk cache may keep; 0 for all of it.
     """
 
     cold: str
@@ -60,6 +64,7 @@ class ReadPlan:
     delayed: bool = False
     again: str = ""
     remounted: str = ""
+    cache_share: float = 0.0
 
 
 def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
@@ -70,12 +75,17 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
     names = _image_names(stage, contestant, plan)
     port = stage.delay_port if plan.delayed else 0
     with cache_folder(stage.workload) as cache:
-        with settled(contestant, stage.workload, cache, port) as mounted:
+        cache_bytes = round(plan.cache_share * stage.workload.size(BENCH, names))
+        with settled(contestant, stage.workload, cache, port, cache_bytes=cache_bytes) as mounted:
             _look_into(contestant, mounted, BENCH)
             first = plan.cold if contestant.remote else plan.remounted
             _read(stage, contestant, mounted, first, names, plan=plan)
             if stage.round == 0:
                 _compare_digests(stage, contestant, mounted, plan.cold, names)
+            if cache_bytes and contestant.ours:
+                kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+                claim = f"{kept:,} bytes are in a cache of {cache_bytes:,}"
+                stage.results.expect(plan.cold, contestant, claim, holds=kept <= cache_bytes + MOST_BEYOND)
             if stage.wants(plan.again, contestant):
                 _read(stage, contestant, mounted, plan.again, names * _repetitions(contestant, names), plan=plan)
         if contestant.disk_cache and stage.wants(plan.remounted, contestant):
