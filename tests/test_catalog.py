@@ -20,7 +20,7 @@ from services import Database, PostgreSql, odbc_driver
 
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.catalog.listing import read_listing
-from imgsyncfs.catalog.portions import Portion
+from imgsyncfs.catalog.rows import Portion
 from imgsyncfs.errors import (
     CatalogError,
     CatalogMissing,

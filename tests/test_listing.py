@@ -31,7 +31,6 @@ from imgsyncfs.catalog.listing import (
 )
 from imgsyncfs.catalog.listing.blob_names import blob_template, expand_template
 from imgsyncfs.catalog.naming import file_name_fault
-from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
@@ -39,7 +38,7 @@ from imgsyncfs.catalog.row_values import (
     decoded,
     listed_image_row,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, Portion
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 DATASET = DatasetRow(

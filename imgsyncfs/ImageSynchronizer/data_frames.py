@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.annotations.house_format import Annotation, ObjectLabel, UnknownLabel
-from imgsyncfs.annotations.house_json import label_to_json, object_to_json
+from imgsyncfs.annotations.house_format import Annotation, ObjectLabel, UnknownLabel, label_to_json, object_to_json
 from imgsyncfs.catalog.dataset_table import COLUMNS, column_values
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import ConfigurationError

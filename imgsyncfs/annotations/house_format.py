@@ -11,11 +11,13 @@ missing ``x``). Numbers beyond 64 bits are read as floats; NaN, infinity and a n
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, TypeVar
 
 import orjson
 
-from imgsyncfs.annotations.house_json import annotation_from_json, annotation_to_json
+from imgsyncfs.annotations.geometry import check_run_length
 from imgsyncfs.annotations.labels import (
     Annotation,
     BoundingBox,
@@ -30,6 +32,250 @@ from imgsyncfs.annotations.labels import (
     UnknownLabel,
 )
 from imgsyncfs.errors import AnnotationError
+
+LARGEST_MASK_PIXELS = 1 << 28
+"""A mask beyond this (16,384 x 16,384) is refused: drawing it would take a quarter of a gigabyte."""
+
+_ANNOTATION_KEYS = frozenset({"anno_version", "label_checked", "height", "width", "depth", "ext", "labels"})
+_BOUNDING_BOX_KEYS = frozenset({"class", "x1", "y1", "x2", "y2"})
+_ROTATED_BOX_KEYS = frozenset({"class", "x", "y", "w", "h", "a"})
+_POLYGON_KEYS = frozenset({"class", "points"})
+_MASK_KEYS = frozenset({"class", "rle"})
+_RUN_LENGTH_KEYS = frozenset({"size", "counts"})
+_OBJECT_LABEL_KEYS = frozenset({"label_type", "object"})
+_VALUE_LABEL_KEYS = frozenset({"label_type", "label_name", "label"})
+_NUMBER_TYPES = frozenset({int, float})
+
+_Content = TypeVar("_Content")
+_Part = TypeVar("_Part")
+
+
+def annotation_from_json(document: Any) -> Annotation:
+    """Read a house annotation from decoded JSON.
+
+    Args:
+        document: what a JSON reader gave.
+
+    Returns:
+        The annotation. Unknown values are shared with `document`, not copied.
+
+    Raises:
+        AnnotationError: as for `parse_annotation`.
+    """
+    if not isinstance(document, dict):
+        raise AnnotationError(f"an annotation is a JSON object, this is {_kind(document)}")
+    if "anno_version" not in document:
+        raise AnnotationError("the key is missing: this is no annotation", field="anno_version")
+    labels = _required(document, "labels", list, "a list")
+    return Annotation(
+        anno_version=_required(document, "anno_version", str, "text"),
+        label_checked=_count(document, "label_checked") or 0,
+        height=_count(document, "height"),
+        width=_count(document, "width"),
+        depth=_count(document, "depth"),
+        ext=None if document.get("ext") is None else _required(document, "ext", str, "text"),
+        labels=tuple([within(label_from_json, label, f"labels[{index}]") for index, label in enumerate(labels)]),
+        extra=_unknown(document, _ANNOTATION_KEYS),
+    )
+
+
+def label_from_json(content: Any) -> Label:
+    """Read one entry of ``labels``; raises `AnnotationError` whose field is relative to it."""
+    if not isinstance(content, dict):
+        raise AnnotationError(f"a label is a JSON object, this is {_kind(content)}")
+    label_type = _required(content, "label_type", str, "text")
+    if label_type in _OBJECT_READERS:
+        reader = _OBJECT_READERS[label_type]
+        objects = _required(content, "object", list, "a list")
+        return ObjectLabel(
+            label_type,
+            tuple([within(reader, item, f"object[{index}]") for index, item in enumerate(objects)]),
+            _unknown(content, _OBJECT_LABEL_KEYS),
+        )
+    if label_type == "clf":
+        name, label = _required(content, "label_name", str, "text"), _required(content, "label", str, "text")
+        return ClassificationLabel(name, label, _unknown(content, _VALUE_LABEL_KEYS))
+    if label_type == "reg":
+        name, (value,) = _required(content, "label_name", str, "text"), _numbers(content, ("label",))
+        return RegressionLabel(name, value, _unknown(content, _VALUE_LABEL_KEYS))
+    return UnknownLabel(content)
+
+
+def object_from_json(label_type: str, content: Any) -> LabelledObject:
+    """Read one object of a bbox, rbbox, poly or seg label; raises `AnnotationError` whose field is relative to it."""
+    return _OBJECT_READERS[label_type](content)
+
+
+def annotation_to_json(annotation: Annotation) -> dict[str, Any]:
+    """Give the JSON object of an annotation, not yet encoded."""
+    return {
+        "anno_version": annotation.anno_version,
+        "label_checked": annotation.label_checked,
+        "height": annotation.height,
+        "width": annotation.width,
+        "depth": annotation.depth,
+        "ext": annotation.ext,
+        "labels": [label_to_json(label) for label in annotation.labels],
+        **annotation.extra,
+    }
+
+
+def label_to_json(label: Label) -> dict[str, Any]:
+    """Give the JSON object of one entry of ``labels``."""
+    if isinstance(label, ObjectLabel):
+        objects = [object_to_json(item) for item in label.objects]
+        return {"label_type": label.label_type, "object": objects, **label.extra}
+    if isinstance(label, UnknownLabel):
+        return dict(label.content)
+    label_type = "clf" if isinstance(label, ClassificationLabel) else "reg"
+    return {"label_type": label_type, "label_name": label.label_name, "label": label.label, **label.extra}
+
+
+def object_to_json(item: LabelledObject) -> dict[str, Any]:
+    """Give the JSON object of one labelled object."""
+    if isinstance(item, BoundingBox):
+        return {"class": item.class_name, "x1": item.x1, "y1": item.y1, "x2": item.x2, "y2": item.y2, **item.extra}
+    if isinstance(item, RotatedBox):
+        return {"class": item.class_name, "x": item.x, "y": item.y, "w": item.w, "h": item.h, "a": item.a, **item.extra}
+    if isinstance(item, Polygon):
+        return {"class": item.class_name, "points": item.points, **item.extra}
+    rle = {"size": item.size, "counts": item.counts, **item.extra.get("rle", {})}
+    return {"class": item.class_name, **item.extra, "rle": rle}
+
+
+def without_known_keys(extra: Mapping[str, Any], label_type: str) -> dict[str, Any]:
+    """Give the unknown keys of an object that becomes one of another type, where some of them may be known."""
+    return {key: value for key, value in extra.items() if key not in _OBJECT_KEYS[label_type]}
+
+
+def within(reader: Callable[[_Content], _Part], content: _Content, place: str) -> _Part:
+    """Read a part of a document; an `AnnotationError` in it is told with the part's place before its own field."""
+    try:
+        return reader(content)
+    except AnnotationError as error:
+        raise AnnotationError(error.reason, field=f"{place}.{error.field}" if error.field else place) from error
+
+
+def _bounding_box(content: Any) -> BoundingBox:
+    class_name = _class_name(content)
+    x1, y1, x2, y2 = _numbers(content, ("x1", "y1", "x2", "y2"))
+    return BoundingBox(class_name, x1, y1, x2, y2, _unknown(content, _BOUNDING_BOX_KEYS))
+
+
+def _rotated_box(content: Any) -> RotatedBox:
+    class_name = _class_name(content)
+    x, y, w, h, a = _numbers(content, ("x", "y", "w", "h", "a"))
+    return RotatedBox(class_name, x, y, w, h, a, _unknown(content, _ROTATED_BOX_KEYS))
+
+
+def _polygon(content: Any) -> Polygon:
+    class_name = _class_name(content)
+    points = []
+    for index, point in enumerate(_required(content, "points", list | tuple, "a list")):
+        if not isinstance(point, list | tuple) or len(point) != 2:
+            raise AnnotationError("a point is a list [x, y]", field=f"points[{index}]")
+        x, y = point
+        if not (type(x) in _NUMBER_TYPES and type(y) in _NUMBER_TYPES and _is_finite(x) and _is_finite(y)):
+            raise AnnotationError("a point has two finite numbers", field=f"points[{index}]")
+        points.append((x, y))
+    return Polygon(class_name, tuple(points), _unknown(content, _POLYGON_KEYS))
+
+
+def _mask(content: Any) -> Mask:
+    class_name = _class_name(content)
+    rle = _required(content, "rle", dict, "an object with size and counts")
+    size = _required(rle, "size", list | tuple, "a list [height, width]", within="rle.")
+    if len(size) != 2 or not all(type(side) is int and side >= 0 for side in size):
+        raise AnnotationError("it must be two whole numbers [height, width]", field="rle.size")
+    height, width = size
+    if height * width > LARGEST_MASK_PIXELS:
+        raise AnnotationError(f"{height} x {width} is more than {LARGEST_MASK_PIXELS} pixels", field="rle.size")
+    counts = _required(rle, "counts", list | tuple | str, "a list of run lengths or compressed text", within="rle.")
+    if not isinstance(counts, str):
+        counts = tuple(counts)
+        if not all(type(count) is int and 0 <= count <= height * width for count in counts):
+            raise AnnotationError(f"it must be whole numbers up to {height} x {width}", field="rle.counts")
+    try:
+        check_run_length((height, width), counts)
+    except AnnotationError as error:
+        raise AnnotationError(error.reason, field="rle.counts") from error
+    extra = _unknown(content, _MASK_KEYS)
+    if len(rle) > len(_RUN_LENGTH_KEYS):
+        extra["rle"] = _unknown(rle, _RUN_LENGTH_KEYS)
+    return Mask(class_name, (height, width), counts, extra)
+
+
+_OBJECT_READERS: Mapping[str, Callable[[Any], LabelledObject]] = {
+    "bbox": _bounding_box,
+    "rbbox": _rotated_box,
+    "poly": _polygon,
+    "seg": _mask,
+}
+_OBJECT_KEYS = {"bbox": _BOUNDING_BOX_KEYS, "rbbox": _ROTATED_BOX_KEYS, "poly": _POLYGON_KEYS, "seg": _MASK_KEYS}
+
+
+def _class_name(content: Any) -> str:
+    if type(content) is not dict:
+        raise AnnotationError(f"an object is a JSON object, this is {_kind(content)}")
+    name = content.get("class")
+    if type(name) is not str:
+        raise _wrong(content, "class", "text")
+    return name
+
+
+def _numbers(content: Mapping[str, Any], keys: tuple[str, ...]) -> list[float]:
+    try:
+        values = [content[key] for key in keys]
+        if _NUMBER_TYPES.issuperset(map(type, values)) and all(map(isfinite, values)):
+            return values
+    except (KeyError, OverflowError):
+        pass
+    for key in keys:
+        value = content.get(key)
+        if type(value) not in _NUMBER_TYPES:
+            raise _wrong(content, key, "a number")
+    raise AnnotationError("a number must be finite", field=next(key for key in keys if not _is_finite(content[key])))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an integer that no double can hold; only objects made by hand have one
+        return False
+
+
+def _count(content: Mapping[str, Any], key: str) -> int | None:
+    """A whole number that may be missing; ``300.0`` and ``true``, as some writers put it, are taken."""
+    value = content.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int | float) and _is_finite(value) and value >= 0 and value == int(value):
+        return int(value)
+    raise _wrong(content, key, "a whole number from 0 on")
+
+
+def _required(content: Mapping[str, Any], key: str, kind: Any, expected: str, *, within: str = "") -> Any:
+    value = content.get(key)
+    if isinstance(value, kind):
+        return value
+    raise _wrong(content, key, expected, within=within)
+
+
+def _wrong(content: Mapping[str, Any], key: str, expected: str, *, within: str = "") -> AnnotationError:
+    found = f"this is {_kind(content[key])}" if key in content else "it is missing"
+    return AnnotationError(f"it must be {expected}, {found}", field=f"{within}{key}")
+
+
+def _unknown(content: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    if len(content) <= len(known) and known.issuperset(content):
+        return {}
+    return {key: value for key, value in content.items() if key not in known}
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), f"the number {value!r:.40}")
+
 
 __all__ = [
     "Annotation",

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
-from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
@@ -29,7 +28,7 @@ from imgsyncfs.catalog.row_values import (
     subscription_row,
     subscription_values,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, CatalogTable, DatasetRow, ImageRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, CatalogTable, DatasetRow, ImageRow, Portion, SubscriptionRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     IMAGE_COLUMNS,

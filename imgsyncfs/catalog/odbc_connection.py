@@ -1,30 +1,110 @@
 """The face of `imgsyncfs.catalog.connection` over pyodbc: SQL Server, PostgreSQL, and whatever else ODBC reaches.
 
-Threads: every call of the driver runs in one thread of the connection's own, and is given up when the time limit is
-over (`imgsyncfs.catalog.time_limit`). The driver's errors are turned into our own in that thread, so that no message
-with a connection string in it hangs on to what is raised.
+A database driver waits in C for a server that has gone; no signal and no option of every driver ends that. So every
+call of the driver runs in one thread of the connection's own (`TimeLimitedThread`), and is given up when the time limit
+is over. The driver's errors are turned into our own in that thread, so that no message with a connection string in it
+hangs on to what is raised.
 """
 
 from __future__ import annotations
 
 import importlib
+import queue
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from imgsyncfs.catalog.drivers import connection_string
 from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.schema import find_dialect
-from imgsyncfs.catalog.time_limit import TimeLimitedThread, TimeLimitExceeded
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, ImgsyncfsError
+
+Result = TypeVar("Result")
+
+_Job = tuple[Callable[[], Any], "Future[Any]"]
+
+
+class TimeLimitExceeded(Exception):
+    """A call did not come back in time; its thread is lost, and so is whatever it was working on."""
+
+
+class TimeLimitedThread:
+    """One thread that runs calls one after the other while the caller waits, but not for ever.
+
+    Used by one thread at a time. After a `TimeLimitExceeded` every further call raises it at once.
+
+    Args:
+        name: of the thread.
+        seconds: the longest that a call may take.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._seconds = seconds
+        self._lost = False
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # A daemon thread, and none of an executor's: those are waited for when the interpreter ends.
+        threading.Thread(target=_run, args=(self._jobs,), name=name, daemon=True).start()
+        self._end = weakref.finalize(self, self._jobs.put, None)
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function in the thread.
+
+        Args:
+            function: what to run.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TimeLimitExceeded: it did not come back in time, or an earlier one did not.
+            BaseException: whatever it raises.
+        """
+        if self._lost:
+            raise TimeLimitExceeded
+        future: Future[Result] = Future()
+        self._jobs.put((function, future))
+        try:
+            return future.result(self._seconds)
+        except FutureTimeoutError:
+            if future.done():
+                raise
+            self._lost = True
+            raise TimeLimitExceeded from None
+
+    def end(self) -> None:
+        """End the thread when all calls have come back."""
+        self._end()
+
+    def last(self, function: Callable[[], object]) -> None:
+        """Run a function when all before it have come back, wait for it if they have, and end the thread."""
+        future: Future[object] = Future()
+        self._jobs.put((function, future))
+        self.end()
+        if not self._lost:
+            self._lost = True
+            wait([future], self._seconds)
+
+
+def _run(jobs: queue.SimpleQueue[_Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        function, future = job
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
+            future.set_exception(error)
+        # Or the last call's cursor would live until the next call comes.
+        del job, function, future
+
 
 ROWS_AT_ONCE = 2000
 
 SERVER_SHARE = 0.8
 """Part of the time limit that the server is given to answer: what it gives up itself, it also stops working at."""
-
-Result = TypeVar("Result")
 
 
 class OdbcConnection:

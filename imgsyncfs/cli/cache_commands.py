@@ -20,7 +20,7 @@ from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.cli.common import catalog_options, open_configured_catalog
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.fetching.dataset_extents import belongs_to, store_and_folder
+from imgsyncfs.fetching.contents import belongs_to, store_and_folder
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.private_folders import cache_folder

@@ -15,8 +15,15 @@ from typing import Any
 import numpy as np
 
 from imgsyncfs.annotations.geometry import boxes_from_corners, clockwise_corners, encode_run_length, rectangle_deviation
-from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
-from imgsyncfs.annotations.house_json import LARGEST_MASK_PIXELS, without_known_keys
+from imgsyncfs.annotations.house_format import (
+    LARGEST_MASK_PIXELS,
+    BoundingBox,
+    LabelledObject,
+    Mask,
+    Polygon,
+    RotatedBox,
+    without_known_keys,
+)
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, own_keys
 from imgsyncfs.formats.mask_image import decode_mask_image

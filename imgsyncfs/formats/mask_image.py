@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imgsyncfs.annotations.house_json import LARGEST_MASK_PIXELS
+from imgsyncfs.annotations.house_format import LARGEST_MASK_PIXELS
 from imgsyncfs.errors import AnnotationError
 
 

@@ -21,8 +21,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from imgsyncfs.annotations.house_format import Annotation, Label, LabelledObject, ObjectLabel
-from imgsyncfs.annotations.house_json import (
+from imgsyncfs.annotations.house_format import (
+    Annotation,
+    Label,
+    LabelledObject,
+    ObjectLabel,
     annotation_from_json,
     annotation_to_json,
     label_to_json,

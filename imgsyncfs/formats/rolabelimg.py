@@ -29,8 +29,8 @@ from imgsyncfs.annotations.house_format import (
     ObjectLabel,
     Polygon,
     RegressionLabel,
+    within,
 )
-from imgsyncfs.annotations.house_json import within
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import ImageInfo, Rendered

@@ -20,8 +20,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from imgsyncfs.annotations.geometry import reduce_angle
-from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox
-from imgsyncfs.annotations.house_json import without_known_keys
+from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox, without_known_keys
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,

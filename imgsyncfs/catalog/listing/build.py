@@ -24,14 +24,13 @@ from imgsyncfs.catalog.listing.table import (
     Listing,
     ListingFacts,
 )
-from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
     annotation_row,
     listed_image_row,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, Portion
 from imgsyncfs.errors import CatalogError
 
 ATTEMPTS = 5

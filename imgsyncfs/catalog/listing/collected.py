@@ -19,19 +19,17 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from imgsyncfs.catalog.listing.blob_names import blob_templates
-from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
-from imgsyncfs.catalog.listing.joined_columns import join_columns, take_column
+from imgsyncfs.catalog.listing.columns import Column, TextTable, compact, join_columns, take_column
 from imgsyncfs.catalog.listing.row_faults import Hidden, have_no_fault, sift_annotations, sift_images
 from imgsyncfs.catalog.listing.table import ANNOTATION_EXT
 from imgsyncfs.catalog.listing.typed_columns import SEPARATOR, Texts, TypedColumns, typed_columns
-from imgsyncfs.catalog.portions import Portion
 from imgsyncfs.catalog.row_values import (
     INTEGER_COLUMNS,
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
     decoded,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, ImageRow, Portion
 
 Row = TypeVar("Row", ImageRow, AnnotationRow)
 

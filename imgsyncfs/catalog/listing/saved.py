@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
-from imgsyncfs.catalog.listing.joined_columns import join_columns, take_column
+from imgsyncfs.catalog.listing.columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
 from imgsyncfs.errors import CacheError, ListingDamaged
 

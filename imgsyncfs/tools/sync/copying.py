@@ -4,6 +4,8 @@ This is what sync's threads do; it knows no record and gives nothing its final n
 its size does not matter, checked against its digest, given its time, and brought to the disk.
 
 Threads: a `Copier` is shared by all of them and never changes. `stopping` ends them at the next piece.
+
+What the catalog no longer has is removed here as well: only files that sync wrote and nobody changed.
 """
 
 from __future__ import annotations
@@ -17,15 +19,16 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.errors import BlobChanged, ImgsyncfsError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.tools.sync.record import Entry, no_room_left
+from imgsyncfs.tools.sync.record import Entry, SyncRecord, no_room_left, refuse_link
 from imgsyncfs.tools.sync.source import SourceFile
+from imgsyncfs.tools.sync.summary import Tally
 
 TEMPORARY_PREFIX = ".imgsyncfs-sync-"
 
@@ -266,3 +269,59 @@ def remove_leftovers(folder: Path) -> None:
         for entry in found:
             if entry.name.startswith(TEMPORARY_PREFIX):
                 Path(entry.path).unlink(missing_ok=True)
+
+
+def remove_gone_files(record: SyncRecord, folder: Path, tally: Tally, *, is_there: Callable[[str], bool]) -> None:
+    """Remove the files of a dataset that the catalog no longer has.
+
+    Args:
+        record: says which files sync wrote.
+        folder: the dataset's, in the target.
+        tally: the dataset's; counts what is removed, and names what somebody changed and is kept.
+        is_there: whether the catalog has a file.
+
+    Raises:
+        SyncError: the record cannot be used.
+    """
+    for name in record.names(tally.dataset_id):
+        if is_there(name):
+            continue
+        try:
+            _remove(record, folder / name, tally)
+        except OSError as error:
+            tally.fail(name, error.strerror or str(error))
+
+
+def _remove(record: SyncRecord, path: Path, tally: Tally) -> None:
+    name = path.name
+    found = look_at(path)
+    written = [entry for entry in record.entries(tally.dataset_id, name) if entry.written]
+    if found is not None and written:
+        if not is_as_left(found, written):
+            tally.changed.append(name)
+            return
+        path.unlink()
+        tally.removed += 1
+    # A file that was there before sync came stays; it is its owner's alone from now on.
+    record.forget(tally.dataset_id, name)
+
+
+def remove_gone_dataset(record: SyncRecord, folder: Path, tally: Tally) -> None:
+    """Remove the files of a dataset that the catalog no longer has at all, and its folder if nothing else is in it.
+
+    Args:
+        record: says which files sync wrote; forgets the dataset when it is gone.
+        folder: the dataset's, in the target.
+        tally: the dataset's.
+
+    Raises:
+        SyncError: the record cannot be used, or the folder is a link.
+    """
+    refuse_link(folder)
+    remove_gone_files(record, folder, tally, is_there=lambda _: False)
+    if next(record.names(tally.dataset_id), None) is None:
+        record.forget_dataset(tally.dataset_id)
+    # It may be gone, or hold what is its owner's.
+    with contextlib.suppress(OSError):
+        remove_leftovers(folder)
+        folder.rmdir()

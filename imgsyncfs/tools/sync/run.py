@@ -39,10 +39,11 @@ from imgsyncfs.tools.sync.copying import (
     is_current,
     is_disk_full,
     look_at,
+    remove_gone_dataset,
+    remove_gone_files,
     remove_leftovers,
 )
 from imgsyncfs.tools.sync.record import Entry, SyncRecord, no_room_left, refuse_link
-from imgsyncfs.tools.sync.removal import remove_gone_dataset, remove_gone_files
 from imgsyncfs.tools.sync.source import DatasetSource
 from imgsyncfs.tools.sync.summary import DatasetSummary, SyncSummary, Tally
 from imgsyncfs.tools.sync.views import View
