@@ -119,7 +119,16 @@ def test_a_worker_tells_whether_the_store_answers_soon(
     near, _ = ask(worker, request(tmp_path))
     monkeypatch.setattr("imgsyncfs.fetching.worker.NEAR_SECONDS", -1.0)
     far, _ = ask(worker, request(tmp_path, version="2"))
-    assert (near["near"], far["near"]) == (True, False)
+    store = f"file://{tmp_path}/store"
+    assert (near["near"], far["near"]) == ({store: True}, {store: False})
+
+
+def test_a_worker_knows_of_each_store_by_itself_whether_it_answers_soon(worker: ExtentFetcher) -> None:
+    worker._note_latency("azure://a/near", 0.001)
+    worker._note_latency("azure://a/far", 0.1)
+    assert worker._is_near("azure://a/near")
+    assert not worker._is_near("azure://a/far")
+    assert not worker._is_near("azure://a/never-asked")
 
 
 def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(

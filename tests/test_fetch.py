@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -163,18 +164,18 @@ def piece(tmp_path: Path, number: int) -> Wanted:
     return Wanted(ExtentRequest(f"file://{tmp_path}/store", "a.pack", number * EXTENT_BYTES, None))
 
 
-def answer_of(*contents: bytes, near: bool = False) -> Answer:
-    """What a worker says that could cache nothing; `near`: the store answers soon."""
+def answer_of(*contents: bytes, near: Mapping[str, bool] | None = None) -> Answer:
+    """What a worker says that could cache nothing; `near`: whether each store that it asked answers soon."""
     lengths = [len(content) for content in contents]
     outcomes = {"extents": list(range(len(contents))), "stored": [False] * len(contents), "lengths": lengths}
-    return {**outcomes, "requests": 1, "bytes": sum(lengths), "unverified": 0, "near": near}, b"".join(contents)
+    return {**outcomes, "requests": 1, "bytes": sum(lengths), "unverified": 0, "near": near or {}}, b"".join(contents)
 
 
 def stored(*numbers: int) -> dict[str, Any]:
     """What a worker says that has kept these extents of a job."""
     count = len(numbers)
     outcomes = {"extents": list(numbers), "stored": [True] * count, "lengths": [0] * count}
-    return {**outcomes, "requests": 1, "bytes": 0, "unverified": 0, "near": False}
+    return {**outcomes, "requests": 1, "bytes": 0, "unverified": 0, "near": {}}
 
 
 def starts(job: dict[str, Any]) -> list[int]:
@@ -259,21 +260,32 @@ def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(cache: Cache
 def test_a_store_that_answers_soon_is_sent_few_jobs_ahead_of_readers(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     fetcher.start(piece(tmp_path, 1))
-    pool.jobs[0][1].set_result(answer_of(b"one", near=True))
+    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True}))
 
     fetcher.begin([piece(tmp_path, number) for number in range(3, 103, 2)])
     assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
     fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
     assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
 
-    pool.jobs[1][1].set_result(answer_of(b"three", near=False))
+    pool.jobs[1][1].set_result(answer_of(b"three", near={f"file://{tmp_path}/store": False}))
     assert len(pool.jobs) == 2 + MOST_BACKGROUND
+
+
+def test_a_store_that_is_far_is_sent_many_jobs_though_another_one_is_near(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    fetcher.start(piece(tmp_path, 1))
+    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True, "azure://a/far": False}))
+
+    far = [Wanted(ExtentRequest("azure://a/far", "a.pack", number * EXTENT_BYTES, None)) for number in range(3, 103, 2)]
+    fetcher.begin(far)
+
+    assert len(pool.jobs) == 1 + MOST_BACKGROUND
 
 
 def test_small_blobs_of_a_store_that_answers_soon_go_out_in_more_jobs(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     fetcher.start(piece(tmp_path, 1))
-    pool.jobs[0][1].set_result(answer_of(b"one", near=True))
+    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True}))
 
     fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
 

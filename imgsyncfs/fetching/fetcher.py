@@ -321,8 +321,8 @@ class Fetcher:
         else:
             result, _ = done.result()
             with self._lock:
-                if result["requests"]:
-                    self._queue.note_near(store, near=result["near"])
+                for store, near in result["near"].items():
+                    self._queue.note_near(store, near=near)
                 counts = self._counts
                 self._counts = replace(
                     counts,

@@ -39,7 +39,7 @@ NEAR_SECONDS = 0.015
 """A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
 processor's time here and there. From a farther one they come side by side, so that no one waits for all in a row."""
 
-PACE_FADES = 1.005
+LATENCY_FADES = 1.005
 """What is remembered of the shortest answer grows so much with each one after it: fivefold in 320 answers."""
 
 MOST_SIDE_BY_SIDE = 48
@@ -72,7 +72,7 @@ class ExtentFetcher:
         self._allowed = tuple(settings["allowed_stores"])
         self._stores: dict[tuple[str, str], Store] = {}
         self._lock = threading.Lock()
-        self._pace = math.inf
+        self._latencies: dict[str, float] = {}
         self._buffers = KeptBuffers()
         self._side_by_side = ThreadPoolExecutor(MOST_SIDE_BY_SIDE, thread_name_prefix="read")
 
@@ -95,7 +95,7 @@ class ExtentFetcher:
         Returns:
             For requests the outcomes of those that nothing was told of, as `imgsyncfs.fetching.outcomes.ExtentOutcomes`
             puts them, with ``requests`` and ``bytes``: what was asked of the store; ``unverified``: how many of them
-            there was nothing to compare with; and ``near``: whether it answers soon.
+            there was nothing to compare with; and ``near``: each store that was asked, and whether it answers soon.
 
         Raises:
             StoreNotAllowed: it is neither the catalog's own store nor allowed.
@@ -153,7 +153,7 @@ class ExtentFetcher:
             "requests": len(groups) + len(others),
             "bytes": fetched_bytes,
             "unverified": unverified,
-            "near": self._pace <= NEAR_SECONDS,
+            "near": {store: self._is_near(store) for store in {request.store for _, request in missing}},
         }
         return {**words, **counts}, contents
 
@@ -171,7 +171,11 @@ class ExtentFetcher:
             byte_count = sum(_most_bytes(request) for _, request in group)
             began = time.monotonic()
             parts = RangeInParts(
-                room, first.start, byte_count, take=take, answered=lambda: self._note_pace(time.monotonic() - began)
+                room,
+                first.start,
+                byte_count,
+                take=take,
+                answered=lambda: self._note_latency(first.store, time.monotonic() - began),
             )
             self._store(first.store, own_store).read_parts(first.blob, parts, etag=first.etag)
             # The blob has ended before these.
@@ -186,9 +190,10 @@ class ExtentFetcher:
             for _, request in missing:
                 reads.append(RangeRead(request.blob, left[: _most_bytes(request)], request.start, request.etag))
                 left = left[_most_bytes(request) :]
-            stores = [self._store(request.store, own_store) for _, request in missing]
+            urls = [request.store for _, request in missing]
+            counts = self._read_all(urls, reads, own_store)
             contents, verified = [], []
-            for (_, request), read, byte_count in zip(missing, reads, self._read_all(stores, reads), strict=True):
+            for (_, request), read, byte_count in zip(missing, reads, counts, strict=True):
                 contents.append(read.room[:byte_count])
                 verified.append(verify_extent(request, contents[-1]))
             keep(missing, contents, verified)
@@ -216,32 +221,38 @@ class ExtentFetcher:
         digest = self._whole_checks.digest(request, store)
         began = time.monotonic()
         byte_count, compared = store.read_checked(request.blob, room, request.start, etag=request.etag)
-        self._note_pace(time.monotonic() - began)
+        self._note_latency(request.store, time.monotonic() - began)
         content = room[:byte_count]
         verified = verify_extent(request, content, digest=digest)
         return content, verified or compared or request.whole is not None
 
-    def _read_all(self, stores: Sequence[Store], reads: Sequence[RangeRead]) -> Iterable[int]:
-        """How many bytes each range has."""
-        if self._pace > NEAR_SECONDS:
-            return self._side_by_side.map(lambda store, read: self._read(store, [read])[0], stores, reads)
-        by_store = itertools.groupby(zip(stores, reads, strict=True), operator.itemgetter(0))
-        return itertools.chain.from_iterable(self._read(store, [read for _, read in same]) for store, same in by_store)
+    def _read_all(self, urls: Sequence[str], reads: Sequence[RangeRead], own_store: str) -> Iterable[int]:
+        """How many bytes each range has: a near store is asked for all of its own at once, a far one side by side."""
+        asked: list[tuple[str, list[RangeRead]]] = []
+        for url, same in itertools.groupby(zip(urls, reads, strict=True), operator.itemgetter(0)):
+            together = [read for _, read in same]
+            asked += [(url, together)] if self._is_near(url) else [(url, [read]) for read in together]
 
-    def _read(self, store: Store, reads: Sequence[RangeRead]) -> list[int]:
-        """Ranges of one store, asked for at once; how many bytes each has."""
-        began = time.monotonic()
-        counts = store.read_all_into(reads)
-        self._note_pace((time.monotonic() - began) / len(reads))
-        return counts
+        def read(url: str, together: Sequence[RangeRead]) -> list[int]:
+            began = time.monotonic()
+            counts = self._store(url, own_store).read_all_into(together)
+            self._note_latency(url, (time.monotonic() - began) / len(together))
+            return counts
 
-    def _note_pace(self, seconds: float) -> None:
+        if len(asked) == 1:
+            return read(*asked[0])
+        return itertools.chain.from_iterable(self._side_by_side.map(read, *zip(*asked, strict=True)))
+
+    def _note_latency(self, store: str, seconds: float) -> None:
         """Note how long an answer took.
 
         The shortest of the last few hundred counts: a server that we keep busy ourselves takes long too, a far one
         always. Threads meeting here do no harm.
         """
-        self._pace = min(seconds, PACE_FADES * self._pace)
+        self._latencies[store] = min(seconds, LATENCY_FADES * self._latencies.get(store, math.inf))
+
+    def _is_near(self, store: str) -> bool:
+        return self._latencies.get(store, math.inf) <= NEAR_SECONDS
 
     def _store(self, url: str, own_store: str) -> Store:
         with self._lock:
