@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import (
+from support.services import (
     Azurite,
     Container,
     Database,
@@ -82,6 +82,23 @@ def sqlite_odbc_url(tmp_path: Path) -> str:
     return f"odbc:Driver={odbc_driver('SQLite3')};Database={tmp_path / 'catalog.db'};Timeout=5000"
 
 
+SERVERS = {
+    "azurite": "azurite",
+    "container": "azurite",
+    "postgresql": "postgresql",
+    "postgresql_database": "postgresql",
+}
+"""Fixture to the mark of what it needs."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: two at a time, the run would else end with one of two minutes alone."""
+    """Mark tests by what they need, and begin with what takes long.
+
+    Two run at a time, and the run would else end with one of two minutes alone.
+    """
+    for item in items:
+        for mark in {SERVERS[name] for name in SERVERS.keys() & set(getattr(item, "fixturenames", ()))}:
+            item.add_marker(mark)
+        if item.path.parent.name in {"mount", "soak"}:
+            item.add_marker("mount")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -1,0 +1,183 @@
+"""What a reader gets when something goes wrong behind the mount, and what the mount says about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from support.http_proxy import Fault, HttpProxy
+from support.mounting import Workplace, local_workplace, noise_image, write_folder
+from support.services import Container
+
+DATASET = "original_20260105_rgb_rbbox"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    """A catalog with one dataset of loose blobs in a local store."""
+    workplace = local_workplace(tmp_path)
+    workplace.run("publish", write_folder(tmp_path / "one", count=4), "--name", DATASET, "--loose")
+    return workplace
+
+
+@pytest.fixture
+def proxied(container: Container, tmp_path: Path) -> Iterator[tuple[Workplace, HttpProxy]]:
+    """A catalog with one dataset of loose blobs in Azurite, behind a proxy."""
+    with HttpProxy(container.azurite.port) as proxy:
+        connection = container.azurite.connection_string_through(proxy.port)
+        workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
+        workplace.run("init", "--store", container.url)
+        workplace.run("publish", write_folder(tmp_path / "one", count=4), "--name", DATASET, "--loose")
+        yield workplace, proxy
+
+
+def read_error(path: Path) -> int | None:
+    """The errno that reading a file ends in."""
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def blob_of(workplace: Workplace, name: str) -> Path:
+    """The file in the local store that holds an image or annotation."""
+    stem, ext = name.split(".")
+    [blob] = (workplace.folder / "store").rglob(f"{stem}.*.{ext}")
+    return blob
+
+
+def told(mountpoint: Path) -> list[str]:
+    """The lines of errors.log."""
+    return (mountpoint / ".imgsyncfs" / "errors.log").read_text().splitlines()
+
+
+def test_a_blob_that_is_gone_is_an_input_output_error_and_one_line_that_names_it(workplace: Workplace) -> None:
+    blob = blob_of(workplace, "img_00000.jpg")
+    blob.unlink()
+    with workplace.mounted() as mountpoint:
+        for _ in range(5):
+            assert read_error(mountpoint / DATASET / "img_00000.jpg") == errno.EIO
+        assert read_error(mountpoint / DATASET / "img_00001.jpg") is None
+        [line] = told(mountpoint)
+    assert blob.name in line
+
+
+def test_a_blob_that_was_replaced_is_stale_and_never_shown(workplace: Workplace) -> None:
+    blob = blob_of(workplace, "img_00000.jpg")
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[::-1])
+    with workplace.mounted() as mountpoint:
+        assert read_error(mountpoint / DATASET / "img_00000.jpg") == errno.ESTALE
+        assert any(blob.name in line for line in told(mountpoint))
+
+
+def test_a_damaged_cache_is_fetched_again_and_counted(workplace: Workplace, tmp_path: Path) -> None:
+    published = (tmp_path / "one" / "img_00000.jpg").read_bytes()
+    with workplace.mounted() as mountpoint:
+        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes() == published
+    # Small extents lie in the cache's database.
+    with sqlite3.connect(workplace.folder / "cache" / "extents" / "cache.db") as connection:
+        connection.execute("UPDATE Cache SET value = zeroblob(length(value))")
+    connection.close()
+    with workplace.mounted(name="again") as mountpoint:
+        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes() == published
+        status = orjson.loads(workplace.run("status", mountpoint, "--json").stdout)
+    assert status["cache"]["damaged"] >= 1
+
+
+def test_a_store_that_never_answers_is_an_error_within_the_time_limit_and_listing_goes_on(
+    proxied: tuple[Workplace, HttpProxy],
+) -> None:
+    workplace, proxy = proxied
+    with workplace.mounted("--timeout", "3") as mountpoint:
+        with proxy.fault(Fault(hold=True)):
+            began = time.monotonic()
+            assert read_error(mountpoint / DATASET / "img_00000.jpg") == errno.EIO
+            assert time.monotonic() - began < 8
+            # Readers that come now are refused at once, and do not each wait for a time limit of their own.
+            began = time.monotonic()
+            assert read_error(mountpoint / DATASET / "img_00001.jpg") == errno.EIO
+            assert time.monotonic() - began < 2
+            assert len(list((mountpoint / DATASET).iterdir())) == 16
+            assert (mountpoint / DATASET / "img_00002.jpg").stat().st_size > 0
+        deadline = time.monotonic() + 60
+        while read_error(mountpoint / DATASET / "img_00000.jpg") is not None:
+            assert time.monotonic() < deadline
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again_and_never_read_short(
+    proxied: tuple[Workplace, HttpProxy], tmp_path: Path
+) -> None:
+    workplace, proxy = proxied
+    with workplace.mounted() as mountpoint, proxy.fault(Fault(cut_after=100, count=2)):
+        image = mountpoint / DATASET / "img_00000.jpg"
+        assert image.read_bytes() == (tmp_path / "one" / "img_00000.jpg").read_bytes()
+
+
+def test_credentials_that_are_refused_later_are_a_permission_error_told_once(
+    proxied: tuple[Workplace, HttpProxy],
+) -> None:
+    workplace, proxy = proxied
+    with workplace.mounted() as mountpoint:
+        with proxy.fault(Fault(status=403)):
+            for number in range(3):
+                assert read_error(mountpoint / DATASET / f"img_{number:05}.jpg") == errno.EACCES
+        assert len(told(mountpoint)) == 1
+
+
+def test_with_the_database_away_a_mount_starts_from_what_it_saw_last(tmp_path: Path, workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        names = sorted(os.listdir(mountpoint / DATASET))  # noqa: PTH208  # names are what is compared
+    # A server that is away, and not a file that is missing: the same catalog, seen through a time limit.
+    connection = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        with workplace.mounted("--timeout", "1", name="again") as mountpoint:
+            assert sorted(os.listdir(mountpoint / DATASET)) == names  # noqa: PTH208  # likewise
+            assert "from what it saw last" in told(mountpoint)[0]
+    finally:
+        connection.close()
+
+
+def test_with_no_room_in_the_cache_reads_go_on_without_it(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    (tmp_path / "noise").mkdir()
+    contents = {f"{seed}.png": noise_image(tmp_path / "noise" / f"{seed}.png", seed=seed) for seed in range(3)}
+    workplace.run("publish", tmp_path / "noise", "--name", "original_20260107_rgb_bbox", "--loose")
+    # No file may grow beyond 300 kB, as if the disk were full: an extent of 700 kB cannot be kept.
+    with workplace.mounted(under=("prlimit", "--fsize=300000")) as mountpoint:
+        for name, content in contents.items():
+            assert (mountpoint / "original_20260107_rgb_bbox" / name).read_bytes() == content
+        status = orjson.loads(workplace.run("status", mountpoint, "--json").stdout)
+    assert status["store"]["uncached"] == 3
+
+
+def test_a_store_that_is_away_is_told_when_mounting_and_what_is_cached_is_there(
+    container: Container, tmp_path: Path
+) -> None:
+    connection = container.azurite.connection_string
+    workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
+    workplace.run("init", "--store", container.url)
+    workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", DATASET)
+    with workplace.mounted() as mountpoint:
+        content = (mountpoint / DATASET / "img_00000.jpg").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Nobody listens there once this is closed.
+        away = container.azurite.connection_string_through(server.getsockname()[1])
+    later = Workplace(workplace.catalog, tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": away})
+    mountpoint = tmp_path / "again"
+    mountpoint.mkdir()
+    said = later.run("mount", mountpoint, "--timeout", "2").stderr
+    try:
+        assert container.url in said
+        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes() == content
+    finally:
+        later.run("umount", mountpoint)

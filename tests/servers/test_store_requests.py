@@ -1,0 +1,222 @@
+"""What the Azure store asks the server for, how often, and what it makes of odd answers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from azure.storage.blob import BlobClient
+from support.azure_stores import CONTENT, TIMEOUT, USES, proxy_before, store_at, store_through
+from support.http_proxy import Fault, HttpProxy
+from support.scripted_server import Handler, scripted_server
+from support.services import Container
+
+from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
+from imgsyncfs.errors import BlobChanged, StoreError, StoreMissing
+from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.ranges import RangeInParts
+
+
+@pytest.fixture
+def proxy(container: Container) -> Iterator[HttpProxy]:
+    with proxy_before(container) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(container: Container, proxy: HttpProxy) -> Iterator[Store]:
+    """The container through the proxy, for what must fail in time."""
+    with contextlib.closing(store_through(proxy, container, timeout=TIMEOUT)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def patient_store(container: Container, proxy: HttpProxy) -> Iterator[Store]:
+    """The container through the proxy, for what must work in the end, on a busy machine too."""
+    with contextlib.closing(store_through(proxy, container, timeout=3)) as opened:
+        yield opened
+
+
+def test_opening_a_store_asks_the_network_nothing(proxy: HttpProxy, store: Store) -> None:
+    assert store.url
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("byte_count", [1, 100_000, EXTENT_BYTES, WHOLE_BLOB_BYTES])
+def test_a_read_is_one_request(container: Container, proxy: HttpProxy, patient_store: Store, byte_count: int) -> None:
+    content = random.Random(2).randbytes(byte_count)
+    with container.azurite.client() as client:
+        client.get_blob_client(container.name, "blob").upload_blob(content)
+
+    assert patient_store.read("blob") == content
+    assert patient_store.read("blob", 0, byte_count) == content
+    assert patient_store.read("blob", byte_count // 2, WHOLE_BLOB_BYTES) == content[byte_count // 2 :]
+
+    room = memoryview(bytearray(byte_count + 1))
+    assert patient_store.read_into("blob", room) == byte_count
+    assert room[:-1] == content
+
+    assert [request.method for request in proxy.requests] == ["GET"] * 4
+
+
+def test_reading_an_empty_blob_is_one_request(patient_store: Store, proxy: HttpProxy) -> None:
+    patient_store.write("empty", b"")
+    proxy.forget()
+
+    assert patient_store.read("empty", 0, EXTENT_BYTES) == b""
+    assert len(proxy.requests) == 1
+
+
+def test_a_large_write_that_is_there_already_is_not_sent_again(patient_store: Store, proxy: HttpProxy) -> None:
+    content = bytes(5 * MEBIBYTE)
+    patient_store.write("large", content)
+    proxy.forget()
+
+    patient_store.write("large", content)
+
+    assert [request.method for request in proxy.requests] == ["HEAD"]
+
+
+def test_a_large_blob_that_comes_meanwhile_is_not_replaced(patient_store: Store, proxy: HttpProxy) -> None:
+    first, second = b"1" * (5 * MEBIBYTE), b"2" * (5 * MEBIBYTE)
+    patient_store.write("large", first)
+
+    with (
+        proxy.fault(Fault(status=404, methods=frozenset({"HEAD"}), count=1)),
+        pytest.raises(BlobChanged, match="another one has that name"),
+    ):
+        patient_store.write("large", second, md5=hashlib.md5(second, usedforsecurity=False).hexdigest())
+
+    assert patient_store.read("large") == first
+
+
+def test_blocks_of_two_writers_never_mix(patient_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = b"1" * (5 * MEBIBYTE), b"2" * (5 * MEBIBYTE)
+    real_commit = BlobClient.commit_block_list
+    first_commit: list[Callable[[], object]] = []
+
+    def commit(client: BlobClient, *arguments: Any, **options: Any) -> Any:
+        """Let the second writer send its blocks before the first one commits, and commit after it."""
+        if first_commit:
+            first_commit.pop()()
+            return real_commit(client, *arguments, **options)
+        answers: list[Any] = []
+        first_commit.append(lambda: answers.append(real_commit(client, *arguments, **options)))
+        with pytest.raises(BlobChanged):
+            patient_store.write("large", second, md5=hashlib.md5(second, usedforsecurity=False).hexdigest())
+        return answers[0]
+
+    monkeypatch.setattr(BlobClient, "commit_block_list", commit)
+    patient_store.write("large", first)
+
+    assert patient_store.read("large") == first
+
+
+def test_blocks_that_another_writer_made_void_are_no_error() -> None:
+    content = bytes(5 * MEBIBYTE)
+    seen: list[str] = []
+
+    def answer(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
+        seen.append(handler.command)
+        if handler.command == "HEAD" and seen.count("HEAD") == 1:
+            handler.send(b"", 404, x_ms_error_code="BlobNotFound")
+        elif handler.command == "HEAD":
+            handler.send_response_only(200)
+            handler.send_header("Content-Length", str(len(content)))
+            handler.send_header("ETag", '"1"')
+            handler.send_header("Last-Modified", "Thu, 01 Jan 1970 00:00:01 GMT")
+            handler.send_header("x-ms-blob-type", "BlockBlob")
+            handler.end_headers()
+        elif "comp=blocklist" in handler.path:
+            handler.send(b"", 400, x_ms_error_code="InvalidBlockList")
+        else:
+            handler.send(b"", 201)
+
+    with scripted_server(answer) as server:
+        assert store_at(server, timeout=20).write("x", content).etag == "1"
+
+
+@pytest.mark.parametrize("use", ["read", "describe"])
+def test_32_threads_need_32_connections_and_keep_them(use: str) -> None:
+    together = threading.Barrier(32)
+
+    def answer(handler: Handler) -> None:
+        together.wait(10)
+        handler.send_blob(b"content")
+
+    with scripted_server(answer) as server:
+        store = store_at(server, timeout=20)
+        with ThreadPoolExecutor(32) as threads:
+            for _ in range(3):
+                list(threads.map(lambda _: USES[use](store), range(32)))
+        assert server.connections == 32
+        store.close()
+
+
+def test_an_answer_with_another_range_is_not_taken() -> None:
+    def whole_blob(handler: Handler) -> None:
+        handler.send(CONTENT)
+
+    def other_range(handler: Handler) -> None:
+        handler.send(CONTENT[:10], 206, Content_Range=f"bytes 0-9/{len(CONTENT)}")
+
+    for answer in (whole_blob, other_range):
+        with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
+            store_at(server).read("x", 10, 10)
+        with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
+            store_at(server).read_parts(
+                "x", RangeInParts(memoryview(bytearray(5)), 10, 10, take=lambda _: None, answered=lambda: None)
+            )
+
+
+def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:
+    with (
+        scripted_server(lambda handler: handler.send(b"<html>Please log in</html>")) as server,
+        pytest.raises(StoreError, match="check the proxy"),
+    ):
+        store_at(server).read("x")
+
+
+def test_an_archived_blob_is_named() -> None:
+    with (
+        scripted_server(lambda handler: handler.send(b"", 409, x_ms_error_code="BlobArchived")) as server,
+        pytest.raises(StoreError, match=r"Blob x in azure://account/container lies in the archive tier; move it"),
+    ):
+        store_at(server).read("x")
+
+
+def test_an_answer_that_nobody_foresaw_is_given_with_its_code() -> None:
+    with (
+        scripted_server(lambda handler: handler.send(b"", 400, x_ms_error_code="NewCode")) as server,
+        pytest.raises(StoreError, match="HTTP 400 NewCode"),
+    ):
+        store_at(server).read("x")
+
+
+def test_a_container_that_is_being_deleted_is_missing() -> None:
+    def answer(handler: Handler) -> None:
+        if handler.command == "GET":
+            handler.send(b"", 404, x_ms_error_code="ContainerNotFound")
+        else:
+            handler.send(b"", 409, x_ms_error_code="ContainerBeingDeleted")
+
+    with scripted_server(answer) as server, pytest.raises(StoreMissing, match="ContainerBeingDeleted"):
+        store_at(server).create()
+
+
+def test_a_container_that_another_makes_at_the_same_time_is_made() -> None:
+    def answer(handler: Handler) -> None:
+        if handler.command == "GET":
+            handler.send(b"", 404, x_ms_error_code="ContainerNotFound")
+        else:
+            handler.send(b"", 409, x_ms_error_code="ContainerAlreadyExists")
+
+    with scripted_server(answer) as server:
+        store_at(server).create()

@@ -1,0 +1,1 @@
+"""What tests of several files share: servers, mounts, folders to publish, damaged networks."""
