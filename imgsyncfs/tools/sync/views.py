@@ -33,8 +33,7 @@ class View:
 
 VIEWS: Mapping[str, View] = MappingProxyType(
     {
-        "labelme": View("labelme", FORMATS["labelme"], ".json"),
-        "rolabelimg": View("rolabelimg", FORMATS["rolabelimg"], ".xml"),
+        **{known.name: View(known.name, known, known.own_suffix) for known in FORMATS.values()},
         "plain": View("plain", None, ""),
     }
 )
