@@ -23,7 +23,7 @@ from imgsyncfs.formats.contract import Format, ImageInfo, Loss, Rendered
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
 
-__all__ = ["ANNOTATION_SUFFIXES", "FORMATS", "FORMAT_NAMES", "Format", "ImageInfo", "Loss", "Rendered", "get_format"]
+__all__ = ["FORMATS", "Format", "ImageInfo", "Loss", "Rendered", "get_format"]
 
 
 @dataclass(frozen=True)
