@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from imgsyncfs.errors import NamingError
@@ -18,9 +17,9 @@ SOURCES = ("original", "opensource")
 IMAGE_TYPES = ("rgb", "dvs", "fisheye", "dewarp")
 LABEL_TYPES = ("bbox", "seg", "clf", "rbbox", "poly", "reg")
 
+# Linux allows 255 bytes in a file name; the longest sibling of an image is "<stem>.labelme.json".
 LONGEST_FILE_NAME_BYTES = 255
-"""What Linux allows."""
-
+LONGEST_STEM_BYTES = LONGEST_FILE_NAME_BYTES - len(".labelme.json")
 LONGEST_DATASET_ID = 199
 
 _GRAMMAR = "source_name_imtype_labeltype, for example original_20200207_fisheye_rbbox"
@@ -81,13 +80,11 @@ def parse_dataset_name(dataset_id: str) -> DatasetName:
     return DatasetName(source, name, image_type, label_types)
 
 
-def stem_fault(stem: str, *, suffixes: Collection[str]) -> str | None:
+def stem_fault(stem: str) -> str | None:
     """Say why an image with this file stem cannot be published.
 
     Args:
         stem: the file name without its extension, as Python decodes it (bytes that are not UTF-8 are surrogates).
-        suffixes: of the annotations that may stand beside it, each with its dot; not empty. One of two parts such as
-            ``.labelme.json`` keeps its first part for itself.
 
     Returns:
         The reason, to be read after the name; None if the stem is fine.
@@ -97,15 +94,13 @@ def stem_fault(stem: str, *, suffixes: Collection[str]) -> str | None:
         return fault
     if stem.startswith("."):
         return "it starts with a dot, which hides the file; rename it"
-    for kept in filter(None, (suffix.rpartition(".")[0] for suffix in suffixes)):
-        if stem.endswith(kept):
-            return f"it ends in {kept!r}, which is kept for the rendered annotations; rename it"
+    if stem.endswith(".labelme"):
+        return "it ends in '.labelme', which is kept for the rendered annotations; rename it"
     if any(unicodedata.category(character) == "Cc" for character in stem):
         return "it holds a control character such as a newline; rename it"
     length = len(stem.encode())
-    longest = LONGEST_FILE_NAME_BYTES - max(map(len, suffixes))
-    if length > longest:
-        return f"it is {length} bytes long without its extension; shorten it to {longest}"
+    if length > LONGEST_STEM_BYTES:
+        return f"it is {length} bytes long without its extension; shorten it to {LONGEST_STEM_BYTES}"
     return None
 
 

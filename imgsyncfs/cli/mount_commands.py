@@ -21,7 +21,6 @@ from imgsyncfs.cli.common import (
     may_ask_for_password,
 )
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
-from imgsyncfs.formats.registry import FORMAT_NAMES
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
@@ -113,7 +112,7 @@ def _stay(settings: MountSettings) -> None:
 @catalog_options
 @allow_store_option
 @click.option("--subscription", metavar="NAME", help="Show only the datasets of this subscription.")
-@click.option("--siblings", metavar="LIST", help=f"Rendered files beside each image. [default: {FORMAT_NAMES}]")
+@click.option("--siblings", metavar="LIST", help="Rendered files beside each image. [default: labelme,rolabelimg]")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
 @click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
 @click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")

@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from imgsyncfs.errors import ImgsyncfsError, PreviewError
-from imgsyncfs.formats.registry import ANNOTATION_SUFFIXES
-from imgsyncfs.tools.pairing import printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, printable
 from imgsyncfs.tools.preview.files import PreviewSource, read_preview_source
 from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, save_picture
 

@@ -67,19 +67,7 @@ class Format(Protocol):
 
     @property
     def suffix(self) -> str:
-        """What follows the image's stem where its file stands beside others, for example ``.labelme.json``."""
-
-    @property
-    def own_suffix(self) -> str:
-        """What follows it where the tool itself looks for its file, for example ``.json``."""
-
-    @property
-    def tool(self) -> str:
-        """How the tool's people write its name, for example ``roLabelImg``."""
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """How the users' earlier tools called it."""
+        """What follows the image's stem in a rendered file's name, for example ``.labelme.json``."""
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; the same input gives the same bytes.

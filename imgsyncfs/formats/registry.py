@@ -32,19 +32,13 @@ class _KnownFormat:
 
     Attributes:
         name: how users call it.
-        suffix: what follows the image's stem in the name of a file that stands beside others.
-        own_suffix: what follows it where the tool itself looks for its file.
-        tool: how its people write it.
+        suffix: what follows the image's stem in a rendered file's name.
         place: ``module:Class``, in this package.
-        aliases: how the users' earlier tools called it.
     """
 
     name: str
     suffix: str
-    own_suffix: str
-    tool: str
     place: str
-    aliases: tuple[str, ...] = ()
 
     @cached_property
     def _format(self) -> Format:
@@ -69,31 +63,23 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         known.name: known
         for known in (
-            _KnownFormat("labelme", ".labelme.json", ".json", "labelme", "labelme:LabelmeFormat", ("labelme_json",)),
-            _KnownFormat(
-                "rolabelimg",
-                ".xml",
-                ".xml",
-                "roLabelImg",
-                "rolabelimg:RolabelimgFormat",
-                ("rolabelimg_xml", "rolabelme_xml"),
-            ),
+            _KnownFormat("labelme", ".labelme.json", "labelme:LabelmeFormat"),
+            _KnownFormat("rolabelimg", ".xml", "rolabelimg:RolabelimgFormat"),
         )
     }
 )
 
-ANNOTATION_SUFFIXES = (".json", *(known.suffix for known in FORMATS.values()))
-"""What an annotation's name ends in, in the order in which they are believed; the house format's comes first."""
-
-FORMAT_NAMES = ",".join(FORMATS)
-"""As options take them and show them."""
+# How the users' earlier tools called them.
+_OTHER_NAMES = MappingProxyType(
+    {"labelme_json": "labelme", "rolabelimg_xml": "rolabelimg", "rolabelme_xml": "rolabelimg"}
+)
 
 
 def get_format(name: str) -> Format:
     """Find a format by its name.
 
     Args:
-        name: a key of `FORMATS`, or one of a format's aliases; in any case.
+        name: a key of `FORMATS`, or one of the older names labelme_json, rolabelimg_xml, rolabelme_xml; in any case.
 
     Returns:
         The format.
@@ -102,7 +88,7 @@ def get_format(name: str) -> Format:
         FormatError: there is none; the message lists those there are, near ones first.
     """
     wanted = name.strip().lower()
-    found = next((known for known in FORMATS.values() if wanted in (known.name, *known.aliases)), None)
+    found = FORMATS.get(_OTHER_NAMES.get(wanted, wanted))
     if found is not None:
         return found
     near = difflib.get_close_matches(wanted, FORMATS, n=len(FORMATS))

@@ -18,14 +18,15 @@ from functools import cached_property
 
 from cachetools import TTLCache
 
-from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Node
 
-_README = """This is an imgsyncfs mount: a catalog of image datasets as plain directories.
+README = b"""This is an imgsyncfs mount: a catalog of image datasets as plain directories.
 
   <dataset>/x.jpg              the image
   <dataset>/x.json             its annotation in the house format
-{siblings}
+  <dataset>/x.labelme.json     the same for labelme, rendered when it is looked at
+  <dataset>/x.xml              the same for roLabelImg
+
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
 
@@ -35,14 +36,6 @@ _README = """This is an imgsyncfs mount: a catalog of image datasets as plain di
 
 Everything is read-only. Nothing is copied before it is read; what was read once is kept in a cache on this machine.
 """
-
-README = _README.replace(
-    "{siblings}",
-    "".join(
-        f"  {f'<dataset>/x{known.suffix}':<29}the same for {known.tool}, rendered when it is looked at\n"
-        for known in FORMATS.values()
-    ),
-).encode()
 
 FRESH_PREFIX = b"status-"
 FRESH_SECONDS = 60.0

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.naming import stem_fault
-from imgsyncfs.formats.registry import ANNOTATION_SUFFIXES
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+ANNOTATION_SUFFIXES = (".json", ".labelme.json", ".xml")
+"""What an annotation's name ends in, in the order in which they are believed."""
 
 ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
 """Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""
@@ -82,7 +84,7 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
             left_out.append(LeftOut(printable(name), _other_reason(name)))
     pairs = []
     for stem, candidates in sorted(images.items()):
-        fault = stem_fault(stem, suffixes=ANNOTATION_SUFFIXES)
+        fault = stem_fault(stem)
         beside = annotations.pop(stem, [])
         if fault is not None or len(candidates) > 1:
             listed = ", ".join(map(printable, candidates))
@@ -105,6 +107,5 @@ def _annotation_suffix(name: str) -> str:
 
 def _other_reason(name: str) -> str:
     if _annotation_suffix(name.lower()):
-        *others, last = ANNOTATION_SUFFIXES
-        return f"annotations end in {', '.join(others)} or {last}, in small letters; rename it"
+        return "annotations end in .json, .labelme.json or .xml, in small letters; rename it"
     return f"it is neither an image ({', '.join(IMAGE_EXTENSIONS)}) nor an annotation"

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
-from imgsyncfs.formats.registry import ANNOTATION_SUFFIXES
 from imgsyncfs.stores.local_files import sync_folder
 from imgsyncfs.tools.convert.conversion import HOUSE, convert_annotation, target_name
 from imgsyncfs.tools.convert.files import locked, remove_leftovers
@@ -28,7 +27,7 @@ from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is
 from imgsyncfs.tools.convert.steps import write_in_place, write_to_folder
 from imgsyncfs.tools.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
 __all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]

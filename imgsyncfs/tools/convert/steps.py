@@ -118,8 +118,8 @@ def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
 
 
 def _suffix_in_place(target: str) -> str:
-    """What follows the stem where whoever reads the format looks for it."""
-    return ".json" if target == HOUSE else FORMATS[target].own_suffix
+    """What follows the stem: labelme looks for its files under the names that house annotations have."""
+    return ".json" if target in (HOUSE, "labelme") else FORMATS[target].suffix
 
 
 def _says(content: bytes, target: str, found: StemAnnotation) -> bool:

@@ -18,9 +18,9 @@ from PIL import Image, ImageOps
 
 from imgsyncfs.annotations.house_format import Annotation, is_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
-from imgsyncfs.formats.registry import ANNOTATION_SUFFIXES, FORMATS
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTRAST_SAMPLES = 1 << 20

@@ -33,7 +33,8 @@ class View:
 
 VIEWS: Mapping[str, View] = MappingProxyType(
     {
-        **{known.name: View(known.name, known, known.own_suffix) for known in FORMATS.values()},
+        "labelme": View("labelme", FORMATS["labelme"], ".json"),
+        "rolabelimg": View("rolabelimg", FORMATS["rolabelimg"], ".xml"),
         "plain": View("plain", None, ""),
     }
 )
