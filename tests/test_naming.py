@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from imgsyncfs.catalog.naming import (
     IMAGE_TYPES,
     LABEL_TYPES,
-    LONGEST_STEM_BYTES,
     SOURCES,
     DatasetName,
     file_name_fault,
     parse_dataset_name,
-    stem_fault,
 )
 from imgsyncfs.errors import NamingError
+from imgsyncfs.tools.stems import LONGEST_STEM_BYTES, stem_fault
 
 SAMPLES = Path(__file__).parent / "samples"
 
