@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from imgsyncfs.errors import NamingError
@@ -17,9 +16,8 @@ SOURCES = ("original", "opensource")
 IMAGE_TYPES = ("rgb", "dvs", "fisheye", "dewarp")
 LABEL_TYPES = ("bbox", "seg", "clf", "rbbox", "poly", "reg")
 
-# Linux allows 255 bytes in a file name; the longest sibling of an image is "<stem>.labelme.json".
+# Linux allows 255 bytes in a file name.
 LONGEST_FILE_NAME_BYTES = 255
-LONGEST_STEM_BYTES = LONGEST_FILE_NAME_BYTES - len(".labelme.json")
 LONGEST_DATASET_ID = 199
 
 _GRAMMAR = "source_name_imtype_labeltype, for example original_20200207_fisheye_rbbox"
@@ -78,30 +76,6 @@ def parse_dataset_name(dataset_id: str) -> DatasetName:
     if len(set(label_types)) < len(label_types):
         raise _fault(dataset_id, f"the label type {label_type!r} names one type twice; name each once")
     return DatasetName(source, name, image_type, label_types)
-
-
-def stem_fault(stem: str) -> str | None:
-    """Say why an image with this file stem cannot be published.
-
-    Args:
-        stem: the file name without its extension, as Python decodes it (bytes that are not UTF-8 are surrogates).
-
-    Returns:
-        The reason, to be read after the name; None if the stem is fine.
-    """
-    fault = file_name_fault(stem)
-    if fault is not None:
-        return fault
-    if stem.startswith("."):
-        return "it starts with a dot, which hides the file; rename it"
-    if stem.endswith(".labelme"):
-        return "it ends in '.labelme', which is kept for the rendered annotations; rename it"
-    if any(unicodedata.category(character) == "Cc" for character in stem):
-        return "it holds a control character such as a newline; rename it"
-    length = len(stem.encode())
-    if length > LONGEST_STEM_BYTES:
-        return f"it is {length} bytes long without its extension; shorten it to {LONGEST_STEM_BYTES}"
-    return None
 
 
 def file_name_fault(name: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
-from imgsyncfs.formats.registry import get_format
+from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, get_format
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.limits import DEFAULT_CACHE_SIZE, DEFAULT_KEEP_FREE, parse_limits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 LIBRARY_DEFAULTS = {
-    "siblings": "labelme,rolabelimg",
+    "siblings": ",".join(DEFAULT_SIBLINGS),
     "cache_size": DEFAULT_CACHE_SIZE,
     "keep_free": DEFAULT_KEEP_FREE,
     "timeout": "30",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from imgsyncfs.cli.progress_bar import ProgressBar
+from imgsyncfs.formats.registry import FORMATS, HOUSE
 from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
 
 LEFT_OUT_STATUS = 3
@@ -16,7 +17,7 @@ LEFT_OUT_STATUS = 3
 
 @click.command("convert")
 @click.argument("paths", metavar="PATH...", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--to", required=True, metavar="FORMAT", help="labelme, rolabelimg or imagesynchronizer.")
+@click.option("--to", required=True, metavar="FORMAT", help=f"{', '.join(FORMATS)} or {HOUSE}.")
 @click.option(
     "-o",
     "--output",

@@ -21,6 +21,7 @@ from imgsyncfs.cli.common import (
     may_ask_for_password,
 )
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
+from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
@@ -112,7 +113,11 @@ def _stay(settings: MountSettings) -> None:
 @catalog_options
 @allow_store_option
 @click.option("--subscription", metavar="NAME", help="Show only the datasets of this subscription.")
-@click.option("--siblings", metavar="LIST", help="Rendered files beside each image. [default: labelme,rolabelimg]")
+@click.option(
+    "--siblings",
+    metavar="LIST",
+    help=f"Rendered files beside each image: {','.join(FORMATS)}. [default: {','.join(DEFAULT_SIBLINGS)}]",
+)
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
 @click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
 @click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")

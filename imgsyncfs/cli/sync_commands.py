@@ -23,6 +23,7 @@ from imgsyncfs.cli.common import (
     open_configured_catalog,
 )
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.library import Library
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
@@ -110,8 +111,10 @@ class SyncBar:
 @allow_store_option
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
-@click.option("--siblings", metavar="LIST", help="Rendered files to copy too: labelme,rolabelimg. [default: none]")
-@click.option("--view", "view_name", metavar="VIEW", help="The layout of a tool: labelme, rolabelimg, or plain images.")
+@click.option("--siblings", metavar="LIST", help=f"Rendered files to copy too: {','.join(FORMATS)}. [default: none]")
+@click.option(
+    "--view", "view_name", metavar="VIEW", help=f"The layout of a tool: {', '.join(FORMATS)}, or plain images."
+)
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
 @click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")

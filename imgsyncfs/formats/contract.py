@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from imgsyncfs.errors import AnnotationError
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and who only names formats need not wait for that.
@@ -58,17 +61,10 @@ class Rendered:
     losses: tuple[Loss, ...] = ()
 
 
-class Format(Protocol):
-    """A file format for annotations, to be written and read."""
+class Format(ABC):
+    """A file format for annotations, to be written and perhaps read back."""
 
-    @property
-    def name(self) -> str:
-        """How users call it, for example ``labelme``."""
-
-    @property
-    def suffix(self) -> str:
-        """What follows the image's stem in a rendered file's name, for example ``.labelme.json``."""
-
+    @abstractmethod
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; the same input gives the same bytes.
 
@@ -83,7 +79,7 @@ class Format(Protocol):
             AnnotationError: it holds what cannot be written at all.
         """
 
-    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
+    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:  # noqa: ARG002 - for those who can
         """Read an annotation back.
 
         Args:
@@ -96,8 +92,10 @@ class Format(Protocol):
             along.
 
         Raises:
-            AnnotationError: it does not parse; says where.
+            AnnotationError: it does not parse; says where. By default: files of this format cannot be read back.
         """
+        raise AnnotationError("files of this format cannot be read back; use one that can be")
 
-    def recognizes(self, content: bytes) -> bool:
-        """Tell a file of this format from others, cheaply."""
+    def recognizes(self, content: bytes) -> bool:  # noqa: ARG002 - for those who can
+        """Tell a file of this format from others, cheaply; by default none is one that could be read back."""
+        return False

@@ -33,7 +33,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import ImageInfo, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
 from imgsyncfs.formats.labelme_objects import Point, ReadShape, restore_object
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, shapes_of, why_hidden
 from imgsyncfs.formats.originals import (
@@ -61,7 +61,7 @@ _FILE_KEYS = frozenset(
 
 
 @dataclass(frozen=True)
-class LabelmeFormat:
+class LabelmeFormat(Format):
     """labelme's JSON; a `Format`."""
 
     name: str = "labelme"

@@ -1,85 +1,132 @@
-"""The annotation formats: house annotation to a tool's file and back.
+"""The annotation formats: the only place that knows which there are.
 
-One module per format, each with a `Format`; `FORMATS` lists them. What a format cannot say travels along in it, so
-that nothing is lost on the way there and back: `imgsyncfs.formats.originals` says how.
+A format is a module with a `Format`, and a `FormatDescription` of it in `_OWN`, or under the entry point group
+`ENTRY_POINTS` of another package. What a format cannot say travels along in it, so that nothing is lost on the way
+there and back: `imgsyncfs.formats.originals` says how.
 
 A format's module is imported when the format is first used: with numpy, Pillow and lxml behind them they take 0.2 s,
-and most commands render nothing.
+and most commands render nothing. An entry point's module is imported at once, so it holds the description alone.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.metadata
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import FormatError
 from imgsyncfs.formats.contract import Format, ImageInfo, Loss, Rendered
+from imgsyncfs.formats.description import FormatDescription
 
-if TYPE_CHECKING:
-    from imgsyncfs.annotations.house_format import Annotation
+__all__ = [
+    "DEFAULT_SIBLINGS",
+    "FORMATS",
+    "HOUSE",
+    "HOUSE_SUFFIX",
+    "READABLE",
+    "Format",
+    "FormatDescription",
+    "ImageInfo",
+    "Loss",
+    "Rendered",
+    "get_format",
+]
 
-__all__ = ["FORMATS", "Format", "ImageInfo", "Loss", "Rendered", "get_format"]
+logger = logging.getLogger(__name__)
 
+ENTRY_POINTS = "imgsyncfs.formats"
 
-@dataclass(frozen=True)
-class _KnownFormat:
-    """A format by its name; what it does is done by its module. For the methods see `Format`.
+HOUSE = "imagesynchronizer"
+"""The house format's name among the formats that can be converted to."""
 
-    Attributes:
-        name: how users call it.
-        suffix: what follows the image's stem in a rendered file's name.
-        place: ``module:Class``, in this package.
-    """
+HOUSE_SUFFIX = ".json"
+"""What follows the image's stem in a house annotation's name."""
 
-    name: str
-    suffix: str
-    place: str
-
-    @cached_property
-    def _format(self) -> Format:
-        module, _, attribute = self.place.partition(":")
-        made: Format = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)()
-        return made
-
-    def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
-        """Write an annotation."""
-        return self._format.render(annotation, image)
-
-    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
-        """Read an annotation back."""
-        return self._format.parse(content, label_checked=label_checked)
-
-    def recognizes(self, content: bytes) -> bool:
-        """Tell a file of this format from others, cheaply."""
-        return self._format.recognizes(content)
-
-
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        known.name: known
-        for known in (
-            _KnownFormat("labelme", ".labelme.json", "labelme:LabelmeFormat"),
-            _KnownFormat("rolabelimg", ".xml", "rolabelimg:RolabelimgFormat"),
-        )
-    }
+_OWN = (
+    FormatDescription(
+        "labelme",
+        ".labelme.json",
+        "imgsyncfs.formats.labelme:LabelmeFormat",
+        tool_suffix=".json",
+        aliases=("labelme_json",),
+        is_readable=True,
+    ),
+    FormatDescription(
+        "rolabelimg",
+        ".xml",
+        "imgsyncfs.formats.rolabelimg:RolabelimgFormat",
+        title="roLabelImg",
+        aliases=("rolabelimg_xml", "rolabelme_xml"),
+        is_readable=True,
+    ),
 )
 
-# How the users' earlier tools called them.
-_OTHER_NAMES = MappingProxyType(
-    {"labelme_json": "labelme", "rolabelimg_xml": "rolabelimg", "rolabelme_xml": "rolabelimg"}
+_RESERVED_NAMES = frozenset({HOUSE, "none", "plain"})
+"""Words that mean something else where a format's name is given."""
+
+
+def _registered() -> dict[str, FormatDescription]:
+    known = {own.name: own for own in _OWN}
+    found = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    for point in found:
+        try:
+            described = _loaded(point)
+            _check(described, known)
+        except FormatError as error:
+            logger.warning("The format %r of %s is left out: %s.", point.name, point.value, error)
+            logger.debug("This was why.", exc_info=True)
+        else:
+            known[described.name] = described
+    return known
+
+
+def _loaded(point: importlib.metadata.EntryPoint) -> FormatDescription:
+    try:
+        described = point.load()
+    except Exception as error:
+        raise FormatError(
+            f"it cannot be loaded ({type(error).__name__}: {error}); repair or remove its package"
+        ) from error
+    if not isinstance(described, FormatDescription):
+        raise FormatError(f"it is a {type(described).__name__}, no FormatDescription; repair or remove its package")
+    return described
+
+
+def _check(described: FormatDescription, known: Mapping[str, FormatDescription]) -> None:
+    names = {described.name, *described.aliases}
+    taken = {*_RESERVED_NAMES, *known, *(alias for other in known.values() for alias in other.aliases)}
+    for name in sorted(names):
+        if name in taken:
+            raise FormatError(f"the name {name!r} is taken; choose another")
+        if not name or name != name.strip().lower() or any(mark in name for mark in ",:"):
+            raise FormatError(f"the name {name!r} is not in small letters without spaces, commas and colons; change it")
+    if described.suffix in {HOUSE_SUFFIX, *(other.suffix for other in known.values())}:
+        raise FormatError(f"the suffix {described.suffix!r} is taken; choose another")
+    for suffix in (described.suffix, described.view_suffix):
+        if not suffix.startswith(".") or suffix != suffix.lower() or "/" in suffix or suffix.endswith("."):
+            raise FormatError(f"the suffix {suffix!r} is not like '.name' in small letters; change it")
+
+
+FORMATS: Mapping[str, FormatDescription] = MappingProxyType(_registered())
+
+READABLE: Mapping[str, FormatDescription] = MappingProxyType(
+    {name: known for name, known in FORMATS.items() if known.is_readable}
 )
+"""Those of `FORMATS` whose files can be read back."""
+
+DEFAULT_SIBLINGS = tuple(own.name for own in _OWN)
+"""What stands beside each image where nobody says: installing a package adds no file to a mount."""
+
+_OTHER_NAMES = MappingProxyType({alias: name for name, known in FORMATS.items() for alias in known.aliases})
 
 
-def get_format(name: str) -> Format:
+def get_format(name: str) -> FormatDescription:
     """Find a format by its name.
 
     Args:
-        name: a key of `FORMATS`, or one of the older names labelme_json, rolabelimg_xml, rolabelme_xml; in any case.
+        name: a key of `FORMATS`, or one of a format's aliases; in any case.
 
     Returns:
         The format.

@@ -33,7 +33,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import ImageInfo, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
     Frame,
@@ -68,7 +68,7 @@ _DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
 
 
 @dataclass(frozen=True)
-class RolabelimgFormat:
+class RolabelimgFormat(Format):
     """roLabelImg's XML; a `Format`."""
 
     name: str = "rolabelimg"

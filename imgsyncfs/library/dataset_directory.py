@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.formats.registry import Format
+from imgsyncfs.formats.registry import FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Node
 from imgsyncfs.library.renderings import Renderer
@@ -58,7 +58,7 @@ class DatasetSources:
     load: Callable[[str], Listing]
     contents: ContentReader
     renderer: Renderer
-    siblings: tuple[Format, ...]
+    siblings: tuple[FormatDescription, ...]
 
     @cached_property
     def suffixes(self) -> tuple[bytes, ...]:
@@ -87,7 +87,7 @@ class _Revision:
     found: dict[bytes, StoredFile] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, listing: Listing, siblings: tuple[Format, ...], *, all_told: bool = False) -> _Revision:
+    def of(cls, listing: Listing, siblings: tuple[FormatDescription, ...], *, all_told: bool = False) -> _Revision:
         count = len(listing)
         told = tuple(bytearray(0 if all_told else count) for _ in range(_FIRST_SIBLING + len(siblings)))
         sizes = tuple(array.array("I", bytes(4 * count)) for _ in siblings)
@@ -127,7 +127,9 @@ class SiblingFile:
 
     __slots__ = ("_format", "_index", "_renderer", "_revision", "_sibling")
 
-    def __init__(self, renderer: Renderer, revision: _Revision, index: int, sibling: int, target: Format) -> None:
+    def __init__(
+        self, renderer: Renderer, revision: _Revision, index: int, sibling: int, target: FormatDescription
+    ) -> None:
         self._renderer = renderer
         self._revision = revision
         self._index = index

@@ -18,14 +18,20 @@ from functools import cached_property
 
 from cachetools import TTLCache
 
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Node
 
-README = b"""This is an imgsyncfs mount: a catalog of image datasets as plain directories.
+
+def _siblings() -> str:
+    lines = [f"  <dataset>/{'x' + known.suffix:<18} the same for {known.shown_title}" for known in FORMATS.values()]
+    return "\n".join([f"{lines[0]}, rendered when it is looked at", *lines[1:]])
+
+
+README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain directories.
 
   <dataset>/x.jpg              the image
   <dataset>/x.json             its annotation in the house format
-  <dataset>/x.labelme.json     the same for labelme, rendered when it is looked at
-  <dataset>/x.xml              the same for roLabelImg
+{_siblings()}
 
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
@@ -35,7 +41,7 @@ README = b"""This is an imgsyncfs mount: a catalog of image datasets as plain di
   .imgsyncfs/errors.log        what went wrong, and what to do about it
 
 Everything is read-only. Nothing is copied before it is read; what was read once is kept in a cache on this machine.
-"""
+""".encode()
 
 FRESH_PREFIX = b"status-"
 FRESH_SECONDS = 60.0

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.formats.registry import Format, ImageInfo
+from imgsyncfs.formats.registry import FormatDescription, ImageInfo
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -37,7 +37,7 @@ class Renderer:
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
 
-    def render(self, listing: Listing, index: int, target: Format) -> bytes:
+    def render(self, listing: Listing, index: int, target: FormatDescription) -> bytes:
         """One image's annotation in another format.
 
         Args:

@@ -1,6 +1,7 @@
 """Find which files of a folder or container are images, and which annotations belong to them: by name alone.
 
-An image `x.jpg` goes with `x.json`, `x.labelme.json` and `x.xml`. What goes with nothing is left out, with the reason.
+An image `x.jpg` goes with `x.json`, and with `x` and the suffix of each format that can be read back. What goes with
+nothing is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgsyncfs.catalog.naming import stem_fault
+from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
+from imgsyncfs.tools.stems import stem_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ANNOTATION_SUFFIXES = (".json", ".labelme.json", ".xml")
+ANNOTATION_SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in READABLE.values()))
 """What an annotation's name ends in, in the order in which they are believed."""
 
 ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
@@ -107,5 +109,6 @@ def _annotation_suffix(name: str) -> str:
 
 def _other_reason(name: str) -> str:
     if _annotation_suffix(name.lower()):
-        return "annotations end in .json, .labelme.json or .xml, in small letters; rename it"
+        *others, last = ANNOTATION_SUFFIXES
+        return f"annotations end in {', '.join(others)} or {last}, in small letters; rename it"
     return f"it is neither an image ({', '.join(IMAGE_EXTENSIONS)}) nor an annotation"

@@ -22,8 +22,8 @@ from imgsyncfs.annotations.house_format import (
     dump_annotation,
 )
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats.registry import FORMATS, ImageInfo, Loss
-from imgsyncfs.tools.convert.conversion import HOUSE, convert_annotation, is_as_rendered, recognize, target_name
+from imgsyncfs.formats.registry import FORMATS, HOUSE, ImageInfo, Loss
+from imgsyncfs.tools.convert.conversion import convert_annotation, is_as_rendered, recognize, target_name
 from imgsyncfs.tools.convert.reattachment import reattached
 
 IMAGE = ImageInfo("original_20200207_fisheye_rbbox", "00079", "jpg", 2880, 2880, 3)

@@ -14,14 +14,13 @@ from support.places import SAMPLES
 from imgsyncfs.catalog.naming import (
     IMAGE_TYPES,
     LABEL_TYPES,
-    LONGEST_STEM_BYTES,
     SOURCES,
     DatasetName,
     file_name_fault,
     parse_dataset_name,
-    stem_fault,
 )
 from imgsyncfs.errors import NamingError
+from imgsyncfs.tools.stems import LONGEST_STEM_BYTES, stem_fault
 
 dates = st.dates().map(lambda date: date.strftime("%Y%m%d").rjust(8, "0"))
 free_names = st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True)

@@ -16,10 +16,7 @@ from lxml import etree
 from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, FormatError
 from imgsyncfs.formats.originals import CARRIED_NAME
-from imgsyncfs.formats.registry import FORMATS, ImageInfo, Rendered, get_format
-
-HOUSE = "imagesynchronizer"
-"""The house format's name among the formats that can be converted to."""
+from imgsyncfs.formats.registry import FORMATS, HOUSE, READABLE, ImageInfo, Rendered, get_format
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -63,7 +60,7 @@ def recognize(content: bytes) -> str:
     """
     if is_annotation(content):
         return HOUSE
-    for name, known in FORMATS.items():
+    for name, known in READABLE.items():
         if known.recognizes(content):
             return name
     start = content.removeprefix(_BYTE_ORDER_MARK).lstrip()
@@ -183,6 +180,8 @@ def named_image(name: str, content: bytes) -> ImageInfo | None:
         sides = [document.get("imageHeight"), document.get("imageWidth"), _carried_depth(document)]
         sizes = [side if type(side) is int else None for side in sides]
         return ImageInfo("", path.stem, path.suffix.removeprefix("."), *sizes)
+    if name != "rolabelimg":
+        return None
     root = read_xml(content)
     path = PureWindowsPath((root.findtext("path") or root.findtext("filename") or "").strip())
     sizes = [_whole_number(root.findtext(f"size/{side}")) for side in ("height", "width", "depth")]

@@ -52,7 +52,9 @@ def reattached(name: str, content: bytes, original: Annotation, image: ImageInfo
     """
     if name == "labelme":
         return _reattached_json(content, original, image)
-    return _reattached_xml(content, original, image)
+    if name == "rolabelimg":
+        return _reattached_xml(content, original, image)
+    return content
 
 
 def _reattached_json(content: bytes, original: Annotation, image: ImageInfo) -> bytes:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
+from imgsyncfs.formats.registry import HOUSE
 from imgsyncfs.stores.local_files import sync_folder
-from imgsyncfs.tools.convert.conversion import HOUSE, convert_annotation, target_name
+from imgsyncfs.tools.convert.conversion import convert_annotation, target_name
 from imgsyncfs.tools.convert.files import locked, remove_leftovers
 from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem
 from imgsyncfs.tools.convert.steps import write_in_place, write_to_folder

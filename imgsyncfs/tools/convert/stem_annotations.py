@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
-from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.formats.registry import HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
 from imgsyncfs.tools.convert.conversion import (
-    HOUSE,
     completed,
     is_as_rendered,
     parse_as,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SIBLINGS = {format_.suffix: name for name, format_ in FORMATS.items()}
+SIBLINGS = {format_.suffix: name for name, format_ in READABLE.items()}
 """What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -199,8 +198,11 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
     if content is None:
         return None
     name = _recognized(paths.json, content)
-    if name not in (HOUSE, "labelme"):
-        raise FileUnusable(paths.json, "it is a file of roLabelImg's, whose names end in .xml; rename it")
+    if name != HOUSE and READABLE[name].view_suffix != HOUSE_SUFFIX:
+        known = READABLE[name]
+        raise FileUnusable(
+            paths.json, f"it is a file of {known.shown_title}'s, whose names end in {known.suffix}; rename it"
+        )
     annotation = _parse(paths.json, content, name)
     if name == HOUSE:
         if original not in (None, content):

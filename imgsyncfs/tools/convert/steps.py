@@ -13,8 +13,8 @@ from pathlib import Path
 
 from imgsyncfs.annotations.house_format import dump_annotation
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats.registry import FORMATS, Loss
-from imgsyncfs.tools.convert.conversion import HOUSE, is_as_rendered, parse_as, recognize, render_as
+from imgsyncfs.formats.registry import FORMATS, HOUSE, HOUSE_SUFFIX, Loss
+from imgsyncfs.tools.convert.conversion import is_as_rendered, parse_as, recognize, render_as
 from imgsyncfs.tools.convert.files import keep_copy, replace_file
 from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemAnnotation, embeds_the_only_image
 
@@ -38,8 +38,8 @@ def write_in_place(found: StemAnnotation, target: str) -> tuple[Loss, ...] | Non
         raise FileUnusable(found.paths.json, "it is a symbolic link; convert the file that it leads to")
     if target == HOUSE:
         return () if _to_house(found) else None
-    if target == "labelme":
-        return _to_labelme(found)
+    if _takes_house_name(target):
+        return _to_house_name(found, target)
     return _to_sibling(found, target)
 
 
@@ -83,7 +83,7 @@ def _to_house(found: StemAnnotation) -> bool:
     if found.json_format == "labelme" and embeds_the_only_image(paths):
         reason = "its image is nowhere but in its imageData, which the house format has no place for; save it beside"
         raise FileUnusable(paths.json, reason)
-    if found.json_format == "labelme" and found.has_original:
+    if found.json_format not in (None, HOUSE) and found.has_original:
         if found.house_content is None:
             replace_file(paths.original, dump_annotation(found.annotation))
         paths.original.replace(paths.json)
@@ -92,11 +92,11 @@ def _to_house(found: StemAnnotation) -> bool:
     return True
 
 
-def _to_labelme(found: StemAnnotation) -> tuple[Loss, ...] | None:
+def _to_house_name(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
     paths = found.paths
-    if found.json_format == "labelme" and found.source == paths.json:
+    if found.json_format == target and found.source == paths.json:
         return None
-    rendered = render_as("labelme", found.annotation, found.image)
+    rendered = render_as(target, found.annotation, found.image)
     if found.json_format == HOUSE and not found.has_original:
         paths.original.parent.mkdir(exist_ok=True)
         keep_copy(paths.json, paths.original)
@@ -107,6 +107,9 @@ def _to_labelme(found: StemAnnotation) -> tuple[Loss, ...] | None:
 def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
     suffix = FORMATS[target].suffix
     path = found.paths.sibling(suffix)
+    if path.exists() and not FORMATS[target].is_readable:
+        _check_unreadable(found, target, path)
+        return None
     if path.exists() and suffix not in found.outdated:
         return None
     if not found.outdated.get(suffix, True):
@@ -117,9 +120,20 @@ def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
     return rendered.losses
 
 
+def _takes_house_name(target: str) -> bool:
+    """Whether its tool looks for ``x.json``; what cannot be read back must not stand where the annotation was."""
+    return FORMATS[target].is_readable and FORMATS[target].view_suffix == HOUSE_SUFFIX
+
+
+def _check_unreadable(found: StemAnnotation, target: str, path: Path) -> None:
+    """Leave a file that cannot be read back as it is: it may be a rendering that is out of date, or somebody's work."""
+    if path.read_bytes() != render_as(target, found.annotation, found.image).content:
+        raise FileUnusable(path, "it says something else, and cannot be read back; remove it to have it made anew")
+
+
 def _suffix_in_place(target: str) -> str:
     """What follows the stem: labelme looks for its files under the names that house annotations have."""
-    return ".json" if target in (HOUSE, "labelme") else FORMATS[target].suffix
+    return HOUSE_SUFFIX if target == HOUSE or _takes_house_name(target) else FORMATS[target].suffix
 
 
 def _says(content: bytes, target: str, found: StemAnnotation) -> bool:

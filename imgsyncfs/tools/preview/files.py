@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from imgsyncfs.annotations.house_format import Annotation, is_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import READABLE
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 
@@ -158,7 +158,7 @@ def _read_annotation(path: Path) -> _AnnotationFile:
     try:
         if is_annotation(content):
             return _AnnotationFile(parse_annotation(content))
-        known = next((known for known in FORMATS.values() if known.recognizes(content)), None)
+        known = next((known for known in READABLE.values() if known.recognizes(content)), None)
         annotation = known.parse(content) if known is not None else None
     except AnnotationError as error:
         raise PreviewError(f"{_shown(path)} cannot be read: {error}; mend it, or name another file") from error
@@ -170,6 +170,8 @@ def _read_annotation(path: Path) -> _AnnotationFile:
         return _AnnotationFile(
             annotation, named_first=_text(document, "imagePath"), embedded_image=_decoded(document.get("imageData"))
         )
+    if known.name != "rolabelimg":
+        return _AnnotationFile(annotation)
     root = etree.fromstring(content.lstrip(), etree.XMLParser(resolve_entities=False, no_network=True))
     # The app goes by the stem; these names are often those of somebody else's disk.
     named = tuple(name for key in ("filename", "path") if (name := (root.findtext(key) or "").strip()))

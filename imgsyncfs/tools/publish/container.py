@@ -15,7 +15,7 @@ from imgsyncfs.annotations.house_format import is_annotation, parse_annotation
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_extents, extent_digest, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE
 from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
 from imgsyncfs.tools.images import HEADER_BYTES, read_image_header
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
@@ -173,14 +173,16 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         image = _look_at_image(store, blobs[pair.image])
     except (PublishError, BlobMissing, BlobChanged) as error:
         return unusable(names, {pair.image: str(error)})
-    left_out = [LeftOut(printable(name), _NOT_CONVERTED) for name in pair.annotations if name != f"{pair.stem}.json"]
+    left_out = [
+        LeftOut(printable(name), _NOT_CONVERTED) for name in pair.annotations if name != f"{pair.stem}{HOUSE_SUFFIX}"
+    ]
     if len(left_out) == len(pair.annotations):
         return PairFindings(image, left_out=tuple(left_out))
     name = pair.annotations[0]
     try:
         content = store.read(name, etag=blobs[name].etag)
         _check_digest(store, blobs[name], content)
-        if not is_annotation(content) and FORMATS["labelme"].recognizes(content):
+        if not is_annotation(content) and _is_a_tools(content):
             return PairFindings(image, left_out=(LeftOut(printable(name), _NOT_CONVERTED), *left_out))
         annotation = parse_annotation(content)
     except (AnnotationError, BlobMissing, BlobChanged) as error:
@@ -193,6 +195,11 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         left_out=tuple(left_out),
         warnings=size_warnings(annotation, image.facts, printable(name)),
     )
+
+
+def _is_a_tools(content: bytes) -> bool:
+    """Whether it is a file of a tool that looks for its files under the house annotation's name."""
+    return any(known.view_suffix == HOUSE_SUFFIX and known.recognizes(content) for known in READABLE.values())
 
 
 def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.errors import AnnotationError, PublishError
-from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, ImageInfo
 from imgsyncfs.tools.annotation_facts import (
     AnnotationFacts,
     annotation_facts_from_json,
@@ -176,9 +176,9 @@ def findings_from_json(document: Mapping[str, Any]) -> PairFindings:
 def _house_annotation(path: Path, image: ImageFacts, ext: str) -> tuple[Annotation, bytes, str]:
     """Read an annotation file of any format; returns the annotation, its house JSON, and the name of its format."""
     content = read_file(path)
-    if not path.name.endswith(".xml") and is_annotation(content):
+    if path.name.endswith(HOUSE_SUFFIX) and is_annotation(content):
         return parse_annotation(content), content, HOUSE
-    for name, known in FORMATS.items():
+    for name, known in READABLE.items():
         if known.recognizes(content):
             annotation = _completed(known.parse(content), image, ext)
             return annotation, dump_annotation(annotation), name
@@ -201,7 +201,8 @@ def _differing_siblings(folder: Path, pair: FoundPair, annotation: Annotation, i
     left_out = []
     chosen = printable(pair.annotations[0].name)
     for file in pair.annotations[1:]:
-        known = next(known for known in FORMATS.values() if file.name.endswith(known.suffix))
+        fitting = [known for known in READABLE.values() if file.name.endswith(known.suffix)]
+        known = max(fitting, key=lambda known: len(known.suffix))
         # A folder copied out of a mount bears the name of the dataset it came from.
         datasets = dict.fromkeys((info.dataset, folder.absolute().name))
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.formats.registry import FORMATS, Format
+from imgsyncfs.formats.registry import FORMATS, FormatDescription
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,13 @@ class View:
     """
 
     name: str
-    target: Format | None
+    target: FormatDescription | None
     suffix: str
 
 
 VIEWS: Mapping[str, View] = MappingProxyType(
     {
-        "labelme": View("labelme", FORMATS["labelme"], ".json"),
-        "rolabelimg": View("rolabelimg", FORMATS["rolabelimg"], ".xml"),
+        **{name: View(name, known, known.view_suffix) for name, known in FORMATS.items()},
         "plain": View("plain", None, ""),
     }
 )

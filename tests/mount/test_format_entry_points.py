@@ -1,0 +1,147 @@
+"""Formats that other packages add."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.mounting import Workplace, box_annotation, local_workplace, write_image
+
+from imgsyncfs.annotations.house_format import parse_annotation
+
+DATASET = "original_20260105_rgb_rbbox"
+
+DESCRIPTION = """
+from imgsyncfs.formats.description import FormatDescription
+
+TOY = FormatDescription(
+    {name!r}, {suffix!r}, "toy_work:ToyFormat", title="the toy", aliases=("toy_txt",), is_readable={readable}
+)
+"""
+
+WORK = """
+import sys
+from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
+from imgsyncfs.formats.contract import Format, Rendered
+
+class ToyFormat(Format):
+    def render(self, annotation, image):
+        return Rendered(b"TOY " + dump_annotation(annotation))
+"""
+
+READING = """
+    def parse(self, content, *, label_checked=1):
+        return parse_annotation(content.removeprefix(b"TOY "))
+
+    def recognizes(self, content):
+        return content.startswith(b"TOY ")
+"""
+
+
+def toy_workplace(
+    folder: Path,
+    *,
+    name: str = "toy",
+    suffix: str = ".toy.txt",
+    readable: bool = True,
+    description: str = DESCRIPTION,
+    work: str = WORK,
+) -> Workplace:
+    """A catalog where a package is installed that adds a format."""
+    packages = folder / "packages"
+    (packages / "toy-1.0.dist-info").mkdir(parents=True)
+    (packages / "toy-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (packages / "toy-1.0.dist-info" / "entry_points.txt").write_text("[imgsyncfs.formats]\ntoy = toy_format:TOY\n")
+    (packages / "toy_format.py").write_text(description.format(name=name, suffix=suffix, readable=readable))
+    (packages / "toy_work.py").write_text(work + (READING if readable else ""))
+    path = os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))
+    made = local_workplace(folder)
+    return Workplace(made.catalog, folder, {"PYTHONPATH": path})
+
+
+def write_toys(folder: Path, suffix: str = ".toy.txt") -> Path:
+    """A folder with an image and a toy's file beside it."""
+    folder.mkdir()
+    write_image(folder / "a.jpg")
+    (folder / f"a{suffix}").write_bytes(b"TOY " + box_annotation())
+    return folder
+
+
+def help_of(workplace: Workplace, command: str) -> subprocess.CompletedProcess[str]:
+    """What a command says of itself."""
+    return workplace.run(command, "--help")
+
+
+def test_a_toys_files_are_published_and_stand_beside_images(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    workplace.run("publish", write_toys(tmp_path / "set"), "--name", DATASET)
+    with workplace.mounted("--siblings", "toy") as mountpoint:
+        folder = mountpoint / DATASET
+        assert sorted(path.name for path in folder.iterdir()) == ["a.jpg", "a.json", "a.toy.txt"]
+        house = (folder / "a.json").read_bytes()
+        assert parse_annotation(house) == parse_annotation(box_annotation())
+        assert (folder / "a.toy.txt").read_bytes() == b"TOY " + house
+        assert "x.toy.txt          the same for the toy" in (mountpoint / ".imgsyncfs" / "README.txt").read_text()
+
+
+def test_annotations_are_converted_to_a_toys_format_and_back(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_image(folder / "a.jpg")
+    (folder / "a.json").write_bytes(box_annotation())
+    workplace.run("convert", folder, "--to", "toy_txt")
+    assert parse_annotation((folder / "a.toy.txt").read_bytes().removeprefix(b"TOY ")) == parse_annotation(
+        box_annotation()
+    )
+    (folder / "a.json").unlink()
+    workplace.run("convert", folder, "--to", "imagesynchronizer")
+    assert parse_annotation((folder / "a.json").read_bytes()) == parse_annotation(box_annotation())
+
+
+def test_a_format_that_cannot_be_read_back_is_only_written(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path, readable=False)
+    folder = write_toys(tmp_path / "set")
+    done = workplace.run("publish", folder, "--name", DATASET, status=None)
+    assert "a.toy.txt" in done.stdout + done.stderr
+    (folder / "a.json").write_bytes(box_annotation(x=11.0))
+    done = workplace.run("convert", folder, "--to", "toy", status=3)
+    assert "cannot be read back; remove it" in done.stderr
+    (folder / "a.toy.txt").unlink()
+    workplace.run("convert", folder, "--to", "toy")
+    assert (folder / "a.toy.txt").read_bytes().startswith(b"TOY ")
+    assert "1 are toy already" in workplace.run("convert", folder, "--to", "toy").stdout
+
+
+@pytest.mark.parametrize("command", ["mount", "sync", "convert"])
+def test_the_help_names_a_toy_and_does_not_import_its_work(tmp_path: Path, command: str) -> None:
+    workplace = toy_workplace(tmp_path, work="raise SystemExit('imported')\n")
+    assert "toy" in help_of(workplace, command).stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"description": "1 / 0\n"}, "cannot be loaded (ZeroDivisionError: division by zero)"),
+        ({"description": "import not_there\n"}, "cannot be loaded (ModuleNotFoundError"),
+        ({"description": "TOY = 1\n"}, "it is a int, no FormatDescription"),
+        ({"name": "labelme"}, "the name 'labelme' is taken"),
+        ({"name": "rolabelimg_xml"}, "the name 'rolabelimg_xml' is taken"),
+        ({"name": "imagesynchronizer"}, "the name 'imagesynchronizer' is taken"),
+        ({"name": "a,b"}, "the name 'a,b' is not in small letters"),
+        ({"suffix": ".xml"}, "the suffix '.xml' is taken"),
+        ({"suffix": ".json"}, "the suffix '.json' is taken"),
+        ({"suffix": "toy"}, "the suffix 'toy' is not like"),
+    ],
+)
+def test_a_format_that_cannot_be_had_is_named_and_left_out(
+    tmp_path: Path, changes: dict[str, str], reason: str
+) -> None:
+    workplace = toy_workplace(tmp_path, **changes)  # type: ignore[arg-type]  # texts all
+    done = help_of(workplace, "convert")
+    assert "The format 'toy' of toy_format:TOY is left out: " in done.stderr
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "labelme, rolabelimg or imagesynchronizer." in done.stdout
