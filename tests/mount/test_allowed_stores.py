@@ -21,7 +21,7 @@ from support.syncing import open_library
 import imgsyncfs
 from imgsyncfs import ImageSynchronizer
 from imgsyncfs.catalog.mirror import CatalogMirror
-from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, StoreNotAllowed, StoreUnreachable
+from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, StoreNotAllowed
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.stores.allowed import allowed_place, check_allowed, is_allowed, refusals
@@ -248,7 +248,7 @@ class AwayPool:
     def submit(self, _arguments: dict[str, Any]) -> Future[Answer]:
         """Refuse a job."""
         answer: Future[Answer] = Future()
-        answer.set_exception(StoreUnreachable("away"))
+        answer.set_exception(CatalogUnreachable("away"))
         return answer
 
 
