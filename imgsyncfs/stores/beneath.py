@@ -145,10 +145,17 @@ def _openat2(folder: int, name: bytes, how: _OpenHow) -> int:
 
 
 def _where_it_leads(root_path: str, name: str) -> str | None:
-    """Where a name leads, relative to the folder; None if that is outside."""
+    """Where a name leads, relative to the folder; None if that is outside.
+
+    Raises:
+        OSError: it leads to nothing.
+    """
     top = os.path.realpath(root_path)
-    target = os.path.realpath(os.path.join(top, name))  # noqa: PTH118  # a name may be any text
-    if target == top:
-        return "."
+    path = os.path.join(top, name)  # noqa: PTH118  # a name may be any text
+    target = os.path.realpath(path)
     above = top if top.endswith("/") else f"{top}/"
-    return target.removeprefix(above) if target.startswith(above) else None
+    if target != top and not target.startswith(above):
+        return None
+    # What is not there is skipped above where ``..`` follows it; the kernel does not.
+    os.stat(path)  # noqa: PTH116  # likewise
+    return "." if target == top else target.removeprefix(above)
