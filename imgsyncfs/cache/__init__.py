@@ -3,10 +3,11 @@
 Two sides share one folder. Worker processes add and evict extents (`CacheWriter`), the daemon reads them
 (`CacheReader`). Any number of processes may do either at once: several mounts, `imgsyncfs cache clear` beside them.
 
-- `table`: which extents there are, in diskcache's SQLite table; small ones lie in it.
+- `table`: the index, diskcache's SQLite table; small extents lie in it.
 - `files`, with `folders`: the content of all others, a file each, or one for several small ones.
-- `writer`, with `spares` and `unfinished`, and `reader`: the two sides.
-- `preparation`: what a mount does before either.
+- `writer` and `reader`: the two sides.
+- `orphans`: files that a killed writer has left.
+- `preparation`: what a mount does before either side comes up.
 - `upkeep`: what `imgsyncfs cache` does.
 
 Nothing is trusted unverified: an entry's tag holds length and digest, checked when the daemon opens it the first time.

@@ -3,8 +3,8 @@
 Large extents have a file each; small ones that are kept together share one, and the table says where in it each lies:
 to make a file costs ext4 0.1 ms, and up to 0.9 ms while it remembers some thousand that were removed.
 
-A file is written first, and only then does an entry in the table lead to it. While one does, it is never changed, and
-afterwards it is written anew only if nobody has it open: whoever has goes on reading what it held.
+A file is written first, and only then does an entry in the table lead to it. It is never changed afterwards: a reader
+that has it open goes on reading when it has been removed.
 
 What the table says of files is never trusted to be a path: `file_and_offset` and `ExtentFiles` take the names that the
 cache itself gives, and no others.
@@ -12,7 +12,6 @@ cache itself gives, and no others.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
 import os
@@ -64,20 +63,6 @@ class OpenedFile(NamedTuple):
     byte_count: int
 
 
-class FreedFile(NamedTuple):
-    """A file that no entry leads to any more.
-
-    Attributes:
-        name: within the cache's folder.
-        key: of the entry that did.
-        byte_count: what it takes up of the disk.
-    """
-
-    name: str
-    key: str
-    byte_count: int
-
-
 def content_tag(content: bytes | memoryview) -> str:
     """Length and digest of an extent, as kept beside it. The digest finds damage; it keeps no one out."""
     return f"{len(content)}-{xxhash.xxh3_128_hexdigest(content)}"
@@ -89,7 +74,7 @@ def tagged_length(tag: object) -> int:
     return int(match[1]) if match else 0
 
 
-def room_on_disk(length: int) -> int:
+def disk_bytes(length: int) -> int:
     """How many bytes of the disk a file of a length takes up."""
     return -(-length // BLOCK_BYTES) * BLOCK_BYTES
 
@@ -182,30 +167,24 @@ class ExtentFiles:
         for name in FOLDERS:
             within.make(name)
 
-    def write(self, name: str, contents: Sequence[bytes | memoryview], *, spare: bool = False) -> None:
-        """Write a file.
+    def write(self, name: str, contents: Sequence[bytes | memoryview]) -> None:
+        """Write a new file.
 
         Args:
             name: of the file.
             contents: what it is to hold, each from the beginning of a block.
-            spare: there is a file of that name, which no entry leads to any more. It is written anew, unless somebody
-                has it open still: then another one takes its place.
 
         Raises:
             OSError: it cannot be written, and nothing is left of it.
         """
-        descriptor = self._open_spare(name) if spare else None
-        if descriptor is None:
-            descriptor = self._create(name)
+        descriptor = self._create(name)
         try:
-            begin = end = 0
+            begin = 0
             for content in contents:
                 written = 0
                 while written < len(content):
                     written += os.pwrite(descriptor, content[written:] if written else content, begin + written)
-                end, begin = begin + written, begin + room_on_disk(written)
-            if spare:
-                os.ftruncate(descriptor, end)
+                begin += disk_bytes(written)
         except OSError:
             self.remove([name])
             raise
@@ -257,26 +236,38 @@ class ExtentFiles:
                 logger.warning("This is no file of the cache and is left alone: %s", error)
         return count
 
-    def names(self) -> set[str]:
-        """The names of all files that are there.
+    def names(self, folder: str) -> set[str]:
+        """The names of all files in one of `FOLDERS`, and in those of earlier versions that begin like it.
 
         Raises:
             OSError: a folder cannot be read.
         """
-        return {name for name in self._listed() if is_file_name(name)}
+        return {name for name in self._listed(folder) if is_file_name(name)}
+
+    def modified_at(self, name: str) -> float:
+        """When a file was last written, in Unix seconds; 0 if it is gone.
+
+        Raises:
+            RefusedFile: the name is none of the cache's.
+        """
+        folder_name, base = _taken_apart(name)
+        try:
+            return self._folder(folder_name).status(base).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def close(self) -> None:
         """Let go of the folders."""
         with self._lock:
             self._folders.clear()
 
-    def _listed(self) -> Iterator[str]:
-        above = filter(_EARLIER_FOLDER.fullmatch, self._names_in(""))
+    def _listed(self, folder: str) -> Iterator[str]:
+        above = [name for name in self._names_in("") if name[0] == folder and _EARLIER_FOLDER.fullmatch(name)]
         earlier = [
             f"{one}/{other}" for one in above for other in filter(_EARLIER_FOLDER.fullmatch, self._names_in(one))
         ]
-        for folder in [*FOLDERS, *earlier]:
-            yield from (f"{folder}/{name}" for name in self._names_in(folder))
+        for each in [folder, *earlier]:
+            yield from (f"{each}/{name}" for name in self._names_in(each))
 
     def _names_in(self, folder: str) -> list[str]:
         """What lies in a folder within the cache's; nothing if it is not there, or is no folder."""
@@ -295,31 +286,6 @@ class ExtentFiles:
             self.close()
             self.make_folders()
             return self._folder(folder_name).open(base, flags)
-
-    def _open_spare(self, name: str) -> int | None:
-        """Open a file to write it anew; None, and the file is gone, if it cannot be had for us alone."""
-        folder_name, base = _taken_apart(name)
-        try:
-            folder = self._folder(folder_name)
-            descriptor = folder.open(base, os.O_WRONLY)
-        except FileNotFoundError:
-            return None
-        except RefusedFile:
-            self.remove([name])
-            return None
-        try:
-            if folder.checked(descriptor, base).st_nlink > 1:
-                # It has a name elsewhere, in a copy of the cache for instance.
-                raise RefusedFile(name, "it has another name as well")
-            # This lease is granted only if nobody else has the file open (fcntl(2), F_SETLEASE), and nobody comes to
-            # open it afterwards: no entry leads to it. So the lease itself is of no further use.
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        except OSError:
-            os.close(descriptor)
-            self.remove([name])
-            return None
-        return descriptor
 
     def _folder(self, name: str) -> OpenFolder:
         """A folder within the cache's; one that the cache makes is held open from now on."""
@@ -381,11 +347,11 @@ class FileTags:
         try:
             with memoryview(buffer) as view:
                 while length is None or done < length:
-                    room = view if length is None else view[: length - done]
-                    count = os.preadv(descriptor, [room], offset + done)
+                    part = view if length is None else view[: length - done]
+                    count = os.preadv(descriptor, [part], offset + done)
                     if not count:
                         break
-                    digest.update(room[:count])
+                    digest.update(part[:count])
                     done += count
         finally:
             self._buffers.append(buffer)

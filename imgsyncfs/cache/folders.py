@@ -76,7 +76,7 @@ class OpenFolder:
         try:
             os.mkdir(_plain(name), 0o700, dir_fd=self.descriptor)
         except FileExistsError:
-            if stat.S_ISLNK(os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode):
+            if stat.S_ISLNK(self.status(name).st_mode):
                 logger.warning("The cache has a link in place of the folder %s/%s, which is removed.", self._path, name)
                 self.remove(name)
                 os.mkdir(name, 0o700, dir_fd=self.descriptor)
@@ -104,6 +104,14 @@ class OpenFolder:
         if status.st_uid != self._user:
             raise RefusedFile(f"{self._path}/{name}", "it belongs to another user")
         return status
+
+    def status(self, name: str) -> os.stat_result:
+        """What `stat` says of a file in it, or of a link itself.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return os.stat(_plain(name), dir_fd=self.descriptor, follow_symlinks=False)
 
     def remove(self, name: str) -> bool:
         """Remove a file in it, or a link itself; say whether it was there.

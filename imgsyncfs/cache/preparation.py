@@ -10,9 +10,8 @@ from pathlib import Path
 
 import diskcache
 
-from imgsyncfs.cache.files import ExtentFiles
+from imgsyncfs.cache.files import FOLDERS, ExtentFiles
 from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database
-from imgsyncfs.cache.unfinished import remove_leftovers
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.private_folders import make_own_folder
 
@@ -25,7 +24,7 @@ def extents_folder(cache_dir: Path) -> Path:
 
 
 def prepare_cache(folder: Path, *, check: bool = False) -> None:
-    """Make the cache folder, or throw away what is in one whose database is damaged. Remove what killed writers left.
+    """Make the cache folder, or throw away what is in one whose database is damaged.
 
     Args:
         folder: made with mode 0700, which it gets again if it holds a cache and has another one.
@@ -65,11 +64,11 @@ def _prepare(files: ExtentFiles, *, check: bool) -> None:
     with contextlib.closing(ExtentTable(files.folder)) as table:
         if check:
             table.check()
-        remove_leftovers(files, leads_to=table.leads_to)
 
 
 def _throw_away(files: ExtentFiles) -> None:
     """Remove the database and the files that it led to, by their names: the folder may hold other things as well."""
     for suffix in DATABASE_SUFFIXES:
         (files.folder / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
-    files.remove(files.names())
+    for name in FOLDERS:
+        files.remove(files.names(name))

@@ -1,15 +1,15 @@
-"""Which extents there are: diskcache's SQLite table, with eviction of our own.
+"""The index of the cache: diskcache's SQLite table is ours.
 
-diskcache gives the table, its counts, the settings of SQLite, a connection for each thread, and transactions. Its own
-way of storing takes one transaction an item and writes the content within it; its eviction runs ten items at a time,
-soft, and knows nothing of what is being read. So rows are written here, many in one transaction, and
-`ExtentTable.evict` frees what is asked for. What the table looks like is why diskcache is held below version 6.
+diskcache gives the table, its counts, the settings of SQLite, a connection for each thread, and transactions. Rows are
+written here, many in one transaction, where diskcache would take a transaction for each and write the content within
+it. Eviction is our own as well (`ExtentTable.evict`): diskcache does not know which extents are being read. Since the
+columns are used directly, diskcache is held below version 6.
 
-Transactions are short: content lies in its files before they begin, and files are removed after they end. Those of one
-process queue at a lock, because SQLite makes who waits sleep.
+Transactions are short: a content is in its file before one begins, and files are removed after it has ended. The
+transactions of one process queue at a lock, since SQLite polls for its own.
 
-A damaged table may hold anything, and SQLite takes values of any type in any column. So what comes out of it is looked
-at before it is used: a name that is none of the cache's (`imgsyncfs.cache.files.file_and_offset`) leads to no file.
+A damaged table may hold anything, and SQLite takes values of any type in any column. So each value is checked before it
+is used: a name that is none of the cache's (`imgsyncfs.cache.files.file_and_offset`) leads to no file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import diskcache
 
-from imgsyncfs.cache.files import FreedFile, file_and_offset, part_names, room_on_disk
+from imgsyncfs.cache.files import disk_bytes, file_and_offset, part_names
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.limits import CacheLimits
 from imgsyncfs.settings.private_folders import own_file_fault
@@ -65,6 +65,10 @@ _UPDATE = (
 _INDEX = "CREATE INDEX IF NOT EXISTS Cache_filename ON Cache(filename) WHERE filename IS NOT NULL"
 
 _PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AND filename < ?"
+
+_FILENAMES = "SELECT filename FROM Cache WHERE filename >= ? AND filename < ?"
+_BEYOND_NAMES = "g"
+"""Greater than the names of all files, which begin with a hexadecimal digit."""
 
 _OLDEST = "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
 
@@ -239,7 +243,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             found += self._sql(statement, portion).fetchone()[0]
         return found
 
-    def add(self, entry: Entry, *, length: int) -> FreedFile | None:
+    def add(self, entry: Entry, *, length: int) -> str | None:
         """Take in an entry, in place of one that has its key. Within a transaction.
 
         Args:
@@ -255,7 +259,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         inline = entry.filename is None
         mode = diskcache.core.MODE_RAW if inline else diskcache.core.MODE_BINARY
         # The database counts as a whole (`volume`), so what lies in it has no size of its own.
-        size = 0 if inline else room_on_disk(length)
+        size = 0 if inline else disk_bytes(length)
         columns = (now, now, entry.tag, size, mode, entry.filename, entry.content)
         if sql(_INSERT, (entry.key, *columns)).rowcount:
             return None
@@ -263,13 +267,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         sql(_UPDATE, (*columns, entry.key))
         return None if replaced is None else self._freed(replaced, entry.key, byte_count)
 
-    def leads_to(self, key: str) -> str | None:
-        """The file that a key's entry leads to; None if there is no entry, or it leads to no file of the cache."""
-        row = self._sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchone()
-        place = file_and_offset(row[0]) if row else None
-        return place[0] if place else None
-
-    def remove(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[FreedFile]]:
+    def remove(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
         """Take out entries. Within a transaction.
 
         Returns:
@@ -277,7 +275,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             there may be another's by now.
         """
         removed: list[Entry] = []
-        freed: list[FreedFile | None] = []
+        freed: list[str | None] = []
         for entry in entries:
             row = self._sql(_ROW, (entry.row,)).fetchone()
             if row is None or row[:3] != (entry.key, entry.tag, entry.filename):
@@ -295,39 +293,38 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         times = ((now - 1e-6 * back, key) for back, key in zip(range(len(keys), 0, -1), keys, strict=True))
         self._con.executemany("UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", times)
 
-    def evict(self, byte_count: int, *, spared: Collection[str]) -> list[FreedFile]:
+    def evict(self, byte_count: int, *, pinned: Collection[str]) -> list[str]:
         """Take out what was used least recently. Within a transaction.
 
-        Entries that share a file go together, at the time of the one that was used last: only then is room made.
+        Entries that share a file go together, at the time of the one that was used last.
 
         Args:
-            byte_count: how much room to make; less is made if there is no more.
-            spared: keys of entries to leave alone.
+            byte_count: how many bytes of the disk to free; fewer are freed if there are no more.
+            pinned: keys of entries to leave alone.
 
         Returns:
-            Files, for the time after the transaction.
+            Names of files to remove after the transaction.
         """
-        files: list[FreedFile] = []
+        files: list[str] = []
         rows: set[int] = set()
         freed = 0
         oldest = self._sql(_OLDEST)
         for row, key, filename, size, inline, used in oldest:
             if freed >= byte_count:
                 break
-            if row in rows or key in spared:
+            if row in rows or key in pinned:
                 continue
             place = None if filename is None else file_and_offset(filename)
             going = [(row, number_of_bytes(size) + (inline or 0))]
             if place is not None and place[1] is not None:
                 parts = self._sql(_PARTS, part_names(place[0])).fetchall()
-                if any(other in spared or _is_later(other_used, used) for _, other, _, other_used in parts):
+                if any(other in pinned or _is_later(other_used, used) for _, other, _, other_used in parts):
                     continue
                 going = [(part, number_of_bytes(part_size)) for part, _, part_size, _ in parts]
             rows.update(part for part, _ in going)
-            room = sum(part_size for _, part_size in going)
-            freed += room
+            freed += sum(part_size for _, part_size in going)
             if place is not None:
-                files.append(FreedFile(place[0], _text_of(key), room))
+                files.append(place[0])
             elif filename is not None:
                 _log_refused(filename, key)
         oldest.close()
@@ -358,9 +355,9 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         [(count,)] = self._sql("SELECT count(*) FROM Cache").fetchall()
         return int(count)
 
-    def filenames(self) -> set[str]:
-        """The files that entries lead to."""
-        names = self._sql("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()
+    def filenames(self, folder: str = "") -> set[str]:
+        """The files that entries lead to, those whose names begin with a letter or all."""
+        names = self._sql(_FILENAMES, (folder, chr(ord(folder) + 1) if folder else _BEYOND_NAMES)).fetchall()
         return {place[0] for (name,) in names if (place := file_and_offset(name))}
 
     def add_up(self) -> None:
@@ -382,21 +379,20 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         """Write what the log holds into the database and empty it, unless somebody is reading just now."""
         self._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _freed(self, filename: object, key: object, size: object) -> FreedFile | None:
+    def _freed(self, filename: object, key: object, size: object) -> str | None:
         """The file of an entry that was taken out.
 
-        None if others lead to it, since its room is counted as one of theirs, or if it is none of the cache's.
+        None if other entries lead to it, one of which takes over its size, or if it is none of the cache's.
         """
         place = file_and_offset(filename)
         if place is None:
             _log_refused(filename, key)
             return None
         file, offset = place
-        byte_count = number_of_bytes(size)
         part = None if offset is None else self._sql(_PARTS, part_names(file)).fetchone()
         if part is None:
-            return FreedFile(file, _text_of(key), byte_count)
-        self._sql("UPDATE Cache SET size = size + ? WHERE rowid = ?", (byte_count, part[0]))
+            return file
+        self._sql("UPDATE Cache SET size = size + ? WHERE rowid = ?", (number_of_bytes(size), part[0]))
         return None
 
     def volume(self) -> int:
@@ -463,17 +459,13 @@ def _is_later(one: object, other: object) -> bool:
     return isinstance(one, float | int) and (not isinstance(other, float | int) or one > other)
 
 
-def _text_of(key: object) -> str:
-    return key if isinstance(key, str) else ""
-
-
 def _log_refused(filename: object, key: object) -> None:
     logger.warning("A cached extent leads to no file of the cache, %r, and is forgotten: %s", filename, key)
 
 
 def log_bytes(folder: Path) -> int:
-    """How long the database's log of writes is."""
-    return file_bytes(folder / f"{DATABASE_NAME}-wal")
+    """Bytes of the database's log of writes, and of the log's index."""
+    return file_bytes(folder / f"{DATABASE_NAME}-wal") + file_bytes(folder / f"{DATABASE_NAME}-shm")
 
 
 def file_bytes(path: Path) -> int:

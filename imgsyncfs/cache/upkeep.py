@@ -18,9 +18,9 @@ from typing import Generic, TypeVar
 import diskcache
 
 from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
+from imgsyncfs.cache.orphans import remove_orphans
 from imgsyncfs.cache.preparation import prepare_cache
 from imgsyncfs.cache.table import Entry, ExtentTable, number_of_bytes
-from imgsyncfs.cache.unfinished import UnfinishedFiles, remove_leftovers, unfinished_names
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.limits import CacheLimits
 from imgsyncfs.settings.private_folders import check_own_folder
@@ -98,7 +98,7 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
 
     Args:
         folder: the cache's.
-        chosen: which ones; None removes all, and whatever killed writers have left.
+        chosen: which ones; None removes all, and every file without an entry.
         progress: is told of entries.
 
     Returns:
@@ -113,16 +113,16 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
     # Throws away one whose database is damaged: to clear it is the way out.
     prepare_cache(folder, check=True)
     count = byte_count = 0
-    with _opened(folder) as (table, files), contextlib.closing(UnfinishedFiles(folder)) as unfinished:
+    with _opened(folder) as (table, files):
         progress.phase("Clearing", table.entry_count(), "extents")
         entries = table.entries(contents=False)
         while portion := list(islice(entries, REMOVED_AT_ONCE)):
-            removed = _remove(files, table, unfinished, [entry for entry in portion if _is_meant(entry.key, chosen)])
+            removed = _remove(files, table, [entry for entry in portion if _is_meant(entry.key, chosen)])
             count += len(removed)
             byte_count += sum(map(_length, removed))
             progress.advance(len(portion))
         if chosen is None:
-            _remove_orphans(files, table)
+            remove_orphans(files, table, older_than=0.0)
             table.add_up()
         table.shorten_log()
     return count, byte_count
@@ -144,7 +144,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
         return CacheCheck(0, 0, 0, 0)
     count = byte_count = damaged = orphans = 0
     file_tags = FileTags()
-    with _opened(folder) as (table, files), contextlib.closing(UnfinishedFiles(folder)) as unfinished:
+    with _opened(folder) as (table, files):
         table.check()
         tags = (tag for key, tag in table.tags() if _is_meant(key, chosen))
         progress.phase("Checking", sum(map(tagged_length, tags)), "bytes")
@@ -152,7 +152,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
             if not _is_meant(entry.key, chosen):
                 continue
             if not _is_sound(files, entry, file_tags):
-                removed = _remove(files, table, unfinished, [entry])
+                removed = _remove(files, table, [entry])
                 for each in removed:
                     logger.warning("A cached extent is damaged and is removed: %s", each.key)
                 damaged += len(removed)
@@ -160,7 +160,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
             byte_count += _length(entry)
             progress.advance(_length(entry))
         if chosen is None:
-            orphans = _remove_orphans(files, table)
+            orphans = remove_orphans(files, table)
             table.add_up()
     return CacheCheck(count, byte_count, damaged, orphans)
 
@@ -185,30 +185,14 @@ def _opened(folder: Path) -> Iterator[tuple[ExtentTable, ExtentFiles]]:
         ) from error
 
 
-def _remove(
-    files: ExtentFiles, table: ExtentTable, unfinished: UnfinishedFiles, entries: Sequence[Entry]
-) -> list[Entry]:
+def _remove(files: ExtentFiles, table: ExtentTable, entries: Sequence[Entry]) -> list[Entry]:
     """Remove entries and their files; return those that were still there."""
     if not entries:
         return []
     with table.writing():
         removed, freed = table.remove(entries)
-        keys = {file.name: file.key for file in freed}
-        unfinished.add(keys)
-    files.remove(keys)
-    unfinished.finish(keys)
+    files.remove(freed)
     return removed
-
-
-def _remove_orphans(files: ExtentFiles, table: ExtentTable) -> int:
-    """Remove files that no entry leads to; return how many there were beside those that writers had put down."""
-    remove_leftovers(files, leads_to=table.leads_to)
-    # In this order: a file that a writer makes meanwhile is not among those found, or stands in the writer's log, or
-    # has an entry by the time that entries are looked at.
-    found = files.names()
-    found -= unfinished_names(files.folder)
-    found.difference_update(table.filenames())
-    return files.remove(found)
 
 
 def _is_sound(files: ExtentFiles, entry: Entry, tags: FileTags) -> bool:

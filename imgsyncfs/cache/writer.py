@@ -10,61 +10,41 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import diskcache
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE
 from imgsyncfs.cache.files import (
     ExtentFiles,
-    FreedFile,
     content_tag,
+    disk_bytes,
     file_and_offset,
     holds,
     new_name,
     part_name,
-    room_on_disk,
     tagged_length,
 )
 from imgsyncfs.cache.folders import RefusedFile
-from imgsyncfs.cache.spares import SpareFiles
+from imgsyncfs.cache.orphans import remove_orphans
 from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
-from imgsyncfs.cache.unfinished import UnfinishedFiles
 from imgsyncfs.settings.limits import CacheLimits, disk_space
 
 logger = logging.getLogger(__name__)
 
 PORTION_BYTES = EXTENT_BYTES
-"""What is added in one transaction: by so much each writer may be over the limit for a moment."""
-
-MOST_SLACK = 2 * EXTENT_BYTES
-"""So far below the limit (or a sixteenth of it) the table is kept: room for the spare files of two writers."""
+"""What is added in one transaction: each writer may be over the limit by as much for a moment."""
 
 SHARED_BYTES = 1 * MEBIBYTE
-"""Extents that are kept together share files of up to this size, or of a sixteenth of the cache: so much is evicted at
-once then. It is what a worker fetches together of small blobs."""
+"""Extents that are kept together share files of up to this size, or of a sixteenth of the cache: they are evicted
+together as well."""
 
 USED_AT_ONCE = 512
 """Uses noted in one transaction: it then takes some milliseconds."""
 
 _FAULTS = (OSError, sqlite3.Error, diskcache.Timeout)
 
-Item = tuple[str, bytes | memoryview]
-"""Key and content of an extent."""
-
-
-class _File(NamedTuple):
-    """A file to be written.
-
-    Attributes:
-        name: within the cache's folder.
-        spare: it is there, and is to be written anew.
-        items: what it is to hold.
-    """
-
-    name: str
-    spare: bool
-    items: list[Item]
+Contents = Mapping[str, bytes | memoryview]
+"""The content of each key."""
 
 
 class CacheWriter:
@@ -83,12 +63,9 @@ class CacheWriter:
     def __init__(self, folder: Path, *, size_limit: int, keep_free: int = 0) -> None:
         self._folder = folder
         self._limits = CacheLimits(size_limit, keep_free)
-        self._slack = min(MOST_SLACK, size_limit // 16)
         self._table = ExtentTable(folder, limits=self._limits)
-        self._shared_bytes = min(SHARED_BYTES, self._slack)
+        self._shared_bytes = min(SHARED_BYTES, size_limit // 16)
         self._files = ExtentFiles(folder)
-        self._spares = SpareFiles(self._files, most_bytes=self._slack // 2)
-        self._unfinished = UnfinishedFiles(folder)
 
     def get(self, key: str) -> bytes | None:
         """An extent's content if it is there and undamaged; a damaged one is removed."""
@@ -103,7 +80,7 @@ class CacheWriter:
                 removed, freed = self._table.remove([entry])
             if removed:
                 logger.warning("A cached extent is damaged and is removed: %s", key)
-            self._files.remove(file.name for file in freed)
+            self._files.remove(freed)
         except _FAULTS as error:
             logger.warning("The cache could not be read: %s", error)
         return None
@@ -122,39 +99,40 @@ class CacheWriter:
             with self._table.writing():
                 entries = filter(None, map(self._table.find, keys))
                 _, freed = self._table.remove(entries)
-            self._files.remove(file.name for file in freed)
+            self._files.remove(freed)
         except _FAULTS as error:
             logger.warning("Extents could not be removed from the cache: %s", error)
 
-    def put(self, key: str, content: bytes, *, used: Sequence[str] = (), spared: Collection[str] = ()) -> bool:
-        """Keep one extent; see `put_all`."""
-        return self.put_all([(key, content)], used=used, spared=spared)[0]
+    def put(self, key: str, content: bytes) -> bool:
+        """Keep one extent; says whether it is kept. See `put_all`."""
+        return bool(self.put_all({key: content}))
 
-    def put_all(self, items: Sequence[Item], *, used: Sequence[str] = (), spared: Collection[str] = ()) -> list[bool]:
+    def put_all(self, contents: Contents, *, used: Sequence[str] = (), pinned: Collection[str] = ()) -> set[str]:
         """Keep extents, and evict what was used least recently until the limits hold.
 
         Args:
-            items: key and content of each; up to 4 MiB of them are added in one transaction.
+            contents: of the extents, by key; up to 4 MiB of them are added in one transaction.
             used: keys of extents that were used since the last call, the oldest use first; noted before anything is
                 evicted.
-            spared: keys of extents not to be evicted, beside the items themselves: what is being read.
+            pinned: keys of extents not to be evicted, beside the new ones: those that are being read.
 
         Returns:
-            For each item whether it is kept. It is not when there is no room on the disk, or the database is busy: its
-            content is then used uncached.
+            The keys that are kept. One is not when there is no room on the disk, or the database is busy: its content
+            is then used uncached.
 
         Raises:
             TypeError: a content is not bytes.
         """
-        for _, content in items:
+        for content in contents.values():
             if not isinstance(content, bytes | memoryview):
                 raise TypeError(f"The cache keeps bytes, not {type(content).__name__}.")
         self.note_used(used[:-USED_AT_ONCE])
         used = used[-USED_AT_ONCE:]
-        spared = {*spared, *(key for key, _ in items)}
-        kept: list[bool] = []
-        for portion in _portions(items):
-            kept += [self._put_portion(portion, used, spared)] * len(portion)
+        pinned = {*pinned, *contents}
+        kept: set[str] = set()
+        for portion in _portions(contents):
+            if self._put_portion(portion, used, pinned):
+                kept.update(portion)
             used = ()
         return kept
 
@@ -171,10 +149,18 @@ class CacheWriter:
             except _FAULTS as error:
                 logger.warning("The cache could not note what was used: %s", error)
 
+    def remove_orphans(self) -> None:
+        """Remove the files that writers have left which were killed."""
+        try:
+            count = remove_orphans(self._files, self._table)
+        except _FAULTS as error:
+            logger.warning("The cache could not be searched for files without an entry: %s", error)
+            return
+        if count:
+            logger.info("The cache had %d files without an entry, which are removed.", count)
+
     def close(self) -> None:
-        """Remove spare files and close the database."""
-        self._spares.close()
-        self._unfinished.close()
+        """Close the database."""
         self._files.close()
         self._table.close()
 
@@ -199,96 +185,94 @@ class CacheWriter:
         finally:
             os.close(opened.descriptor)
 
-    def _put_portion(self, items: Sequence[Item], used: Sequence[str], spared: Collection[str]) -> bool:
-        begun: dict[str, str] = {}
-        # Two threads may have brought the same extent.
-        contents = dict(items)
+    def _put_portion(self, contents: Contents, used: Sequence[str], pinned: Collection[str]) -> bool:
+        files: list[str] = []
         try:
-            if not self._has_room(sum(room_on_disk(len(content)) for _, content in items), spared):
+            if not self._make_room(sum(disk_bytes(len(content)) for content in contents.values()), pinned):
                 return False
-            files = self._planned(contents)
-            begun |= {file.name: file.items[0][0] for file in files}
-            self._unfinished.add(begun)
-            names = self._write(files)
+            names: dict[str, str] = {}
+            for keys in self._planned(contents):
+                files.append(new_name())
+                self._files.write(files[-1], [contents[key] for key in keys])
+                names |= _names_within(files[-1], {key: len(contents[key]) for key in keys})
             with self._table.writing():
                 self._table.note_used(used)
                 replaced = [
                     self._table.add(_entry(key, content, names.get(key)), length=len(content))
                     for key, content in contents.items()
                 ]
-                freed = [*filter(None, replaced), *self._keep_limit(spared)]
-                self._unfinished.add({file.name: file.key for file in freed})
+                freed = [*filter(None, replaced), *self._keep_limit(pinned)]
         except _FAULTS as error:
             logger.warning("Extents could not be kept in the cache: %s", error)
-            self._files.remove(begun)
-            self._unfinished.finish(begun)
+            self._files.remove(files)
             return False
-        # What has become a spare file stays unfinished.
-        self._unfinished.finish([*begun, *self._spares.offer(freed)])
+        try:
+            self._files.remove(freed)
+        except OSError as error:
+            logger.warning("Evicted files could not be removed from the cache, and take up room: %s", error)
         return True
 
-    def _planned(self, contents: Mapping[str, bytes | memoryview]) -> list[_File]:
-        """The files to write contents to; those that lie in the database are in none."""
-        files: list[_File] = []
-        room = 0
+    def _planned(self, contents: Contents) -> list[list[str]]:
+        """The keys that share each file to be written; what lies in the database is in none."""
+        files: list[list[str]] = []
+        left = 0
         for key, content in contents.items():
             if len(content) < INLINE_BYTES:
                 continue
-            byte_count = room_on_disk(len(content))
-            if not files or byte_count > room:
-                spare = self._spares.take()
-                files.append(_File(spare or new_name(), spare is not None, []))
-                room = self._shared_bytes
-            files[-1].items.append((key, content))
-            room -= byte_count
+            byte_count = disk_bytes(len(content))
+            if not files or byte_count > left:
+                files.append([])
+                left = self._shared_bytes
+            files[-1].append(key)
+            left -= byte_count
         return files
 
-    def _write(self, files: Sequence[_File]) -> dict[str, str]:
-        """Write files; return the table's name for where each key's content lies."""
-        names: dict[str, str] = {}
-        for file in files:
-            self._files.write(file.name, [content for _, content in file.items], spare=file.spare)
-            offset = 0
-            for key, content in file.items:
-                names[key] = part_name(file.name, offset) if len(file.items) > 1 else file.name
-                offset += room_on_disk(len(content))
-        return names
-
-    def _has_room(self, byte_count: int, spared: Collection[str]) -> bool:
-        """Whether so many bytes may be added; makes room on the disk if need be."""
+    def _make_room(self, byte_count: int, pinned: Collection[str]) -> bool:
+        """Evict what keeps the disk from taking so many bytes more; says whether it can take them now."""
         if byte_count > self._limits.size_limit:
             return False
         missing = self._missing(byte_count)
         if missing <= 0:
             return True
         with self._table.writing():
-            freed = self._table.evict(missing + self._slack, spared=spared)
-            self._unfinished.add({file.name: file.key for file in freed})
-        names = [file.name for file in freed]
-        self._files.remove(names)
-        self._unfinished.finish(names)
+            freed = self._table.evict(missing, pinned=pinned)
+        self._files.remove(freed)
         return self._missing(byte_count) <= 0
 
     def _missing(self, byte_count: int) -> int:
         """How many bytes the disk lacks to take in so many more and keep free what must be kept."""
         return self._limits.keep_free + byte_count - disk_space(self._folder).free
 
-    def _keep_limit(self, spared: Collection[str]) -> list[FreedFile]:
-        """Evict down to the limit, within a transaction."""
-        excess = self._table.volume() - self._limits.size_limit + self._slack
-        return self._table.evict(excess, spared=spared) if excess > 0 else []
+    def _keep_limit(self, pinned: Collection[str]) -> list[str]:
+        """Evict down to the limit, within a transaction; returns the files to remove after it."""
+        excess = self._table.volume() - self._limits.size_limit
+        return self._table.evict(excess, pinned=pinned) if excess > 0 else []
 
 
-def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Cut items into portions of up to `PORTION_BYTES`, or of one."""
-    start = byte_count = 0
-    for index, (_, content) in enumerate(items):
-        if index > start and byte_count + len(content) > PORTION_BYTES:
-            yield items[start:index]
-            start, byte_count = index, 0
+def _portions(contents: Contents) -> Iterator[Contents]:
+    """Cut contents into portions of up to `PORTION_BYTES`, or of one."""
+    portion: dict[str, bytes | memoryview] = {}
+    byte_count = 0
+    for key, content in contents.items():
+        if portion and byte_count + len(content) > PORTION_BYTES:
+            yield portion
+            portion, byte_count = {}, 0
+        portion[key] = content
         byte_count += len(content)
-    if start < len(items):
-        yield items[start:]
+    if portion:
+        yield portion
+
+
+def _names_within(file: str, lengths: Mapping[str, int]) -> dict[str, str]:
+    """What the table calls the place of each key's content in a file that holds them one after the other."""
+    if len(lengths) == 1:
+        return dict.fromkeys(lengths, file)
+    names = {}
+    offset = 0
+    for key, length in lengths.items():
+        names[key] = part_name(file, offset)
+        offset += disk_bytes(length)
+    return names
 
 
 def _entry(key: str, content: bytes | memoryview, name: str | None) -> Entry:

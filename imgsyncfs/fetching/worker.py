@@ -24,7 +24,6 @@ from typing import Any
 
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.cache.grouped_puts import GroupedPuts
 from imgsyncfs.errors import ConfigurationError, StoreError
 from imgsyncfs.fetching.outcomes import ExtentOutcomes
 from imgsyncfs.fetching.requests import ExtentRequest, verify_extent
@@ -65,7 +64,6 @@ class ExtentFetcher:
         self._cache = CacheWriter(
             Path(settings["cache_folder"]), size_limit=settings["size_limit"], keep_free=settings["keep_free"]
         )
-        self._puts = GroupedPuts(self._cache)
         self._timeout = float(settings["timeout"])
         self._whole_checks = WholeChecks(self._cache, timeout=self._timeout)
         self._credentials: Mapping[str, Mapping[str, str]] = settings["stores"]
@@ -88,6 +86,7 @@ class ExtentFetcher:
                   the keys of extents not to be evicted for it;
                 - ``open``, the URLs of stores that will be asked soon;
                 - ``check``, the URL of a store that must be there and let us read;
+                - ``remove_orphans``: search the cache for files without an entry;
                 - nothing.
 
             tell: sends the outcomes of extents ahead of others of the job.
@@ -108,6 +107,8 @@ class ExtentFetcher:
             # Whoever reads from one that makes no sense is told then.
             with contextlib.suppress(ConfigurationError, StoreError):
                 self._store(url, arguments["own_store"])
+        if "remove_orphans" in arguments:
+            self._cache.remove_orphans()
         if "check" in arguments:
             self._store(arguments["check"], arguments["own_store"]).check()
         return {}, b""
@@ -131,8 +132,9 @@ class ExtentFetcher:
             nonlocal fetched_bytes, unverified
             fetched_bytes += sum(map(len, contents))
             unverified += verified.count(False)
-            items = [(request.key, content) for (_, request), content in zip(fetched, contents, strict=True)]
-            stored = self._puts.put_all(items, used=used, spared=spared)
+            keys = [request.key for _, request in fetched]
+            kept = self._cache.put_all(dict(zip(keys, contents, strict=True)), used=used, pinned=spared)
+            stored = [key in kept for key in keys]
             used.clear()
             for _, request in fetched:
                 self._whole_checks.check(request)

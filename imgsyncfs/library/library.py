@@ -136,6 +136,7 @@ class Library:
         """Start the processes that only heavy use needs."""
         first = {"open": [*self.stores][:MOST_STORES_OPENED], "own_store": self.own_store}
         self.fetch_pool.grow(FETCH_PROCESSES, first=first)
+        self.fetch_pool.submit({"remove_orphans": True})
 
     def import_ahead(self) -> None:
         """Import what a start leaves out and the first reader would wait for, 0.3 s here and in a worker."""

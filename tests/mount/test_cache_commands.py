@@ -151,7 +151,7 @@ def test_verify_removes_what_is_damaged_and_what_belongs_to_nothing(tmp_path: Pa
     flipped, gone, _ = extents.rglob("*.val")
     flipped.write_bytes(flipped.read_bytes()[:-1] + b"?")
     gone.unlink()
-    (extents / "0" / f"{'1' * 31}.val").write_bytes(b"left by a killed process")
+    leave_orphan(extents)
     done = cache(workplace, "verify")
     assert "Checked 3 extents" in done
     assert "removed 2 extents that were damaged and removed 1 file that belonged to nothing" in done
@@ -160,6 +160,29 @@ def test_verify_removes_what_is_damaged_and_what_belongs_to_nothing(tmp_path: Pa
     with workplace.mounted() as mountpoint:
         assert read_files(mountpoint, LOOSE) == {f"{LOOSE}/{name}": content for name, content in noise.items()}
         assert store_requests(mountpoint) == 2
+
+
+def test_a_mount_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    (tmp_path / "one").mkdir()
+    noise_image(tmp_path / "one" / "img.png", seed=1)
+    workplace.run("publish", tmp_path / "one", "--name", LOOSE, "--loose")
+    with workplace.mounted() as mountpoint:
+        read_files(mountpoint, LOOSE)
+    extents = workplace.folder / "cache" / "extents"
+    kept = set(extents.rglob("*.val"))
+    orphan = leave_orphan(extents)
+    with workplace.mounted():
+        assert eventually(lambda: not orphan.exists())
+    assert set(extents.rglob("*.val")) == kept
+
+
+def leave_orphan(extents: Path) -> Path:
+    """A file without an entry, as a writer leaves it that was killed some time ago."""
+    orphan = extents / "0" / f"{'1' * 31}.val"
+    orphan.write_bytes(b"left by a killed process")
+    os.utime(orphan, (0, 0))
+    return orphan
 
 
 def test_a_cache_that_is_not_there_is_empty(workplace: Workplace, extents: Path) -> None:

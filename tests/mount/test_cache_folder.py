@@ -91,7 +91,7 @@ def test_in_a_folder_that_others_may_read_the_caches_files_are_not_for_them(demo
     workplace = place(demo, tmp_path, given)
     with workplace.mounted() as mountpoint:
         assert next((mountpoint / DATASET).glob("*.jpg")).read_bytes()
-        assert sum(path.is_file() for path in (given / "extents").rglob("*")) > 3
+        assert sum(path.is_file() for path in (given / "extents").rglob("*")) >= 3
         assert readable(given) == []
     assert stat.S_IMODE(given.stat().st_mode) == 0o755
 
@@ -188,28 +188,12 @@ def test_a_cache_of_somebody_else_is_neither_looked_at_nor_emptied(tmp_path: Pat
 
 
 @needs_root
-@pytest.mark.parametrize("name", ["3", "unfinished"])
-def test_a_sub_folder_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_sub_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "extents"
     prepare_cache(folder)
-    (folder / name).mkdir(exist_ok=True)
-    os.chown(folder / name, SOMEBODY, SOMEBODY)
-    with pytest.raises(CacheError, match=f"{folder}/{name}"):
+    os.chown(folder / "3", SOMEBODY, SOMEBODY)
+    with pytest.raises(CacheError, match=f"{folder}/3"):
         prepare_cache(folder)
-
-
-@needs_root
-def test_a_log_of_unfinished_files_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "extents"
-    prepare_cache(folder)
-    file = folder / "3" / f"{'0' * 31}.val"
-    file.touch()
-    (folder / "unfinished").mkdir()
-    (folder / "unfinished" / "log").write_text(f'["3/{file.name}","key"]\n')
-    os.chown(folder / "unfinished" / "log", SOMEBODY, SOMEBODY)
-    prepare_cache(folder)
-    assert file.exists()
-    assert (folder / "unfinished" / "log").exists()
 
 
 @needs_root

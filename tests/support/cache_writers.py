@@ -8,12 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.cache.files import FreedFile
-from imgsyncfs.cache.spares import SpareFiles
+from imgsyncfs.cache.files import ExtentFiles
 from imgsyncfs.cache.table import Entry, ExtentTable
 
 CONTENT_BYTES = 100_000
@@ -63,10 +62,10 @@ def _die_before_entry(_table: ExtentTable, _entry: Entry, *, length: int) -> Non
     _die()
 
 
-def _die_after_eviction(_spares: SpareFiles, files: Sequence[FreedFile]) -> list[str]:
-    if files:
+def _die_after_eviction(_files: ExtentFiles, names: Iterable[str]) -> int:
+    if list(names):
         _die()
-    return []
+    return 0
 
 
 def main() -> None:
@@ -76,11 +75,10 @@ def main() -> None:
     if die == "before-entry":
         ExtentTable.add = _die_before_entry  # type: ignore[method-assign, assignment]  # it does not return
     elif die == "after-eviction":
-        SpareFiles.offer = _die_after_eviction  # type: ignore[method-assign, assignment]  # takes a list, not any files
+        ExtentFiles.remove = _die_after_eviction  # type: ignore[method-assign, assignment]  # in a process of its own
     for batch in range(int(batches)) if int(batches) else itertools.count():
         keys = [f"{name}-{number}" for number in range(batch * BATCH, (batch + 1) * BATCH)]
-        kept = writer.put_all([(key, content_of(key)) for key in keys])
-        print(sum(kept), flush=True)
+        print(len(writer.put_all({key: content_of(key) for key in keys})), flush=True)
 
 
 if __name__ == "__main__":

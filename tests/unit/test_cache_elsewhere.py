@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from imgsyncfs.cache import CacheReader, CacheWriter, content_tag, prepare_cache
 from imgsyncfs.cache.extent import OpenExtent
 from imgsyncfs.cache.files import ExtentFiles, file_and_offset, is_file_name, new_name, part_name, tagged_length
 from imgsyncfs.cache.folders import RefusedFile
-from imgsyncfs.cache.unfinished import FOLDER as LOGS
+from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
 from imgsyncfs.cache.upkeep import CacheCheck, cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError
 from imgsyncfs.tools.publish.findings import Journal
@@ -230,27 +231,6 @@ def test_a_worker_forgets_what_is_no_regular_file(folder: Path, treasure: Path, 
     assert tag_of_key(folder) == (content_tag(content_of("key")) if action == "put" else None)
 
 
-@pytest.mark.parametrize("kind", NO_FILES)
-def test_a_spare_file_that_was_exchanged_is_not_written_through(folder: Path, treasure: Path, kind: str) -> None:
-    NO_FILES[kind](folder / NAME, treasure)
-    with contextlib.closing(ExtentFiles(folder)) as files:
-        if kind == "folder":
-            with pytest.raises(FileExistsError):
-                files.write(NAME, [b"other"], spare=True)
-        else:
-            files.write(NAME, [b"other"], spare=True)
-            assert (folder / NAME).read_bytes() == b"other"
-    assert treasure.read_bytes() == CONTENT
-
-
-def test_a_spare_file_that_has_a_name_elsewhere_is_not_written_anew(folder: Path, treasure: Path) -> None:
-    (folder / NAME).hardlink_to(treasure)
-    with contextlib.closing(ExtentFiles(folder)) as files:
-        files.write(NAME, [b"other"], spare=True)
-    assert treasure.read_bytes() == CONTENT
-    assert (folder / NAME).read_bytes() == b"other"
-
-
 def test_a_file_of_somebody_else_is_not_read(folder: Path) -> None:
     (folder / NAME).write_bytes(CONTENT)
     files = ExtentFiles(folder, user=os.geteuid() + 1)
@@ -276,6 +256,8 @@ def test_orphans_are_not_looked_for_through_links(folder: Path, treasure: Path) 
     (folder / "5" / BASE).write_bytes(b"left by a killed process")
     (folder / "12" / "34").mkdir(parents=True)
     (folder / "12" / "34" / BASE).write_bytes(b"left by an earlier version")
+    for path in (treasure, *folder.rglob("*.val")):
+        os.utime(path, (time.time() - IN_FLIGHT_SECONDS,) * 2)
     assert verify(folder).orphans == 2
     assert treasure.read_bytes() == CONTENT
 
@@ -323,48 +305,6 @@ def test_a_damaged_cache_is_made_anew_and_nothing_else_in_its_folder_goes(folder
     assert (folder / "notes.txt").read_text() == "mine"
     assert not list(folder.rglob("*.val"))
     put(folder)
-
-
-# Logs of unfinished files.
-
-
-@pytest.mark.parametrize("kind", NO_FILES)
-def test_what_is_no_log_of_unfinished_files_is_left_alone(folder: Path, treasure: Path, kind: str) -> None:
-    treasure.write_bytes(f'["{NAME}","key"]\n'.encode())
-    (folder / LOGS).mkdir()
-    NO_FILES[kind](folder / LOGS / "log", treasure)
-    (folder / NAME).write_bytes(CONTENT)
-    prepare_cache(folder)
-    assert (folder / NAME).exists()
-    assert treasure.exists()
-
-
-def test_logs_in_a_folder_that_is_a_link_are_not_read(folder: Path, treasure: Path) -> None:
-    treasure.write_bytes(f'["{NAME}","key"]\n'.encode())
-    (folder / LOGS).symlink_to(treasure.parent)
-    (folder / NAME).write_bytes(CONTENT)
-    with pytest.raises(CacheError):
-        prepare_cache(folder)
-    assert treasure.exists()
-    assert (folder / NAME).exists()
-
-
-@pytest.mark.parametrize("line", [f'["{NAME}", [1]]', f'["{NAME}", 18446744073709551615]', '[["x"], null]', "[1, 2]"])
-def test_a_line_of_a_log_that_makes_no_sense_is_passed_over(folder: Path, line: str) -> None:
-    put(folder)
-    (folder / LOGS / "log").write_text(f'{line}\n["{NAME}","key"]\n')
-    (folder / NAME).write_bytes(CONTENT)
-    prepare_cache(folder)
-    assert not (folder / NAME).exists()
-    assert verify(folder).entries == 1
-
-
-@pytest.mark.parametrize("file", ["../../elsewhere/" + BASE, "0/../../../elsewhere/" + BASE, f"ab/cd/../{BASE}"])
-def test_a_log_leads_to_no_other_file(folder: Path, treasure: Path, file: str) -> None:
-    (folder / LOGS).mkdir()
-    (folder / LOGS / "log").write_text(f'["{file}","key"]\n')
-    prepare_cache(folder)
-    assert treasure.read_bytes() == CONTENT
 
 
 # Values of types that no writer puts.
@@ -517,7 +457,7 @@ def test_whatever_is_a_tag_a_length_comes_of_it(tag: object) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "/etc/passwd", "3", "3/", NAME.upper(), f"{NAME}/x", f"./{NAME}"])
 def test_files_are_asked_for_by_the_caches_names_alone(folder: Path, name: str) -> None:
     with contextlib.closing(ExtentFiles(folder)) as files:
-        for use in (files.open, lambda name: files.write(name, [b"x"]), lambda name: files.write(name, [], spare=True)):
+        for use in (files.open, files.modified_at, lambda name: files.write(name, [b"x"])):
             with pytest.raises(RefusedFile):
                 use(name)
         assert files.remove([name]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from support.cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_of, start_writer
 
-from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, reader, table, unfinished
+from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, reader, table
 from imgsyncfs.cache.extent import DESCRIPTOR_WEIGHT
-from imgsyncfs.cache.files import new_name
+from imgsyncfs.cache.files import ExtentFiles, new_name
+from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
 from imgsyncfs.cache.upkeep import verify_cache
 from imgsyncfs.settings.limits import DiskSpace
 from imgsyncfs.workers.progress import SilentProgress
@@ -51,6 +53,12 @@ def files_led_to(folder: Path) -> set[Path]:
         return {folder / name for name in opened.filenames()}
 
 
+def let_time_pass(folder: Path) -> None:
+    """Make all files older than one that a writer has in hand."""
+    for path in content_files(folder):
+        os.utime(path, (path.stat().st_mtime - IN_FLIGHT_SECONDS,) * 2)
+
+
 def test_the_limit_holds_while_eight_processes_write_at_once(folder: Path) -> None:
     writers = [start_writer(folder, size_limit=LIMIT, name=f"writer-{number}", batches=12) for number in range(8)]
     most = 0
@@ -82,7 +90,7 @@ def test_what_was_used_least_recently_goes_first(folder: Path, writer: CacheWrit
         assert cache.find(f"old-{number}") is not None
     used = cache.take_used()
     assert used == ["old-3", "old-1", "old-2"]
-    assert writer.put("next", content_of("next"), used=used)
+    assert writer.put_all({"next": content_of("next")}, used=used)
     kept = list(range(60))
     gone = []
     for number in range(200):
@@ -113,13 +121,13 @@ def test_uses_are_taken_once_and_the_oldest_are_forgotten(
     assert cache.take_used() == []
 
 
-def test_what_is_spared_stays_and_so_does_what_was_just_put(writer: CacheWriter) -> None:
+def test_what_is_pinned_stays_and_so_does_what_was_just_put(writer: CacheWriter) -> None:
     fill(writer, count=5, name="read")
-    spared = {f"read-{number}" for number in range(5)}
+    pinned = {f"read-{number}" for number in range(5)}
     for number in range(40):
-        batch = [f"batch-{number}-{index}" for index in range(4)]
-        assert writer.put_all([(key, content_of(key)) for key in batch], spared=spared) == [True] * 4
-        assert all(writer.get(key) is not None for key in [*batch, *spared])
+        batch = {key: content_of(key) for key in (f"batch-{number}-{index}" for index in range(4))}
+        assert writer.put_all(batch, pinned=pinned) == {*batch}
+        assert all(writer.get(key) is not None for key in [*batch, *pinned])
 
 
 def test_an_extent_larger_than_the_limit_is_not_kept(folder: Path) -> None:
@@ -157,30 +165,6 @@ def test_descriptors_of_evicted_extents_are_let_go(
     monkeypatch.setattr(reader, "OPEN_WEIGHT", 2 * DESCRIPTOR_WEIGHT)
     assert cache.find("filler-198") is not None
     assert cache.opened("filler-199") is not None
-
-
-def test_a_cache_at_its_limit_writes_evicted_files_anew(folder: Path, writer: CacheWriter) -> None:
-    fill(writer)
-    before = {path.stat().st_ino for path in content_files(folder)}
-    fill(writer, count=100, name="later")
-    after = {path.stat().st_ino for path in content_files(folder)}
-    assert after == before
-    assert verify_cache(folder, progress=SilentProgress()).damaged == 0
-
-
-def test_a_file_that_is_written_anew_holds_nothing_of_what_it_held(folder: Path, writer: CacheWriter) -> None:
-    fill(writer)
-    for number in range(10):
-        assert writer.put(f"short-{number}", content_of(f"short-{number}", length=40_000))
-        assert writer.get(f"short-{number}") == content_of(f"short-{number}", length=40_000)
-    assert verify_cache(folder, progress=SilentProgress()).damaged == 0
-
-
-def test_a_writer_that_ends_leaves_no_spare_files(folder: Path, writer: CacheWriter) -> None:
-    fill(writer)
-    writer.close()
-    check = verify_cache(folder, progress=SilentProgress())
-    assert check.entries == len(content_files(folder))
 
 
 def test_a_database_that_cannot_be_read_counts_as_a_miss(folder: Path, writer: CacheWriter) -> None:
@@ -224,7 +208,7 @@ def test_while_another_process_holds_the_database_content_is_used_uncached(
     writer = CacheWriter(folder, size_limit=LIMIT)
     with sqlite3.connect(folder / "cache.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert writer.put_all([("key", content_of("key"))], used=["key"]) == [False]
+        assert writer.put_all({"key": content_of("key")}, used=["key"]) == set()
         other.execute("ROLLBACK")
     other.close()
     assert content_files(folder) == []
@@ -239,7 +223,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_cache_to_go_on_with(folder: Path
         process.stdout.readline()
     process.kill()
     process.wait()
-    prepare_cache(folder)
+    let_time_pass(folder)
+    CacheWriter(folder, size_limit=LIMIT).remove_orphans()
     check = verify_cache(folder, progress=SilentProgress())
     assert check.entries >= min(batches, 10) * BATCH
     assert (check.damaged, check.orphans) == (0, 0)
@@ -252,48 +237,24 @@ def test_a_writer_killed_at_any_moment_leaves_a_cache_to_go_on_with(folder: Path
 def test_files_that_a_killed_writer_left_without_an_entry_are_removed(folder: Path, die: str) -> None:
     process = start_writer(folder, size_limit=LIMIT // 4, name="killed", die=die)
     assert process.wait() == -signal.SIGKILL
-    left = len(content_files(folder))
-    prepare_cache(folder)
-    check = verify_cache(folder, progress=SilentProgress())
-    assert left > len(content_files(folder)) > 0 or check.entries == 0
+    assert files_led_to(folder) < set(content_files(folder))
+    let_time_pass(folder)
+    CacheWriter(folder, size_limit=LIMIT).remove_orphans()
     assert files_led_to(folder) == set(content_files(folder))
-    assert check.orphans == 0
-    assert not list((folder / unfinished.FOLDER).iterdir())
 
 
-def test_files_that_a_living_writer_is_at_are_left_alone(folder: Path, writer: CacheWriter) -> None:
-    fill(writer)
-    spare = len(content_files(folder)) - sum(writer.get(f"filler-{number}") is not None for number in range(200))
-    assert spare > 0
-    files = set(content_files(folder))
-    prepare_cache(folder)
-    assert set(content_files(folder)) == files
+def test_a_file_that_a_writer_is_about_to_add_is_left_alone(folder: Path, writer: CacheWriter) -> None:
+    fill(writer, count=5)
+    with contextlib.closing(ExtentFiles(folder)) as files:
+        files.write(new_name(), [b"on its way"])
+    before = set(content_files(folder))
+    assert before > files_led_to(folder)
+    writer.remove_orphans()
     assert verify_cache(folder, progress=SilentProgress()).orphans == 0
-    fill(writer, count=spare, name="later")
-    assert all(writer.get(f"later-{number}") is not None for number in range(spare))
-
-
-def test_the_log_of_unfinished_files_neither_grows_nor_forgets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unfinished, "LOG_BYTES", 5_000)
-    log = unfinished.UnfinishedFiles(folder)
-    waiting = new_name()
-    log.add({waiting: "waiting"})
-    for number in range(500):
-        name = new_name()
-        log.add({name: f"key-{number}"})
-        log.finish([name])
-    [path] = (folder / unfinished.FOLDER).iterdir()
-    assert path.stat().st_size < 5_500
-    assert unfinished.unfinished_names(folder) == {waiting}
-
-
-def test_a_damaged_log_leads_to_no_other_file(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "treasure.val").write_text("x")
-    (folder / unfinished.FOLDER).mkdir()
-    (folder / unfinished.FOLDER / "log").write_bytes(b'["../treasure.val","key"]\n[1,2]\nnonsense\n["0/abc.val"')
-    prepare_cache(folder)
-    assert (tmp_path / "treasure.val").exists()
-    assert not list((folder / unfinished.FOLDER).iterdir())
+    assert set(content_files(folder)) == before
+    let_time_pass(folder)
+    assert verify_cache(folder, progress=SilentProgress()).orphans == 1
+    assert set(content_files(folder)) == files_led_to(folder)
 
 
 def test_putting_an_extent_again_replaces_it(folder: Path, writer: CacheWriter) -> None:

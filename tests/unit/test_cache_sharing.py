@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from support.cache_writers import content_of
 
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
-from imgsyncfs.cache.files import room_on_disk
+from imgsyncfs.cache.files import disk_bytes
 from imgsyncfs.cache.table import INLINE_BYTES, ExtentTable
-from imgsyncfs.cache.unfinished import unfinished_names
 from imgsyncfs.cache.upkeep import clear_cache, verify_cache
 from imgsyncfs.workers.progress import SilentProgress
 
@@ -35,7 +34,7 @@ def writer(folder: Path) -> Iterator[CacheWriter]:
 
 
 def put(writer: CacheWriter, keys: list[str], *, length: int = 100_000) -> None:
-    assert all(writer.put_all([(key, content_of(key, length=length)) for key in keys]))
+    assert writer.put_all({key: content_of(key, length=length) for key in keys}) == {*keys}
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -46,12 +45,11 @@ def check_whole(folder: Path) -> None:
     """Every entry is sound, every file is led to, and the room that the table counts is that of the files."""
     check = verify_cache(folder, progress=SilentProgress())
     assert (check.damaged, check.orphans) == (0, 0)
-    # But for files that the writer keeps for what comes next.
-    files = set(files_in(folder)) - {folder / name for name in unfinished_names(folder)}
+    files = set(files_in(folder))
     with contextlib.closing(ExtentTable(folder)) as table:
         assert {folder / name for name in table.filenames()} == files
         [(size,)] = table._sql("SELECT value FROM Settings WHERE key = 'size'").fetchall()
-    assert sum(room_on_disk(path.stat().st_size) for path in files) == size
+    assert sum(disk_bytes(path.stat().st_size) for path in files) == size
 
 
 def test_eight_images_take_one_file(folder: Path, writer: CacheWriter) -> None:
@@ -98,7 +96,7 @@ def test_a_damaged_part_costs_the_others_nothing(folder: Path, writer: CacheWrit
     put(writer, KEYS)
     [path] = files_in(folder)
     with path.open("r+b") as file:
-        file.seek(room_on_disk(100_000) * 3 + 500)
+        file.seek(disk_bytes(100_000) * 3 + 500)
         file.write(b"damage")
 
     reader = CacheReader(folder)
@@ -117,7 +115,7 @@ def test_a_file_that_ends_early_is_a_miss_for_what_it_lacks(folder: Path, writer
     put(writer, KEYS)
     [path] = files_in(folder)
     with path.open("r+b") as file:
-        file.truncate(room_on_disk(100_000) * 5 + 10)
+        file.truncate(disk_bytes(100_000) * 5 + 10)
 
     for trusted in (True, False):
         reader = CacheReader(folder)
@@ -148,18 +146,11 @@ def test_what_shares_a_file_is_evicted_together_when_the_last_of_it_falls_due(fo
         assert [writer.get(f"b{part}") for part in range(3)] == [None] * 3
         assert all(writer.get(f"a{part}") is not None for part in range(3))
 
-        spared = ["a2"]
+        pinned = ["a2"]
         for _ in range(300):
             number += 1
-            writer.put_all([(f"filler-{number}", content_of("filler"))], spared=spared)
+            writer.put_all({f"filler-{number}": content_of("filler")}, pinned=pinned)
         assert all(writer.get(f"a{part}") is not None for part in range(3))
-        check_whole(folder)
-
-
-def test_the_same_extent_twice_in_a_put_is_kept_once(folder: Path, writer: CacheWriter) -> None:
-    for keys in (["x", "x"], ["x", "y", "x"], ["x", "y"]):
-        put(writer, keys)
-        assert [writer.get(key) for key in keys] == [content_of(key) for key in keys]
         check_whole(folder)
 
 
