@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
 from imgsyncfs.cache import OpenExtent
+from imgsyncfs.fetching.extent import Extent, Member, cut_short, extent_key
+from imgsyncfs.fetching.extent_order import Place
 from imgsyncfs.fetching.fetcher import Fetcher
-from imgsyncfs.fetching.flights import Wanted
 from imgsyncfs.fetching.readahead import Readahead
-from imgsyncfs.fetching.requests import ExtentRequest, Member, cut_short, extent_key
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -85,7 +85,7 @@ class ContentReader:
         self.check_store(listing.store)
         packed = files.place_in_pack(index)
         if packed is not None:
-            # The short way for what lies in one extent that is open already, as nearly all that is read of packs does.
+            # The short way for a read within one open extent, as nearly all reads of packs are.
             pack, begin, byte_count = packed
             start, _ = extent_range(begin + offset, None)
             position, length = begin + offset - start, min(size, byte_count - offset)
@@ -96,67 +96,62 @@ class ContentReader:
         record = files.record(index)
         end = min(offset + size, record.byte_count)
         while offset < end:
-            wanted = locate(listing, record, offset)
-            extent = self._extent(wanted, listing, files, index, offset)
-            position = record.offset + offset - wanted.request.start
-            length = min(end - offset, extent.length - position)
+            extent = locate(listing, record, offset)
+            opened = self._open(extent, listing, files, index, offset)
+            position = record.offset + offset - extent.start
+            length = min(end - offset, opened.length - position)
             if length <= 0:
                 raise cut_short(listing.store, record.blob)
-            yield extent, position, length
+            yield opened, position, length
             offset += length
 
-    def _extent(self, wanted: Wanted, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
-        """The extent, and whatever readahead makes of a reader's coming to it."""
-        extent = self.fetcher.opened(wanted.request.key)
-        if extent is not None:
-            return extent
-        extent = self.fetcher.cached(wanted.request.key)
-        if extent is not None:
+    def _open(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """The extent, opened; a miss or a hit on disk starts or goes on with readahead."""
+        opened = self.fetcher.opened(extent.key)
+        if opened is not None:
+            return opened
+        opened = self.fetcher.cached(extent.key)
+        if opened is not None:
             ahead = self.readahead.reached(files, index, offset)
             if ahead:
                 self.fetcher.begin(_located(listing, files, ahead))
-            return extent
+            return opened
         ahead = self.readahead.missed(files, index, offset, bulk=files is listing.annotations)
-        return self.fetcher.wait(self.fetcher.start(wanted, ahead=_located(listing, files, ahead)))
+        return self.fetcher.wait(self.fetcher.start(extent, ahead=_located(listing, files, ahead)))
 
 
-def _located(listing: Listing, files: FileTable, places: Iterable[tuple[int, int]]) -> list[Wanted]:
+def _located(listing: Listing, files: FileTable, places: Iterable[Place]) -> list[Extent]:
     return [locate(listing, files.record(index), offset) for index, offset in places]
 
 
-def locate(listing: Listing, record: FileRecord, offset: int) -> Wanted:
+def locate(listing: Listing, record: FileRecord, offset: int) -> Extent:
     """Say which extent holds a byte of a file.
 
     Args:
         listing: whose file it is.
         record: where the file lies.
         offset: position in the file, in bytes.
-
-    Returns:
-        The extent, and what gives the files that lie in it.
     """
     position = record.offset + offset
     if is_pack(record.blob):
         start, length = extent_range(position, None)
-        return Wanted(ExtentRequest(listing.store, record.blob, start, length), _members(listing, record.blob, start))
+        return Extent(listing.store, record.blob, start, length, members=_members(listing, record.blob, start))
     start, length = extent_range(position, record.byte_count)
     if record.byte_count > WHOLE_BLOB_BYTES:
         return _locate_in_large(listing, record, start, length)
     # A digest outlives a move to another container and an etag does not: where there is one, it decides.
     etag = "" if record.md5 else record.etag
-    request = ExtentRequest(listing.store, record.blob, start, length, _version(listing, record), etag)
     member: tuple[Member, ...] = ((0, record.byte_count, record.md5),)
-    return Wanted(request, lambda: member)
+    return Extent(listing.store, record.blob, start, length, _version(listing, record), etag, lambda: member)
 
 
-def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Wanted:
+def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Extent:
     digest = listing.extent_digest(record.md5, start) if record.md5 else ""
     if digest:
         # An extent that came before its digest was known is not taken for one that was checked.
-        return Wanted(ExtentRequest(listing.store, record.blob, start, length, digest, digest=digest))
+        return Extent(listing.store, record.blob, start, length, digest, digest=digest)
     whole = (record.byte_count, record.md5) if record.md5 else None
-    version = _version(listing, record)
-    return Wanted(ExtentRequest(listing.store, record.blob, start, length, version, record.etag, whole=whole))
+    return Extent(listing.store, record.blob, start, length, _version(listing, record), record.etag, whole=whole)
 
 
 def _version(listing: Listing, record: FileRecord) -> str:
@@ -173,7 +168,7 @@ _END = 1 << 62
 
 
 def store_and_folder(key: str) -> tuple[str, str]:
-    """The store that an extent is from, and the first folder in its blob's name; see `ExtentRequest.key`.
+    """The store that an extent is from, and the first folder in its blob's name; see `Extent.key`.
 
     What was published lies in a folder that bears the dataset's id. The folder is empty for a blob that is in none.
     """

@@ -1,14 +1,14 @@
-"""The order in which the extents of a dataset's files follow each other: what a reader in order needs next.
+"""The order in which the extents of a dataset's files follow each other: a reader in order needs the next one.
 
-Files are taken by blob and offset. For loose blobs that is the order of their names, and so the order of a directory;
-for packs it is the order in which they were published, mostly the same.
+Files are ordered by blob and offset. For loose blobs that is the order of their names, and so of a directory; for packs
+it is the order in which they were published, mostly the same.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
 
@@ -16,21 +16,9 @@ if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing.files import FileTable
 
-PACKED = -1
-
-
-class ExtentPlace(NamedTuple):
-    """An extent of a listing's files.
-
-    Attributes:
-        blob: number of the blob, or of the template of its name, in the listing.
-        file: index of the file in the listing if the blob is a loose one, else `PACKED`.
-        start: position of the extent in the blob, in bytes.
-    """
-
-    blob: int
-    file: int
-    start: int
+Place = tuple[int, int]
+"""A place in a listing's files: index of the file in the listing, position in the file in bytes. An extent's place is
+its first file, and where in the file it begins; in a pack that is at 0, since files do not cross extents there."""
 
 
 class ExtentOrder:
@@ -51,68 +39,75 @@ class ExtentOrder:
         self.total_bytes = int(files.columns["byte_count"].sum())
         """Of all files together."""
 
-    def place(self, index: int, offset: int) -> ExtentPlace:
-        """The extent that holds a byte of a file.
+    def is_packed(self, place: Place) -> bool:
+        """Whether an extent is a pack's."""
+        return self._packed[self._blobs[place[0]]]
+
+    def place(self, index: int, offset: int) -> Place:
+        """The place of the extent that holds a byte of a file.
 
         Args:
             index: of the file in the listing; it is there.
             offset: position in the file, in bytes.
         """
-        blob = self._blobs[index]
         position = self._offsets[index] + offset
-        if self._packed[blob]:
-            return ExtentPlace(blob, PACKED, extent_range(position, None)[0])
-        return ExtentPlace(blob, index, extent_range(position, self._byte_counts[index])[0])
+        if self._packed[self._blobs[index]]:
+            start, _ = extent_range(position, None)
+            return self._order[self._rank(self._blobs[index], start)], 0
+        return index, extent_range(position, self._byte_counts[index])[0]
 
-    def following(self, place: ExtentPlace) -> ExtentPlace | None:
+    def following(self, place: Place) -> Place | None:
         """The extent after one, None after the last."""
-        blob, index, start = place
-        if index == PACKED:
-            rank = self._rank(blob, start + EXTENT_BYTES, PACKED)
+        index, offset = place
+        if self.is_packed(place):
+            rank = self._rank(self._blobs[index], self._start(index) + EXTENT_BYTES)
         else:
             byte_count = self._byte_counts[index]
-            if byte_count > WHOLE_BLOB_BYTES and start + EXTENT_BYTES < byte_count:
-                return ExtentPlace(blob, index, start + EXTENT_BYTES)
-            rank = self._rank(blob, self._offsets[index], index) + 1
+            if byte_count > WHOLE_BLOB_BYTES and offset + EXTENT_BYTES < byte_count:
+                return index, offset + EXTENT_BYTES
+            rank = self._rank(self._blobs[index], self._offsets[index], index) + 1
         return self.place(self._order[rank], 0) if rank < len(self._order) else None
 
-    def __iter__(self) -> Iterator[ExtentPlace]:
+    def __iter__(self) -> Iterator[Place]:
         """All extents, in order."""
         place = self.place(self._order[0], 0) if len(self._order) else None
         while place is not None:
             yield place
             place = self.following(place)
 
-    def beside(self, place: ExtentPlace, count: int) -> list[ExtentPlace]:
-        """The others of the extents of a pack that begin at a multiple of `count` times an extent's length.
+    def beside(self, place: Place, count: int) -> list[Place]:
+        """The other extents of a group in a pack, which begins at a multiple of `count` extents' length.
 
-        Those in which no file begins are left out; there are none for a loose blob.
+        Extents in which no file begins are left out; there are none beside a loose blob.
         """
-        if place.file != PACKED:
+        if not self.is_packed(place):
             return []
-        first = place.start - place.start % (count * EXTENT_BYTES)
+        blob, start = self._blobs[place[0]], self._start(place[0])
+        first = start - start % (count * EXTENT_BYTES)
         starts = range(first, first + count * EXTENT_BYTES, EXTENT_BYTES)
-        return [each for start in starts if (each := place._replace(start=start)) != place and self._is_there(each)]
+        places = [self._first_file(blob, each) for each in starts if each != start]
+        return [(index, 0) for index in places if index is not None]
 
-    def first_file(self, place: ExtentPlace) -> int:
-        """Index of the first file in an extent."""
-        return place.file if place.file != PACKED else self._order[self._rank(place.blob, place.start, PACKED)]
-
-    def byte_count(self, place: ExtentPlace) -> int:
+    def byte_count(self, place: Place) -> int:
         """Length of an extent in bytes, at most."""
-        if place.file == PACKED:
+        if self.is_packed(place):
             return EXTENT_BYTES
-        byte_count: int = self._byte_counts[place.file]
+        byte_count: int = self._byte_counts[place[0]]
         return byte_count if byte_count <= WHOLE_BLOB_BYTES else EXTENT_BYTES
 
-    def _is_there(self, place: ExtentPlace) -> bool:
-        """Whether a file begins in an extent of a pack."""
-        rank = self._rank(place.blob, place.start, PACKED)
-        return rank < len(self._order) and self.place(self._order[rank], 0) == place
+    def _start(self, index: int) -> int:
+        """Where the extent of a packed file begins in its pack."""
+        return extent_range(self._offsets[index], None)[0]
 
-    def _rank(self, blob: int, offset: int, index: int) -> int:
-        """Where a file stands in the order, or would."""
-        if isinstance(self._order, range) and index != PACKED:
+    def _first_file(self, blob: int, start: int) -> int | None:
+        """The first file that begins in an extent of a pack."""
+        rank = self._rank(blob, start)
+        index = self._order[rank] if rank < len(self._order) else None
+        return index if index is not None and (self._blobs[index], self._start(index)) == (blob, start) else None
+
+    def _rank(self, blob: int, offset: int, index: int = -1) -> int:
+        """The position in the order of a file, or of the first one at or beyond an offset in a blob."""
+        if isinstance(self._order, range) and index >= 0:
             return index
         return bisect_left(
             self._order, (blob, offset, index), key=lambda each: (self._blobs[each], self._offsets[each], each)

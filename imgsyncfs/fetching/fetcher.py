@@ -1,17 +1,16 @@
-"""Bring extents from a store into the cache: the daemon's side, which asks worker processes and waits.
+"""Bring extents from a store into the cache: the daemon's side, which sends jobs to workers and waits.
 
 - Single-flight: any number of readers of one extent cause one request.
-- A reader waits at most the time limit. The request goes on meanwhile, so that the next reader profits.
-- A store that is away is asked again after a pause that doubles; readers in between are refused at once, and not each
-  after a time limit of its own.
-- What is fetched ahead of readers leaves them room (`imgsyncfs.fetching.queue`), and whatever a reader waits for goes
-  out
-  at once.
-- Extents that follow each other go out as one request, if all but one are fetched ahead. Each is there for its readers
-  when it has come, and not when all have.
+- A reader waits at most the timeout. The request goes on meanwhile, so that the next reader profits.
+- A store that cannot be reached is asked again with backoff (`imgsyncfs.fetching.store_backoff`); readers in between
+  are refused at once.
+- An extent that a reader waits for is sent for at once; those ahead of readers wait in a queue
+  (`imgsyncfs.fetching.queue`).
+- Extents that follow each other go out as one request, if all but one are ahead of readers. Each is there for its
+  readers when it has come, and not when all have.
 
-Threads: `Fetcher._lock` guards the table of requests under way, the queue, and the counts; it is held for dictionary
-operations only. The lock of `imgsyncfs.fetching.store_health` may be taken within it.
+Threads: `Fetcher._lock` guards the table of extents in flight, the queue, and the counts; it is held for dictionary
+operations only. The lock of `imgsyncfs.fetching.store_backoff` may be taken within it.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from imgsyncfs.cache import CacheReader, OpenExtent
 from imgsyncfs.errors import BlobChanged, StoreUnreachable, WorkerLost
-from imgsyncfs.fetching.flights import Arrival, Flight, Wanted, adjoining
-from imgsyncfs.fetching.outcomes import read_outcomes
+from imgsyncfs.fetching.extent import Extent
+from imgsyncfs.fetching.job import Job, Outcome, read_outcomes
 from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
-from imgsyncfs.fetching.requests import ExtentRequest
-from imgsyncfs.fetching.store_health import StorePauses
+from imgsyncfs.fetching.store_backoff import StoreBackoff
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 
@@ -44,7 +42,7 @@ class FetchCounts:
         bytes: what came.
         failures: jobs that failed.
         uncached: extents that the cache had no room for.
-        unverified: extents that there was nothing to compare with: no digest in the catalog, and none from the store.
+        unverified: extents that could not be compared with anything: no digest in the catalog, and none from the store.
         waiting: readers.
     """
 
@@ -57,20 +55,18 @@ class FetchCounts:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Extents that were sent for together.
+class InFlight:
+    """An extent in flight, and how long a reader waits for it.
 
     Attributes:
-        wanted: which, as their numbers go.
-        inline: their contents were asked for.
-        background: no reader waited for one of them.
-        landed: numbers of those that are here. One thread at a time has to do with a job: its worker's listener.
+        extent: which one.
+        outcome: what will become of it.
+        deadline: until when to wait, in seconds of the fetcher's clock.
     """
 
-    wanted: Sequence[Wanted]
-    inline: bool
-    background: bool
-    landed: set[int] = field(default_factory=set)
+    extent: Extent
+    outcome: Future[Outcome]
+    deadline: float
 
 
 class Fetcher:
@@ -80,18 +76,28 @@ class Fetcher:
         cache: the cache's reading side.
         pool: workers that run `imgsyncfs.fetching.worker.ExtentFetcher`.
         timeout: seconds that a reader waits at most.
-        own_store: gives the URL of the catalog's own store, as each job says it.
+        own_store: gives the URL of the catalog's own store, which goes with each job.
+        clock: tells the time in seconds.
     """
 
-    def __init__(self, cache: CacheReader, pool: WorkerPool, *, timeout: float, own_store: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        cache: CacheReader,
+        pool: WorkerPool,
+        *,
+        timeout: float,
+        own_store: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cache = cache
         self._pool = pool
         self._timeout = timeout
         self._own_store = own_store
-        self._pauses = StorePauses()
+        self._clock = clock
+        self._backoff = StoreBackoff(clock)
         self._lock = threading.Lock()
-        self._under_way: dict[str, Future[Arrival]] = {}
-        self._waited_for: Counter[str] = Counter()
+        self._in_flight: dict[str, Future[Outcome]] = {}
+        self._readers: Counter[str] = Counter()
         self._queue = FetchQueue()
         self._counts = FetchCounts()
 
@@ -103,97 +109,97 @@ class Fetcher:
         """The extent if the cache has it."""
         return self._cache.find(key)
 
-    def extent(self, wanted: Wanted) -> OpenExtent:
-        """The extent, from wherever it is nearest.
+    def fetch(self, extent: Extent) -> OpenExtent:
+        """The extent, from the cache or from its store.
 
         Raises:
-            StoreError: it could not be had within the time limit, and why.
+            StoreError: it could not be had within the timeout, and why.
         """
-        return self.cached(wanted.request.key) or self.wait(self.start(wanted))
+        return self.cached(extent.key) or self.wait(self.start(extent))
 
-    def start(self, wanted: Wanted, *, ahead: Sequence[Wanted] = ()) -> Flight:
+    def start(self, extent: Extent, *, ahead: Sequence[Extent] = ()) -> InFlight:
         """Have an extent fetched that a reader waits for; does not wait.
 
         Args:
-            wanted: which one.
-            ahead: what somebody will want soon, see `begin`; one of them may come in the same request.
+            extent: which one.
+            ahead: extents that will be wanted soon, see `begin`; some may come in the same request.
 
         Raises:
-            StoreUnreachable: the store did not answer last, and is being left alone.
+            StoreUnreachable: the store did not answer last, and is not asked yet.
         """
-        return self._start(wanted, time.monotonic() + self._timeout, ahead=ahead, inline=False)
+        return self._start(extent, self._clock() + self._timeout, ahead=ahead, inline=False)
 
-    def wait(self, flight: Flight) -> OpenExtent:
+    def wait(self, flight: InFlight) -> OpenExtent:
         """Wait for an extent.
 
         Raises:
-            StoreError: it could not be had within the time limit, and why.
-            WorkerLost: the workers that were to bring it died; whoever asks again may get it.
+            StoreError: it could not be had within the timeout, and why.
+            WorkerLost: the workers that were to bring it died; the next request may bring it.
         """
-        key = flight.wanted.request.key
+        key = flight.extent.key
         stored, content = self._await(flight)
         if stored:
-            extent = self._cache.find(key)
-            if extent is not None:
-                return extent
+            opened = self._cache.find(key)
+            if opened is not None:
+                return opened
             # Evicted again, or damaged on the way: this time the content itself is asked for.
-            _, content = self._await(self._start(flight.wanted, flight.deadline, ahead=(), inline=True))
-        extent = OpenExtent(content=content, length=len(content))
-        self._cache.keep(key, extent)
-        return extent
+            _, content = self._await(self._start(flight.extent, flight.deadline, ahead=(), inline=True))
+        opened = OpenExtent(content=content, length=len(content))
+        self._cache.keep(key, opened)
+        return opened
 
-    def begin(self, ahead: Sequence[Wanted]) -> None:
-        """Have extents fetched that somebody will want soon; does not wait, and does not fail.
+    def begin(self, ahead: Sequence[Extent]) -> None:
+        """Have extents fetched that will be wanted soon; does not wait, and does not fail.
 
-        Those that the cache has are left out here: a worker would read and verify them to say so, 2 ms for 4 MiB.
+        Extents in the cache are left out here: a worker would read and verify them, 2 ms for 4 MiB.
         """
-        missing = [wanted for wanted in ahead if not self._cache.holds(wanted.request.key)]
+        missing = [extent for extent in ahead if not self._cache.holds(extent.key)]
         with self._lock:
-            for wanted in missing:
-                if wanted.request.key not in self._under_way:
-                    self._queue.put(wanted)
+            for extent in missing:
+                if extent.key not in self._in_flight:
+                    self._queue.put(extent)
         self._dispatch()
 
-    def fetch_all(self, wanted: Iterable[Wanted]) -> Iterator[tuple[ExtentRequest, bool]]:
+    def fetch_all(self, extents: Iterable[Extent]) -> Iterator[tuple[Extent, bool]]:
         """Fetch many extents, `MOST_BACKGROUND` at a time.
 
         Args:
-            wanted: which; those that the cache has are not fetched again.
+            extents: which; one that the cache has is not fetched again.
 
         Yields:
-            Each one that is done, in any order, and whether the cache has it now: not so if there was no room.
+            Each one that is done, in any order, and whether the cache has it now: not if there was no room.
 
         Raises:
             StoreError: one could not be had, and why.
         """
-        flights: dict[Future[Arrival], ExtentRequest] = {}
+        flights: dict[Future[Outcome], Extent] = {}
         try:
-            for each in wanted:
-                if self._cache.holds(each.request.key):
-                    yield each.request, True
+            for extent in extents:
+                if self._cache.holds(extent.key):
+                    yield extent, True
                     continue
-                flights[self.start(each).arrival] = each.request
+                flights[self.start(extent).outcome] = extent
                 if len(flights) >= MOST_BACKGROUND:
-                    yield from self._landed(flights)
+                    yield from self._first_done(flights)
             while flights:
-                yield from self._landed(flights)
+                yield from self._first_done(flights)
         finally:
-            for request in flights.values():
-                self._leave(request.key)
+            for extent in flights.values():
+                self._leave(extent.key)
 
-    def _landed(self, flights: dict[Future[Arrival], ExtentRequest]) -> Iterator[tuple[ExtentRequest, bool]]:
-        """Wait for the first of some flights; those that are done leave the table."""
+    def _first_done(self, flights: dict[Future[Outcome], Extent]) -> Iterator[tuple[Extent, bool]]:
+        """Wait for the first of some extents; those that are done leave the table."""
         done, _ = wait_for_futures(flights, timeout=self._timeout, return_when=FIRST_COMPLETED)
         if not done:
             raise self._too_late(next(iter(flights.values())))
-        for arrival in done:
-            stored, _ = arrival.result()
-            request = flights.pop(arrival)
-            self._leave(request.key)
-            yield request, stored
+        for outcome in done:
+            stored, _ = outcome.result()
+            extent = flights.pop(outcome)
+            self._leave(extent.key)
+            yield extent, stored
 
     def note_used(self) -> None:
-        """Have the cache note which extents were used; so far that is noted whenever one is fetched."""
+        """Have the cache note which extents were used; else that is noted with the next fetch."""
         used = self._cache.take_used()
         if used:
             self._pool.submit({"used": used})
@@ -201,118 +207,114 @@ class Fetcher:
     def counts(self) -> FetchCounts:
         """What has been asked so far."""
         with self._lock:
-            return replace(self._counts, waiting=self._waited_for.total())
+            return replace(self._counts, waiting=self._readers.total())
 
-    def pauses(self) -> dict[str, str]:
-        """The stores that are away, and why."""
-        return self._pauses.reasons()
+    def unreachable(self) -> dict[str, str]:
+        """The stores that cannot be reached, and why."""
+        return self._backoff.reasons()
 
-    def _start(self, wanted: Wanted, deadline: float, *, ahead: Sequence[Wanted], inline: bool) -> Flight:
-        key = wanted.request.key
-        beside: list[Wanted] = []
+    def _start(self, extent: Extent, deadline: float, *, ahead: Sequence[Extent], inline: bool) -> InFlight:
+        key = extent.key
+        beside: list[Extent] = []
         with self._lock:
             self._queue.remove(key)
-            arrival = self._under_way.get(_flight_name(key, inline))
-            first = arrival is None
-            if arrival is None:
-                self._pauses.admit(wanted.request.store)
-                arrival = self._under_way[_flight_name(key, inline)] = Future()
-                others = [each for each in ahead if each.request.key not in self._under_way]
-                beside = adjoining(wanted, others, most=MOST_IN_REQUEST - 1)
-            self._waited_for[key] += 1
+            outcome = self._in_flight.get(_flight_name(key, inline))
+            first = outcome is None
+            if outcome is None:
+                self._backoff.admit(extent.store)
+                outcome = self._in_flight[_flight_name(key, inline)] = Future()
+                others = [each for each in ahead if each.key not in self._in_flight]
+                beside = _adjoining(extent, others, most=MOST_IN_REQUEST - 1)
+            self._readers[key] += 1
         # The cache is asked without the lock; what it has meanwhile costs a request that is a little longer.
-        beside = [each for each in beside if not self._cache.holds(each.request.key)]
+        beside = [each for each in beside if not self._cache.holds(each.key)]
         if first:
-            self._submit([wanted, *self._leave_along(beside)], inline=inline)
+            self._submit([extent, *self._take_off(beside)], inline=inline)
         others = [each for each in ahead if each not in beside]
         if others:
             self.begin(others)
-        return Flight(wanted, arrival, deadline)
+        return InFlight(extent, outcome, deadline)
 
-    def _leave_along(self, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """Those of some extents that nobody else has sent for meanwhile: they are under way now."""
-        leaving = []
+    def _take_off(self, extents: Sequence[Extent]) -> list[Extent]:
+        """Put extents in flight; returns those that were not in flight yet."""
+        new = []
         with self._lock:
-            for each in wanted:
-                key = each.request.key
-                self._queue.remove(key)
-                if key not in self._under_way:
-                    self._under_way[key] = Future()
-                    leaving.append(each)
-        return leaving
+            for extent in extents:
+                self._queue.remove(extent.key)
+                if extent.key not in self._in_flight:
+                    self._in_flight[extent.key] = Future()
+                    new.append(extent)
+        return new
 
-    def _submit(self, wanted: Sequence[Wanted], *, inline: bool = False, background: bool = False) -> None:
+    def _submit(self, extents: Sequence[Extent], *, inline: bool = False, background: bool = False) -> None:
         """Send for extents with one job."""
-        job = _Job(sorted(wanted, key=lambda each: (each.request.blob, each.request.start)), inline, background)
         with self._lock:
-            spared = list(self._waited_for)
-        requests = [each.request._replace(members=each.members()).to_fields() for each in job.wanted]
-        answer = self._pool.submit(
-            {
-                "requests": requests,
-                "inline": inline,
-                "used": self._cache.take_used(),
-                "spared": spared,
-                "own_store": self._own_store(),
-            },
-            lambda part: self._take_over(job, part),
+            pinned = list(self._readers)
+        job = Job(
+            sorted(extents, key=lambda extent: (extent.blob, extent.start)),
+            self._own_store(),
+            inline=inline,
+            background=background,
+            used=self._cache.take_used(),
+            pinned=pinned,
         )
+        answer = self._pool.submit({"job": job.to_fields()}, lambda part: self._receive(job, part))
         answer.add_done_callback(lambda done: self._finish(job, done))
 
-    def _await(self, flight: Flight) -> Arrival:
+    def _await(self, flight: InFlight) -> Outcome:
         try:
-            return flight.arrival.result(max(0.0, flight.deadline - time.monotonic()))
+            return flight.outcome.result(max(0.0, flight.deadline - self._clock()))
         except FutureTimeoutError:
-            raise self._too_late(flight.wanted.request) from None
+            raise self._too_late(flight.extent) from None
         finally:
-            self._leave(flight.wanted.request.key)
+            self._leave(flight.extent.key)
 
     def _leave(self, key: str) -> None:
         """One reader less waits for an extent."""
         with self._lock:
-            self._waited_for[key] -= 1
-            if self._waited_for[key] <= 0:
-                del self._waited_for[key]
+            self._readers[key] -= 1
+            if self._readers[key] <= 0:
+                del self._readers[key]
 
-    def _too_late(self, request: ExtentRequest) -> StoreUnreachable:
-        reason = f"{request.store} did not answer within {self._timeout:g} s"
-        self._pauses.begin(request.store, reason)
-        return StoreUnreachable(f"{reason} for blob {request.blob}; check the network, or raise --timeout.")
+    def _too_late(self, extent: Extent) -> StoreUnreachable:
+        reason = f"{extent.store} did not answer within {self._timeout:g} s"
+        self._backoff.begin(extent.store, reason)
+        return StoreUnreachable(f"{reason} for blob {extent.blob}; check the network, or raise --timeout.")
 
     def _dispatch(self) -> None:
-        """Let what waits for its turn go out, as far as there is room."""
+        """Send jobs for the extents in the queue, as far as its limits allow."""
         with self._lock:
-            jobs = self._queue.take(self._under_way, is_away=self._pauses.is_away)
-            self._under_way.update((each.request.key, Future()) for job in jobs for each in job)
-        for job in jobs:
-            self._submit(job, background=True)
+            jobs = self._queue.take(self._in_flight, is_unreachable=self._backoff.is_unreachable)
+            self._in_flight.update((extent.key, Future()) for extents in jobs for extent in extents)
+        for extents in jobs:
+            self._submit(extents, background=True)
 
-    def _take_over(self, job: _Job, answer: Answer) -> None:
-        """Take over what a worker says of extents of a job. Runs on the worker's listening thread."""
-        for number, stored, content in read_outcomes(*answer):
-            if number in job.landed:
-                # The worker that told of it first has died since.
+    def _receive(self, job: Job, answer: Answer) -> None:
+        """Take the outcomes of extents of a job. Runs on the worker's listening thread."""
+        for number, outcome in read_outcomes(*answer):
+            if number in job.arrived:
+                # The worker that sent it first has died since.
                 continue
-            job.landed.add(number)
-            key = job.wanted[number].request.key
-            if stored:
+            job.arrived.add(number)
+            key = job.extents[number].key
+            if outcome.stored:
                 self._cache.trust(key)
             else:
-                # The one who will want it may come later.
-                self._cache.keep(key, OpenExtent(content=content, length=len(content)))
+                # Kept for a reader that comes later.
+                self._cache.keep(key, OpenExtent(content=outcome.content, length=len(outcome.content)))
                 with self._lock:
                     self._counts = replace(self._counts, uncached=self._counts.uncached + 1)
-            self._land(key, (stored, content), inline=job.inline)
+            self._resolve(key, outcome, inline=job.inline)
 
-    def _finish(self, job: _Job, done: Future[Answer]) -> None:
-        """Take over the end of a job. Runs on the worker's listening thread."""
+    def _finish(self, job: Job, done: Future[Answer]) -> None:
+        """Take the end of a job. Runs on the worker's listening thread."""
         error = done.exception()
-        store = job.wanted[0].request.store
+        store = job.extents[0].store
         if isinstance(error, StoreUnreachable):
-            self._pauses.begin(store, str(error))
+            self._backoff.begin(store, str(error))
         elif not isinstance(error, WorkerLost):
             # A worker that died says nothing about the store.
-            self._pauses.end(store)
+            self._backoff.end(store)
         if job.background:
             with self._lock:
                 self._queue.note_end()
@@ -321,8 +323,8 @@ class Fetcher:
         else:
             result, _ = done.result()
             with self._lock:
-                for store, near in result["near"].items():
-                    self._queue.note_near(store, near=near)
+                for url, seconds in result["latencies"].items():
+                    self._queue.note_latency(url, seconds)
                 counts = self._counts
                 self._counts = replace(
                     counts,
@@ -330,35 +332,51 @@ class Fetcher:
                     bytes=counts.bytes + result["bytes"],
                     unverified=counts.unverified + result["unverified"],
                 )
-            self._take_over(job, done.result())
+            self._receive(job, done.result())
         self._dispatch()
 
-    def _fail(self, job: _Job, error: BaseException) -> None:
-        """End what a job did not bring. What a reader waits for was perhaps not at fault: it goes out alone."""
-        left = [each for number, each in enumerate(job.wanted) if number not in job.landed]
+    def _fail(self, job: Job, error: BaseException) -> None:
+        """End the extents that a job did not bring. One that a reader waits for is asked for again, alone.
+
+        The error may have been another extent's.
+        """
+        left = [extent for number, extent in enumerate(job.extents) if number not in job.arrived]
         if isinstance(error, BlobChanged):
             # A worker may have found a whole file to be wrong, and removed it from the cache.
-            self._cache.let_go(key for each in job.wanted for key in each.request.keys_of_whole())
+            self._cache.let_go(key for extent in job.extents for key in extent.keys_of_whole())
         with self._lock:
             self._counts = replace(self._counts, failures=self._counts.failures + 1)
-            awaited = [each for each in left if len(job.wanted) > 1 and each.request.key in self._waited_for]
-        for each in left:
-            if each not in awaited:
-                self._land(each.request.key, error, inline=job.inline)
-        for each in awaited:
-            self._submit([each], inline=job.inline)
+            awaited = [extent for extent in left if len(job.extents) > 1 and extent.key in self._readers]
+        for extent in left:
+            if extent not in awaited:
+                self._resolve(extent.key, error, inline=job.inline)
+        for extent in awaited:
+            self._submit([extent], inline=job.inline)
 
-    def _land(self, key: str, outcome: Arrival | BaseException, *, inline: bool) -> None:
-        """Tell those who wait for an extent."""
+    def _resolve(self, key: str, outcome: Outcome | BaseException, *, inline: bool) -> None:
+        """Give an outcome to the readers that wait for an extent."""
         with self._lock:
-            arrival = self._under_way.pop(_flight_name(key, inline), None)
-        if arrival is None:
+            future = self._in_flight.pop(_flight_name(key, inline), None)
+        if future is None:
             return
         if isinstance(outcome, BaseException):
-            arrival.set_exception(outcome)
+            future.set_exception(outcome)
         else:
-            arrival.set_result(outcome)
+            future.set_result(outcome)
 
 
 def _flight_name(key: str, inline: bool) -> str:
     return f"{key}|inline" if inline else key
+
+
+def _adjoining(extent: Extent, others: Sequence[Extent], *, most: int) -> list[Extent]:
+    """The extents that make one piece with another, at most so many, in the order in which they join it."""
+    piece = [extent]
+    left = list(others)
+    while len(piece) <= most:
+        joins = next((each for each in left if any(one.adjoins(each) for one in piece)), None)
+        if joins is None:
+            break
+        left.remove(joins)
+        piece.append(joins)
+    return piece[1:]

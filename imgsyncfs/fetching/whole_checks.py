@@ -26,7 +26,7 @@ from cachetools import LRUCache
 from imgsyncfs.blob_layout import EXTENT_BYTES, digest_at, extent_digest
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import BlobChanged, StoreError
-from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.stores.kept_buffers import KeptBuffers
 
 READ_FIRST_BYTES = 256 << 20
@@ -68,11 +68,11 @@ class WholeChecks:
         self._known: LRUCache[str, tuple[bytes, float]] = LRUCache(MOST_KNOWN)
         self._reading: dict[str, Future[bytes]] = {}
 
-    def digest(self, request: ExtentRequest, store: RangeSource) -> str:
+    def digest(self, extent: Extent, store: RangeSource) -> str:
         """The digest of an extent of a file that was found to be right.
 
         Args:
-            request: for the extent.
+            extent: which one.
             store: where the file is; if it gives digests of ranges, the file need not be read whole first.
 
         Returns:
@@ -82,47 +82,47 @@ class WholeChecks:
             BlobChanged: the file's MD5 is not the catalog's.
             StoreError: it cannot be read.
         """
-        if request.whole is None:
+        if extent.whole is None:
             return ""
-        known = self._find(request)
-        if known is None and (store.vouches_for_ranges or request.whole[0] > READ_FIRST_BYTES):
+        known = self._find(extent)
+        if known is None and (store.vouches_for_ranges or extent.whole[0] > READ_FIRST_BYTES):
             return ""
         digests, since = known or (b"", 0.0)
         if not digests:
             if self._clock() < since + AGAIN_SECONDS:
-                raise _wrong(request)
-            digests = self._read_once(request, store)
-        return digest_at(digests, request.start).hex()
+                raise _wrong(extent)
+            digests = self._read_once(extent, store)
+        return digest_at(digests, extent.start).hex()
 
-    def check(self, request: ExtentRequest) -> None:
+    def check(self, extent: Extent) -> None:
         """Check the file that an extent is a part of, if all of it is in the cache and it was not checked before.
 
         Args:
-            request: of an extent that was just kept.
+            extent: one that was just kept.
 
         Raises:
             BlobChanged: its MD5 is not the catalog's. Nothing of it is in the cache then.
         """
-        if request.whole is None or self._find(request) is not None:
+        if extent.whole is None or self._find(extent) is not None:
             return
-        keys = request.keys_of_whole()
+        keys = extent.keys_of_whole()
         if self._cache.holds_all(keys):
-            self._take(request, map(self._cache.get, keys))
+            self._take(extent, map(self._cache.get, keys))
 
-    def _find(self, request: ExtentRequest) -> tuple[bytes, float] | None:
+    def _find(self, extent: Extent) -> tuple[bytes, float] | None:
         """What is known of a file, here or by another process."""
         with self._lock:
-            known = self._known.get(request.digests_key)
+            known = self._known.get(extent.digests_key)
         if known is not None:
             return known
-        content = self._cache.get(request.digests_key)
+        content = self._cache.get(extent.digests_key)
         if content is None:
             return None
         return (b"", float(content[len(_WRONG) :])) if content.startswith(_WRONG) else (content, 0.0)
 
-    def _read_once(self, request: ExtentRequest, store: RangeSource) -> bytes:
+    def _read_once(self, extent: Extent, store: RangeSource) -> bytes:
         """Read all of a file, or wait for whoever is doing so; returns the digests of its extents."""
-        key = request.digests_key
+        key = extent.digests_key
         with self._lock:
             reading = self._reading.get(key)
             first = reading is None
@@ -133,12 +133,12 @@ class WholeChecks:
                 return reading.result(self._timeout)
             except FutureTimeoutError:
                 raise StoreError(
-                    f"Blob {request.blob} in {request.store} is still being checked after {self._timeout:g} s; read it "
+                    f"Blob {extent.blob} in {extent.store} is still being checked after {self._timeout:g} s; read it "
                     "again in a while, or raise --timeout."
                 ) from None
         try:
             with self._buffers.room(EXTENT_BYTES) as room:
-                reading.set_result(self._take(request, _contents(request, store, room)))
+                reading.set_result(self._take(extent, _contents(extent, store, room)))
         except BaseException as error:
             reading.set_exception(error)
             raise
@@ -147,11 +147,11 @@ class WholeChecks:
                 del self._reading[key]
         return reading.result()
 
-    def _take(self, request: ExtentRequest, contents: Iterable[bytes | memoryview | None]) -> bytes:
+    def _take(self, extent: Extent, contents: Iterable[bytes | memoryview | None]) -> bytes:
         """Check a file extent by extent, and keep what was found.
 
         Args:
-            request: of one of the extents.
+            extent: one of them.
             contents: all of them, in order; None for one that is gone meanwhile.
 
         Returns:
@@ -167,24 +167,24 @@ class WholeChecks:
                 return b""
             whole.update(content)
             digests += extent_digest(content)
-        is_right = request.whole is not None and whole.hexdigest() == request.whole[1]
+        is_right = extent.whole is not None and whole.hexdigest() == extent.whole[1]
         known = (bytes(digests), 0.0) if is_right else (b"", self._clock())
         with self._lock:
-            self._known[request.digests_key] = known
+            self._known[extent.digests_key] = known
         # For the other workers, and for later.
-        self._cache.remove([request.digests_key])
-        self._cache.put(request.digests_key, known[0] or _WRONG + str(known[1]).encode())
+        self._cache.remove([extent.digests_key])
+        self._cache.put(extent.digests_key, known[0] or _WRONG + str(known[1]).encode())
         if not is_right:
-            self._cache.remove(request.keys_of_whole())
-            raise _wrong(request)
+            self._cache.remove(extent.keys_of_whole())
+            raise _wrong(extent)
         return known[0]
 
 
-def _contents(request: ExtentRequest, store: RangeSource, room: memoryview) -> Iterator[memoryview]:
-    byte_count = request.whole[0] if request.whole else 0
+def _contents(extent: Extent, store: RangeSource, room: memoryview) -> Iterator[memoryview]:
+    byte_count = extent.whole[0] if extent.whole else 0
     for start in range(0, byte_count, EXTENT_BYTES):
         part = room[: min(EXTENT_BYTES, byte_count - start)]
-        count, _ = store.read_checked(request.blob, part, start, etag=request.etag)
+        count, _ = store.read_checked(extent.blob, part, start, etag=extent.etag)
         yield part[:count]
 
 
@@ -192,8 +192,8 @@ _WRONG = b"wrong since "
 """Longer than a digest, and no multiple of one: it cannot be taken for digests."""
 
 
-def _wrong(request: ExtentRequest) -> BlobChanged:
+def _wrong(extent: Extent) -> BlobChanged:
     return BlobChanged(
-        f"Blob {request.blob} in {request.store} has other content than the catalog says (its MD5 differs); publish or "
+        f"Blob {extent.blob} in {extent.store} has other content than the catalog says (its MD5 differs); publish or "
         "index it again."
     )

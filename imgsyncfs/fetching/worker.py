@@ -1,12 +1,12 @@
-"""A worker's side of fetching: one request at a store, verified, into the cache.
+"""A worker's side of fetching: extents read from a store, verified, into the cache.
 
-Extents that follow each other come in one request, and each is kept and told of as soon as it is here.
+Extents that follow each other come in one request; each is kept, and its outcome sent, as soon as it has come.
 
 A store is opened only if the catalog may name it (`imgsyncfs.stores.allowed`). Each job says which store is the
-catalog's own, since that is not known when workers start, may change, and must be known to those that replace others.
+catalog's own: it is not known when workers start, and may change.
 
-Threads: `ExtentFetcher._lock` guards the table of stores; it is held while one is opened, which asks nobody. A job that
-asks for several small blobs may do so on threads that take no jobs, so that none waits for the other.
+Threads: `ExtentFetcher._lock` guards the table of stores; it is held while one is opened, which sends no request. A job
+may read several small blobs on threads that take no jobs, so that no job waits for another.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import ConfigurationError, StoreError
-from imgsyncfs.fetching.outcomes import ExtentOutcomes
-from imgsyncfs.fetching.requests import ExtentRequest, verify_extent
+from imgsyncfs.fetching.extent import Extent, verify_extent
+from imgsyncfs.fetching.job import Job, OutcomeSender
+from imgsyncfs.fetching.queue import LOW_LATENCY_SECONDS
 from imgsyncfs.fetching.whole_checks import WholeChecks
 from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
 from imgsyncfs.stores.contract import RangeRead, Store
@@ -34,22 +34,14 @@ from imgsyncfs.stores.kept_buffers import BUFFER_BYTES, KeptBuffers
 from imgsyncfs.stores.ranges import RangeInParts
 from imgsyncfs.workers.frames import Tell
 
-NEAR_SECONDS = 0.015
-"""A store that answers faster is sent the requests of a job together, over one connection: that saves a third of the
-processor's time here and there. From a farther one they come side by side, so that no one waits for all in a row."""
-
 LATENCY_FADES = 1.005
-"""What is remembered of the shortest answer grows so much with each one after it: fivefold in 320 answers."""
+"""The shortest latency is multiplied by this with each longer one: fivefold in 320 answers."""
 
 MOST_SIDE_BY_SIDE = 48
 """Requests beyond those of `imgsyncfs.library.processes.FETCH_THREADS` jobs; at 20 ms, a worker then gets 2,400/s."""
 
-
-Numbered = tuple[int, ExtentRequest]
-"""A request, and its number in the job."""
-
-Keep = Callable[[Sequence[Numbered], Sequence[memoryview], Sequence[bool]], None]
-"""Keeps the contents that were fetched for some requests, each compared with something or not, and tells of them."""
+Keep = Callable[[Sequence[Extent], Sequence[memoryview], Sequence[bool]], None]
+"""Keeps the contents of some extents, each compared with something or not, and sends their outcomes."""
 
 
 class ExtentFetcher:
@@ -78,30 +70,28 @@ class ExtentFetcher:
         """Do one job.
 
         Args:
-            arguments: ``used``, the keys of extents that were used since the last job, the oldest use first;
-                ``own_store``, the URL of the catalog's own store; and one of
+            arguments: one of
 
-                - ``requests``, the fields of `ExtentRequest` of extents to bring into the cache (those that follow each
-                  other in a blob come in one request), with ``inline``: send the content back as well, and ``spared``:
-                  the keys of extents not to be evicted for it;
-                - ``open``, the URLs of stores that will be asked soon;
-                - ``check``, the URL of a store that must be there and let us read;
+                - ``job``, the fields of a `imgsyncfs.fetching.job.Job`: extents to bring into the cache;
+                - ``used``, the keys of extents that were used since the last job, the oldest use first;
+                - ``open``, the URLs of stores that will be asked soon, with ``own_store``, that of the catalog's own;
+                - ``check``, the URL of a store that must be there and let us read, likewise;
                 - ``remove_orphans``: search the cache for files without an entry;
                 - nothing.
 
-            tell: sends the outcomes of extents ahead of others of the job.
+            tell: sends outcomes of extents ahead of others of the job.
 
         Returns:
-            For requests the outcomes of those that nothing was told of, as `imgsyncfs.fetching.outcomes.ExtentOutcomes`
-            puts them, with ``requests`` and ``bytes``: what was asked of the store; ``unverified``: how many of them
-            there was nothing to compare with; and ``near``: each store that was asked, and whether it answers soon.
+            For a job the outcomes that were not sent ahead, as `imgsyncfs.fetching.job.OutcomeSender` puts them, with
+            ``requests`` and ``bytes``: what was asked of stores; ``unverified``: the number of extents that could not
+            be compared with anything; and ``latencies``: that of each store that was asked, in seconds.
 
         Raises:
-            StoreNotAllowed: it is neither the catalog's own store nor allowed.
-            StoreError: the store's, or `BlobChanged`; what was not told of is not in the cache then.
+            StoreNotAllowed: a store is neither the catalog's own nor allowed.
+            StoreError: the store's, or `BlobChanged`; extents without an outcome are not in the cache then.
         """
-        if "requests" in arguments:
-            return self._fetch(arguments, tell)
+        if "job" in arguments:
+            return self._fetch(Job.from_fields(arguments["job"]), tell)
         self._cache.note_used(arguments.get("used", ()))
         for url in arguments.get("open", ()):
             # Whoever reads from one that makes no sense is told then.
@@ -113,127 +103,111 @@ class ExtentFetcher:
             self._store(arguments["check"], arguments["own_store"]).check()
         return {}, b""
 
-    def _fetch(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
-        requests = [ExtentRequest.from_fields(fields) for fields in arguments["requests"]]
-        outcomes = ExtentOutcomes(len(requests), tell, inline=arguments["inline"])
-        spared = {*arguments["spared"], *(request.key for request in requests)}
-        used = list(arguments["used"])
-        own_store: str = arguments["own_store"]
+    def _fetch(self, job: Job, send: Tell) -> tuple[dict[str, Any], bytes]:
+        outcomes = OutcomeSender(job, send)
+        pinned = {*job.pinned, *(extent.key for extent in job.extents)}
+        used = job.used
         fetched_bytes = unverified = 0
-        missing: list[Numbered] = []
-        for numbered in enumerate(requests):
-            content = self._cache.get(numbered[1].key)
+        missing: list[Extent] = []
+        for extent in job.extents:
+            content = self._cache.get(extent.key)
             if content is None:
-                missing.append(numbered)
+                missing.append(extent)
             else:
-                outcomes.add([numbered[0]], [content], [True])
+                outcomes.add([extent], [content], [True])
 
-        def keep(fetched: Sequence[Numbered], contents: Sequence[memoryview], verified: Sequence[bool]) -> None:
-            nonlocal fetched_bytes, unverified
+        def keep(fetched: Sequence[Extent], contents: Sequence[memoryview], verified: Sequence[bool]) -> None:
+            nonlocal fetched_bytes, unverified, used
             fetched_bytes += sum(map(len, contents))
             unverified += verified.count(False)
-            keys = [request.key for _, request in fetched]
-            kept = self._cache.put_all(dict(zip(keys, contents, strict=True)), used=used, pinned=spared)
-            stored = [key in kept for key in keys]
-            used.clear()
-            for _, request in fetched:
-                self._whole_checks.check(request)
-            outcomes.add([number for number, _ in fetched], contents, stored)
+            keys = [extent.key for extent in fetched]
+            kept = self._cache.put_all(dict(zip(keys, contents, strict=True)), used=used, pinned=pinned)
+            used = ()
+            for extent in fetched:
+                self._whole_checks.check(extent)
+            outcomes.add(fetched, contents, [key in kept for key in keys])
 
-        checkable = [numbered for numbered in missing if numbered[1].can_be_checked]
-        others = [numbered for numbered in missing if not numbered[1].can_be_checked]
+        checkable = [extent for extent in missing if extent.can_be_checked]
+        others = [extent for extent in missing if not extent.can_be_checked]
         groups = _adjoining(checkable)
         if 1 < len(groups) == len(checkable) and _sum_of_bytes(checkable) <= BUFFER_BYTES:
-            self._read_together(checkable, keep, own_store)
+            self._read_together(checkable, keep, job.own_store)
         else:
             for group in groups:
-                self._read_in_parts(group, keep, own_store)
+                self._read_in_parts(group, keep, job.own_store)
         for portion in _portions(others):
-            self._read_checked_by_store(portion, keep, own_store)
-        words, contents = outcomes.rest()
+            self._read_checked_by_store(portion, keep, job.own_store)
+        self._cache.note_used(used)
+        stores = {extent.store for extent in missing}
+        message, contents = outcomes.last()
         counts = {
             "requests": len(groups) + len(others),
             "bytes": fetched_bytes,
             "unverified": unverified,
-            "near": {store: self._is_near(store) for store in {request.store for _, request in missing}},
+            "latencies": {url: self._latencies[url] for url in stores if url in self._latencies},
         }
-        return {**words, **counts}, contents
+        return {**message, **counts}, contents
 
-    def _read_in_parts(self, group: Sequence[Numbered], keep: Keep, own_store: str) -> None:
+    def _read_in_parts(self, group: Sequence[Extent], keep: Keep, own_store: str) -> None:
         """One request for extents that follow each other; each is kept when it has come."""
-        first = group[0][1]
+        first = group[0]
         left = iter(group)
 
         def take(byte_count: int) -> None:
-            numbered = next(left)
-            content = room[:byte_count]
-            keep([numbered], [content], [verify_extent(numbered[1], content)])
+            extent = next(left)
+            content = buffer[:byte_count]
+            keep([extent], [content], [verify_extent(extent, content)])
 
-        with self._buffers.room(_most_bytes(first)) as room:
-            byte_count = sum(_most_bytes(request) for _, request in group)
+        with self._buffers.room(first.most_bytes) as buffer:
             began = time.monotonic()
             parts = RangeInParts(
-                room,
+                buffer,
                 first.start,
-                byte_count,
+                _sum_of_bytes(group),
                 take=take,
                 answered=lambda: self._note_latency(first.store, time.monotonic() - began),
             )
             self._store(first.store, own_store).read_parts(first.blob, parts, etag=first.etag)
             # The blob has ended before these.
-            for numbered in left:
-                keep([numbered], [room[:0]], [verify_extent(numbered[1], room[:0])])
+            for extent in left:
+                keep([extent], [buffer[:0]], [verify_extent(extent, buffer[:0])])
 
-    def _read_together(self, missing: Sequence[Numbered], keep: Keep, own_store: str) -> None:
+    def _read_together(self, extents: Sequence[Extent], keep: Keep, own_store: str) -> None:
         """A request for each of some extents; they are kept when all have come."""
-        with self._buffers.room(_sum_of_bytes(missing)) as room:
-            reads = []
-            left = room
-            for _, request in missing:
-                reads.append(RangeRead(request.blob, left[: _most_bytes(request)], request.start, request.etag))
-                left = left[_most_bytes(request) :]
-            urls = [request.store for _, request in missing]
-            counts = self._read_all(urls, reads, own_store)
-            contents, verified = [], []
-            for (_, request), read, byte_count in zip(missing, reads, counts, strict=True):
-                contents.append(read.room[:byte_count])
-                verified.append(verify_extent(request, contents[-1]))
-            keep(missing, contents, verified)
+        with self._buffers.room(_sum_of_bytes(extents)) as buffer:
+            reads = [
+                RangeRead(extent.blob, part, extent.start, extent.etag)
+                for extent, part in zip(extents, _cut(buffer, extents), strict=True)
+            ]
+            counts = self._read_all([extent.store for extent in extents], reads, own_store)
+            contents = [read.room[:count] for read, count in zip(reads, counts, strict=True)]
+            keep(extents, contents, [*map(verify_extent, extents, contents)])
 
-    def _read_checked_by_store(self, missing: Sequence[Numbered], keep: Keep, own_store: str) -> None:
+    def _read_checked_by_store(self, extents: Sequence[Extent], keep: Keep, own_store: str) -> None:
         """A request for each of some extents of which the catalog has no digest: the store may vouch for them."""
-        with self._buffers.room(_sum_of_bytes(missing)) as room:
-            rooms = []
-            left = room
-            for _, request in missing:
-                rooms.append(left[: _most_bytes(request)])
-                left = left[_most_bytes(request) :]
+        with self._buffers.room(_sum_of_bytes(extents)) as buffer:
+            stores = [self._store(extent.store, own_store) for extent in extents]
+            read = self._side_by_side.map(self._read_vouched_for, stores, extents, _cut(buffer, extents))
+            contents, verified = zip(*read, strict=True)
+            keep(extents, contents, verified)
 
-            contents, verified = [], []
-            stores = [self._store(request.store, own_store) for _, request in missing]
-            requests = [request for _, request in missing]
-            outcomes = self._side_by_side.map(self._read_vouched_for, stores, requests, rooms)
-            for content, was_verified in outcomes:
-                contents.append(content)
-                verified.append(was_verified)
-            keep(missing, contents, verified)
-
-    def _read_vouched_for(self, store: Store, request: ExtentRequest, room: memoryview) -> tuple[memoryview, bool]:
+    def _read_vouched_for(self, store: Store, extent: Extent, buffer: memoryview) -> tuple[memoryview, bool]:
         """An extent's content, and whether it was compared with something, or will be when all of its file is here."""
-        digest = self._whole_checks.digest(request, store)
+        digest = self._whole_checks.digest(extent, store)
         began = time.monotonic()
-        byte_count, compared = store.read_checked(request.blob, room, request.start, etag=request.etag)
-        self._note_latency(request.store, time.monotonic() - began)
-        content = room[:byte_count]
-        verified = verify_extent(request, content, digest=digest)
-        return content, verified or compared or request.whole is not None
+        byte_count, compared = store.read_checked(extent.blob, buffer, extent.start, etag=extent.etag)
+        self._note_latency(extent.store, time.monotonic() - began)
+        content = buffer[:byte_count]
+        verified = verify_extent(extent, content, digest=digest)
+        return content, verified or compared or extent.whole is not None
 
     def _read_all(self, urls: Sequence[str], reads: Sequence[RangeRead], own_store: str) -> Iterable[int]:
         """How many bytes each range has: a near store is asked for all of its own at once, a far one side by side."""
         asked: list[tuple[str, list[RangeRead]]] = []
         for url, same in itertools.groupby(zip(urls, reads, strict=True), operator.itemgetter(0)):
             together = [read for _, read in same]
-            asked += [(url, together)] if self._is_near(url) else [(url, [read]) for read in together]
+            near = self._latencies.get(url, math.inf) <= LOW_LATENCY_SECONDS
+            asked += [(url, together)] if near else [(url, [read]) for read in together]
 
         def read(url: str, together: Sequence[RangeRead]) -> list[int]:
             began = time.monotonic()
@@ -246,15 +220,12 @@ class ExtentFetcher:
         return itertools.chain.from_iterable(self._side_by_side.map(read, *zip(*asked, strict=True)))
 
     def _note_latency(self, store: str, seconds: float) -> None:
-        """Note how long an answer took.
+        """Note the latency of an answer.
 
         The shortest of the last few hundred counts: a server that we keep busy ourselves takes long too, a far one
-        always. Threads meeting here do no harm.
+        always. Threads that meet here do no harm.
         """
         self._latencies[store] = min(seconds, LATENCY_FADES * self._latencies.get(store, math.inf))
-
-    def _is_near(self, store: str) -> bool:
-        return self._latencies.get(store, math.inf) <= NEAR_SECONDS
 
     def _store(self, url: str, own_store: str) -> Store:
         with self._lock:
@@ -266,29 +237,33 @@ class ExtentFetcher:
             return store
 
 
-def _most_bytes(request: ExtentRequest) -> int:
-    return EXTENT_BYTES if request.length is None else request.length
+def _sum_of_bytes(extents: Sequence[Extent]) -> int:
+    return sum(extent.most_bytes for extent in extents)
 
 
-def _sum_of_bytes(missing: Sequence[Numbered]) -> int:
-    return sum(_most_bytes(request) for _, request in missing)
-
-
-def _portions(missing: Sequence[Numbered]) -> Iterator[Sequence[Numbered]]:
-    """Cut requests into portions that fit into a buffer."""
+def _cut(buffer: memoryview, extents: Sequence[Extent]) -> Iterator[memoryview]:
+    """The part of a buffer for each extent."""
     start = 0
-    for stop in range(1, len(missing) + 1):
-        if stop == len(missing) or _sum_of_bytes(missing[start : stop + 1]) > BUFFER_BYTES:
-            yield missing[start:stop]
+    for extent in extents:
+        yield buffer[start : start + extent.most_bytes]
+        start += extent.most_bytes
+
+
+def _portions(extents: Sequence[Extent]) -> Iterator[Sequence[Extent]]:
+    """Cut extents into portions that fit into a buffer."""
+    start = 0
+    for stop in range(1, len(extents) + 1):
+        if stop == len(extents) or _sum_of_bytes(extents[start : stop + 1]) > BUFFER_BYTES:
+            yield extents[start:stop]
             start = stop
 
 
-def _adjoining(missing: Sequence[Numbered]) -> list[list[Numbered]]:
-    """Gather the requests that follow each other in a blob."""
-    groups: list[list[Numbered]] = []
-    for number, request in missing:
-        if groups and groups[-1][-1][1].is_followed_by(request):
-            groups[-1].append((number, request))
+def _adjoining(extents: Sequence[Extent]) -> list[list[Extent]]:
+    """Gather the extents that follow each other in a blob."""
+    groups: list[list[Extent]] = []
+    for extent in extents:
+        if groups and groups[-1][-1].is_followed_by(extent):
+            groups[-1].append(extent)
         else:
-            groups.append([(number, request)])
+            groups.append([extent])
     return groups

@@ -193,7 +193,7 @@ class _Daemon:
                 "bytes": library.cache.volume(),
                 **asdict(library.cache.counts()),
             },
-            "store": {**asdict(library.fetcher.counts()), "away": library.fetcher.pauses()},
+            "store": {**asdict(library.fetcher.counts()), "away": library.fetcher.unreachable()},
             "workers": {
                 "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
                 "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CacheError
 from imgsyncfs.fetching.contents import locate
-from imgsyncfs.fetching.extent_order import PACKED, ExtentOrder
-from imgsyncfs.fetching.flights import Wanted
+from imgsyncfs.fetching.extent import Extent
+from imgsyncfs.fetching.extent_order import ExtentOrder
 from imgsyncfs.library.library import Library
 from imgsyncfs.workers.progress import Progress
 
@@ -71,19 +70,17 @@ def prefetch(
     for (listing, files), size in zip(chosen, sizes, strict=True):
         kind = "annotations" if files is listing.annotations else "images"
         progress.phase(f"{listing.dataset_id}: {kind}", size, "bytes")
-        for request, kept in library.fetcher.fetch_all(_extents(listing, files)):
+        for extent, kept in library.fetcher.fetch_all(_extents(listing, files)):
             if not kept:
                 raise CacheError(
                     f"{listing.dataset_id} finds no more room in the cache {library.settings.cache_dir}; make room on "
                     "the disk, or choose another with --cache-dir."
                 )
-            progress.advance(EXTENT_BYTES if request.length is None else request.length)
+            progress.advance(extent.most_bytes)
     after = library.fetcher.counts()
     return PrefetchSummary(len(rows), after.bytes - before.bytes, after.requests - before.requests)
 
 
-def _extents(listing: Listing, files: FileTable) -> Iterator[Wanted]:
-    order = ExtentOrder(files)
-    for place in order:
-        index = order.first_file(place)
-        yield locate(listing, files.record(index), 0 if place.file == PACKED else place.start)
+def _extents(listing: Listing, files: FileTable) -> Iterator[Extent]:
+    for index, offset in ExtentOrder(files):
+        yield locate(listing, files.record(index), offset)

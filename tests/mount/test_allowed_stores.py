@@ -230,9 +230,9 @@ def test_a_worker_that_takes_a_dead_ones_place_knows_what_is_allowed(workplace: 
             os.kill(process, signal.SIGKILL)
         assert eventually(lambda: library.fetch_pool.replaced() > 0 and first not in library.fetch_pool.process_ids())
         with pytest.raises(StoreNotAllowed):
-            library.fetcher.extent(locate(other, other.images.record(0), 0))
-        assert library.fetcher.extent(locate(own, own.images.record(0), 0)).length > 0
-        assert library.fetcher.pauses() == {}
+            library.fetcher.fetch(locate(other, other.images.record(0), 0))
+        assert library.fetcher.fetch(locate(own, own.images.record(0), 0)).length > 0
+        assert library.fetcher.unreachable() == {}
 
 
 def test_the_check_of_stores_tells_of_one_that_is_not_allowed_and_goes_on(workplace: Workplace) -> None:

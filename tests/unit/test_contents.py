@@ -18,8 +18,8 @@ from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
 from imgsyncfs.errors import BlobChanged
 from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.extent import extent_key
 from imgsyncfs.fetching.readahead import Readahead
-from imgsyncfs.fetching.requests import extent_key
 
 STORE = "file:///data"
 PACK = "d/images-1.pack"

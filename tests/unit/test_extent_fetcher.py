@@ -13,8 +13,8 @@ import pytest
 from imgsyncfs.blob_layout import EXTENT_BYTES, make_seal
 from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreNotAllowed, StoreRefused
-from imgsyncfs.fetching.outcomes import ExtentOutcome, read_outcomes
-from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.fetching.extent import Extent, Member
+from imgsyncfs.fetching.job import Job, Outcome, read_outcomes
 from imgsyncfs.fetching.worker import ExtentFetcher
 
 SIZE_LIMIT = 1 << 30
@@ -49,48 +49,42 @@ def worker(tmp_path: Path, cache: CacheReader) -> ExtentFetcher:  # it makes the
     return worker_on(tmp_path)
 
 
-def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
-    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, 10, **fields)
+def extent_of(tmp_path: Path, blob: str = "blob", *, members: tuple[Member, ...] = (), version: str = "") -> Extent:
+    return Extent(f"file://{tmp_path}/store", blob, 0, 10, version, members=lambda: members)
 
 
-def job_for(requests: Sequence[ExtentRequest], *, inline: bool = False, own_store: str = "") -> dict[str, Any]:
-    return {
-        "requests": [each.to_fields() for each in requests],
-        "inline": inline,
-        "used": [],
-        "spared": [],
-        "own_store": own_store or requests[0].store,
-    }
+def job_for(extents: Sequence[Extent], *, inline: bool = False, own_store: str = "") -> dict[str, Any]:
+    return {"job": Job(extents, own_store or extents[0].store, inline=inline).to_fields()}
 
 
 def nobody(_part: dict[str, Any], _payload: bytes) -> None:
     pass
 
 
-def ask(worker: ExtentFetcher, asked: ExtentRequest, *, inline: bool = False) -> tuple[dict[str, Any], bytes]:
-    return worker.handle(job_for([asked], inline=inline), nobody)
+def ask(worker: ExtentFetcher, extent: Extent, *, inline: bool = False) -> tuple[dict[str, Any], bytes]:
+    return worker.handle(job_for([extent], inline=inline), nobody)
 
 
-def pack_of(tmp_path: Path, *contents: bytes) -> list[ExtentRequest]:
-    """Publish a pack; the requests for its extents, in order."""
+def pack_of(tmp_path: Path, *contents: bytes) -> list[Extent]:
+    """Publish a pack; its extents, in order."""
     (tmp_path / "store" / "a.pack").write_bytes(b"".join(contents))
     store = f"file://{tmp_path}/store"
-    return [ExtentRequest(store, "a.pack", number * EXTENT_BYTES, None) for number in range(len(contents))]
+    return [Extent(store, "a.pack", number * EXTENT_BYTES, None) for number in range(len(contents))]
 
 
 def test_a_worker_brings_an_extent_into_the_cache(worker: ExtentFetcher, cache: CacheReader, tmp_path: Path) -> None:
-    result, content = ask(worker, request(tmp_path))
+    result, content = ask(worker, extent_of(tmp_path))
     assert (result["stored"], result["lengths"], content) == ([True], [0], b"")
     assert (result["requests"], result["bytes"]) == (1, 10)
-    extent = cache.find(request(tmp_path).key)
+    extent = cache.find(extent_of(tmp_path).key)
     assert extent is not None
     assert extent.read(2, 3) == b"234"
 
 
 def test_a_worker_asks_the_store_only_for_what_the_cache_has_not(worker: ExtentFetcher, tmp_path: Path) -> None:
-    ask(worker, request(tmp_path))
+    ask(worker, extent_of(tmp_path))
     (tmp_path / "store" / "blob").unlink()
-    result, content = ask(worker, request(tmp_path), inline=True)
+    result, content = ask(worker, extent_of(tmp_path), inline=True)
     assert (result["requests"], content) == (0, b"0123456789")
 
 
@@ -98,8 +92,8 @@ def test_content_that_the_catalog_describes_otherwise_is_refused_and_not_kept(
     worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
 ) -> None:
     right = hashlib.md5(b"0123456789").hexdigest()
-    ask(worker, request(tmp_path, members=((0, 10, right),)))
-    wrong = request(tmp_path, version="2", members=((0, 5, right),))
+    ask(worker, extent_of(tmp_path, members=((0, 10, right),)))
+    wrong = extent_of(tmp_path, version="2", members=((0, 5, right),))
     with pytest.raises(BlobChanged, match="md5"):
         ask(worker, wrong)
     assert cache.find(wrong.key) is None
@@ -107,35 +101,25 @@ def test_content_that_the_catalog_describes_otherwise_is_refused_and_not_kept(
 
 def test_a_blob_that_is_shorter_or_gone_is_told_apart(worker: ExtentFetcher, tmp_path: Path) -> None:
     with pytest.raises(BlobChanged, match="shorter"):
-        ask(worker, ExtentRequest(f"file://{tmp_path}/store", "blob", 0, 11))
+        ask(worker, Extent(f"file://{tmp_path}/store", "blob", 0, 11))
     with pytest.raises(BlobMissing):
-        ask(worker, request(tmp_path, blob="other"))
+        ask(worker, extent_of(tmp_path, blob="other"))
 
 
-def test_a_worker_tells_whether_the_store_answers_soon(
-    worker: ExtentFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imgsyncfs.fetching.worker.NEAR_SECONDS", 3600.0)
-    near, _ = ask(worker, request(tmp_path))
-    monkeypatch.setattr("imgsyncfs.fetching.worker.NEAR_SECONDS", -1.0)
-    far, _ = ask(worker, request(tmp_path, version="2"))
-    store = f"file://{tmp_path}/store"
-    assert (near["near"], far["near"]) == ({store: True}, {store: False})
-
-
-def test_a_worker_knows_of_each_store_by_itself_whether_it_answers_soon(worker: ExtentFetcher) -> None:
-    worker._note_latency("azure://a/near", 0.001)
-    worker._note_latency("azure://a/far", 0.1)
-    assert worker._is_near("azure://a/near")
-    assert not worker._is_near("azure://a/far")
-    assert not worker._is_near("azure://a/never-asked")
+def test_a_worker_says_how_soon_each_store_has_answered(worker: ExtentFetcher, tmp_path: Path) -> None:
+    fill_store(tmp_path / "allowed")
+    first = extent_of(tmp_path)
+    second = first._replace(store=f"file://{tmp_path}/allowed")
+    result, _ = worker.handle(job_for([first, second]), nobody)
+    assert {*result["latencies"]} == {first.store, second.store}
+    assert all(0 < seconds < 5 for seconds in result["latencies"].values())
 
 
 def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
     worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
 ) -> None:
     (tmp_path / "store" / "other").write_bytes(b"abcdefghij")
-    both = [request(tmp_path), request(tmp_path, blob="other")]
+    both = [extent_of(tmp_path), extent_of(tmp_path, blob="other")]
 
     result, _ = worker.handle(job_for(both), nobody)
 
@@ -147,7 +131,7 @@ def test_each_extent_of_a_request_is_kept_and_told_of_before_the_next_one_comes(
     worker: ExtentFetcher, cache: CacheReader, tmp_path: Path
 ) -> None:
     requests = pack_of(tmp_path, b"a" * EXTENT_BYTES, b"b" * EXTENT_BYTES, b"c" * 100)
-    told: list[tuple[list[ExtentOutcome], list[bool]]] = []
+    told: list[tuple[list[tuple[int, Outcome]], list[bool]]] = []
 
     def tell(words: dict[str, Any], payload: bytes) -> None:
         told.append((list(read_outcomes(words, payload)), [cache.holds(each.key) for each in requests]))
@@ -155,10 +139,10 @@ def test_each_extent_of_a_request_is_kept_and_told_of_before_the_next_one_comes(
     result, payload = worker.handle(job_for(requests), tell)
 
     assert told == [
-        ([ExtentOutcome(0, True, b"")], [True, False, False]),
-        ([ExtentOutcome(1, True, b"")], [True, True, False]),
+        ([(0, Outcome(True, b""))], [True, False, False]),
+        ([(1, Outcome(True, b""))], [True, True, False]),
     ]
-    assert list(read_outcomes(result, payload)) == [ExtentOutcome(2, True, b"")]
+    assert list(read_outcomes(result, payload)) == [(2, Outcome(True, b""))]
     assert (result["requests"], result["bytes"]) == (1, 2 * EXTENT_BYTES + 100)
     assert [cache.find(each.key).read(0, 1) for each in requests] == [b"a", b"b", b"c"]  # type: ignore[union-attr]  # held
 
@@ -173,7 +157,7 @@ def test_extents_that_came_before_a_wrong_one_are_kept(
         told.extend(words["extents"])
 
     with pytest.raises(BlobChanged, match=f"byte {EXTENT_BYTES}"):
-        worker.handle(job_for([first, second._replace(members=((EXTENT_BYTES, 100, "0" * 32),))]), tell)
+        worker.handle(job_for([first, second._replace(members=lambda: ((EXTENT_BYTES, 100, "0" * 32),))]), tell)
 
     assert told == [0]
     assert (cache.holds(first.key), cache.holds(second.key)) == (True, False)
@@ -182,7 +166,7 @@ def test_extents_that_came_before_a_wrong_one_are_kept(
 def test_contents_are_told_along_when_they_are_asked_for_or_have_no_room(tmp_path: Path, cache: CacheReader) -> None:
     tiny = worker_on(tmp_path, size_limit=1000)
     contents = [b"a" * EXTENT_BYTES, b"b" * EXTENT_BYTES, b"c" * 100]
-    told: list[ExtentOutcome] = []
+    told: list[tuple[int, Outcome]] = []
 
     def tell(words: dict[str, Any], payload: bytes) -> None:
         told.extend(read_outcomes(words, payload))
@@ -191,8 +175,8 @@ def test_contents_are_told_along_when_they_are_asked_for_or_have_no_room(tmp_pat
     result, payload = tiny.handle(job_for(requests, inline=True), tell)
 
     told.extend(read_outcomes(result, payload))
-    assert [(outcome.number, outcome.content) for outcome in told] == list(enumerate(contents))
-    assert not told[0].stored
+    assert [(number, outcome.content) for number, outcome in told] == list(enumerate(contents))
+    assert not told[0][1].stored
     assert not any(cache.holds(each.key) for each in requests[:2])
 
 
@@ -201,15 +185,15 @@ def test_extents_beyond_the_end_of_a_pack_are_empty(worker: ExtentFetcher, tmp_p
 
     result, payload = worker.handle(job_for(requests, inline=True), nobody)
 
-    assert list(read_outcomes(result, payload)) == [ExtentOutcome(1, True, b"")]
+    assert list(read_outcomes(result, payload)) == [(1, Outcome(True, b""))]
 
 
-def sealed_pack(tmp_path: Path, content: bytes) -> ExtentRequest:
-    """Publish one file in a pack; the request for its extent says another md5 than the file has."""
+def sealed_pack(tmp_path: Path, content: bytes) -> Extent:
+    """Publish one file in a pack; its extent has another MD5 of it."""
     blob = "d/images-0123456789abcdef.pack"
     (tmp_path / "store" / "d").mkdir()
     (tmp_path / "store" / blob).write_bytes(content + make_seal(blob, 0, content))
-    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, None, members=((0, len(content), "0" * 32),))
+    return Extent(f"file://{tmp_path}/store", blob, 0, None, members=lambda: ((0, len(content), "0" * 32),))
 
 
 def test_an_extent_with_its_seal_is_taken_without_computing_md5(worker: ExtentFetcher, tmp_path: Path) -> None:
@@ -226,7 +210,7 @@ def test_an_extent_whose_seal_is_broken_is_checked_by_md5(worker: ExtentFetcher,
 
 
 def test_a_sealed_extent_that_is_shorter_than_its_files_is_refused(worker: ExtentFetcher, tmp_path: Path) -> None:
-    asked = sealed_pack(tmp_path, b"content")._replace(members=((0, 500, ""),))
+    asked = sealed_pack(tmp_path, b"content")._replace(members=lambda: ((0, 500, ""),))
     with pytest.raises(BlobChanged, match="shorter"):
         ask(worker, asked)
 
@@ -241,7 +225,7 @@ def fill_store(folder: Path) -> str:
 @pytest.mark.parametrize("blobs", [1, 3])
 def test_a_store_that_the_catalog_may_not_name_is_not_read(worker: ExtentFetcher, tmp_path: Path, blobs: int) -> None:
     other = fill_store(tmp_path / "other")
-    asked = [request(tmp_path, blob="blob", version=str(number)) for number in range(blobs)]
+    asked = [extent_of(tmp_path, blob="blob", version=str(number)) for number in range(blobs)]
     job = job_for([each._replace(store=other) for each in asked], own_store=f"file://{tmp_path}/store")
     with pytest.raises(StoreNotAllowed, match=rf"{other} is neither .* add --allow-store {other}, or"):
         worker.handle(job, nobody)
@@ -252,12 +236,12 @@ def test_a_store_that_the_catalog_may_not_name_is_not_read(worker: ExtentFetcher
 def test_the_catalogs_own_store_and_those_that_are_allowed_are_read(worker: ExtentFetcher, tmp_path: Path) -> None:
     allowed = fill_store(tmp_path / "allowed")
     for store in (f"file://{tmp_path}/store", allowed):
-        job = job_for([request(tmp_path)._replace(store=store)], own_store=f"file://{tmp_path}/store")
+        job = job_for([extent_of(tmp_path)._replace(store=store)], own_store=f"file://{tmp_path}/store")
         assert worker.handle(job, nobody)[0]["stored"] == [True]
 
 
 def test_a_store_that_was_the_catalogs_own_is_not_read_any_more(worker: ExtentFetcher, tmp_path: Path) -> None:
-    asked = request(tmp_path)
+    asked = extent_of(tmp_path)
     assert worker.handle(job_for([asked]), nobody)[0]["bytes"] == 10
     with pytest.raises(StoreNotAllowed):
         worker.handle(job_for([asked._replace(version="other")], own_store="file:///elsewhere"), nobody)
@@ -266,7 +250,7 @@ def test_a_store_that_was_the_catalogs_own_is_not_read_any_more(worker: ExtentFe
 def test_a_link_in_the_own_store_is_no_way_to_a_store_elsewhere(worker: ExtentFetcher, tmp_path: Path) -> None:
     fill_store(tmp_path / "other")
     (tmp_path / "store/link").symlink_to(tmp_path / "other")
-    asked = request(tmp_path)._replace(store=f"file://{tmp_path}/store/link")
+    asked = extent_of(tmp_path)._replace(store=f"file://{tmp_path}/store/link")
     with pytest.raises(StoreRefused, match="leads out"):
         worker.handle(job_for([asked], own_store=f"file://{tmp_path}/store"), nobody)
 
@@ -278,7 +262,7 @@ def test_keys_of_the_environment_are_not_sent_to_a_store_that_is_not_allowed(
         listener.settimeout(0)
         monkeypatch.setenv("IMGSYNCFS_AZURE_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
         monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=SECRET")
-        asked = request(tmp_path)._replace(store="azure://somebody/container")
+        asked = extent_of(tmp_path)._replace(store="azure://somebody/container")
         with pytest.raises(StoreNotAllowed):
             worker.handle(job_for([asked], own_store="azure://account/container"), nobody)
         with pytest.raises(BlockingIOError):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
-from imgsyncfs.fetching.extent_order import PACKED, ExtentOrder
+from imgsyncfs.fetching.extent_order import ExtentOrder
 
 DATASET = DatasetRow("original_20200207_rgb_rbbox", "2.0.0", "", (), (), (), 0, "", "file:///data", 7, 1_600_000_000)
 LARGE = WHOLE_BLOB_BYTES + EXTENT_BYTES + 1
@@ -37,13 +37,13 @@ def packed(count: int, *, byte_count: int, backwards: bool = False) -> list[Imag
 def test_loose_files_follow_in_the_order_of_their_names() -> None:
     order = ExtentOrder(listing_of([image(name, f"a/{name}.jpg", 0, 1000) for name in "cab"]).images)
 
-    assert [order.first_file(place) for place in order] == [0, 1, 2]
+    assert [*order] == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_a_large_file_is_gone_through_piece_by_piece_before_the_next_file() -> None:
     order = ExtentOrder(listing_of([image("a", "a.jpg", 0, LARGE), image("b", "b.jpg", 0, 5)]).images)
 
-    assert [(place.file, place.start) for place in order] == [
+    assert [*order] == [
         (0, 0),
         (0, EXTENT_BYTES),
         (0, 2 * EXTENT_BYTES),
@@ -55,22 +55,20 @@ def test_a_large_file_is_gone_through_piece_by_piece_before_the_next_file() -> N
 def test_a_pack_is_gone_through_extent_by_extent() -> None:
     order = ExtentOrder(listing_of(packed(100, byte_count=100_000)).images)
 
-    places = list(order)
-
-    assert [place.start for place in places] == [0, EXTENT_BYTES, 2 * EXTENT_BYTES]
-    assert [order.first_file(place) for place in places] == [0, 41, 82]
+    assert [*order] == [(0, 0), (41, 0), (82, 0)]
+    assert order.place(81, 99_999) == (41, 0)
 
 
 def test_files_packed_in_another_order_than_their_names_follow_as_they_were_packed() -> None:
     order = ExtentOrder(listing_of(packed(100, byte_count=100_000, backwards=True)).images)
 
-    assert [order.first_file(place) for place in order] == [99, 58, 17]
+    assert [index for index, _ in order] == [99, 58, 17]
 
 
 def test_the_second_pack_follows_the_first() -> None:
     images = [image(f"p{number}", PACKS[number], 0, 10) for number in range(2)]
 
-    assert [place.blob for place in ExtentOrder(listing_of(images).images)] == [0, 1]
+    assert [*ExtentOrder(listing_of(images).images)] == [(0, 0), (1, 0)]
 
 
 def test_beside_an_extent_lie_the_others_of_its_group_that_hold_files() -> None:
@@ -117,6 +115,13 @@ def test_every_byte_lies_in_exactly_one_extent_of_the_order(files: list[tuple[st
         for offset in {0, row.byte_count - 1}:
             place = order.place(index, offset)
             assert place in places
-            position = row.blob_offset + offset
-            assert place.start <= position < place.start + max(order.byte_count(place), EXTENT_BYTES)
-            assert (place.file == PACKED) == (row.blob in PACKS)
+            first = images[place[0]]
+            start = first.blob_offset + place[1]
+            end = (
+                start - start % EXTENT_BYTES + EXTENT_BYTES
+                if order.is_packed(place)
+                else start + max(1, order.byte_count(place))
+            )
+            assert first.blob == row.blob
+            assert start <= row.blob_offset + offset < end
+            assert order.is_packed(place) == (row.blob in PACKS)

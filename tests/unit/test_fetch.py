@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,14 +16,20 @@ import pytest
 from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable, WorkerLost
+from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.fetching.fetcher import Fetcher
-from imgsyncfs.fetching.flights import Wanted
-from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_BACKGROUND_NEAR, MOST_LARGE_NEAR, MOST_SMALL_IN_JOB
-from imgsyncfs.fetching.requests import ExtentRequest
+from imgsyncfs.fetching.queue import (
+    LOW_LATENCY_SECONDS,
+    MOST_BACKGROUND,
+    MOST_BACKGROUND_NEAR,
+    MOST_LARGE_NEAR,
+    MOST_SMALL_IN_JOB,
+)
 from imgsyncfs.stores.kept_buffers import BUFFER_BYTES
 from imgsyncfs.workers.pool import Answer, TakePart, WorkerPool
 
 SIZE_LIMIT = 1 << 30
+NEAR, FAR = LOW_LATENCY_SECONDS / 2, LOW_LATENCY_SECONDS * 2
 
 
 class HandPool:
@@ -37,7 +44,7 @@ class HandPool:
         """Keep a job for the test."""
         future: Future[Answer] = Future()
         self.take_parts.append(take_part)
-        self.jobs.append((arguments, future))
+        self.jobs.append((arguments["job"], future))
         self.arrived.release()
         return future
 
@@ -49,19 +56,21 @@ def cache(tmp_path: Path) -> CacheReader:
     return CacheReader(tmp_path / "extents")
 
 
-def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> ExtentRequest:
-    return ExtentRequest(f"file://{tmp_path}/store", blob, 0, 10, **fields)
+def request(tmp_path: Path, blob: str = "blob", **fields: Any) -> Extent:
+    return Extent(f"file://{tmp_path}/store", blob, 0, 10, **fields)
 
 
-def hand_fetcher(cache: CacheReader, *, timeout: float = 20.0) -> tuple[Fetcher, HandPool]:
+def hand_fetcher(
+    cache: CacheReader, *, timeout: float = 20.0, clock: Callable[[], float] = time.monotonic
+) -> tuple[Fetcher, HandPool]:
     pool = HandPool()
-    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout, own_store=str), pool
+    return Fetcher(cache, cast("WorkerPool", pool), timeout=timeout, own_store=str, clock=clock), pool
 
 
 def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     with ThreadPoolExecutor(8) as readers:
-        extents = [readers.submit(fetcher.extent, Wanted(request(tmp_path))) for _ in range(8)]
+        extents = [readers.submit(fetcher.fetch, request(tmp_path)) for _ in range(8)]
         while fetcher.counts().waiting < 8:
             assert not any(extent.done() for extent in extents)
         pool.jobs[0][1].set_result(answer_of(b"0123456789"))
@@ -72,7 +81,7 @@ def test_readers_of_one_extent_cause_one_request(cache: CacheReader, tmp_path: P
 def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     with ThreadPoolExecutor(1) as reader:
-        extent = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
+        extent = reader.submit(fetcher.fetch, request(tmp_path))
         assert pool.arrived.acquire(timeout=10)
         # It was stored, says the worker, but it is gone again: its content is asked for.
         pool.jobs[0][1].set_result((stored(0), b""))
@@ -86,19 +95,18 @@ def test_an_extent_that_could_not_be_cached_is_read_all_the_same(cache: CacheRea
 def test_a_reader_waits_no_longer_than_the_time_limit(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, _ = hand_fetcher(cache, timeout=0.2)
     with pytest.raises(StoreUnreachable, match=r"within 0\.2 s"):
-        fetcher.extent(Wanted(request(tmp_path)))
+        fetcher.fetch(request(tmp_path))
 
 
 def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again_later(
-    cache: CacheReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: CacheReader, tmp_path: Path
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("imgsyncfs.fetching.fetcher.time.monotonic", lambda: now[0])
-    fetcher, pool = hand_fetcher(cache)
+    fetcher, pool = hand_fetcher(cache, clock=lambda: now[0])
 
     def read(blob: str) -> Future[Any]:
         with ThreadPoolExecutor(1) as reader:
-            future = reader.submit(fetcher.extent, Wanted(request(tmp_path, blob=blob)))
+            future = reader.submit(fetcher.fetch, request(tmp_path, blob=blob))
             while not future.done() and not pool.arrived.acquire(timeout=0.01):
                 pass
             if not future.done():
@@ -123,13 +131,13 @@ def test_while_a_store_is_away_readers_are_refused_at_once_and_it_is_asked_again
 def test_a_worker_that_dies_says_nothing_about_the_store(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     with ThreadPoolExecutor(1) as reader:
-        first = reader.submit(fetcher.extent, Wanted(request(tmp_path)))
+        first = reader.submit(fetcher.fetch, request(tmp_path))
         assert pool.arrived.acquire(timeout=10)
         pool.jobs[0][1].set_exception(WorkerLost("3 worker processes died"))
         assert isinstance(first.exception(10), WorkerLost)
-        assert fetcher.pauses() == {}
+        assert fetcher.unreachable() == {}
         # The next reader asks at once.
-        reader.submit(fetcher.extent, Wanted(request(tmp_path)))
+        reader.submit(fetcher.fetch, request(tmp_path))
         assert pool.arrived.acquire(timeout=10)
         pool.jobs[1][1].set_exception(WorkerLost("3 worker processes died"))
 
@@ -137,10 +145,10 @@ def test_a_worker_that_dies_says_nothing_about_the_store(cache: CacheReader, tmp
 def test_an_answer_of_the_store_ends_the_pause_even_if_it_is_a_refusal(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache, timeout=0.1)
     with pytest.raises(StoreUnreachable):
-        fetcher.extent(Wanted(request(tmp_path)))
-    assert fetcher.pauses()
+        fetcher.fetch(request(tmp_path))
+    assert fetcher.unreachable()
     pool.jobs[0][1].set_exception(BlobMissing("gone"))
-    assert not fetcher.pauses()
+    assert not fetcher.unreachable()
 
 
 @pytest.mark.parametrize(
@@ -159,28 +167,30 @@ def test_an_extent_is_a_whole_small_blob_or_an_aligned_piece(
     assert extent_range(offset, blob_bytes) == expected
 
 
-def piece(tmp_path: Path, number: int) -> Wanted:
+def piece(tmp_path: Path, number: int) -> Extent:
     """An extent of a pack."""
-    return Wanted(ExtentRequest(f"file://{tmp_path}/store", "a.pack", number * EXTENT_BYTES, None))
+    return Extent(f"file://{tmp_path}/store", "a.pack", number * EXTENT_BYTES, None)
 
 
-def answer_of(*contents: bytes, near: Mapping[str, bool] | None = None) -> Answer:
-    """What a worker says that could cache nothing; `near`: whether each store that it asked answers soon."""
+def answer_of(*contents: bytes, latencies: Mapping[str, float] | None = None) -> Answer:
+    """What a worker answers that could cache nothing; `latencies`: of each store that it asked, in seconds."""
     lengths = [len(content) for content in contents]
     outcomes = {"extents": list(range(len(contents))), "stored": [False] * len(contents), "lengths": lengths}
-    return {**outcomes, "requests": 1, "bytes": sum(lengths), "unverified": 0, "near": near or {}}, b"".join(contents)
+    return {**outcomes, "requests": 1, "bytes": sum(lengths), "unverified": 0, "latencies": latencies or {}}, b"".join(
+        contents
+    )
 
 
 def stored(*numbers: int) -> dict[str, Any]:
     """What a worker says that has kept these extents of a job."""
     count = len(numbers)
     outcomes = {"extents": list(numbers), "stored": [True] * count, "lengths": [0] * count}
-    return {**outcomes, "requests": 1, "bytes": 0, "unverified": 0, "near": {}}
+    return {**outcomes, "requests": 1, "bytes": 0, "unverified": 0, "latencies": {}}
 
 
 def starts(job: dict[str, Any]) -> list[int]:
     """Which extents of the pack a job is for."""
-    return [fields["start"] // EXTENT_BYTES for fields in job["requests"]]
+    return [fields["start"] // EXTENT_BYTES for fields in job["extents"]]
 
 
 def test_an_extent_fetched_ahead_comes_in_the_same_request_as_the_one_beside_it(
@@ -193,7 +203,7 @@ def test_an_extent_fetched_ahead_comes_in_the_same_request_as_the_one_beside_it(
 
     assert [starts(job) for job, _ in pool.jobs] == [[2, 3]]
     assert fetcher.wait(flight).read(0, 9) == b"three"
-    assert fetcher.extent(piece(tmp_path, 2)).read(0, 9) == b"two"
+    assert fetcher.fetch(piece(tmp_path, 2)).read(0, 9) == b"two"
 
 
 def test_a_miss_takes_along_extents_beside_it_and_the_others_go_out_by_themselves(
@@ -220,9 +230,9 @@ def test_small_blobs_fetched_ahead_go_out_together_up_to_a_limit(cache: CacheRea
     fetcher, pool = hand_fetcher(cache)
     blobs = [f"{number:02}" for number in range(MOST_SMALL_IN_JOB + 2)]
 
-    fetcher.begin([Wanted(request(tmp_path, blob=blob)) for blob in blobs])
+    fetcher.begin([request(tmp_path, blob=blob) for blob in blobs])
 
-    assert [[fields["blob"] for fields in job["requests"]] for job, _ in pool.jobs] == [
+    assert [[fields["blob"] for fields in job["extents"]] for job, _ in pool.jobs] == [
         blobs[:MOST_SMALL_IN_JOB],
         blobs[MOST_SMALL_IN_JOB:],
     ]
@@ -235,13 +245,10 @@ def test_small_blobs_go_out_together_only_as_far_as_a_worker_has_room_for_them(
     lengths = [LOOSE_FILE_BYTES - 1] * 5 + [1000] * 5 + [LOOSE_FILE_BYTES - 1] * 10
 
     fetcher.begin(
-        [
-            Wanted(request(tmp_path, blob=f"{number:02}")._replace(length=length))
-            for number, length in enumerate(lengths)
-        ]
+        [request(tmp_path, blob=f"{number:02}")._replace(length=length) for number, length in enumerate(lengths)]
     )
 
-    jobs = [[fields["length"] for fields in job["requests"]] for job, _ in pool.jobs]
+    jobs = [[fields["length"] for fields in job["extents"]] for job, _ in pool.jobs]
     assert list(itertools.chain.from_iterable(jobs)) == lengths
     assert all(sum(job) <= BUFFER_BYTES for job in jobs)
     assert len(jobs) == 2
@@ -252,31 +259,31 @@ def test_what_the_cache_has_is_not_sent_for_to_be_ahead_of_a_reader(cache: Cache
         writer.put(request(tmp_path).key, b"0123456789")
     fetcher, pool = hand_fetcher(cache)
 
-    fetcher.begin([Wanted(request(tmp_path)), Wanted(request(tmp_path, blob="other"))])
+    fetcher.begin([request(tmp_path), request(tmp_path, blob="other")])
 
-    assert [fields["blob"] for job, _ in pool.jobs for fields in job["requests"]] == ["other"]
+    assert [fields["blob"] for job, _ in pool.jobs for fields in job["extents"]] == ["other"]
 
 
 def test_a_store_that_answers_soon_is_sent_few_jobs_ahead_of_readers(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     fetcher.start(piece(tmp_path, 1))
-    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True}))
+    pool.jobs[0][1].set_result(answer_of(b"one", latencies={f"file://{tmp_path}/store": NEAR}))
 
     fetcher.begin([piece(tmp_path, number) for number in range(3, 103, 2)])
     assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
-    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
+    fetcher.begin([request(tmp_path, blob=str(number)) for number in range(100)])
     assert len(pool.jobs) == 1 + MOST_LARGE_NEAR
 
-    pool.jobs[1][1].set_result(answer_of(b"three", near={f"file://{tmp_path}/store": False}))
+    pool.jobs[1][1].set_result(answer_of(b"three", latencies={f"file://{tmp_path}/store": FAR}))
     assert len(pool.jobs) == 2 + MOST_BACKGROUND
 
 
 def test_a_store_that_is_far_is_sent_many_jobs_though_another_one_is_near(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     fetcher.start(piece(tmp_path, 1))
-    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True, "azure://a/far": False}))
+    pool.jobs[0][1].set_result(answer_of(b"one", latencies={f"file://{tmp_path}/store": NEAR, "azure://a/far": FAR}))
 
-    far = [Wanted(ExtentRequest("azure://a/far", "a.pack", number * EXTENT_BYTES, None)) for number in range(3, 103, 2)]
+    far = [Extent("azure://a/far", "a.pack", number * EXTENT_BYTES, None) for number in range(3, 103, 2)]
     fetcher.begin(far)
 
     assert len(pool.jobs) == 1 + MOST_BACKGROUND
@@ -285,9 +292,9 @@ def test_a_store_that_is_far_is_sent_many_jobs_though_another_one_is_near(cache:
 def test_small_blobs_of_a_store_that_answers_soon_go_out_in_more_jobs(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache)
     fetcher.start(piece(tmp_path, 1))
-    pool.jobs[0][1].set_result(answer_of(b"one", near={f"file://{tmp_path}/store": True}))
+    pool.jobs[0][1].set_result(answer_of(b"one", latencies={f"file://{tmp_path}/store": NEAR}))
 
-    fetcher.begin([Wanted(request(tmp_path, blob=str(number))) for number in range(100)])
+    fetcher.begin([request(tmp_path, blob=str(number)) for number in range(100)])
 
     assert len(pool.jobs) == 1 + MOST_BACKGROUND_NEAR > 1 + MOST_LARGE_NEAR
 
@@ -300,7 +307,7 @@ def test_a_reader_has_its_extent_before_the_others_of_its_request_have_come(cach
     pool.take_parts[0](answer_of(b"zero"))
 
     assert fetcher.wait(first).read(0, 9) == b"zero"
-    assert not second.arrival.done()
+    assert not second.outcome.done()
     pool.jobs[0][1].set_result(({**answer_of(b"one")[0], "extents": [1]}, b"one"))
     assert fetcher.wait(second).read(0, 9) == b"one"
     assert [starts(job) for job, _ in pool.jobs] == [[0, 1]]
@@ -330,7 +337,7 @@ def test_what_is_told_again_after_a_worker_died_changes_nothing(cache: CacheRead
     pool.jobs[0][1].set_result(({**answer_of(b"one")[0], "extents": [1]}, b"one"))
 
     assert fetcher.wait(flight).read(0, 9) == b"zero"
-    assert fetcher.extent(piece(tmp_path, 1)).read(0, 9) == b"one"
+    assert fetcher.fetch(piece(tmp_path, 1)).read(0, 9) == b"one"
     assert fetcher.counts().uncached == 2
 
 

@@ -2,73 +2,52 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsyncfs.blob_layout import EXTENT_BYTES
-from imgsyncfs.fetching.extent_order import PACKED, ExtentPlace
+from imgsyncfs.catalog.listing import build_listing
+from imgsyncfs.catalog.rows import DatasetRow, ImageRow
+from imgsyncfs.fetching.extent_order import ExtentOrder, Place
 from imgsyncfs.fetching.readahead import BYTES_AHEAD, FIRST_BULK_WINDOW, MOST_AHEAD, Sequences
 
 COUNT = 3000
 BLOB_BYTES = 100_000
 
 
-def place(number: int) -> ExtentPlace:
-    """The extent of a loose file."""
-    return ExtentPlace(0, number, 0)
+def order_of(places: list[tuple[str, int, int]]) -> ExtentOrder:
+    """The order of files that lie at these places: blob, offset, length."""
+    row = DatasetRow("d", "1.0.0", "", (), (), (), len(places), "", "file:///data", 1, 1)
+    images = [
+        ImageRow(f"{number:04}", "jpg", 4, 3, 3, byte_count, "", blob, offset, 0, "", 1)
+        for number, (blob, offset, byte_count) in enumerate(places)
+    ]
+    return ExtentOrder(build_listing(row, images, []).images)
 
 
-@dataclass(frozen=True)
-class LooseOrder:
-    """Files that are one extent each."""
-
-    count: int
-    bytes_each: int
-
-    def following(self, each: ExtentPlace) -> ExtentPlace | None:
-        """The next file."""
-        return place(each.file + 1) if each.file + 1 < self.count else None
-
-    def beside(self, _place: ExtentPlace, _count: int) -> list[ExtentPlace]:
-        """Loose blobs have none beside them."""
-        return []
-
-    def byte_count(self, _: ExtentPlace) -> int:
-        """The same for all."""
-        return self.bytes_each
+@functools.cache
+def loose_order(count: int, byte_count: int) -> ExtentOrder:
+    return order_of([(f"{number:04}.jpg", 0, byte_count) for number in range(count)])
 
 
-class PackOrder:
-    """One pack of 16 extents after the other."""
-
-    def following(self, each: ExtentPlace) -> ExtentPlace | None:
-        """The next extent."""
-        start = each.start + EXTENT_BYTES
-        return each._replace(start=start) if start < 16 * EXTENT_BYTES else ExtentPlace(each.blob + 1, PACKED, 0)
-
-    def beside(self, place: ExtentPlace, count: int) -> list[ExtentPlace]:
-        """The others of a group."""
-        number = place.start // EXTENT_BYTES
-        first = number - number % count
-        return [pack(place.blob, other) for other in range(first, first + count) if other != number]
-
-    def byte_count(self, _: ExtentPlace) -> int:
-        """That of an extent."""
-        return EXTENT_BYTES
+@functools.cache
+def pack_order() -> ExtentOrder:
+    """Packs of 16 extents with a file each."""
+    return order_of([(f"{blob:02}.pack", n * EXTENT_BYTES, BLOB_BYTES) for blob in range(40) for n in range(16)])
 
 
 def loose(*, count: int = COUNT, byte_count: int = BLOB_BYTES, bulk: bool = False) -> Sequences:
-    """Loose files."""
-    return Sequences(LooseOrder(count, byte_count), bulk=bulk)
+    """Loose files, an extent each."""
+    return Sequences(loose_order(count, byte_count), bulk=bulk)
 
 
-def pack(blob: int, number: int) -> ExtentPlace:
+def pack(blob: int, number: int) -> Place:
     """An extent of a pack."""
-    return ExtentPlace(blob, PACKED, number * EXTENT_BYTES)
+    return 16 * blob + number, 0
 
 
 class Reader:
@@ -76,21 +55,21 @@ class Reader:
 
     def __init__(self, sequences: Sequences) -> None:
         self.sequences = sequences
-        self.here: set[ExtentPlace] = set()
+        self.here: set[Place] = set()
         self.missed = 0
         self.most_ahead = 0
 
     def read(self, number: int) -> list[int]:
         """Read one; say which ones are fetched ahead because of it."""
-        wanted = place(number)
+        wanted = (number, 0)
         if wanted in self.here:
             ahead = self.sequences.reached(wanted)
         else:
             self.missed += 1
             ahead = self.sequences.missed(wanted)
         self.here.update([wanted, *ahead])
-        self.most_ahead = max(self.most_ahead, sum(each.file > number for each in self.here))
-        return [each.file for each in ahead]
+        self.most_ahead = max(self.most_ahead, sum(index > number for index, _ in self.here))
+        return [index for index, _ in ahead]
 
 
 def test_one_who_reads_in_order_waits_for_the_first_three_only() -> None:
@@ -157,11 +136,11 @@ def test_the_first_look_at_a_loose_annotation_fetches_those_that_follow() -> Non
 
 
 def test_the_first_look_at_a_packed_annotation_fetches_its_extent_alone() -> None:
-    assert Sequences(PackOrder(), bulk=True).missed(pack(0, 0)) == []
+    assert Sequences(pack_order(), bulk=True).missed(pack(0, 0)) == []
 
 
 def test_a_pack_that_is_read_in_order_is_fetched_ahead() -> None:
-    sequences = Sequences(PackOrder(), bulk=False)
+    sequences = Sequences(pack_order(), bulk=False)
 
     ahead = [sequences.missed(pack(0, number)) for number in range(2)]
 
@@ -169,13 +148,13 @@ def test_a_pack_that_is_read_in_order_is_fetched_ahead() -> None:
 
 
 def test_one_who_misses_a_few_packed_extents_at_random_gets_those_alone() -> None:
-    sequences = Sequences(PackOrder(), bulk=False)
+    sequences = Sequences(pack_order(), bulk=False)
 
     assert [sequences.missed(pack(blob, 4)) for blob in range(0, 6, 2)] == [[]] * 3
 
 
 def test_one_who_misses_packed_extents_everywhere_gets_those_beside_them_as_well() -> None:
-    sequences = Sequences(PackOrder(), bulk=False)
+    sequences = Sequences(pack_order(), bulk=False)
     for blob in range(0, 6, 2):
         sequences.missed(pack(blob, 4))
 
@@ -183,7 +162,7 @@ def test_one_who_misses_packed_extents_everywhere_gets_those_beside_them_as_well
 
 
 def test_the_more_packed_extents_are_missed_the_more_come_with_each() -> None:
-    sequences = Sequences(PackOrder(), bulk=False)
+    sequences = Sequences(pack_order(), bulk=False)
 
     brought = [1 + len(sequences.missed(pack(blob, 5))) for blob in range(0, 20, 2)]
 
@@ -191,14 +170,14 @@ def test_the_more_packed_extents_are_missed_the_more_come_with_each() -> None:
 
 
 def test_a_dataset_that_the_cache_cannot_hold_is_fetched_extent_by_extent() -> None:
-    sequences = Sequences(PackOrder(), bulk=False, fits=False)
+    sequences = Sequences(pack_order(), bulk=False, fits=False)
 
     assert [sequences.missed(pack(blob, 4)) for blob in range(0, 40, 2)] == [[]] * 20
 
 
 def test_misses_that_are_far_between_are_no_epoch() -> None:
     times = iter(range(0, 1000, 5))
-    sequences = Sequences(PackOrder(), bulk=False, clock=lambda: next(times))
+    sequences = Sequences(pack_order(), bulk=False, clock=lambda: next(times))
 
     assert [sequences.missed(pack(blob, 4)) for blob in range(0, 40, 2)] == [[]] * 20
 
@@ -232,7 +211,7 @@ def test_what_was_fetched_ahead_is_not_asked_for_again_before_a_reader_came_to_i
     for number in numbers:
         tell = sequences.reached if number in waiting else sequences.missed
         waiting.discard(number)
-        fetched = [each.file for each in tell(place(number))]
+        fetched = [index for index, _ in tell((number, 0))]
         assert not waiting & set(fetched)
         assert len(set(fetched)) == len(fetched)
         assert set(fetched) <= set(range(61))

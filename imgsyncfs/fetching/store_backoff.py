@@ -1,12 +1,13 @@
-"""A store that is away is given time: it is asked again after a pause that doubles, and not by every reader.
+"""Backoff for stores that cannot be reached: one is asked again after a pause that doubles, and not by every reader.
 
-Threads: `StorePauses._lock` guards the table; no other lock is taken meanwhile.
+Threads: `StoreBackoff._lock` guards the table; no other lock is taken while it is held.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imgsyncfs.errors import StoreUnreachable
@@ -23,39 +24,44 @@ class _Pause:
     probing: bool = False
 
 
-class StorePauses:
-    """The stores that did not answer, and until when they are left alone."""
+class StoreBackoff:
+    """The stores that did not answer, and until when they are not asked.
 
-    def __init__(self) -> None:
+    Args:
+        clock: tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._pauses: dict[str, _Pause] = {}
 
     def reasons(self) -> dict[str, str]:
-        """The stores that are away, and why."""
+        """The stores that cannot be reached, and why."""
         with self._lock:
             return {store: pause.reason for store, pause in self._pauses.items()}
 
-    def is_away(self, store: str) -> bool:
+    def is_unreachable(self, store: str) -> bool:
         """Whether a store did not answer last."""
         with self._lock:
             return store in self._pauses
 
     def admit(self, store: str) -> None:
-        """Let a reader ask a store. When a pause is over, one reader gets through to see how it is.
+        """Let a reader ask a store. After a pause one reader gets through, to probe it.
 
         Raises:
-            StoreUnreachable: it is being left alone.
+            StoreUnreachable: the pause is not over.
         """
         with self._lock:
             pause = self._pauses.get(store)
             if pause is None:
                 return
-            if pause.probing or time.monotonic() < pause.until:
+            if pause.probing or self._clock() < pause.until:
                 raise StoreUnreachable(f"{pause.reason} (it is asked again every {pause.seconds:g} s)")
             pause.probing = True
 
     def begin(self, store: str, reason: str) -> None:
-        """A store did not answer: leave it alone for a while, and longer if this was to see how it is."""
+        """Begin a pause for a store that did not answer; a longer one if this was the probe."""
         with self._lock:
             before = self._pauses.get(store)
             if before is None:
@@ -63,11 +69,11 @@ class StorePauses:
             elif before.probing:
                 seconds = min(2 * before.seconds, LONGEST_PAUSE_SECONDS)
             else:
-                # Many requests fail together; that is one failure.
+                # Many requests fail together; they are one failure.
                 return
-            self._pauses[store] = _Pause(seconds, time.monotonic() + seconds, reason)
+            self._pauses[store] = _Pause(seconds, self._clock() + seconds, reason)
 
     def end(self, store: str) -> None:
-        """A store has answered."""
+        """End the pause of a store that has answered."""
         with self._lock:
             self._pauses.pop(store, None)
