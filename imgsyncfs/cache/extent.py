@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 FIRST_READ_BYTES = 256 << 10
-"""Extents of up to this length are verified in one piece, which is then the answer to the read that follows."""
+"""Extents of up to this length are verified in one piece, which then answers the first read."""
 
 DESCRIPTOR_WEIGHT = FIRST_READ_BYTES
-"""What an extent on disk weighs among open ones: as much as it may hold in memory until it is read first."""
+"""The weight of an extent on disk among open ones: what it may hold in memory until its first read."""
 
 
 class OpenExtent:
@@ -18,7 +18,7 @@ class OpenExtent:
 
     Args:
         descriptor: of the file that holds it, taken over; None if there is none.
-        content: what it holds. Kept if there is no file; else dropped with the first read, which it saves a copy.
+        content: the bytes. Kept if there is no file; else dropped with the first read, which then needs no copy.
         length: of the content in bytes.
         start: where in the file it begins, in bytes.
     """
@@ -43,7 +43,7 @@ class OpenExtent:
         return os.pread(self._descriptor, max(0, min(size, self.length - offset)), self._start + offset)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """As many bytes from `offset` as a buffer takes; says how many there were."""
+        """Fill a buffer with bytes from `offset`; returns how many there were."""
         if self._descriptor is None or self._content:
             content = self.read(offset, len(buffer))
             buffer[: len(content)] = content
@@ -53,11 +53,11 @@ class OpenExtent:
 
     @property
     def weight(self) -> int:
-        """What it counts among the open extents, in bytes."""
+        """Its weight among the open extents, in bytes."""
         return self.length + 1024 if self._descriptor is None else DESCRIPTOR_WEIGHT
 
     def removed(self) -> bool:
-        """Whether the file was removed since; its room on the disk is free only when this is closed."""
+        """Whether the file has been removed; the disk gets its blocks back when this is closed."""
         return self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0
 
     def __del__(self) -> None:

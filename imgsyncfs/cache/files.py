@@ -1,13 +1,13 @@
-"""The files that hold extents, and how their content is told from damage.
+"""The files that hold extents, and how damage to their content is found.
 
-Large extents have a file each; small ones that are kept together share one, and the table says where in it each lies:
-to make a file costs ext4 0.1 ms, and up to 0.9 ms while it remembers some thousand that were removed.
+A large extent has a file of its own; small ones that are kept together share one, and the table has the offset of
+each: to make a file costs ext4 0.1 ms.
 
 A file is written first, and only then does an entry in the table lead to it. It is never changed afterwards: a reader
 that has it open goes on reading when it has been removed.
 
-What the table says of files is never trusted to be a path: `file_and_offset` and `ExtentFiles` take the names that the
-cache itself gives, and no others.
+A name from the table is never trusted to be a path: `file_and_offset` and `ExtentFiles` accept the names that
+`new_name` gives, and no others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".val"
 
 FOLDERS = tuple("0123456789abcdef")
-"""More would take more of the disk than what they save: ext4 finds a name among a million without trouble."""
+"""More folders would take more of the disk than they save: ext4 finds a name among a million without trouble."""
 
 BLOCK_BYTES = 4096
 """Files take up whole blocks."""
@@ -48,7 +48,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _TAG = re.compile(r"(0|[1-9][0-9]{0,14})-[0-9a-f]{32}")
 
 _BUFFER_BYTES = 256 * 1024
-"""What is verified passes through a buffer of this size, which fits the processor's second cache."""
+"""A file is verified through a buffer of this size, which fits the processor's second cache."""
 
 
 class OpenedFile(NamedTuple):

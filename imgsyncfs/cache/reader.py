@@ -1,12 +1,10 @@
 """The side of the cache that the daemon reads from.
 
-It asks diskcache's table with one statement over one connection of its own: diskcache keeps a connection per thread in
-a thread-local, which FUSE callbacks lose each time (0.37 ms to connect again instead of 0.02), and which threads that
-come and go would leak.
+It reads diskcache's table with one statement over one connection of its own: diskcache keeps a connection for each
+thread in a thread-local, which FUSE callbacks lose each time (0.37 ms to connect again instead of 0.02).
 
 Threads: `CacheReader._lock` guards the table of open extents, the uses and the counters, `CacheReader._database_lock`
-the connection; never both at once, and neither is needed to answer `getattr` for an image. `ExtentFiles` has a lock of
-its own, and neither of these is held while it opens a file.
+the connection; they are never held together, nor while a file is opened. `getattr` for an image needs neither.
 """
 
 from __future__ import annotations
@@ -46,18 +44,18 @@ OPEN_WEIGHT = 128 << 20
 descriptors are open: half of the usual limit of 1,024."""
 
 MOST_TRUSTED = 4096
-"""Extents of which it is remembered that a worker has just written what it verified."""
+"""Extents remembered as just written and verified by a worker."""
 
 MOST_USED = 4096
-"""Uses remembered until a worker is told; beyond, the oldest are forgotten."""
+"""Uses remembered until a worker notes them; beyond, the oldest are forgotten."""
 
 REMOVED_SECONDS = 1.0
-"""How often open extents are looked through for files that were removed: 512 of them take 0.5 ms."""
+"""How often open extents are searched for removed files: 512 of them take 0.5 ms."""
 
 
 @dataclass(frozen=True)
 class CacheCounts:
-    """What the reading side has seen since the mount began."""
+    """Counts of the reading side since the mount began."""
 
     hits: int
     misses: int
@@ -65,7 +63,7 @@ class CacheCounts:
 
 
 class CacheReader:
-    """Finds extents, and keeps open what is read.
+    """Finds extents, and keeps the recently read ones open.
 
     Args:
         folder: made by `prepare_cache`.
@@ -129,12 +127,12 @@ class CacheReader:
         return extent
 
     def keep(self, key: str, extent: OpenExtent) -> None:
-        """Hold an extent open for the reads that follow."""
+        """Keep an extent open for the reads that follow."""
         with self._lock:
             self._keep(key, extent)
 
     def trust(self, key: str) -> None:
-        """Say that a worker has just written an extent which it verified in memory.
+        """Note that a worker has just written an extent which it verified in memory.
 
         When it is opened the first time, its length is checked and its digest is not: that would read all of it, 1 ms
         of CPU for 4 MiB, out of the same memory that was written a moment ago.
@@ -163,21 +161,21 @@ class CacheReader:
         return len(self._used)
 
     def close_removed(self) -> None:
-        """Let go of open extents whose files were removed, so that the disk gets their room back."""
+        """Close extents whose files were removed, so that the disk gets their blocks back."""
         with self._lock:
             extents = list(self._open.items())
         removed = [(key, extent) for key, extent in extents if extent.removed()]
         with self._lock:
             for key, extent in removed:
                 if self._open.get(key) is extent:
-                    self._let_go(key)
+                    self._drop(key)
 
-    def let_go(self, keys: Iterable[str]) -> None:
-        """Hold some extents open no longer: they turned out to be wrong."""
+    def drop(self, keys: Iterable[str]) -> None:
+        """Close extents that turned out to be wrong."""
         with self._lock:
             for key in keys:
                 if key in self._open:
-                    self._let_go(key)
+                    self._drop(key)
 
     def counts(self) -> CacheCounts:
         """Hits, misses and damaged entries so far."""
@@ -191,7 +189,7 @@ class CacheReader:
         return counted_bytes(rows) + file_bytes(self._folder / DATABASE_NAME) + log_bytes(self._folder)
 
     def close(self) -> None:
-        """Close everything that is not being read."""
+        """Close all extents that are not being read, and the database."""
         with self._lock:
             self._open.clear()
             self._weight = 0
@@ -208,16 +206,16 @@ class CacheReader:
             used.popitem(last=False)
 
     def _keep(self, key: str, extent: OpenExtent) -> None:
-        """Hold an extent open. Needs the lock."""
+        """Keep an extent open. Needs the lock."""
         if key in self._open:
-            self._let_go(key)
+            self._drop(key)
         self._open[key] = extent
         self._weight += extent.weight
         while self._weight > OPEN_WEIGHT:
-            self._let_go(next(iter(self._open)))
+            self._drop(next(iter(self._open)))
 
-    def _let_go(self, key: str) -> None:
-        """Hold an extent no longer. Needs the lock."""
+    def _drop(self, key: str) -> None:
+        """Close an extent, unless it is being read. Needs the lock."""
         self._weight -= self._open.pop(key).weight
 
     def _ask(self, key: str) -> Entry | None:

@@ -343,7 +343,7 @@ class Fetcher:
         left = [extent for number, extent in enumerate(job.extents) if number not in job.arrived]
         if isinstance(error, BlobChanged):
             # A worker may have found a whole file to be wrong, and removed it from the cache.
-            self._cache.let_go(key for extent in job.extents for key in extent.keys_of_whole())
+            self._cache.drop(key for extent in job.extents for key in extent.keys_of_whole())
         with self._lock:
             self._counts = replace(self._counts, failures=self._counts.failures + 1)
             awaited = [extent for extent in left if len(job.extents) > 1 and extent.key in self._readers]

@@ -1,6 +1,6 @@
-"""See whether stores can be read, before anything is mounted: what is wrong is told to whoever mounts.
+"""Check that stores can be read before anything is mounted, so that the person who mounts sees what is wrong.
 
-A worker does it, so that the daemon need not import what speaks to them.
+A worker does it: the daemon does not import what speaks to stores.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, St
 from imgsyncfs.workers.pool import WorkerPool
 
 MOST_STORES_CHECKED = 8
-"""A catalog may name a store for each dataset; a mount need not wait for all of them."""
+"""A catalog may name a store for each dataset; a mount does not wait for all of them."""
 
 MOST_NAMED = 3
-"""Datasets of a store that a sentence names."""
+"""Datasets that a sentence about a store names."""
 
 START_SECONDS = 10.0
 """Beside the time limit for the store: importing what speaks to it takes half a second, on a busy machine several."""
@@ -25,10 +25,10 @@ START_SECONDS = 10.0
 def check_stores(
     pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, timeout: float, own_store: str
 ) -> list[str]:
-    """See whether stores can be read; of many, those with most datasets.
+    """Check that stores can be read; of many, the ones with most datasets.
 
-    A store that cannot be read is no reason not to mount the others. One that is merely away is none in any case: what
-    was read before is in the cache.
+    A store that cannot be read keeps no other from being mounted. One that is unreachable keeps nothing from being
+    mounted: the cache may have its content.
 
     Args:
         pool: workers that run `imgsyncfs.fetching.worker.ExtentFetcher`.
@@ -37,7 +37,7 @@ def check_stores(
         own_store: URL of the catalog's own store.
 
     Returns:
-        What is to be told of those that cannot be read: a sentence on each that names its datasets.
+        A sentence on each store that cannot be read, with its datasets.
 
     Raises:
         ConfigurationError: none of the stores can be read; the URL or the credentials of the first one make no sense,
@@ -47,21 +47,21 @@ def check_stores(
     deadline = time.monotonic() + timeout + START_SECONDS
     urls = sorted(datasets, key=lambda url: (-len(datasets[url]), url))
     answers = {url: pool.submit({"check": url, "own_store": own_store}) for url in urls[:MOST_STORES_CHECKED]}
-    away: list[str] = []
+    unreadable: list[str] = []
     faults: list[ConfigurationError | StoreError] = []
     for url, answer in answers.items():
         try:
             answer.result(max(0.0, deadline - time.monotonic()))
         except (StoreUnreachable, StoreNotAllowed, WorkerLost) as error:
-            away.append(str(error))
+            unreadable.append(str(error))
         except FutureTimeoutError:
-            away.append(f"The store {url} did not answer within {timeout:g} s; check the network.")
+            unreadable.append(f"The store {url} did not answer within {timeout:g} s; check the network.")
         except (ConfigurationError, StoreError) as error:
             faults.append(error)
-            away.append(f"{error} What cannot be read for that: {_named(datasets[url])}.")
+            unreadable.append(f"{error} What cannot be read for that: {_named(datasets[url])}.")
     if faults and len(faults) == len(urls):
         raise faults[0]
-    return away
+    return unreadable
 
 
 def _named(datasets: Sequence[str]) -> str:

@@ -1,14 +1,12 @@
-"""Check large files of which the catalog has one MD5 and no digests of extents.
+"""Check large files of which the catalog has one MD5 and no digests of extents: indexed ones, and older publishes.
 
-An earlier version published like that, and so does who indexes what lies in the cloud.
+Where the store makes digests of ranges, such a file is checked when all of it is in the cache. Where it does not, all
+of it is read before the first extent is handed on, unless it is very large. When a file has been found right, the
+digests of its extents are kept in the cache, and each extent is checked alone. When it has been found wrong, no extent
+is handed on before all of the file has been read again.
 
-Where the store vouches for each range, such a file is checked when all of it is in the cache. Where it does not, all of
-it is read before the first extent is handed on, unless it is very large. Once a file was found to be right, the digests
-of its extents are kept in the cache, and each extent is checked alone. Once it was found to be wrong, none is handed on
-before all of it was read again.
-
-Threads: `WholeChecks._lock` guards what is known and the table of files that are being read; it is held for dictionary
-operations only. Whoever comes while a file is being read waits for that, as long as a call may take.
+Threads: `WholeChecks._lock` guards the findings and the table of files that are being read; it is held for dictionary
+operations only. A thread that needs a file which another one is reading waits for that, up to the timeout.
 """
 
 from __future__ import annotations
@@ -30,10 +28,10 @@ from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.stores.kept_buffers import KeptBuffers
 
 READ_FIRST_BYTES = 256 << 20
-"""Up to this length a file is read whole before its first extent is handed on: that takes a second at most."""
+"""Up to this length a file is read whole before its first extent is handed on, which takes a second at most."""
 
 AGAIN_SECONDS = 30.0
-"""How long after a file was found to be wrong it is read again if somebody asks for it."""
+"""A file found wrong is read again for a reader after this time."""
 
 MOST_KNOWN = 4096
 
@@ -53,8 +51,8 @@ class WholeChecks:
     """Checks whole files. Any number of threads may use it.
 
     Args:
-        cache: where extents, and what was found, are kept.
-        timeout: seconds to wait for somebody else who is reading a file.
+        cache: where extents and findings are kept.
+        timeout: seconds to wait for another thread that is reading a file.
         clock: tells the time in Unix seconds.
     """
 
@@ -69,14 +67,14 @@ class WholeChecks:
         self._reading: dict[str, Future[bytes]] = {}
 
     def digest(self, extent: Extent, store: RangeSource) -> str:
-        """The digest of an extent of a file that was found to be right.
+        """The digest of an extent of a file that was found right.
 
         Args:
             extent: which one.
-            store: where the file is; if it gives digests of ranges, the file need not be read whole first.
+            store: where the file is.
 
         Returns:
-            The digest in hexadecimal; ``""`` if the file is to be checked when all of it is here, or never.
+            The digest in hexadecimal; ``""`` if the file is checked when all of it is in the cache, or never.
 
         Raises:
             BlobChanged: the file's MD5 is not the catalog's.
@@ -110,7 +108,7 @@ class WholeChecks:
             self._take(extent, map(self._cache.get, keys))
 
     def _find(self, extent: Extent) -> tuple[bytes, float] | None:
-        """What is known of a file, here or by another process."""
+        """The finding about a file, of this process or another."""
         with self._lock:
             known = self._known.get(extent.digests_key)
         if known is not None:
@@ -121,7 +119,7 @@ class WholeChecks:
         return (b"", float(content[len(_WRONG) :])) if content.startswith(_WRONG) else (content, 0.0)
 
     def _read_once(self, extent: Extent, store: RangeSource) -> bytes:
-        """Read all of a file, or wait for whoever is doing so; returns the digests of its extents."""
+        """Read all of a file, or wait for the thread that does; returns the digests of its extents."""
         key = extent.digests_key
         with self._lock:
             reading = self._reading.get(key)
@@ -148,14 +146,14 @@ class WholeChecks:
         return reading.result()
 
     def _take(self, extent: Extent, contents: Iterable[bytes | memoryview | None]) -> bytes:
-        """Check a file extent by extent, and keep what was found.
+        """Check a file extent by extent, and keep the finding.
 
         Args:
             extent: one of them.
-            contents: all of them, in order; None for one that is gone meanwhile.
+            contents: of all extents, in order; None for one that the cache no longer has.
 
         Returns:
-            The digests of its extents; empty, and nothing was found, if one is gone.
+            The digests of its extents; empty, and there is no finding, if one is gone.
 
         Raises:
             BlobChanged: its MD5 is another.
