@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import diskcache
@@ -23,12 +24,15 @@ def extents_folder(cache_dir: Path) -> Path:
     return cache_dir / "extents"
 
 
-def prepare_cache(folder: Path, *, check: bool = False) -> None:
+def prepare_cache(
+    folder: Path, *, check: bool = False, open_table: Callable[[Path], ExtentTable] = ExtentTable
+) -> None:
     """Make the cache folder, or throw away what is in one whose database is damaged.
 
     Args:
         folder: made with mode 0700, which it gets again if it holds a cache and has another one.
         check: read the whole database to see whether it is damaged; else only what shows at once is seen.
+        open_table: opens the database of a folder.
 
     Raises:
         CacheError: the folder cannot be made or written, or is not the user's alone.
@@ -39,14 +43,14 @@ def prepare_cache(folder: Path, *, check: bool = False) -> None:
         _hide(folder)
         with contextlib.closing(ExtentFiles(folder)) as files:
             try:
-                _prepare(files, check=check)
+                _prepare(files, check=check, open_table=open_table)
             except sqlite3.OperationalError:
                 # Busy, or it cannot be opened: no reason to throw it away.
                 raise
             except sqlite3.DatabaseError as error:
                 logger.warning("The cache in %s is damaged (%s) and is made anew.", folder, error)
                 _throw_away(files)
-                _prepare(files, check=False)
+                _prepare(files, check=False, open_table=open_table)
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
         raise CacheError(
             f"The cache folder {folder} cannot be used ({error}); choose another with --cache-dir."
@@ -59,9 +63,9 @@ def _hide(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _prepare(files: ExtentFiles, *, check: bool) -> None:
+def _prepare(files: ExtentFiles, *, check: bool, open_table: Callable[[Path], ExtentTable]) -> None:
     files.make_folders()
-    with contextlib.closing(ExtentTable(files.folder)) as table:
+    with contextlib.closing(open_table(files.folder)) as table:
         if check:
             table.check()
 

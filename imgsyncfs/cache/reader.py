@@ -17,7 +17,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+
+from cachetools import FIFOCache, LRUCache
 
 from imgsyncfs.cache.extent import FIRST_READ_BYTES, OpenExtent
 from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
@@ -67,12 +70,14 @@ class CacheReader:
 
     Args:
         folder: made by `prepare_cache`.
+        open_weight: of the extents that are kept open, at most.
+        most_used: uses that are remembered.
 
     Raises:
         CacheError: the database cannot be opened, or is somebody else's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, open_weight: int = OPEN_WEIGHT, most_used: int = MOST_USED) -> None:
         self._folder = folder
         self._files = ExtentFiles(folder)
         check_database(folder)
@@ -90,10 +95,11 @@ class CacheReader:
         self._tags = FileTags()
         self._database_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, OpenExtent] = OrderedDict()
-        self._weight = 0
+        self._open: LRUCache[str, OpenExtent] = LRUCache(open_weight, attrgetter("weight"))
+        # By the time of the last use, the oldest first.
         self._used: OrderedDict[str, None] = OrderedDict()
-        self._trusted: OrderedDict[str, None] = OrderedDict()
+        self._most_used = most_used
+        self._trusted: FIFOCache[str, bool] = FIFOCache(MOST_TRUSTED)
         self._hits = self._misses = self._damaged = 0
         self._looked_through = time.monotonic()
 
@@ -102,7 +108,6 @@ class CacheReader:
         with self._lock:
             extent = self._open.get(key)
             if extent is not None:
-                self._open.move_to_end(key)
                 self._hits += 1
                 self._use(key)
         return extent
@@ -123,13 +128,13 @@ class CacheReader:
             else:
                 self._hits += 1
                 self._use(key)
-                self._keep(key, extent)
+                self._open[key] = extent
         return extent
 
     def keep(self, key: str, extent: OpenExtent) -> None:
         """Keep an extent open for the reads that follow."""
         with self._lock:
-            self._keep(key, extent)
+            self._open[key] = extent
 
     def trust(self, key: str) -> None:
         """Note that a worker has just written an extent which it verified in memory.
@@ -138,9 +143,7 @@ class CacheReader:
         of CPU for 4 MiB, out of the same memory that was written a moment ago.
         """
         with self._lock:
-            self._trusted[key] = None
-            if len(self._trusted) > MOST_TRUSTED:
-                self._trusted.popitem(last=False)
+            self._trusted[key] = True
 
     def take_used(self) -> list[str]:
         """Keys of the extents used since the last call, each once, the oldest use first: the newest `MOST_USED`.
@@ -168,14 +171,13 @@ class CacheReader:
         with self._lock:
             for key, extent in removed:
                 if self._open.get(key) is extent:
-                    self._drop(key)
+                    del self._open[key]
 
     def drop(self, keys: Iterable[str]) -> None:
         """Close extents that turned out to be wrong."""
         with self._lock:
             for key in keys:
-                if key in self._open:
-                    self._drop(key)
+                self._open.pop(key, None)
 
     def counts(self) -> CacheCounts:
         """Hits, misses and damaged entries so far."""
@@ -192,7 +194,6 @@ class CacheReader:
         """Close all extents that are not being read, and the database."""
         with self._lock:
             self._open.clear()
-            self._weight = 0
         self._files.close()
         with self._database_lock:
             self._connection.close()
@@ -202,21 +203,8 @@ class CacheReader:
         used = self._used
         used[key] = None
         used.move_to_end(key)
-        if len(used) > MOST_USED:
+        if len(used) > self._most_used:
             used.popitem(last=False)
-
-    def _keep(self, key: str, extent: OpenExtent) -> None:
-        """Keep an extent open. Needs the lock."""
-        if key in self._open:
-            self._drop(key)
-        self._open[key] = extent
-        self._weight += extent.weight
-        while self._weight > OPEN_WEIGHT:
-            self._drop(next(iter(self._open)))
-
-    def _drop(self, key: str) -> None:
-        """Close an extent, unless it is being read. Needs the lock."""
-        self._weight -= self._open.pop(key).weight
 
     def _ask(self, key: str) -> Entry | None:
         """The entry of a key; None if there is none that can be read."""
@@ -258,7 +246,7 @@ class CacheReader:
             # Evicted between the look-up and now, or removed by hand: either way a miss.
             return None
         with self._lock:
-            trusted = self._trusted.pop(key, "") is None
+            trusted = self._trusted.pop(key, False)
         descriptor, start, length = opened.descriptor, offset or 0, tagged_length(entry.tag)
         if not holds(opened.byte_count, offset, length):
             os.close(descriptor)

@@ -37,7 +37,7 @@ INLINE_BYTES = 32 * 1024
 """Smaller extents lie in the database itself: to open a file for each, and a disk block, would cost more."""
 
 BUSY_SECONDS = 10.0
-"""How long to wait for another process that is writing to the cache's database."""
+"""The timeout for another process that is writing to the cache's database."""
 
 KEYS_AT_ONCE = 500
 """Older SQLite takes 999 parameters in a statement."""
@@ -165,7 +165,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
 
     Args:
         folder: holds the database, which is made if it is not there; the folder is there.
-        limits: how much the cache may take up, told to those who look at it later; None leaves them as they are.
+        limits: how much the cache may take up, kept for those who look at it later; None leaves them as they are.
+        busy_timeout: seconds to wait for another process that is writing.
 
     Raises:
         CacheError: the database is somebody else's, or no file.
@@ -174,14 +175,15 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         diskcache.Timeout: it is busy.
     """
 
-    def __init__(self, folder: Path, *, limits: CacheLimits | None = None) -> None:
+    def __init__(self, folder: Path, *, limits: CacheLimits | None = None, busy_timeout: float = BUSY_SECONDS) -> None:
+        self._busy_timeout = busy_timeout
         self._write_lock = threading.Lock()
         check_database(folder)
         _make_database(folder)
         try:
             super().__init__(
                 str(folder),
-                timeout=BUSY_SECONDS,
+                timeout=busy_timeout,
                 disk=PlainDisk,
                 disk_min_file_size=INLINE_BYTES,
                 # This gives the index by access time; evicting is done here, and not by diskcache.
@@ -205,7 +207,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
 
     @property
     def limits(self) -> CacheLimits:
-        """What the last one who was told limits was told."""
+        """The limits of the writer that was started last."""
         return CacheLimits(number_of_bytes(self.size_limit), number_of_bytes(getattr(self, "keep_free", 0)))
 
     @contextlib.contextmanager
@@ -215,7 +217,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         Raises:
             diskcache.Timeout: others did not let us write in time.
         """
-        if not self._write_lock.acquire(timeout=BUSY_SECONDS):
+        if not self._write_lock.acquire(timeout=self._busy_timeout):
             raise diskcache.Timeout
         try:
             with self.transact():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import diskcache
@@ -26,7 +26,7 @@ from imgsyncfs.cache.files import (
 )
 from imgsyncfs.cache.folders import RefusedFile
 from imgsyncfs.cache.orphans import remove_orphans
-from imgsyncfs.cache.table import INLINE_BYTES, Entry, ExtentTable
+from imgsyncfs.cache.table import BUSY_SECONDS, INLINE_BYTES, Entry, ExtentTable
 from imgsyncfs.settings.limits import CacheLimits, disk_space
 
 logger = logging.getLogger(__name__)
@@ -54,16 +54,27 @@ class CacheWriter:
         folder: made by `prepare_cache`.
         size_limit: most bytes that the cache takes up on disk, database included.
         keep_free: bytes of the disk to leave free, whoever takes up the others.
+        busy_timeout: seconds to wait for another process that is writing to the database.
+        free_bytes: gives how many bytes of the disk are free.
 
     Raises:
         CacheError: the database is somebody else's.
         sqlite3.Error: the database cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, size_limit: int, keep_free: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size_limit: int,
+        keep_free: int = 0,
+        busy_timeout: float = BUSY_SECONDS,
+        free_bytes: Callable[[Path], int] = lambda folder: disk_space(folder).free,
+    ) -> None:
         self._folder = folder
+        self._free_bytes = free_bytes
         self._limits = CacheLimits(size_limit, keep_free)
-        self._table = ExtentTable(folder, limits=self._limits)
+        self._table = ExtentTable(folder, limits=self._limits, busy_timeout=busy_timeout)
         self._shared_bytes = min(SHARED_BYTES, size_limit // 16)
         self._files = ExtentFiles(folder)
 
@@ -241,7 +252,7 @@ class CacheWriter:
 
     def _missing(self, byte_count: int) -> int:
         """How many bytes the disk lacks to take in so many more and keep free what must be kept."""
-        return self._limits.keep_free + byte_count - disk_space(self._folder).free
+        return self._limits.keep_free + byte_count - self._free_bytes(self._folder)
 
     def _keep_limit(self, pinned: Collection[str]) -> list[str]:
         """Evict down to the limit, within a transaction; returns the files to remove after it."""

@@ -6,18 +6,18 @@ import contextlib
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from support.cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_of, start_writer
 
-from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, reader, table
+from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, table
 from imgsyncfs.cache.extent import DESCRIPTOR_WEIGHT
 from imgsyncfs.cache.files import ExtentFiles, new_name
 from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
 from imgsyncfs.cache.upkeep import verify_cache
-from imgsyncfs.settings.limits import DiskSpace
+from imgsyncfs.errors import CacheError
 from imgsyncfs.workers.progress import SilentProgress
 
 MEGABYTE = 1 << 20
@@ -108,12 +108,9 @@ def test_a_use_that_is_noted_without_a_put_counts_as_well(writer: CacheWriter) -
     assert writer.get("old-1") is None
 
 
-def test_uses_are_taken_once_and_the_oldest_are_forgotten(
-    folder: Path, writer: CacheWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "MOST_USED", 2)
+def test_uses_are_taken_once_and_the_oldest_are_forgotten(folder: Path, writer: CacheWriter) -> None:
     fill(writer, count=3, name="key")
-    cache = CacheReader(folder)
+    cache = CacheReader(folder, most_used=2)
     for number in (0, 1, 2, 1):
         cache.find(f"key-{number}")
     assert cache.used_count == 2
@@ -150,19 +147,16 @@ def test_what_is_open_stays_readable_though_it_was_evicted(folder: Path, writer:
         assert extent.read(1, CONTENT_BYTES) == content_of(key)[1:]
 
 
-def test_descriptors_of_evicted_extents_are_let_go(
-    folder: Path, writer: CacheWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_descriptors_of_evicted_extents_are_closed(folder: Path, writer: CacheWriter) -> None:
     writer.put("gone", content_of("gone"))
-    cache = CacheReader(folder)
+    cache = CacheReader(folder, open_weight=2 * DESCRIPTOR_WEIGHT)
     assert cache.find("gone") is not None
     fill(writer)
     cache.find("filler-199")
     cache.close_removed()
     assert cache.opened("gone") is None
     assert cache.opened("filler-199") is not None
-    # What they weighed counts no more: there is room for as many as before.
-    monkeypatch.setattr(reader, "OPEN_WEIGHT", 2 * DESCRIPTOR_WEIGHT)
+    # Its weight counts no more: as many can be open as before.
     assert cache.find("filler-198") is not None
     assert cache.opened("filler-199") is not None
 
@@ -181,31 +175,30 @@ def used_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in content_files(folder))
 
 
-def test_the_disk_is_kept_free_by_evicting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    capacity = 40 * CONTENT_BYTES
-    monkeypatch.setattr(
-        "imgsyncfs.cache.writer.disk_space", lambda _: DiskSpace(capacity, capacity - used_bytes(folder))
+def test_the_disk_is_kept_free_by_evicting(folder: Path) -> None:
+    writer = CacheWriter(
+        folder,
+        size_limit=LIMIT,
+        keep_free=10 * CONTENT_BYTES,
+        free_bytes=lambda folder: 40 * CONTENT_BYTES - used_bytes(folder),
     )
-    writer = CacheWriter(folder, size_limit=LIMIT, keep_free=10 * CONTENT_BYTES)
     fill(writer, count=60)
     assert used_bytes(folder) <= 30 * CONTENT_BYTES
     assert writer.get("filler-59") is not None
     assert writer.get("filler-0") is None
 
 
-def test_on_a_disk_that_others_have_filled_nothing_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = CacheWriter(folder, size_limit=LIMIT, keep_free=MEGABYTE)
+def test_on_a_disk_that_others_have_filled_nothing_is_kept(folder: Path) -> None:
+    free = [LIMIT]
+    writer = CacheWriter(folder, size_limit=LIMIT, keep_free=MEGABYTE, free_bytes=lambda _: free[0])
     fill(writer, count=5)
-    monkeypatch.setattr("imgsyncfs.cache.writer.disk_space", lambda _: DiskSpace(1 << 40, MEGABYTE // 2))
+    free[0] = MEGABYTE // 2
     assert not writer.put("key", content_of("key"))
     assert content_files(folder) == []
 
 
-def test_while_another_process_holds_the_database_content_is_used_uncached(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table, "BUSY_SECONDS", 0.1)
-    writer = CacheWriter(folder, size_limit=LIMIT)
+def test_while_another_process_holds_the_database_content_is_used_uncached(folder: Path) -> None:
+    writer = CacheWriter(folder, size_limit=LIMIT, busy_timeout=0.1)
     with sqlite3.connect(folder / "cache.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         assert writer.put_all({"key": content_of("key")}, used=["key"]) == set()
@@ -267,14 +260,12 @@ def test_putting_an_extent_again_replaces_it(folder: Path, writer: CacheWriter) 
     assert (check.entries, check.damaged, check.orphans) == (1, 0, 0)
 
 
-def test_a_locked_cache_is_not_thrown_away(folder: Path, writer: CacheWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_cache_is_not_thrown_away(folder: Path, writer: CacheWriter) -> None:
     writer.put("key", content_of("key"))
 
-    def busy(*_: object) -> Callable[..., object]:
+    def locked(_folder: Path) -> NoReturn:
         raise sqlite3.OperationalError("database is locked")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(table.ExtentTable, "__init__", busy)
-        with pytest.raises(Exception, match="locked"):
-            prepare_cache(folder)
+    with pytest.raises(CacheError, match="locked"):
+        prepare_cache(folder, open_table=locked)
     assert writer.get("key") is not None
