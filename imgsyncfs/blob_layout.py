@@ -1,16 +1,16 @@
 """What publishing, fetching and caching agree on: how blobs are cut and checked.
 
-An extent is the unit that is fetched and cached. A loose blob of up to `WHOLE_BLOB_BYTES` is one extent; anything else
-is cut at multiples of `EXTENT_BYTES`. Packs are laid out so that no file in them crosses such a multiple: a small file
-lies in exactly one extent, and is read with one request and one descriptor.
+An extent is the unit that is fetched and cached. A loose blob of up to `WHOLE_BLOB_BYTES` is one extent; all other
+blobs are cut at multiples of `EXTENT_BYTES`. No file in a pack crosses such a multiple: a small file lies in exactly
+one extent, and is read with one request and one descriptor.
 
-A pack's files are described by their MD5 in the catalog; computing that for 4 MiB takes 6.5 ms, more than fetching and
-keeping the extent. `publish` has compared the files with it already. So it ends each extent of a pack with a seal, a
-digest of the extent that is checked in 0.35 ms, XXH3. The pack's name and the extent's place go into it, so that no
-pack passes for another. Packs without seals, and extents whose seal does not fit, are checked by MD5.
+The catalog has the MD5 of a pack's files. To compute it for 4 MiB takes 6.5 ms, longer than to fetch and keep the
+extent. So `publish`, which has compared the files with it, ends each extent of a pack with a seal: an XXH3 digest of
+the extent, checked in 0.35 ms. The pack's name and the extent's position go into the seal, so that no pack passes for
+another. Packs without seals, and extents whose seal does not fit, are checked by MD5.
 
-Of a large loose file the catalog's MD5 is of the whole: it says nothing about one extent. `publish` sees the whole
-content and keeps a digest of each extent as well. XXH3 finds damage at memory speed; it keeps no one out.
+The catalog's MD5 of a large loose file is of the whole file. `publish` sees the whole content and keeps a digest of
+each extent as well. XXH3 finds damage at the speed of memory; it is no protection against forgery.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import xxhash
 MEBIBYTE = 1 << 20
 
 EXTENT_BYTES = 4 * MEBIBYTE
-"""One ranged GET of this size runs at 250-310 MB/s through the Azure SDK; one of 100 kB at 40 MB/s."""
+"""Large enough for full bandwidth in one ranged GET, small enough to be worth fetching for one small file."""
 
 WHOLE_BLOB_BYTES = 8 * MEBIBYTE
 """Up to here a loose blob is fetched in one request: a second request costs more than the bytes."""
@@ -32,10 +32,10 @@ LOOSE_FILE_BYTES = 1 * MEBIBYTE
 """Files of this size and above are not packed: the padding before them could waste a quarter of an extent."""
 
 PACK_BYTES = 64 * MEBIBYTE
-"""A pack is closed at this size, so that an interrupted publish repeats at most this much."""
+"""A pack is closed at this size: an interrupted publish repeats at most as much."""
 
 PACK_SUFFIX = ".pack"
-"""What tells a pack's blob name from a loose file's; no image or annotation ends like this."""
+"""The suffix of a pack's blob name; no image or annotation has it."""
 
 
 def extent_range(offset: int, blob_bytes: int | None) -> tuple[int, int | None]:
@@ -65,7 +65,7 @@ _MAGIC = b"imgseal1"
 _FILLING = bytes(8)
 
 SEAL_BYTES = len(_MAGIC) + len(_FILLING) + 16
-"""Length of a seal: a mark, room for another digest one day, and the digest."""
+"""Length of a seal: a mark, eight bytes in reserve, and the digest."""
 
 
 def make_seal(blob: str, start: int, content: bytes | memoryview) -> bytes:
