@@ -22,7 +22,7 @@ from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.formats.registry import FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Node
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Directory, File
 from imgsyncfs.library.renderings import Renderer
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _Revision:
         return self.all_told or bool(self.told[kind][index])
 
 
-class StoredFile:
+class StoredFile(File):
     """An image or an annotation: bytes from a blob."""
 
     __slots__ = ("_contents", "_files", "_index", "_listing")
@@ -118,11 +118,11 @@ class StoredFile:
         return self._contents.read(self._listing, self._files, self._index, offset, size)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """As much from `offset` as a buffer takes; says how many bytes that is."""
+        """Fill a buffer with the bytes from `offset` on, without a copy in between."""
         return self._contents.read_into(self._listing, self._files, self._index, offset, buffer)
 
 
-class SiblingFile:
+class SiblingFile(File):
     """An annotation in another format, rendered when it is first looked at."""
 
     __slots__ = ("_format", "_index", "_renderer", "_revision", "_sibling")
@@ -152,13 +152,15 @@ class SiblingFile:
 
 
 @dataclass
-class DatasetDirectory:
+class DatasetDirectory(Directory):
     """The directory of one dataset. Its listing is loaded when it is first needed.
 
     Attributes:
         row: the dataset, as the catalog had it last.
         sources: where listings and contents come from.
     """
+
+    is_large = True
 
     row: DatasetRow
     sources: DatasetSources
@@ -172,7 +174,7 @@ class DatasetDirectory:
         """What `stat` shows; loads no listing."""
         return Attributes(DIRECTORY_MODE, 0, self.row.updated_at)
 
-    def child(self, name: bytes) -> Node | None:
+    def child(self, name: bytes) -> File | None:
         """The file of that name, or None."""
         # The current revision first: `turn_to` holds files before it takes over, so whoever sees the new revision
         # here also sees what is held.
@@ -281,7 +283,7 @@ class DatasetDirectory:
                 current = self._current
         return current
 
-    def _find(self, revision: _Revision, name: bytes) -> Node | None:
+    def _find(self, revision: _Revision, name: bytes) -> File | None:
         listing = revision.listing
         for number, suffix in enumerate(self.sources.suffixes):
             if name.endswith(suffix):

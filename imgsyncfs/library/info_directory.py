@@ -19,7 +19,7 @@ from functools import cached_property
 from cachetools import TTLCache
 
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Node
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Directory, File
 
 
 def _siblings() -> str:
@@ -48,7 +48,7 @@ FRESH_SECONDS = 60.0
 MOST_FRESH = 256
 
 
-class FixedFile:
+class FixedFile(File):
     """A file whose content never changes, and is made when somebody first looks.
 
     Args:
@@ -73,7 +73,7 @@ class FixedFile:
         return self._content[offset : offset + size]
 
 
-class ReplacedFile:
+class ReplacedFile(File):
     """A file that is replaced now and then, by `imgsyncfs.mount.turnover`.
 
     Args:
@@ -96,7 +96,7 @@ class ReplacedFile:
         return self._file.read(offset, size)
 
 
-class SnapshotFile:
+class SnapshotFile(File):
     """A file that changes all the time; a look at its attributes takes a snapshot, and reads are served from that.
 
     Args:
@@ -124,7 +124,7 @@ class SnapshotFile:
             return self._content[offset : offset + size]
 
 
-class ControlDirectory:
+class ControlDirectory(Directory):
     """``.imgsyncfs`` itself.
 
     Args:
@@ -150,7 +150,7 @@ class ControlDirectory:
             b"datasets.csv": (ReplacedFile(datasets_csv()), datasets_csv),
             b"datasets.json": (ReplacedFile(datasets_json()), datasets_json),
         }
-        self._files: dict[bytes, Node] = {
+        self._files: dict[bytes, File] = {
             b"README.txt": FixedFile(lambda: README, self._since),
             **{name: file for name, (file, _) in self._replaced.items()},
             b"status.json": SnapshotFile(status),
@@ -163,7 +163,7 @@ class ControlDirectory:
         """What `stat` shows."""
         return Attributes(DIRECTORY_MODE, 0, self._since)
 
-    def child(self, name: bytes) -> Node | None:
+    def child(self, name: bytes) -> File | None:
         """The file of that name, or None."""
         known = self._files.get(name)
         if known is not None or not name.startswith(FRESH_PREFIX):

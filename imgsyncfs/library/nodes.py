@@ -1,21 +1,23 @@
-"""The namespace as nodes: what stands at a path, what it says of itself, what is in it.
+"""The namespace as nodes: files, directories and symlinks.
 
 Pure Python and no FUSE: the mount is one door to it, copying and the Python API are others. Paths and names are bytes,
-as they are to the kernel, so that a name which is not UTF-8 is simply not found.
+as in the kernel, so that a name which is not UTF-8 is simply not found.
 """
 
 from __future__ import annotations
 
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
 FILE_MODE = stat.S_IFREG | 0o444
+LINK_MODE = stat.S_IFLNK | 0o777
 
 FIRST_POSITION = 2
-"""Where reading a large directory begins; what is below stands for ``.`` and ``..``."""
+"""The first position in a large directory; those below are of ``.`` and ``..``."""
 
 
 class Attributes(NamedTuple):
@@ -32,60 +34,89 @@ class Attributes(NamedTuple):
     modified_at: int
 
 
-class Node(Protocol):
-    """A file or a directory."""
+class Node(ABC):
+    """A file, a directory or a symlink."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def attributes(self) -> Attributes:
         """What `stat` shows; may read an annotation where the node is a rendered file."""
-        ...
 
 
-class File(Node, Protocol):
-    """Something that can be read."""
+class File(Node):
+    """A node with bytes."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only where the file ends."""
-        ...
-
-
-class DirectFile(File, Protocol):
-    """A file whose bytes lie somewhere already, and need not be copied twice."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Read as much from `offset` as a buffer takes; says how many bytes that is, fewer only where the file ends."""
-        ...
+        """Fill a buffer with the bytes from `offset` on.
+
+        Returns:
+            How many bytes; fewer than the buffer takes only where the file ends.
+        """
+        content = self.read(offset, len(buffer))
+        # A slice that is too short for its content raises: nothing is written beyond the buffer.
+        buffer[: len(content)] = content
+        return len(content)
 
 
-class Directory(Node, Protocol):
-    """Something that has children."""
+class Directory(Node):
+    """A node with children.
 
+    Attributes:
+        is_large: it can be read piece by piece, since its entries are too many to be gathered.
+    """
+
+    __slots__ = ()
+
+    is_large = False
+
+    @abstractmethod
     def child(self, name: bytes) -> Node | None:
-        """What stands there under a name, or None."""
-        ...
+        """The child of that name, or None."""
 
+    @abstractmethod
     def children(self) -> Iterator[tuple[bytes, int]]:
-        """(name, mode) of what stands there; reads no blob."""
-        ...
-
-
-class LargeDirectory(Directory, Protocol):
-    """A directory that can be read piece by piece, for one whose entries are too many to be gathered."""
+        """(name, mode) of the children; reads no blob."""
 
     def children_from(self, position: int) -> Iterator[tuple[bytes, int, int]]:
-        """(name, mode, position after it) of what stands there, from a position on, `FIRST_POSITION` at first.
+        """(name, mode, position after it) of the children of a large directory, from a position on.
 
-        Positions are below 2**60. They stay good when the directory changes, as far as that can be.
+        Positions begin at `FIRST_POSITION`, are below 2**60, and stay good when the directory changes, as far as
+        that can be.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class RootDirectory:
-    """The directory at the mount point: datasets, and hidden directories that are always there.
+class Link(Node):
+    """A symlink.
 
     Attributes:
-        hidden: name to node of what begins with a dot.
-        datasets: gives name to node of the datasets; asked at each look, so it must be cheap.
+        target: relative to the directory that it is in.
+        modified_at: Unix seconds.
+    """
+
+    target: bytes
+    modified_at: int
+
+    def attributes(self) -> Attributes:
+        """What `lstat` shows."""
+        return Attributes(LINK_MODE, len(self.target), self.modified_at)
+
+
+@dataclass(frozen=True)
+class RootDirectory(Directory):
+    """The directory at the mount point: datasets, and directories that begin with a dot.
+
+    Attributes:
+        hidden: name to node of the directories that begin with a dot.
+        datasets: gives name to node of the datasets; called at each look, so it must be cheap.
         modified_at: gives the Unix time that `stat` shows.
     """
 
@@ -98,11 +129,11 @@ class RootDirectory:
         return Attributes(DIRECTORY_MODE, 0, self.modified_at())
 
     def child(self, name: bytes) -> Node | None:
-        """What stands there under a name, or None."""
+        """The child of that name, or None."""
         return self.hidden.get(name) or self.datasets().get(name)
 
     def children(self) -> Iterator[tuple[bytes, int]]:
-        """(name, mode) of what stands there."""
+        """(name, mode) of the children."""
         for name in (*self.hidden, *self.datasets()):
             yield name, DIRECTORY_MODE
 
@@ -115,17 +146,11 @@ def find_node(root: Directory, path: bytes) -> Node | None:
         path: absolute, as the kernel gives it: no empty part but the first, no ``.`` or ``..``.
 
     Returns:
-        What stands there, or None.
+        The node there, or None.
     """
-    node: Node = root
-    for name in path.split(b"/"):
-        if not name:
-            continue
-        child = getattr(node, "child", None)
-        if child is None:
+    node: Node | None = root
+    for name in filter(None, path.split(b"/")):
+        node = node.child(name) if isinstance(node, Directory) else None
+        if node is None:
             return None
-        found = child(name)
-        if found is None:
-            return None
-        node = found
     return node

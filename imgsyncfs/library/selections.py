@@ -1,14 +1,12 @@
 """Other ways to the datasets: ``.by/<column>/<value>`` and ``.subscriptions/<name>``, directories of symlinks.
 
-Made from the table of datasets, when first looked at, and made anew when that has changed.
+They are made from the table of datasets at the first look, and again when the table has changed.
 
-Threads: what was made is kept in one attribute that is replaced whole; two threads may make it at once, which does no
-harm.
+Threads: the result is kept in one attribute that is replaced whole; two threads may make it at once, without harm.
 """
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,9 +15,7 @@ from imgsyncfs.catalog.dataset_table import column_values
 from imgsyncfs.catalog.mirror import DatasetTable
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.subscriptions import members, subscription_fault
-from imgsyncfs.library.nodes import DIRECTORY_MODE, Attributes, Node
-
-LINK_MODE = stat.S_IFLNK | 0o777
+from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes, Directory, Link, Node
 
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
@@ -27,28 +23,11 @@ Choice: TypeAlias = "Mapping[bytes, Choice | Link]"
 
 
 @dataclass(frozen=True)
-class Link:
-    """A symlink.
-
-    Attributes:
-        target: what it points at, relative to the directory it is in.
-        modified_at: Unix seconds.
-    """
-
-    target: bytes
-    modified_at: int
-
-    def attributes(self) -> Attributes:
-        """What `lstat` shows."""
-        return Attributes(LINK_MODE, len(self.target), self.modified_at)
-
-
-@dataclass(frozen=True)
-class ChoiceDirectory:
+class ChoiceDirectory(Directory):
     """A directory of symlinks, or of directories of them.
 
     Attributes:
-        choice: gives what is in it; must be cheap.
+        choice: gives the children; must be cheap.
         modified_at: gives the Unix time that `stat` shows.
     """
 
@@ -60,14 +39,14 @@ class ChoiceDirectory:
         return Attributes(DIRECTORY_MODE, 0, self.modified_at())
 
     def child(self, name: bytes) -> Node | None:
-        """What stands there under a name, or None."""
+        """The child of that name, or None."""
         found = self.choice().get(name)
         if found is None or isinstance(found, Link):
             return found
         return ChoiceDirectory(lambda: found, self.modified_at)
 
     def children(self) -> Iterator[tuple[bytes, int]]:
-        """(name, mode) of what stands there."""
+        """(name, mode) of the children."""
         for name, entry in self.choice().items():
             yield name, LINK_MODE if isinstance(entry, Link) else DIRECTORY_MODE
 

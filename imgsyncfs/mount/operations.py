@@ -45,7 +45,7 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FIRST_POSITION, Attributes, Directory, Node, find_node
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FIRST_POSITION, Attributes, Directory, File, Link, Node, find_node
 from imgsyncfs.mount.status_struct import BLOCK_BYTES, READ_BYTES, write_status
 
 logger = logging.getLogger(__name__)
@@ -143,40 +143,30 @@ class Operations:
                 directory that is given whole.
         """
         node = self._node(path)
-        pieces = getattr(node, "children_from", None)
-        if pieces is not None:
-            take(chain(_DOTS[offset:], pieces(max(offset, FIRST_POSITION))))
-            return
-        children = getattr(node, "children", None)
-        if children is None:
+        if not isinstance(node, Directory):
             raise fuse.FuseOSError(errno.ENOTDIR)
-        take((name, mode, 0) for name, mode in chain((entry[:2] for entry in _DOTS), children()))
+        if node.is_large:
+            take(chain(_DOTS[offset:], node.children_from(max(offset, FIRST_POSITION))))
+        else:
+            take((name, mode, 0) for name, mode in chain((entry[:2] for entry in _DOTS), node.children()))
 
     def readlink(self, path: bytes) -> bytes:
         """What a symlink points at."""
-        target: bytes | None = getattr(self._node(path), "target", None)
-        if target is None:
+        node = self._node(path)
+        if not isinstance(node, Link):
             raise fuse.FuseOSError(errno.EINVAL)
-        return target
+        return node.target
 
     def open(self, _path: str, _flags: int) -> int:
         """Tell the kernel to open files without asking."""
         raise fuse.FuseOSError(errno.ENOSYS)
 
     def read(self, path: bytes, buffer: memoryview, offset: int) -> int:
-        """Read a part of a file, as much as a buffer takes; says how many bytes that is."""
+        """Fill a buffer with a part of a file; returns how many bytes that is."""
         node = self._node(path)
-        read_into = getattr(node, "read_into", None)
-        if read_into is not None:
-            length: int = read_into(offset, buffer)
-            return length
-        read = getattr(node, "read", None)
-        if read is None:
+        if not isinstance(node, File):
             raise fuse.FuseOSError(errno.EISDIR)
-        content: bytes = read(offset, len(buffer))
-        # A slice that is too short for what it is given raises: nothing is written over libfuse's own memory.
-        buffer[: len(content)] = content
-        return len(content)
+        return node.read_into(offset, buffer)
 
     def getxattr(self, _path: str, _name: str, *_more: Any) -> bytes:
         """Tell the kernel not to ask for extended attributes."""
