@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -32,16 +32,12 @@ from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
 from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError
 from imgsyncfs.fetching.store_checks import check_stores
-from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
-from imgsyncfs.settings.limits import parse_limits
-from imgsyncfs.settings.private_folders import cache_folder
-from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:
@@ -96,28 +92,18 @@ def connect(
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
     configuration = load_configuration(None if config is None else Path(config)).allowing(allow_stores)
-    check_allowances(configuration.allow_stores)
-    given = url or configuration.catalog
-    if not given:
-        raise ConfigurationError(
-            "No catalog was given; pass its URL, or set IMGSYNCFS_CATALOG. "
-            "To try imgsyncfs out, make one with: imgsyncfs demo DIR"
-        )
-    folder = cache_folder(Path(configuration.cache_dir if cache_dir is None else cache_dir))
-    limits = parse_limits(configuration.cache_size, configuration.keep_free, cache_dir=folder)
-    return ImageCatalog(
-        LibrarySettings(
-            catalog=_independent_url(given),
-            password=configuration.password if password is None else password,
-            stores={store: dict(section) for store, section in configuration.stores.items()},
-            cache_dir=str(folder),
-            cache_size=limits.size_limit if cache_size is None else cache_size,
-            keep_free=limits.keep_free,
-            timeout=timeout,
-            siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings)),
-            allowed_stores=configuration.allowed_stores,
-        )
+    configuration = replace(
+        configuration,
+        catalog=url or configuration.catalog,
+        password=configuration.password if password is None else password,
     )
+    options = {
+        "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
+        "cache_size": None if cache_size is None else str(cache_size),
+        "timeout": str(timeout),
+        "siblings": ",".join(siblings),
+    }
+    return ImageCatalog(library_settings(configuration, options))
 
 
 class ImageCatalog:
@@ -236,12 +222,6 @@ class ImageCatalog:
 
     def __repr__(self) -> str:
         return f"ImageCatalog({self._settings.catalog!r})"
-
-
-def _independent_url(url: str) -> str:
-    """The same catalog's URL, for processes that may have another working directory."""
-    parsed = parse_catalog_url(url)
-    return f"sqlite://{parsed.path}" if isinstance(parsed, SqliteUrl) else url
 
 
 class LabelledImage(NamedTuple):

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
-from imgsyncfs.cli.common import catalog_options, catalog_url, open_configured_catalog, open_configured_store
+from imgsyncfs.cli.common import catalog_options, open_configured_catalog, open_configured_store
+from imgsyncfs.library.configuration import catalog_url
 from imgsyncfs.settings.config_file import Configuration
 
 NOTE_CHARACTERS = 40

@@ -16,12 +16,11 @@ from imgsyncfs.cli.common import (
     allow_store_option,
     ask_for_password,
     catalog_options,
-    library_defaults,
-    make_library_settings,
     may_ask_for_password,
 )
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
+from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
@@ -52,12 +51,11 @@ def make_settings(
     parsed = parse_mount_options(options)
     values = {
         "refresh": DEFAULT_REFRESH,
-        **library_defaults(configuration),
         **parsed.ours,
         **{name: value for name, value in given.items() if value is not None},
     }
     return MountSettings(
-        library=make_library_settings(configuration.allowing(parsed.allow_stores), values),
+        library=library_settings(configuration.allowing(parsed.allow_stores), values),
         mountpoint=str(absolute(mountpoint)),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),

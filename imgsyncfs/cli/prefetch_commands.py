@@ -7,7 +7,7 @@ from rich.filesize import decimal
 
 from imgsyncfs.cli.common import allow_store_option, catalog_options
 from imgsyncfs.cli.progress_bar import ProgressBar
-from imgsyncfs.cli.sync_commands import chosen_datasets, library_settings
+from imgsyncfs.cli.sync_commands import checked_settings, chosen_datasets
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.library.library import Library
 from imgsyncfs.settings.config_file import Configuration
@@ -38,7 +38,7 @@ def prefetch_command(
     """
     if bool(subscription) == bool(dataset_ids):
         raise ConfigurationError("Name datasets, or a subscription with --subscription.")
-    settings = library_settings(configuration, {**given, "siblings": "none"})
+    settings = checked_settings(configuration, {**given, "siblings": "none"})
     with Library(settings) as library, ProgressBar() as bar:
         chosen = chosen_datasets(library, dataset_ids, subscription)
         summary = prefetch(library, chosen, annotations_only=annotations, progress=bar)

@@ -18,12 +18,11 @@ from imgsyncfs.catalog.subscriptions import find_subscription, members
 from imgsyncfs.cli.common import (
     allow_store_option,
     catalog_options,
-    library_defaults,
-    make_library_settings,
     open_configured_catalog,
 )
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
@@ -144,7 +143,7 @@ def sync_command(
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
-    settings = library_settings(configuration, {**given, "siblings": siblings or "none"})
+    settings = checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         summary = sync(
             library,
@@ -161,8 +160,8 @@ def sync_command(
     report(summary, target)
 
 
-def library_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
-    """Put together what the library is made with; ask for the catalog's password if it needs one.
+def checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
+    """Put together a library's settings; ask for the catalog's password if it needs one.
 
     Args:
         configuration: catalog, secrets, cache folder.
@@ -173,7 +172,7 @@ def library_settings(configuration: Configuration, given: dict[str, str | None])
         FormatError: a sibling's format is unknown.
         CatalogError: there is no such catalog, or it refuses us.
     """
-    settings = _settings(configuration, given)
+    settings = library_settings(configuration, given)
     try:
         catalog, configuration = open_configured_catalog(configuration, timeout=settings.timeout)
         with catalog:
@@ -181,12 +180,7 @@ def library_settings(configuration: Configuration, given: dict[str, str | None])
     except CatalogUnreachable as error:
         # What was read before is in the cache: the library knows whether that will do.
         logger.warning("%s", error)
-    return _settings(configuration, given)
-
-
-def _settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return make_library_settings(configuration, {**library_defaults(configuration), **chosen})
+    return library_settings(configuration, given)
 
 
 def chosen_datasets(library: Library, dataset_ids: Sequence[str], subscription: str | None) -> Sequence[str]:
