@@ -38,6 +38,9 @@ SHARED_BYTES = 1 * MEBIBYTE
 """Extents that are kept together share files of up to this size, or of a sixteenth of the cache: they are evicted
 together as well."""
 
+LOG_BYTES = 256 << 10
+"""Kept below the limit, or a sixteenth of it: a transaction adds to the database's log after the volume was counted."""
+
 USED_AT_ONCE = 512
 """Uses noted in one transaction: it then takes some milliseconds."""
 
@@ -76,6 +79,7 @@ class CacheWriter:
         self._limits = CacheLimits(size_limit, keep_free)
         self._table = ExtentTable(folder, limits=self._limits, busy_timeout=busy_timeout)
         self._shared_bytes = min(SHARED_BYTES, size_limit // 16)
+        self._log_bytes = min(LOG_BYTES, size_limit // 16)
         self._files = ExtentFiles(folder)
 
     def get(self, key: str) -> bytes | None:
@@ -256,7 +260,7 @@ class CacheWriter:
 
     def _keep_limit(self, pinned: Collection[str]) -> list[str]:
         """Evict down to the limit, within a transaction; returns the files to remove after it."""
-        excess = self._table.volume() - self._limits.size_limit
+        excess = self._table.volume() + self._log_bytes - self._limits.size_limit
         return self._table.evict(excess, pinned=pinned) if excess > 0 else []
 
 

@@ -14,7 +14,7 @@ from support.cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_o
 
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, table
 from imgsyncfs.cache.extent import DESCRIPTOR_WEIGHT
-from imgsyncfs.cache.files import ExtentFiles, new_name
+from imgsyncfs.cache.files import ExtentFiles, disk_bytes, new_name
 from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
 from imgsyncfs.cache.upkeep import verify_cache
 from imgsyncfs.errors import CacheError
@@ -66,7 +66,7 @@ def test_the_limit_holds_while_eight_processes_write_at_once(folder: Path) -> No
         most = max(most, bytes_on_disk(folder))
     assert [process.returncode for process in writers] == [0] * 8
     assert all(process.stdout is not None and process.stdout.read().split() == ["4"] * 12 for process in writers)
-    assert LIMIT // 2 < most <= LIMIT + 8 * BATCH * CONTENT_BYTES
+    assert LIMIT // 2 < most <= LIMIT + 8 * BATCH * disk_bytes(CONTENT_BYTES)
     prepare_cache(folder)
     assert bytes_on_disk(folder) <= LIMIT
     check = verify_cache(folder, progress=SilentProgress())
