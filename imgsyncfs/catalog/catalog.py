@@ -1,4 +1,4 @@
-"""The catalog: what there is to ask of it and to write into it.
+"""The catalog: everything that is asked of it and written into it.
 
 All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing writes.
 """
@@ -46,7 +46,7 @@ from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationErro
 logger = logging.getLogger(__name__)
 
 _ADDITIONS = "schema_additions"
-"""The setting that says which additions to its schema a catalog has; not there in those that have none."""
+"""The setting that names the additions to its schema that a catalog has; absent without additions."""
 
 _IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _ANNOTATIONS = (
@@ -66,8 +66,7 @@ def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0
     Args:
         url: see `imgsyncfs.catalog.url`; without a password in it.
         password: for the user in the URL, if one is needed.
-        timeout: the longest that the database may take for one answer, or that another one's lock is waited for, in
-            seconds.
+        timeout: for one answer of the database, or another connection's lock, in seconds.
         create: whether a missing SQLite file is made, to be initialized.
 
     Returns:
@@ -89,7 +88,7 @@ class Catalog:
     """An open catalog. It belongs to the thread that opened it: every thread opens its own.
 
     All methods raise `NotACatalog` if the tables are not there, `CatalogUnreachable` if the database does not answer in
-    time (the catalog must then be opened anew), and `CatalogError` for whatever else the database refuses.
+    time (the catalog must then be opened anew), and `CatalogError` for all else that the database refuses.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -171,7 +170,7 @@ class Catalog:
         return self._setting("store")
 
     def identity(self) -> str:
-        """What tells this catalog from any other; ``""`` if somebody made it without."""
+        """The id of this catalog, unlike any other's; ``""`` if it was made without."""
         self._read_settings()
         return self._settings.get("catalog_id", "")
 
@@ -232,7 +231,7 @@ class Catalog:
         """The images of a dataset, fetched in portions, in no certain order. Rows that cannot be read are logged.
 
         Nothing else may be asked of this catalog before the iterator has ended or is closed; and on SQLite nobody can
-        publish meanwhile, so take the rows without dallying.
+        publish meanwhile, so the rows should be taken quickly.
         """
         return self._readable(self._connection.rows(_IMAGES, (dataset_id,)), image_row, dataset_id)
 
@@ -252,7 +251,7 @@ class Catalog:
         return (Portion(LISTED_ANNOTATION_COLUMNS, values, _decoding(annotation_row)) for values in rows)
 
     def extent_digests(self, dataset_id: str) -> dict[str, str]:
-        """What is known of the extents of a dataset's large files.
+        """The digests of the extents of a dataset's large files.
 
         Returns:
             MD5 of a file to `imgsyncfs.blob_layout.extent_digests` of its content.
@@ -283,8 +282,8 @@ class Catalog:
             annotations: all its annotations of the row's label version, each name once.
             extent_digests: MD5 of a large file among them to `imgsyncfs.blob_layout.extent_digests` of its content;
                 what is known of others stays.
-            progress: called now and then with how many of these rows have been dealt with since the last call; they
-                add up to the number of images and annotations.
+            progress: called with the number of rows done since the last call; they add up to the number of images and
+                annotations.
 
         Returns:
             The dataset's revision: one more than before, 1 if it is new, the same as before if nothing differs.
@@ -426,4 +425,4 @@ def _shown(value: object) -> str:
 
 
 def _ignore(count: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""

@@ -1,7 +1,7 @@
-"""One thin face over sqlite3 and pyodbc: statements, streamed rows, transactions.
+"""A thin interface over sqlite3 and pyodbc: statements, streamed rows, transactions.
 
-A connection belongs to the thread that opened it. Outside a transaction each statement stands for itself. Whatever
-fails is raised as one of imgsyncfs's own errors, by `imgsyncfs.catalog.faults`.
+A connection belongs to the thread that opened it. Outside a transaction each statement is one of its own. A driver's
+error is raised as one of imgsyncfs's, by `imgsyncfs.catalog.faults`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Connection(Protocol):
         """
 
     def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
-        """Like `rows`, in portions that are not empty, and with as little done to each value as can be.
+        """Like `rows`, in portions that are not empty, with values as raw as the driver gives them.
 
         A text may come as `str` or in UTF-8 as `bytes`; one that is not valid UTF-8 may be among the latter.
         """
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Make what happens in a ``with`` block happen as a whole, or, if it raises, not at all."""
+        """A transaction for a ``with`` block: all of it happens, or, if it raises, nothing."""
 
     def is_replaced(self) -> bool:
         """Whether the database that this connects to is no longer the one at its place."""
 
     def close(self) -> None:
-        """Close the connection; a transaction that is open is undone."""
+        """Close the connection; an open transaction is rolled back."""
 
 
 def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bool) -> Connection:

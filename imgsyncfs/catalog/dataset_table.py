@@ -19,7 +19,7 @@ _ALIASES = {"class": "classes", "project": "projects"}
 
 
 def column_values(row: DatasetRow, column: str) -> tuple[str, ...]:
-    """What a dataset has in a column: several values in a list-valued one.
+    """The values of a dataset in a column: several in a list-valued one.
 
     Args:
         row: the dataset.

@@ -1,6 +1,6 @@
-"""Which ODBC driver reaches a catalog, and the connection string it is given.
+"""The ODBC driver for a catalog, and its connection string.
 
-Drivers read braces in different ways, as found by trying: Microsoft's and FreeTDS take ``{…}`` off every value,
+Drivers read braces in different ways, as trials show: Microsoft's and FreeTDS take ``{…}`` off every value,
 psqlODBC off the password alone (a braced user name is looked up with its braces), SQLite's off none.
 """
 

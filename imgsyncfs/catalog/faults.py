@@ -1,7 +1,7 @@
-"""What a database driver says when something fails, as one of imgsyncfs's own errors.
+"""Errors of database drivers, as imgsyncfs's own.
 
-Drivers agree on little: psqlODBC gives 08001 for whatever fails while connecting and SQLite's driver HY000 for
-everything, so that the words of the message have to decide.
+Drivers agree on little: psqlODBC gives 08001 for every failure to connect and SQLite's driver HY000 for everything, so
+that the words of the message have to decide.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _UNKNOWN = _Rule(states="", words="", kind=CatalogError, remedy="see what the da
 
 
 def driver_fault(where: str, text: str, *, state: str = "", secrets: Iterable[str] = ()) -> ImgsyncfsError:
-    """Turn what a driver said into an error of ours.
+    """Turn a driver's error into one of ours.
 
     Args:
         where: the catalog, as messages name it; no secret in it.

@@ -29,7 +29,7 @@ from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import CollectedRows
-    from imgsyncfs.workers.frames import Tell
+    from imgsyncfs.workers.frames import Send
 
 LARGE_DATASET = 100_000
 """Images from which on a second process pays: it takes 0.3 s to start, and half a second for so many annotations."""
@@ -50,7 +50,7 @@ class CatalogReader:
         # These are a worker's own threads, which live as long as it does: a thread-local is safe here.
         self._local = threading.local()
 
-    def handle(self, arguments: dict[str, Any], _tell: Tell) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], _send: Send) -> tuple[dict[str, Any], bytes]:
         """Do one job.
 
         Args:

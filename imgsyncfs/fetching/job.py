@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from imgsyncfs.fetching.extent import Extent
-from imgsyncfs.workers.frames import Tell
+from imgsyncfs.workers.frames import Send
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class OutcomeSender:
         send: sends a message ahead of the answer.
     """
 
-    def __init__(self, job: Job, send: Tell) -> None:
+    def __init__(self, job: Job, send: Send) -> None:
         self._numbers = {extent.key: number for number, extent in enumerate(job.extents)}
         self._inline = job.inline
         self._left = len(job.extents)

@@ -32,7 +32,7 @@ from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
 from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.kept_buffers import BUFFER_BYTES, KeptBuffers
 from imgsyncfs.stores.ranges import RangeInParts
-from imgsyncfs.workers.frames import Tell
+from imgsyncfs.workers.frames import Send
 
 LATENCY_FADES = 1.005
 """The shortest latency is multiplied by this with each longer one: fivefold in 320 answers."""
@@ -66,7 +66,7 @@ class ExtentFetcher:
         self._buffers = KeptBuffers()
         self._side_by_side = ThreadPoolExecutor(MOST_SIDE_BY_SIDE, thread_name_prefix="read")
 
-    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
         """Do one job.
 
         Args:
@@ -79,7 +79,7 @@ class ExtentFetcher:
                 - ``remove_orphans``: search the cache for files without an entry;
                 - nothing.
 
-            tell: sends outcomes of extents ahead of others of the job.
+            send: sends outcomes of extents ahead of others of the job.
 
         Returns:
             For a job the outcomes that were not sent ahead, as `imgsyncfs.fetching.job.OutcomeSender` puts them, with
@@ -91,7 +91,7 @@ class ExtentFetcher:
             StoreError: the store's, or `BlobChanged`; extents without an outcome are not in the cache then.
         """
         if "job" in arguments:
-            return self._fetch(Job.from_fields(arguments["job"]), tell)
+            return self._fetch(Job.from_fields(arguments["job"]), send)
         self._cache.note_used(arguments.get("used", ()))
         for url in arguments.get("open", ()):
             # Whoever reads from one that makes no sense is told then.
@@ -103,7 +103,7 @@ class ExtentFetcher:
             self._store(arguments["check"], arguments["own_store"]).check()
         return {}, b""
 
-    def _fetch(self, job: Job, send: Tell) -> tuple[dict[str, Any], bytes]:
+    def _fetch(self, job: Job, send: Send) -> tuple[dict[str, Any], bytes]:
         outcomes = OutcomeSender(job, send)
         pinned = {*job.pinned, *(extent.key for extent in job.extents)}
         used = job.used

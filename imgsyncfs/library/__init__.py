@@ -1,1 +1,1 @@
-"""The namespace: datasets as directories, siblings, choices, and what imgsyncfs says about itself."""
+"""The namespace: datasets as directories, siblings, selections, and the files about the mount itself."""

@@ -38,15 +38,15 @@ _ANNOTATION = 1
 _FIRST_SIBLING = 2
 
 IMAGES_AT_ONCE = 64
-"""Images whose names are made together. The kernel takes the entries of some hundred at a time."""
+"""Images whose names are made together; the kernel takes some hundred entries at a time."""
 
 MOST_REMEMBERED = 64
-"""Files that were looked for last: the kernel asks for each by its path, once for `stat` and once for each read."""
+"""Files found last: the kernel asks for each by its path, once for `stat` and once for each read."""
 
 
 @dataclass(frozen=True)
 class DatasetSources:
-    """What every dataset's directory needs.
+    """The sources that all datasets' directories share.
 
     Attributes:
         load: the listing of a dataset; may wait for a worker, raises `CatalogError`.
@@ -62,7 +62,7 @@ class DatasetSources:
 
     @cached_property
     def suffixes(self) -> tuple[bytes, ...]:
-        """What the names of siblings have after the stem, in the same order."""
+        """The suffixes of siblings' names, in the same order."""
         return tuple(target.suffix.encode() for target in self.siblings)
 
 

@@ -1,10 +1,9 @@
 """Positions in a dataset's directory, from which the kernel goes on reading it.
 
-A directory of millions of entries is read in pieces of some hundred; between two of them the dataset may turn over to
-a new revision, in which the same files stand elsewhere. So a position says which revision it was made for, and one of
-the revision before is found again by name: whoever reads a directory meanwhile sees each file once that both revisions
-have. One who takes longer than that, over two publishes, goes on at the same place, and may miss files or see some
-twice.
+A directory of millions of entries is read in pieces of some hundred. Between two pieces the directory may switch to a
+new revision, in which files have other indices. So a position says which revision it belongs to, and a position of the
+revision before is found again by name: a reader sees each file that both revisions have once. A reader that takes
+longer, over two publishes, goes on at the same index, and may miss files or see some twice.
 
 Positions are whole numbers below 2**60, and begin at `imgsyncfs.library.nodes.FIRST_POSITION`.
 """

@@ -1,9 +1,9 @@
-"""What a mount tells about things gone wrong: the lines of ``.imgsyncfs/errors.log``.
+"""The errors of a mount: the lines of ``.imgsyncfs/errors.log``.
 
-A line a cause, not a line a read: the same message within a minute is counted and not repeated, so that 10,000 reads
-of one missing blob leave one line. The log is bounded; the older half goes first.
+One line for each cause: the same message within a minute is counted and not repeated, so that 10,000 reads of one
+missing blob leave one line. The log is bounded; the older half is dropped first.
 
-Threads: `ErrorLog._lock` guards everything; nothing is done under it but dictionary operations.
+Threads: `ErrorLog._lock` guards everything; it is held for dictionary operations only.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The directory ``.imgsyncfs``: what a mount says about itself.
+"""The directory ``.imgsyncfs``: files about the mount itself.
 
-There are no opens to renew a file's content at (see `imgsyncfs.mount.operations`), and the kernel keeps a file's pages
-until its size changes or somebody drops them. So the files come in two kinds: those that change with the catalog are
-turned over like any other file; those that change all the time (`SnapshotFile`) are taken anew whenever the kernel asks
-for attributes, with a size that differs from the one before. ``status-<anything>.json`` is ``status.json`` under a name
-that the kernel has not seen yet: fresh at every look.
+The kernel does not ask when a file is opened (see `imgsyncfs.mount.operations`), and keeps a file's pages until its
+size changes or they are dropped. So there are two kinds of files. Those that change with the catalog switch like any
+other file. Those that change all the time (`SnapshotFile`) are made anew whenever the kernel asks for attributes, with
+another size than before. ``status-<anything>.json`` is ``status.json`` under a name that the kernel has not seen yet.
 
 Threads: each file guards its content with a lock held for an assignment.
 """
@@ -49,10 +48,10 @@ MOST_FRESH = 256
 
 
 class FixedFile(File):
-    """A file whose content never changes, and is made when somebody first looks.
+    """A file whose content never changes, and is made at the first look.
 
     Args:
-        make: makes what it holds, the same if it is called twice.
+        make: makes the content; the same if it is called twice.
         modified_at: Unix seconds.
     """
 
@@ -77,14 +76,14 @@ class ReplacedFile(File):
     """A file that is replaced now and then, by `imgsyncfs.mount.turnover`.
 
     Args:
-        make: makes what it holds at first; see `FixedFile`.
+        make: makes the first content; see `FixedFile`.
     """
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.replace(make)
 
     def replace(self, make: Callable[[], bytes]) -> None:
-        """Hold another content from now on."""
+        """Replace the content."""
         self._file = FixedFile(make, int(time.time()))
 
     def attributes(self) -> Attributes:
@@ -97,10 +96,10 @@ class ReplacedFile(File):
 
 
 class SnapshotFile(File):
-    """A file that changes all the time; a look at its attributes takes a snapshot, and reads are served from that.
+    """A file that changes all the time; a look at its attributes takes a snapshot, which reads are served from.
 
     Args:
-        take: gives the content, which must bear a newline more at its end.
+        take: gives the content; a newline more at its end must do no harm.
     """
 
     def __init__(self, take: Callable[[], bytes]) -> None:
@@ -128,8 +127,8 @@ class ControlDirectory(Directory):
     """``.imgsyncfs`` itself.
 
     Args:
-        datasets_csv: gives what makes the content of ``datasets.csv``, as the catalog is now.
-        datasets_json: likewise for ``datasets.json``.
+        datasets_csv: gives a function that makes the content of ``datasets.csv``, as the catalog is now.
+        datasets_json: the same for ``datasets.json``.
         status: gives the content of ``status.json``.
         errors: gives the content of ``errors.log``.
     """

@@ -1,7 +1,6 @@
 """A catalog's datasets as directories, with everything behind them: cache, workers, listings, renderings.
 
-The one place where the rooms are put together. The mount is a door to it (`imgsyncfs.mount.daemon`), and so is whatever
-else reads datasets without one.
+The packages are put together here alone. The mount (`imgsyncfs.mount.daemon`), the Python API and the tools use it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
 
 MOST_STORES_OPENED = 8
-"""Stores that a worker opens before it is asked to: importing what speaks to Azure takes half a second."""
+"""Stores that a worker opens ahead of the first read: to import the Azure SDK takes half a second."""
 
 
 class Library:
@@ -39,8 +38,8 @@ class Library:
 
     Args:
         settings: what to open and how.
-        workers: its processes if they were started ahead; whoever started them ends them, and calls
-            `start_other_workers` when the library stands and nobody waits for it any more.
+        workers: its processes if they were started ahead. The caller then ends them, and calls
+            `start_other_workers` when nobody waits for the library any more.
 
     Raises:
         CatalogError: the catalog cannot be read, and was never read before.
@@ -106,7 +105,7 @@ class Library:
 
     @property
     def stores(self) -> dict[str, list[str]]:
-        """URLs of the stores that the datasets to show lie in and that may be read, each with the ids of these."""
+        """URLs of the stores of the shown datasets that may be read, with the ids of the datasets in each."""
         allowed = self._allowed
         stores: dict[str, list[str]] = {}
         for row in self.rows.values():
@@ -116,7 +115,7 @@ class Library:
 
     @property
     def refusals(self) -> list[str]:
-        """What is to be told of datasets to show whose stores may not be read."""
+        """A sentence on each store of shown datasets that may not be read."""
         return refusals(self.rows.values(), self._allowed)
 
     def check_store(self, url: str) -> None:
@@ -139,7 +138,7 @@ class Library:
         self.fetch_pool.submit({"remove_orphans": True})
 
     def import_ahead(self) -> None:
-        """Import what a start leaves out and the first reader would wait for, 0.3 s here and in a worker."""
+        """Import the modules that a start leaves out and a first reader would wait for, 0.3 s here and in a worker."""
         self.catalog_pool.submit({"question": "nothing"})
         threading.Thread(target=self._import_ahead, name="import", daemon=True).start()
 
@@ -150,7 +149,7 @@ class Library:
             target.recognizes(b"")
 
     def take_over(self) -> None:
-        """Make the table of directories anew from what the catalog said last, keeping those that are still there."""
+        """Make the table of directories anew from the catalog's newest table, keeping those that are still there."""
         entries: dict[bytes, DatasetDirectory] = {}
         hidden: list[str] = []
         for row in self.rows.values():

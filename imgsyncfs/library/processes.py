@@ -1,8 +1,7 @@
 """The worker processes behind a library.
 
-They are started before anything else, and the catalog's is asked for the table of datasets at once: interpreters need
-some tenths of a second to start, in which the process that needs them has enough to import itself. So this module
-imports little.
+They are started before anything else, and the catalog's is asked for the table of datasets at once: an interpreter
+needs some tenths of a second to start, while this process imports its own modules. So this module imports little.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from imgsyncfs.settings.private_folders import make_own_folder
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 LISTINGS_FOLDER = "catalogs"
-"""Where, within the cache folder, what was read of catalogs is saved."""
+"""The folder, within the cache folder, of saved tables and listings."""
 
 FETCH_PROCESSES = 2
-"""Two SDK processes feed 4,400-7,400 reads a second; the machines this is made for have two cores."""
+"""One for each core of the machines that this is made for."""
 
 FETCH_THREADS = 16
-"""Requests that one worker has under way. A store that answers in 20 ms then gives 800 answers a second a worker."""
+"""Jobs that one worker runs at a time: at 20 ms of latency, 800 answers a second."""
 
 CATALOG_THREADS = 2
 """A listing of a million rows must not keep the refresh waiting."""
@@ -36,9 +35,9 @@ class LibraryWorkers:
 
     Attributes:
         catalog: one that runs `imgsyncfs.catalog.worker.CatalogReader`.
-        fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` come later,
-            since starting them would take the processor from the library.
-        table: the answer to the first question, that for the table of datasets.
+        fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` are started
+            later, since their start would take the processor from the library.
+        table: the answer to the first question, the table of datasets.
     """
 
     catalog: WorkerPool

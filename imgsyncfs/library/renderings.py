@@ -1,10 +1,10 @@
-"""Rendered files: an annotation in the format a tool reads, made when it is first looked at.
+"""Rendered files: an annotation in the format a tool reads, rendered at the first look.
 
-The kernel must be told an exact size before anything is read, so the first look renders. What was rendered is kept,
-up to `KEPT_BYTES`, for the read that mostly follows; sizes are kept for good by the caller.
+The kernel needs an exact size before anything is read, so `stat` renders. Up to `KEPT_BYTES` of rendered files are kept
+for the read that mostly follows; the caller keeps the sizes for good.
 
-Threads: `Renderer._lock` guards the kept bytes. Two threads that ask for the same file at once both render it: the
-result is the same, and waiting for each other would cost more.
+Threads: `Renderer._lock` guards the kept bytes. Two threads that need the same file at once both render it: the result
+is the same, and to wait for each other would cost more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Renderer:
     """Renders siblings of a listing's images.
 
     Args:
-        contents: where annotations are read from.
+        contents: reads annotations.
     """
 
     def __init__(self, contents: ContentReader) -> None:

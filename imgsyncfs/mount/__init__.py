@@ -1,1 +1,1 @@
-"""The only room that knows FUSE: mounting, answering the kernel, refreshing, ending."""
+"""The only package that knows FUSE: mounting, answering the kernel, refreshing, ending."""

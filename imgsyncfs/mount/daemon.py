@@ -1,6 +1,6 @@
-"""What stands behind a mount: puts the rooms together, mounts, and answers until the mount ends.
+"""The process behind a mount: mounts, and answers the kernel until the mount ends.
 
-It runs in the process that `imgsyncfs.mount.process` begins.
+`imgsyncfs.mount.process` starts it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from imgsyncfs.settings.mount import MountSettings
 logger = logging.getLogger(__name__)
 
 NEGATIVE_SECONDS = 1.0
-"""How long the kernel believes that a name is not there. Short: a new dataset is found as soon as it is listed."""
+"""The kernel's timeout for names that are not there. Short: a new dataset is found as soon as it is listed."""
 
 MAX_BACKGROUND = 64
-"""Requests that the kernel has under way for readahead; its default of 12 starves parallel readers of a far store."""
+"""In-flight requests of the kernel's readahead; its default of 12 starves parallel readers of a far store."""
 
 MOST_WARNINGS = 10
-"""Of one kind, for whoever mounts; ``errors.log`` has them all."""
+"""Warnings of one kind on the terminal; ``errors.log`` has all."""
 
 SWITCH_SECONDS = 0.0002
-"""A callback that waits for the interpreter lock behind a busy thread waits this long; 5 ms is Python's default."""
+"""How long a callback waits for the interpreter lock of a busy thread; Python's default is 5 ms."""
 
 
 def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
@@ -92,7 +92,7 @@ def _first(warnings: Sequence[str]) -> list[str]:
 
 
 class _Daemon:
-    """A library, and what makes it a mount. What must be closed is left with the stack, in order."""
+    """A library, and the parts that make it a mount. The stack closes them in order."""
 
     def __init__(self, settings: MountSettings, workers: LibraryWorkers, stack: ExitStack) -> None:
         self.settings = settings
@@ -119,7 +119,7 @@ class _Daemon:
         return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
 
     def check(self) -> list[str]:
-        """See that the stores can be read; say what cannot be shown or read: the catalog, a row of it, a store.
+        """Check that the stores can be read; returns what cannot be shown or read: the catalog, a row of it, a store.
 
         Raises:
             ConfigurationError: no store can be read: credentials make no sense, or a package is not installed.
@@ -140,7 +140,7 @@ class _Daemon:
         ]
 
     def begin(self, ready: Callable[[], None]) -> None:
-        """The kernel has accepted the mount: what goes through it may start."""
+        """Start the threads that use the mount: the kernel has accepted it."""
         self.turnover.start()
         self.refresher.start()
         ready()
@@ -148,7 +148,7 @@ class _Daemon:
         self.library.import_ahead()
 
     def options(self) -> dict[str, str | bool]:
-        """Everything libfuse and the kernel are told."""
+        """All options for libfuse and the kernel."""
         refresh = f"{self.settings.refresh:g}"
         return {
             "ro": True,
@@ -164,7 +164,7 @@ class _Daemon:
         }
 
     def capacity(self) -> tuple[int, int]:
-        """(bytes, files) for `df`; what the cache holds stands for the bytes that are here."""
+        """(bytes, files) for `df`: the bytes are those of the cache."""
         rows = self.library.rows.values()
         return self.library.cache.volume(), sum(row.size for row in rows)
 

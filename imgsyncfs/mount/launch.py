@@ -19,7 +19,7 @@ from imgsyncfs.workers.frames import read_frame, write_frame
 from imgsyncfs.workers.pool import restore_error
 
 START_SECONDS = 30.0
-"""Beside the time limits for catalog and stores: interpreters start in tenths of a second, on a busy machine in several
+"""Beside the timeouts for catalog and stores: an interpreter starts in tenths of a second, on a busy machine in
 seconds."""
 
 LOG_BYTES = 1 << 20
@@ -38,7 +38,7 @@ def launch(settings: MountSettings) -> list[str]:
         settings: what to mount, where and how; the place has been checked.
 
     Returns:
-        What is amiss all the same: a catalog or a store that is away.
+        Warnings: a catalog or a store cannot be reached.
 
     Raises:
         ImgsyncfsError: it could not be mounted, and why.
@@ -86,7 +86,7 @@ def launch(settings: MountSettings) -> list[str]:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Open a mount's log to add to it; one that has become long is begun anew.
+    """Open a mount's log to add to it; a log that has become long is begun anew.
 
     Raises:
         CacheError: what is there is a link, or somebody else's file.

@@ -1,4 +1,4 @@
-"""The place a mount is made at: checked before, waited for, and left clean after."""
+"""The mount point: checked before mounting, waited for, and left clean after."""
 
 from __future__ import annotations
 

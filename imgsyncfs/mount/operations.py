@@ -1,6 +1,6 @@
-"""The kernel's calls, answered from a tree: fusepy, errors to errno, and nothing else.
+"""The kernel's calls, answered from a tree of nodes: fusepy, errors to errno, and nothing else.
 
-What is special, with the measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.18):
+The peculiarities, with their measured reasons (fusepy 3.0.1, libfuse 2.9, Linux 6.18):
 
 - *Zero-message open*: `open` ends in ENOSYS, after which the kernel opens files without asking and keeps their pages.
   52,000 repeated reads a second instead of 8,000. `flush`, `release` and `access` are not offered at all, for the same
@@ -61,10 +61,10 @@ _FILL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes
 comes back at once, so the interpreter lock is kept: a third of the time that an entry takes otherwise."""
 
 _SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogRefused, CatalogUnreachable)
-"""What befalls every file alike: told once a minute, whichever file was read first."""
+"""Errors that concern all files alike: reported once a minute, for the file that was read first."""
 
 _DOTS = ((b".", DIRECTORY_MODE, 1), (b"..", DIRECTORY_MODE, FIRST_POSITION))
-"""What stands before all others in a directory: name, mode and offset after it."""
+"""The first entries of each directory: name, mode and offset after it."""
 
 
 def error_number(error: BaseException) -> int:
@@ -86,7 +86,7 @@ class Operations:
     Args:
         root: the tree.
         capacity: gives (bytes, files) for `statfs`.
-        report: told of errors, once each: (message, cause).
+        report: called with each error: (message, cause).
         stale: called when a blob is no longer what the catalog says.
         ready: called when the mount can be used.
         owner: (user id, group id) that everything belongs to.
@@ -112,7 +112,7 @@ class Operations:
         self.owner = owner
 
     def __call__(self, operation: str, *arguments: Any) -> Any:
-        """Run one operation; what goes wrong leaves as a `FuseOSError`."""
+        """Run one operation; an error leaves as a `FuseOSError`."""
         thread = threading.get_native_id()
         if thread not in _PINNED:
             _PINNED.add(thread)
@@ -122,7 +122,7 @@ class Operations:
         except fuse.FuseOSError:
             raise
         except Exception as error:
-            self._tell(operation, arguments, error)
+            self._report_error(operation, arguments, error)
             raise fuse.FuseOSError(error_number(error)) from error
 
     def init(self, _path: str) -> None:
@@ -151,7 +151,7 @@ class Operations:
             take((name, mode, 0) for name, mode in chain((entry[:2] for entry in _DOTS), node.children()))
 
     def readlink(self, path: bytes) -> bytes:
-        """What a symlink points at."""
+        """The target of a symlink."""
         node = self._node(path)
         if not isinstance(node, Link):
             raise fuse.FuseOSError(errno.EINVAL)
@@ -177,7 +177,7 @@ class Operations:
         raise fuse.FuseOSError(errno.ENOSYS)
 
     def statfs(self, _path: str) -> dict[str, int]:
-        """`df`: bytes that are cached here, images in the catalog, and no room for more."""
+        """`df`: bytes in the cache, images in the catalog, and nothing free."""
         total, files = self._capacity()
         return {
             "f_bsize": READ_BYTES,
@@ -196,7 +196,7 @@ class Operations:
             raise fuse.FuseOSError(errno.ENOENT)
         return node
 
-    def _tell(self, operation: str, arguments: tuple[Any, ...], error: Exception) -> None:
+    def _report_error(self, operation: str, arguments: tuple[Any, ...], error: Exception) -> None:
         path = arguments[0].decode(errors="backslashreplace") if arguments and isinstance(arguments[0], bytes) else ""
         if isinstance(error, BlobChanged):
             self._stale()
@@ -215,7 +215,7 @@ class Operations:
 
 
 class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy ships no types
-    """fusepy, with the three operations that are called most answered without detours.
+    """fusepy, with the most frequent operations answered without its detours.
 
     The methods have fusepy's names and libfuse's arguments; they return 0 or a length, and raise `FuseOSError`.
     """
@@ -232,7 +232,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy ships no types
         return self.getattr(path, buffer)
 
     def readlink(self, path: bytes, buffer: Any, size: int) -> int:
-        """What a symlink points at, with a NUL at its end."""
+        """The target of a symlink, with a NUL at its end."""
         target = self.operations("readlink", path)[: size - 1] + b"\0"
         ctypes.memmove(buffer, target, len(target))
         return 0

@@ -1,4 +1,4 @@
-"""The ``-o`` options of ``mount(8)`` and ``imgsyncfs mount``: ours, libfuse's, and those that are for others.
+"""The ``-o`` options of ``mount(8)`` and ``imgsyncfs mount``: ours, libfuse's, and other programs'.
 
 Ours are the long options of the command with or without dashes (``cache-size`` or ``cache_size``). A list within an
 option uses colons, because commas end it: ``siblings=labelme:rolabelimg``. A URL has colons itself: ``allow_store`` is

@@ -1,9 +1,9 @@
-"""The process behind a mount, in its first moments.
+"""The start of the process behind a mount.
 
-``python -m imgsyncfs.mount.process``, told what to do by a frame on standard input, is started by
-`imgsyncfs.mount.launch`; ``mount --foreground`` calls `serve_mount` itself. The workers are started first of all: while
-they come up and read the catalog, `imgsyncfs.mount.daemon` is imported, which takes as long. Being a fresh process, and
-not a fork of the command, it may make threads, pipes and workers before it mounts: libfuse would fork only after them.
+`imgsyncfs.mount.launch` starts ``python -m imgsyncfs.mount.process``, which gets its settings in a frame on standard
+input; ``mount --foreground`` calls `serve_mount` itself. The workers are started first: while they come up and read the
+catalog, `imgsyncfs.mount.daemon` is imported, which takes as long. Since it is a fresh process and not a fork of the
+command, it may make threads, pipes and workers before it mounts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def serve_mount(settings: MountSettings, *, ready: Callable[[Sequence[str]], Non
 
     Args:
         settings: what to mount, where and how.
-        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away.
+        ready: called with warnings when the mount can be used: a catalog or a store cannot be reached.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -42,7 +42,7 @@ def serve_mount(settings: MountSettings, *, ready: Callable[[Sequence[str]], Non
 
 
 def main() -> None:
-    """Run as a process of its own: settings come on standard input, word goes back on standard output."""
+    """Run as a process of its own: settings come on standard input, the result goes to standard output."""
     first = read_frame(sys.stdin.buffer)
     if first is None:
         return

@@ -1,4 +1,4 @@
-"""Keep a mount up to date with its catalog: ask every so often, and take over what changed.
+"""Keep a mount up to date with its catalog: ask at an interval, and take over the changes.
 
 Threads: one thread of its own, which alone changes the table of dataset directories; callbacks read the table, which is
 replaced whole.
@@ -41,15 +41,15 @@ class Refresher:
         self._thread = threading.Thread(target=self._run, name="refresh", daemon=True)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the thread."""
         self._thread.start()
 
     def soon(self) -> None:
-        """Ask now and not when the interval is over."""
+        """Ask now, without waiting for the interval to end."""
         self._wake.set()
 
     def close(self) -> None:
-        """End the thread; a question under way is not waited for."""
+        """End the thread; a request in flight is not waited for."""
         self._ending.set()
         self._wake.set()
         if self._thread.is_alive():

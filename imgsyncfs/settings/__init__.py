@@ -1,1 +1,1 @@
-"""What users set: options, environment and config file."""
+"""Settings: options, environment and config file."""

@@ -1,4 +1,4 @@
-"""What a library is made with: passed on by commands that need not import what is behind it."""
+"""The settings of a library: passed on by commands that do not import the library itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LibrarySettings:
-    """What a library is made with.
+    """The settings of a library.
 
     Attributes:
         catalog: URL, without a password.

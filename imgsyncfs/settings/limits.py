@@ -1,4 +1,4 @@
-"""How much of the disk the cache may take up: what users write, and what it means on their disk."""
+"""Limits of the cache: as users write them, and in bytes of their disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CacheLimits(NamedTuple):
 
 
 def parse_limits(cache_size: str | None, keep_free: str | None, *, cache_dir: Path) -> CacheLimits:
-    """Make out limits as users write them.
+    """Parse limits as users write them.
 
     Args:
         cache_size: a size such as ``20G``; None for the default.
@@ -61,11 +61,11 @@ def parse_share(text: str, *, total: int) -> int:
 
 
 class DiskSpace(NamedTuple):
-    """The room on a disk, in bytes.
+    """Space on a disk, in bytes.
 
     Attributes:
         total: all of it.
-        free: what we may still take up.
+        free: what this user may still take up.
     """
 
     total: int
@@ -73,7 +73,7 @@ class DiskSpace(NamedTuple):
 
 
 def disk_space(folder: Path) -> DiskSpace:
-    """The room on the disk that a folder is on, or will be once it is made.
+    """Space on the disk of a folder, which need not be there yet.
 
     Raises:
         OSError: the disk does not answer.

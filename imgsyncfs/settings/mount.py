@@ -1,4 +1,4 @@
-"""What a mount is told: passed from the command to the process behind the mount."""
+"""The settings of a mount: passed from the command to the process behind the mount."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from imgsyncfs.settings.library import LibrarySettings
 
 @dataclass(frozen=True)
 class MountSettings:
-    """What a mount is told.
+    """The settings of a mount.
 
     Attributes:
-        library: the catalog, the cache and what stands in the directories.
+        library: the catalog, the cache and the siblings.
         mountpoint: absolute path.
-        refresh: seconds between two questions to the catalog.
+        refresh: interval at which the catalog is asked for changes, in seconds.
         options: for libfuse and the kernel, name to value or True.
         owner: (user id, group id) that everything belongs to.
     """

@@ -1,10 +1,10 @@
-"""Folders and files that nobody else may change: the cache and the config file lie in such.
+"""Folders and files that no other user may change: the cache and the config file must be among them.
 
-Whoever may write to a folder, or rename one on the way to it, decides what lies under its path. So each step of the way
-is looked at, and what another user could exchange is refused. Nothing that was there before is changed to suit: a
-folder that is shared stays shared, and a cache in it gets a sub-folder of its own (`cache_folder`).
+A user who may write to a folder, or rename one on the way to it, decides what lies under its path. So each step of the
+way is checked, and a path that another user could exchange is refused. Nothing that was there before is changed: a
+shared folder stays shared, and a cache in it gets a sub-folder of its own (`cache_folder`).
 
-Every function takes the user whose folders they are to be; None is the one that the process runs as.
+Every function takes the user who must own the folders; None is the one that the process runs as.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CACHE_NAMES = frozenset({"catalogs", "extents", "journal", "logs"})
 _ROOT = 0
 
 _MOST_LINKS = 40
-"""So many the kernel follows on one way."""
+"""The kernel's limit for one path."""
 
 
 def path_fault(path: Path, *, user: int | None = None) -> str | None:

@@ -21,7 +21,7 @@ _SILENT = SilentProgress()
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What lies in a demo folder.
+    """The content of a demo folder.
 
     Attributes:
         catalog: the SQLite file.
@@ -63,10 +63,10 @@ def make_demo(folder: Path, *, progress: Progress = _SILENT) -> DemoSummary:
 
     Args:
         folder: is made if it is missing; it gets ``catalog.db`` and ``store``.
-        progress: is told how far the work is.
+        progress: of the work.
 
     Returns:
-        What lies there now.
+        The content of the folder now.
 
     Raises:
         PublishError: the folder holds other things, or cannot be made.

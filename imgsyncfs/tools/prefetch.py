@@ -18,12 +18,12 @@ from imgsyncfs.workers.progress import Progress
 
 @dataclass(frozen=True)
 class PrefetchSummary:
-    """What came of a prefetch.
+    """The result of a prefetch.
 
     Attributes:
-        datasets: how many there were.
-        fetched_bytes: what was asked of stores.
-        requests: how often stores were asked.
+        datasets: number of datasets.
+        fetched_bytes: bytes that came from stores.
+        requests: number of requests to stores.
     """
 
     datasets: int
@@ -34,13 +34,13 @@ class PrefetchSummary:
 def prefetch(
     library: Library, dataset_ids: Sequence[str], *, annotations_only: bool = False, progress: Progress
 ) -> PrefetchSummary:
-    """Bring datasets into the library's cache. What is there already is not fetched again.
+    """Bring datasets into the library's cache. Extents in the cache are not fetched again.
 
     Args:
         library: an open one.
         dataset_ids: which datasets.
         annotations_only: leave the images: enough for `ls -l`, `grep` and labelling tools' lists.
-        progress: told how far it is, in bytes.
+        progress: in bytes.
 
     Returns:
         What was done.

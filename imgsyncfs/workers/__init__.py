@@ -1,1 +1,1 @@
-"""Pools of worker processes, and threads; knows nothing of what they do."""
+"""Pools of worker processes and threads; knows nothing of their jobs."""

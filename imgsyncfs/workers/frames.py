@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-Tell = Callable[[dict[str, Any], bytes], None]
+Send = Callable[[dict[str, Any], bytes], None]
 """Sends a part of a job's answer ahead: JSON-able, and a payload."""
 
 _LENGTHS = struct.Struct("<II")

@@ -1,11 +1,11 @@
 """The daemon's side of its worker processes: start them, hand out jobs, replace those that die.
 
 Why processes: the daemon answers the kernel and must not share its interpreter lock with anything busy. One CPU-bound
-thread beside it takes `stat` from 32,900/s to 182/s; four threads fetching with the Azure SDK, to a third.
+thread beside it takes `stat` from 32,900/s to 182/s.
 
 Threads and locks: `WorkerPool._lock` guards the table of jobs and the list of workers, and is held for dictionary
 operations only. Each `_Worker.send_lock` guards that worker's standard input; it may be held while a pipe drains.
-Order: never both at once. One thread a worker reads answers; a future is resolved there, outside both locks.
+They are never held together. For each worker one thread reads answers; it resolves futures outside both locks.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from imgsyncfs.workers.frames import read_frame, write_frame
 logger = logging.getLogger(__name__)
 
 MOST_TRIES = 3
-"""A job whose worker died is given to another; one that has seen this many die is the likely reason."""
+"""A job whose worker died is given to another one, up to this number: the job is then the likely reason."""
 
 QUICK_DEATH_SECONDS = 1.0
-"""A worker that dies younger than this would, if replaced at once, keep a core busy with starting."""
+"""A worker that died younger than this is replaced after as long a pause: starting it keeps a core busy."""
 
 END_SECONDS = 3.0
-"""How long a worker may take to leave once its input has ended; then it is killed."""
+"""The timeout of a worker whose input has ended; then it is killed."""
 
 Answer = tuple[dict[str, Any], bytes]
-"""What a worker says: a JSON-able result and a payload."""
+"""A worker's answer: a JSON-able result and a payload."""
 
-TakePart = Callable[[Answer], None]
-"""Takes what a worker says before a job is done. If it dies, the job begins anew elsewhere, and so do its parts."""
+OnPart = Callable[[Answer], None]
+"""Takes a part of an answer, sent ahead of the rest. If the worker dies, another one sends all parts anew."""
 
 
 @dataclass
 class _Job:
     number: int
     arguments: dict[str, Any]
-    take_part: TakePart | None = None
+    on_part: OnPart | None = None
     answer: Future[Answer] = field(default_factory=Future)
     tries: int = 0
 
@@ -67,7 +67,7 @@ class _Worker:
 
 
 def restore_error(description: dict[str, str]) -> Exception:
-    """Make the exception again that a worker put into words."""
+    """Make the exception that a worker has described."""
     kind = getattr(errors, description["type"], None)
     if kind is AnnotationError:
         return AnnotationError(description["message"], field=description["field"])
@@ -95,23 +95,23 @@ class WorkerPool:
         self._coming: list[_Worker] = []
         self._workers: list[_Worker] = [self._start() for _ in range(count)]
 
-    def submit(self, arguments: dict[str, Any], take_part: TakePart | None = None) -> Future[Answer]:
+    def submit(self, arguments: dict[str, Any], on_part: OnPart | None = None) -> Future[Answer]:
         """Give a job to the worker with the fewest.
 
         Args:
             arguments: JSON-able, for the handler.
-            take_part: called on the worker's listening thread, before the future is done.
+            on_part: called on the worker's listening thread, before the future is done.
 
         Returns:
             A future of (result, payload), or of whatever the handler raised; of `WorkerLost` if several workers died
-            over the job, or the pool was closed. The one who waits sets the time limit.
+            over the job, or the pool was closed. The caller sets the timeout.
         """
-        job = _Job(next(self._numbers), arguments, take_part)
+        job = _Job(next(self._numbers), arguments, on_part)
         self._assign(job)
         return job.answer
 
     def grow(self, count: int, *, first: dict[str, Any]) -> None:
-        """Start more processes. They are given jobs when they have come up: until then, others are quicker.
+        """Start more processes. They get jobs when they have come up: until then, the others are quicker.
 
         Args:
             count: how many there are to be.
@@ -147,7 +147,7 @@ class WorkerPool:
             return self._replaced
 
     def close(self) -> None:
-        """End all workers, and every job that nobody finished with an error."""
+        """End all workers, and all unfinished jobs with an error."""
         self._ending.set()
         with self._lock:
             workers, self._workers, self._coming = self._workers + self._coming, [], []
@@ -195,8 +195,8 @@ class WorkerPool:
             with self._lock:
                 job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
             if "part" in header:
-                if job.take_part is not None:
-                    job.take_part((header["part"], payload))
+                if job.on_part is not None:
+                    job.on_part((header["part"], payload))
             elif "error" in header:
                 job.answer.set_exception(restore_error(header["error"]))
             else:
@@ -205,7 +205,7 @@ class WorkerPool:
         self._replace(worker, status)
 
     def _replace(self, dead: _Worker, status: int) -> None:
-        """Put a new worker in a dead one's place. Until then jobs still go to the dead one, and are handed on here."""
+        """Replace a dead worker. Until then jobs still go to the dead one, and are handed on here."""
         if not self._ending.is_set():
             logger.warning("Worker %d ended with status %d; it is replaced.", dead.process.pid, status)
         if time.monotonic() - dead.started < QUICK_DEATH_SECONDS:

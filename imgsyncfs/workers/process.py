@@ -2,9 +2,8 @@
 
 Started by `imgsyncfs.workers.pool` as ``python -m imgsyncfs.workers.process``. The first frame on standard input names
 the handler class and its settings; each further frame is a job, answered by a frame with the same id. The main thread
-only reads frames, so it sees at once that the daemon is gone (end of file), however the daemon ended, and leaves
-without waiting for requests that are under way. A job may tell something before it is done, in frames with its id and
-``part``.
+only reads frames, so it sees at once that the daemon is gone (end of file), however the daemon ended, and exits
+without waiting for in-flight requests. A job may send parts of its answer ahead, in frames with its id and ``part``.
 
 Threads: jobs run on a pool of threads; `_Answers` guards the output stream with its lock, held for one frame.
 """
@@ -22,18 +21,18 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from imgsyncfs.errors import AnnotationError, ImgsyncfsError
-from imgsyncfs.workers.frames import Tell, read_frame, write_frame
+from imgsyncfs.workers.frames import Send, read_frame, write_frame
 
 logger = logging.getLogger(__name__)
 
 
 class Handler(Protocol):
-    """What a worker runs. Its methods are called from several threads at once."""
+    """The jobs of a worker. Its methods are called from several threads at once."""
 
     def __init__(self, settings: dict[str, Any]) -> None: ...
 
-    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
-        """Do one job; return a JSON-able result and a payload. What it raises reaches the one who asked."""
+    def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
+        """Do one job; returns a JSON-able result and a payload. An exception reaches the caller in the daemon."""
         ...
 
 
@@ -59,7 +58,7 @@ def load_handler(name: str, settings: dict[str, Any]) -> Handler:
 
 
 def describe_error(error: Exception) -> dict[str, str]:
-    """Put an exception into words that survive the pipe; `imgsyncfs.workers.pool` makes it an exception again."""
+    """Describe an exception in JSON-able fields; `imgsyncfs.workers.pool` makes it an exception again."""
     description = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, AnnotationError):
         description |= {"message": error.reason, "field": error.field}
@@ -67,11 +66,11 @@ def describe_error(error: Exception) -> dict[str, str]:
 
 
 def _run(handler: Handler, job: int, arguments: dict[str, Any], answers: _Answers) -> None:
-    def tell(part: dict[str, Any], payload: bytes) -> None:
+    def send(part: dict[str, Any], payload: bytes) -> None:
         answers.send({"id": job, "part": part}, payload)
 
     try:
-        result, payload = handler.handle(arguments, tell)
+        result, payload = handler.handle(arguments, send)
     except ImgsyncfsError as error:
         answers.send({"id": job, "error": describe_error(error)})
     except Exception as error:

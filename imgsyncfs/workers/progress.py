@@ -1,4 +1,4 @@
-"""How long work tells the one who waits for it how far it is."""
+"""Progress of long work, reported to the caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Somebody who is told how far work is, always from the thread that started it."""
+    """Receives the progress of work, always on the thread that started it."""
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """Begin the next part of the work; the one before it has ended.
@@ -18,14 +18,14 @@ class Progress(Protocol):
         """
 
     def advance(self, count: int) -> None:
-        """Say that so many units more are done."""
+        """Add units that are done."""
 
 
 class SilentProgress:
-    """Tells nobody."""
+    """Reports nothing."""
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """Take no notice of a new part of the work."""
+        """Ignore a new part of the work."""
 
     def advance(self, count: int) -> None:
-        """Take no notice of what is done."""
+        """Ignore units that are done."""

@@ -1,4 +1,4 @@
-"""Do the same with many things in a few threads, and take the results in order."""
+"""Call a function for many items in a few threads, and take the results in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""How many items a thread may have waiting: enough that one slow item at the front leaves no thread idle for long."""
+"""Items in the queue for each thread: one slow item at the front leaves no thread idle for long."""
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:

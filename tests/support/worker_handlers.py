@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from imgsyncfs.errors import AnnotationError, BlobMissing
-from imgsyncfs.workers.frames import Tell
+from imgsyncfs.workers.frames import Send
 
 ERRORS = {
     "missing": BlobMissing("the blob is gone"),
@@ -23,7 +23,7 @@ class Echo:
         self._settings = settings
         self._meeting = threading.Barrier(2)
 
-    def handle(self, arguments: dict[str, Any], tell: Tell) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], tell: Send) -> tuple[dict[str, Any], bytes]:
         """Do what ``do`` says."""
         what = arguments["do"]
         if what == "die":

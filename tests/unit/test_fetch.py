@@ -26,7 +26,7 @@ from imgsyncfs.fetching.queue import (
     MOST_SMALL_IN_JOB,
 )
 from imgsyncfs.stores.kept_buffers import BUFFER_BYTES
-from imgsyncfs.workers.pool import Answer, TakePart, WorkerPool
+from imgsyncfs.workers.pool import Answer, OnPart, WorkerPool
 
 SIZE_LIMIT = 1 << 30
 NEAR, FAR = LOW_LATENCY_SECONDS / 2, LOW_LATENCY_SECONDS * 2
@@ -37,13 +37,13 @@ class HandPool:
 
     def __init__(self) -> None:
         self.jobs: list[tuple[dict[str, Any], Future[Answer]]] = []
-        self.take_parts: list[TakePart] = []
+        self.take_parts: list[OnPart] = []
         self.arrived = threading.Semaphore(0)
 
-    def submit(self, arguments: dict[str, Any], take_part: TakePart) -> Future[Answer]:
+    def submit(self, arguments: dict[str, Any], on_part: OnPart) -> Future[Answer]:
         """Keep a job for the test."""
         future: Future[Answer] = Future()
-        self.take_parts.append(take_part)
+        self.take_parts.append(on_part)
         self.jobs.append((arguments["job"], future))
         self.arrived.release()
         return future

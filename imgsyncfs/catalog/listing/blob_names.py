@@ -14,7 +14,7 @@ DIGEST_MARK = b"\0md5"
 DIGEST_DIGITS = 12
 
 FILES_A_PACK = 8
-"""Where a blob holds so many files or more, its name is looked at once, and not once for each of them."""
+"""From this number of files in a blob on, its name is parsed once, and not for each file."""
 
 _SLASH, _DOT = b"/."
 

@@ -1,6 +1,6 @@
-"""Build a listing: images and annotations, collected in columns, are put in order and brought together.
+"""Build a listing: images and annotations, collected in columns, are sorted and joined.
 
-A million images with their annotations take seconds, nearly all of it until the rows are here as columns.
+A million images with their annotations take seconds, nearly all of that to get the rows as columns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ListingSource(Protocol):
     """What a listing is read from: `imgsyncfs.catalog.Catalog`."""
 
     def identity(self) -> str:
-        """What tells it from other catalogs."""
+        """The catalog's id."""
 
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such."""

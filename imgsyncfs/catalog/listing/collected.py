@@ -1,7 +1,7 @@
 """The rows of one kind, images or annotations, collected in columns as they come from the catalog.
 
-What concerns a row by itself is decided here; what concerns several (a name that is there twice, an annotation without
-its image) where images and annotations come together, in `imgsyncfs.catalog.listing.build`.
+Faults of single rows are found here; faults of several (a name that is there twice, an annotation without its image)
+where images and annotations are joined, in `imgsyncfs.catalog.listing.build`.
 """
 
 from __future__ import annotations

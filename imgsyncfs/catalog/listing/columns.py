@@ -1,11 +1,11 @@
 """Columns of a listing: whole numbers in as few bytes as they need, and tables of texts.
 
-A column is a one-dimensional numpy array of unsigned integers. One that holds the same value throughout takes no room:
-it is one element repeated with a stride of 0. Whoever reads single values goes through a `memoryview`: that gives
-Python's own integers, ten times as fast as numpy's.
+A column is a one-dimensional numpy array of unsigned integers. A column of one repeated value takes no memory: it is
+one element with a stride of 0. Single values are read through a `memoryview`, which gives Python's own integers, ten
+times as fast as numpy's.
 
-Many columns are put end to end in one to be saved, or handed from one process to another (`join_columns`). Each begins
-at a multiple of 64 bytes there; one that is repeated is there once.
+To be saved, or passed to another process, columns are joined in one (`join_columns`). Each begins at a multiple of 64
+bytes there; a repeated value is there once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_repeated(values: Column) -> bool:
 
 
 def stored_bytes(values: Column) -> int:
-    """How much room a column takes, in bytes."""
+    """The size of a column in bytes."""
     return values.itemsize if is_repeated(values) else values.nbytes
 
 

@@ -58,7 +58,7 @@ def have_no_fault(columns: TypedColumns) -> bool:
 
 
 def sift_images(rows: Sequence[ImageRow]) -> tuple[list[ImageRow], Hidden]:
-    """Tell the images that can be shown, each by itself, from those that cannot.
+    """Separate the images that can be shown, each by itself, from those that cannot.
 
     Returns:
         (rows that can be shown, (file name, reason) of the others)
@@ -67,7 +67,7 @@ def sift_images(rows: Sequence[ImageRow]) -> tuple[list[ImageRow], Hidden]:
 
 
 def sift_annotations(rows: Sequence[AnnotationRow]) -> tuple[list[AnnotationRow], Hidden]:
-    """Tell the annotations that can be shown, each by itself, from those that cannot; see `sift_images`."""
+    """Separate the annotations that can be shown, each by itself, from those that cannot; see `sift_images`."""
     return _sift(rows, _annotation_fault, lambda row: f"{row.name}.{ANNOTATION_EXT}")
 
 

@@ -1,12 +1,12 @@
 """Listings on disk: saved beside the cache, mapped into memory when they are loaded.
 
 A saved listing is a folder of two files. ``columns.npy`` (NumPy's format NPY 1.0, one array of uint8) has all columns
-one after the other, each at a multiple of 64 bytes; one file and not one a column, since a mount may hold thousands of
-listings and the kernel allows a process 65,530 maps. ``meta.json`` says where each column lies, and everything else.
+one after the other, each at a multiple of 64 bytes: one file for all columns, since a mount may hold thousands of
+listings and the kernel allows a process 65,530 maps. ``meta.json`` has the place of each column, and everything else.
 
-Nothing of it is trusted before version, lengths and the digest of the columns are as they should be: the bytes go
-through XXH3 at 10 GB/s, so that a million images (100 MB) cost 10 ms, more when they come from a cold disk. So nobody
-waits for the disk when one is saved: what a power cut leaves half written is found out, and built again.
+Nothing of it is trusted before version, lengths and the digest of the columns have been checked, which takes 10 ms for
+a million images. So a listing is saved without waiting for the disk: one that a power cut left half written is found,
+and built again.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
 
 MOST_TRIES = 100
-"""So often may others who save the same listing come between; each of them has saved it then."""
+"""How often other processes that save the same listing may interfere; each of them has saved it then."""
 
 
 def save_listing(listing: Listing, folder: Path) -> None:
-    """Save a listing. Whoever loads it meanwhile gets the one before or this one.
+    """Save a listing. A process that loads it meanwhile gets the one before or this one.
 
     Args:
         listing: what to save.

@@ -145,7 +145,7 @@ class Listing:
 
     @property
     def memory_bytes(self) -> int:
-        """How much room the columns take."""
+        """The size of the columns in bytes."""
         return sum(stored_bytes(column) for column in self.columns.values())
 
     def find(self, stem: bytes) -> int:

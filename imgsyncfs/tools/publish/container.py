@@ -1,7 +1,7 @@
 """Catalogue images that lie in a store already, in place: nothing is copied, nothing in the store is changed.
 
-Every annotation is read whole, of every image only the beginning. What was found out about blobs is kept in the journal
-under their names, lengths and etags, so that an interrupted index goes on where it stopped.
+Every annotation is read whole, of every image only the beginning. The journal keeps the findings about blobs under
+names, lengths and etags, so that an interrupted index goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from imgsyncfs.tools.publish.findings import Journal
 
 INDEX_THREADS = 16
-"""A look at a blob waits for the server nearly all of its time."""
+"""The check of a blob mostly waits for the server."""
 
 _SILENT = SilentProgress()
 _NO_OPTIONS = DatasetOptions()
@@ -73,11 +73,11 @@ def index(
         catalog: where the dataset is written.
         dataset_id: by the grammar, unless the catalog has it already.
         options: what is said about the dataset; what is not said stays as the catalog has it.
-        journal: keeps what was found out about blobs, so that the next run need not ask for them again.
-        progress: is told how far the work is.
+        journal: keeps the findings about blobs for the next run.
+        progress: of the work.
 
     Returns:
-        What came of it, with every blob that was left out and why.
+        The result, with every blob that was left out and why.
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.

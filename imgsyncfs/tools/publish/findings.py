@@ -1,8 +1,7 @@
-"""What was found out about inputs, so that `publish` and `index` go on where they stopped.
+"""Findings about inputs, kept so that `publish` and `index` go on where they stopped.
 
-A journal is a small memory on disk: from a fingerprint, which changes with the input's content, to findings such as its
-digest, height and width. It saves work and decides nothing: one that is lost or damaged costs time alone. So nothing
-here fails because of it.
+A journal on disk maps a fingerprint, which changes with the input's content, to findings such as its digest, height and
+width. It only saves work: a lost or damaged journal costs time, and nothing fails because of it.
 
 Invariants: `_lock` guards `_unsaved` and `_cache`; it is held while the disk is written, never while a caller works.
 """
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 30
-"""Room for the findings about some two million inputs."""
+"""Enough for the findings about some two million inputs."""
 
 UNSAVED_FINDINGS = 256
 UNSAVED_SECONDS = 1.0
@@ -88,7 +87,7 @@ class Journal:
         self._cache = self._open()
 
     def get(self, fingerprint: str) -> dict[str, Any] | None:
-        """What was found out about an input; None if nothing is known."""
+        """The findings about an input; None if there are none."""
         with self._lock:
             content = self._unsaved.get(fingerprint)
             if content is None and self._cache is not None:
@@ -108,7 +107,7 @@ class Journal:
         return findings
 
     def put(self, fingerprint: str, findings: Mapping[str, Any]) -> None:
-        """Remember what was found out about an input.
+        """Remember the findings about an input.
 
         Args:
             fingerprint: from `file_fingerprint` or `blob_fingerprint`.
@@ -121,7 +120,7 @@ class Journal:
                 self._save()
 
     def close(self) -> None:
-        """Save what is not saved yet, and let go of the files."""
+        """Save the findings that are not saved yet, and close the files."""
         with self._lock:
             self._save()
             if self._cache is not None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from imgsyncfs.tools.publish.findings import Journal
 
 CHECK_THREADS = min(8, os.cpu_count() or 1)
-"""Decoding an image keeps a processor busy, and lets go of the interpreter meanwhile."""
+"""One for each core: decoding an image releases the interpreter lock."""
 
 _SILENT = SilentProgress()
 _NO_OPTIONS = DatasetOptions()
@@ -79,11 +79,11 @@ def publish(
         dataset_id: by the grammar, unless the catalog has it already.
         options: what is said about the dataset; what is not said stays as the catalog has it.
         loose: upload every file as a blob of its own instead of small ones in packs.
-        journal: keeps what was found out about files, so that the next run need not read them again.
-        progress: is told how far the work is.
+        journal: keeps the findings about files for the next run.
+        progress: of the work.
 
     Returns:
-        What came of it, with every file that was left out and why.
+        The result, with every file that was left out and why.
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
@@ -159,7 +159,7 @@ class _Candidate(Generic[Row]):
     read: Callable[[], bytes]
 
     def is_new(self) -> bool:
-        """Tell whether the content is not the one that the catalog knows."""
+        """Whether the content differs from the one that the catalog knows."""
         return self.known is None or (self.known.md5, self.known.byte_count) != (self.row.md5, self.row.byte_count)
 
 

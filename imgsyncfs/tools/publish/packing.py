@@ -2,7 +2,7 @@
 
 Invariants:
 
-- No file in a pack crosses a multiple of `EXTENT_BYTES`: where one would, zeros fill the room up to it.
+- No file in a pack crosses a multiple of `EXTENT_BYTES`: where one would, zeros stand before it.
 - Each extent ends with its seal (`imgsyncfs.blob_layout`), the last one right behind the last file.
 - The same files in the same order give the same packs with the same names and bytes. A pack's name comes from its table
   of members (where each lies, its length and digest): a publish that is run again finds what it already uploaded.
@@ -74,14 +74,14 @@ def plan_packs(
     Returns:
         The packs; each file is in exactly one.
     """
-    room = extent_bytes - SEAL_BYTES
+    usable = extent_bytes - SEAL_BYTES
     packs = []
     members: list[PackMember] = []
     offset = 0
     for index, (byte_count, _) in enumerate(files):
-        if byte_count > room:
+        if byte_count > usable:
             raise ValueError(f"a file of {byte_count} bytes fits in no extent of {extent_bytes}")
-        if offset % extent_bytes + byte_count > room:
+        if offset % extent_bytes + byte_count > usable:
             offset += -offset % extent_bytes
         if offset + byte_count + SEAL_BYTES > pack_bytes:
             packs.append(_named(members, files, prefix))

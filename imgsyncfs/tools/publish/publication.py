@@ -1,4 +1,4 @@
-"""What publishing a folder and indexing a container share: the dataset's row, the catalog's change, the summary.
+"""Shared by publishing a folder and indexing a container: the dataset's row, the change of the catalog, the summary.
 
 The catalog is changed in one transaction, and only if anything differs: until then a mount sees the old revision whole,
 afterwards the new one whole.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LABEL_VERSION = "1.0.0"
 _IMAGE_TYPES = {"fisheye": "fisheye360"}
-"""The catalog's word for an image type where it is not the word in the id."""
+"""The catalog's name of an image type where it differs from the one in the id."""
 
 _NAMED_IN_ERROR = 5
 """How many files an error names when all of them were left out."""
@@ -32,7 +32,7 @@ _NAMED_IN_ERROR = 5
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What the one who publishes says about a dataset. None keeps what the catalog has, or means the default.
+    """A publisher's statements about a dataset. None keeps the catalog's, or means the default.
 
     Attributes:
         label_version: the labelling standard of the annotations; by default ``1.0.0``.
@@ -53,7 +53,7 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class PublishSummary:
-    """What came of publishing or indexing.
+    """The result of publishing or indexing.
 
     Attributes:
         images: how many the dataset has now.
@@ -80,7 +80,7 @@ class PublishSummary:
 
 @dataclass(frozen=True)
 class Published:
-    """What a catalog says about a dataset before it is published again; nothing if it is new.
+    """A dataset in the catalog before it is published again; empty if it is new.
 
     Attributes:
         dataset_id: the dataset's id.

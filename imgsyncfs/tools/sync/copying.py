@@ -95,12 +95,12 @@ class Copier:
 
     Attributes:
         overwrite: replace what somebody changed.
-        patience: seconds for which a store that is away is asked again.
+        retry_timeout: for a store that cannot be reached, in seconds.
         stopping: set when nobody waits for the work any more.
     """
 
     overwrite: bool
-    patience: float
+    retry_timeout: float
     stopping: threading.Event
 
     def bring(self, task: Task) -> Outcome:
@@ -196,7 +196,7 @@ class Copier:
 
     def _read(self, source: SourceFile, offset: int) -> bytes:
         """Read a piece; a store that is away for a moment is asked again."""
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.retry_timeout
         while True:
             self._check_stopping()
             try:
