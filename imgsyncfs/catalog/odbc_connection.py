@@ -9,6 +9,7 @@ hangs on to what is raised.
 from __future__ import annotations
 
 import importlib
+import logging
 import queue
 import threading
 import weakref
@@ -23,6 +24,8 @@ from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.schema import find_dialect
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, ImgsyncfsError
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -96,6 +99,8 @@ def _run(jobs: queue.SimpleQueue[_Job | None]) -> None:
         try:
             future.set_result(function())
         except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
+            # The caller may have given up: then this line is all that is left of it.
+            logger.debug("A call of the driver failed: %s", type(error).__name__)
             future.set_exception(error)
         # Or the last call's cursor would live until the next call comes.
         del job, function, future
