@@ -142,17 +142,15 @@ def test_the_rest_of_an_answer_that_breaks_off_is_asked_for(patient_store: Store
 def test_a_range_that_breaks_off_goes_on_where_it_was(
     patient_store: Store, proxy: HttpProxy, cut_after: int, second: int
 ) -> None:
-    room = memoryview(bytearray(30_000))
+    buffer = memoryview(bytearray(30_000))
     parts: list[bytes] = []
-    whole = RangeInParts(
-        room, 0, len(CONTENT), take=lambda count: parts.append(bytes(room[:count])), answered=lambda: None
-    )
+    whole = RangeInParts(buffer, 0, len(CONTENT), take=lambda count: parts.append(bytes(buffer[:count])))
 
     with proxy.fault(Fault(cut_after=cut_after, count=1)):
         patient_store.read_parts("x", whole)
 
     assert (whole.received, b"".join(parts)) == (len(CONTENT), CONTENT)
-    assert all(len(part) == len(room) for part in parts[:-1])
+    assert all(len(part) == len(buffer) for part in parts[:-1])
     ranges = [request.headers["x-ms-range"] for request in proxy.requests]
     assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, second)]
 

@@ -59,9 +59,9 @@ def test_a_read_is_one_request(container: Container, proxy: HttpProxy, patient_s
     assert patient_store.read("blob", 0, byte_count) == content
     assert patient_store.read("blob", byte_count // 2, WHOLE_BLOB_BYTES) == content[byte_count // 2 :]
 
-    room = memoryview(bytearray(byte_count + 1))
-    assert patient_store.read_into("blob", room) == byte_count
-    assert room[:-1] == content
+    buffer = memoryview(bytearray(byte_count + 1))
+    assert patient_store.read_into("blob", buffer) == byte_count
+    assert buffer[:-1] == content
 
     assert [request.method for request in proxy.requests] == ["GET"] * 3
 

@@ -91,6 +91,10 @@ class WatchedStore(Store):
     def vouches_for_ranges(self) -> bool:
         return self.inner.vouches_for_ranges
 
+    @property
+    def is_cheap_to_read(self) -> bool:
+        return self.inner.is_cheap_to_read
+
     def check(self) -> None:
         self.inner.check()
 

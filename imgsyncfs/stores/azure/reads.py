@@ -36,7 +36,7 @@ MOST_DIGESTED_BYTES = 4 * MEBIBYTE
 """The longest range of which Azure makes an MD5 ("Get Blob", Azure Storage REST API)."""
 
 MOST_DAMAGED = 3
-"""How often a range that arrives damaged is asked for before the reader is told."""
+"""How often a range that arrives damaged is asked for before an error is raised."""
 
 
 class AzureReads:

@@ -184,7 +184,7 @@ def _get(request: HttpRequest, parts: RangeInParts) -> Get:
         parts.begin()
         return Body(byte_count, parts.put)
 
-    return Get(request.url, request.headers, parts.left, accept)
+    return Get(request.url, request.headers, accept)
 
 
 class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it without its type
