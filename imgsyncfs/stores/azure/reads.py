@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from azure.core.exceptions import AzureError
-from azure.core.pipeline import Pipeline
+from azure.core.pipeline import Pipeline, PipelineContext, PipelineRequest
 from azure.core.pipeline.transport import HttpRequest
 
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import BlobMissing, StoreError
 from imgsyncfs.stores.azure.policies import ReadHeaders, RetryUntilDeadline, signing_policy
-from imgsyncfs.stores.azure.transport import NetworkSettings, ReadResponse, ReadTransport, SignedRequests
+from imgsyncfs.stores.azure.transport import NetworkSettings, ReadResponse, ReadTransport
 from imgsyncfs.stores.contract import RangeRead, check_blob_name, check_range
 from imgsyncfs.stores.ranges import RangeInParts
 
@@ -67,13 +67,9 @@ class AzureReads:
         self._timeout = timeout
         self._blobs_url = f"{account.endpoint}/{location.container}/"
         self._transport = ReadTransport(network, timeout=timeout)
-        # Policies of their own each: a policy knows the one that follows it.
-        headers, container = ReadHeaders(api_version), location.container
+        self._signing = (ReadHeaders(api_version), signing_policy(account, location.container))
         self._reads: Pipeline[HttpRequest, HttpResponse] = Pipeline(
-            self._transport, [RetryUntilDeadline(timeout), headers, signing_policy(account, container)]
-        )
-        self._signing: Pipeline[HttpRequest, HttpResponse] = Pipeline(
-            SignedRequests(), [headers, signing_policy(account, container)]
+            self._transport, [RetryUntilDeadline(timeout), *self._signing]
         )
 
     def probe(self, blob: str) -> None:
@@ -191,8 +187,12 @@ class AzureReads:
         return HttpRequest("GET", self._blobs_url + quote(self._prefix + blob, safe="/~"), headers=headers)
 
     def _signed(self, read: RangeRead, parts: RangeInParts) -> HttpRequest:
+        context = PipelineContext(self._transport, parts=parts)
+        request = PipelineRequest(self._request(read.blob, read.etag), context)
         with self._translated(read.blob):
-            return self._signing.run(self._request(read.blob, read.etag), parts=parts).http_request
+            for policy in self._signing:
+                policy.on_request(request)
+        return request.http_request
 
     def close(self) -> None:
         """Close all connections."""

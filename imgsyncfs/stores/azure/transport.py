@@ -5,7 +5,7 @@ Neither transport lets an attempt run past the deadline that `imgsyncfs.stores.a
 A read through the SDK's client costs 2.3 ms of CPU for 100 kB (three layers of request objects, 15 policies, `requests`
 reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over
 `imgsyncfs.stores.http.client`, and the body is received inside the retries, so that one that breaks off is asked for
-again. `ReadTransport.send_all` takes requests that are signed already (`SignedRequests`).
+again. `ReadTransport.send_all` takes requests that are signed already.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from imgsyncfs.stores.ranges import RangeInParts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 
 MOST_KEPT = 32
@@ -139,33 +138,8 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         """Close all connections."""
         self._client.close()
 
-    def __enter__(self) -> ReadTransport:  # noqa: PYI034  # Self is in `typing` from Python 3.11 on
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self.close()
-
-
-class SignedRequests(HttpTransport[HttpRequest, HttpResponse]):
-    """The end of a pipeline that signs requests and does not send them: each is answered as if all were well."""
-
-    def send(self, request: HttpRequest, **_options: Any) -> HttpResponse:
-        """Return an empty answer."""
-        return ReadResponse(request, Answer(HTTPStatus.OK, {}))
-
-    def open(self) -> None:
-        """There is nothing to open."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
     def __exit__(self, *_exception: object) -> None:
-        pass
+        self.close()
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int, int]:
