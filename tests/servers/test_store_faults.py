@@ -155,6 +155,18 @@ def test_a_range_that_breaks_off_goes_on_where_it_was(
     assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, second)]
 
 
+def test_a_range_that_breaks_off_is_asked_for_whole_where_its_digest_is_wanted(
+    patient_store: Store, proxy: HttpProxy
+) -> None:
+    buffer = memoryview(bytearray(len(CONTENT)))
+
+    with proxy.fault(Fault(cut_after=50_000, count=1)):
+        assert patient_store.read_checked("x", buffer) == (len(CONTENT), True)
+
+    assert buffer == CONTENT
+    assert [request.headers["x-ms-range"] for request in proxy.requests] == [f"bytes=0-{len(CONTENT) - 1}"] * 2
+
+
 @pytest.mark.parametrize("cut_after", [0, 1])
 def test_an_answer_that_always_breaks_off_is_never_taken_for_the_blob(
     store: Store, proxy: HttpProxy, cut_after: int
