@@ -23,7 +23,7 @@ from support.scripted_server import Handler, ScriptedServer, scripted_server
 from support.services import Container
 
 from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreRefused, StoreUnreachable
-from imgsyncfs.stores.contract import Store
+from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 
@@ -198,6 +198,7 @@ def test_entra_id_opens_a_store_without_a_key(
     store = entra_store(https_server)
 
     assert store.read("x", 0, 100) == b"content"
+    assert store.read_all_into([RangeRead("x", memoryview(bytearray(100))) for _ in range(2)]) == [7, 7]
     assert store.describe("x").etag == "1"
     assert {headers["Authorization"] for _, _, headers in https_server.requests} == {"Bearer token-of-home"}
 

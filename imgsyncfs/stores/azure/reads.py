@@ -134,6 +134,9 @@ class AzureReads:
             pairs = zip(missing, answers, strict=True)
             missing = [pair for pair, answer in pairs if answer is None or not answer.is_taken]
         for read, parts in missing:
+            if not parts.left:
+                # More came than the answer said, so nothing of it can be trusted.
+                parts.restart()
             # As often as it takes, which also shows what is wrong. The first one has the time that is left, so that a
             # dead server does not get more; if it is answered, the others have all of theirs.
             self.read_parts(read.blob, parts, etag=read.etag, deadline=deadline)

@@ -90,7 +90,7 @@ class Answer:
     Attributes:
         status: of HTTP.
         headers: a mapping that ignores case.
-        is_taken: whether the body was accepted, and has been written whole.
+        is_taken: whether the body was accepted, has been written, and has the length that it must have.
         has_body: whether there was a body of at least a byte.
     """
 
@@ -292,19 +292,16 @@ class _Transfer:
             handle: the transfer's.
             code: libcurl's; 0 if all went well.
         """
-        if code and not self._is_cut:
-            self.error = _error(handle, code)
-            return
-        if not self._received:
+        if not code and not self._received:
             self._begin()
+        left = self._body.byte_count - self._received if self._body is not None else None
+        if code and left != 0 and not self._is_cut:
+            self.error = _error(handle, code)
         # libcurl takes a connection that ends within the head for the end of an answer without a body.
-        is_cut_in_head = bool(self._lines[-1].strip())
-        if is_cut_in_head or (self._body is not None and self._received != self._body.byte_count):
-            self.error = ConnectionError("the answer has another length than it says")
+        elif (left is not None and left > 0) or self._lines[-1].strip():
+            self.error = ConnectionError("the connection ended early")
         else:
-            self.answer = Answer(
-                self._status, self._headers, is_taken=self._body is not None, has_body=self._received > 0
-            )
+            self.answer = Answer(self._status, self._headers, is_taken=left == 0, has_body=self._received > 0)
 
     def release(self) -> None:
         """Forget what takes the body: a kept handle refers to this transfer until it gets another one."""
