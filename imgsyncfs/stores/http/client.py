@@ -23,9 +23,8 @@ from pathlib import Path
 
 import pycurl
 
-MOST_CONNECTIONS = 16
-"""Connections that one call uses side by side: as many as a job has small blobs, so that none of them waits for another
-where the store is far (660 blobs/s at 20 ms, 360 with 8)."""
+MOST_CONNECTIONS = 8
+"""Connections that one call uses side by side: more only queue up in a near server."""
 
 IDLE_SECONDS = 110.0
 """After this time unused connections are closed; libcurl does not use them again after 118 s."""
