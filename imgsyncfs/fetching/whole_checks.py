@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Protocol
 
 from cachetools import LRUCache
 
@@ -25,6 +24,7 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, digest_at, extent_digest
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import BlobChanged, StoreError
 from imgsyncfs.fetching.extent import Extent
+from imgsyncfs.stores.contract import Store
 from imgsyncfs.stores.kept_buffers import KeptBuffers
 
 READ_FIRST_BYTES = 256 << 20
@@ -34,17 +34,6 @@ AGAIN_SECONDS = 30.0
 """A file found wrong is read again for a reader after this time."""
 
 MOST_KNOWN = 4096
-
-
-class RangeSource(Protocol):
-    """What is needed of a store; see `imgsyncfs.stores.contract.Store`."""
-
-    @property
-    def vouches_for_ranges(self) -> bool:
-        """Whether it makes digests of the ranges that it sends."""
-
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        """Read a range into memory; how many bytes, and whether they were compared with such a digest."""
 
 
 class WholeChecks:
@@ -66,7 +55,7 @@ class WholeChecks:
         self._known: LRUCache[str, tuple[bytes, float]] = LRUCache(MOST_KNOWN)
         self._reading: dict[str, Future[bytes]] = {}
 
-    def digest(self, extent: Extent, store: RangeSource) -> str:
+    def digest(self, extent: Extent, store: Store) -> str:
         """The digest of an extent of a file that was found right.
 
         Args:
@@ -118,7 +107,7 @@ class WholeChecks:
             return None
         return (b"", float(content[len(_WRONG) :])) if content.startswith(_WRONG) else (content, 0.0)
 
-    def _read_once(self, extent: Extent, store: RangeSource) -> bytes:
+    def _read_once(self, extent: Extent, store: Store) -> bytes:
         """Read all of a file, or wait for the thread that does; returns the digests of its extents."""
         key = extent.digests_key
         with self._lock:
@@ -135,8 +124,8 @@ class WholeChecks:
                     "again in a while, or raise --timeout."
                 ) from None
         try:
-            with self._buffers.room(EXTENT_BYTES) as room:
-                reading.set_result(self._take(extent, _contents(extent, store, room)))
+            with self._buffers.borrow(EXTENT_BYTES) as buffer:
+                reading.set_result(self._take(extent, _contents(extent, store, buffer)))
         except BaseException as error:
             reading.set_exception(error)
             raise
@@ -178,10 +167,10 @@ class WholeChecks:
         return known[0]
 
 
-def _contents(extent: Extent, store: RangeSource, room: memoryview) -> Iterator[memoryview]:
+def _contents(extent: Extent, store: Store, buffer: memoryview) -> Iterator[memoryview]:
     byte_count = extent.whole[0] if extent.whole else 0
     for start in range(0, byte_count, EXTENT_BYTES):
-        part = room[: min(EXTENT_BYTES, byte_count - start)]
+        part = buffer[: min(EXTENT_BYTES, byte_count - start)]
         count, _ = store.read_checked(extent.blob, part, start, etag=extent.etag)
         yield part[:count]
 

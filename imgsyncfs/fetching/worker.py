@@ -6,7 +6,7 @@ A store is opened only if the catalog may name it (`imgsyncfs.stores.allowed`). 
 catalog's own: it is not known when workers start, and may change.
 
 Threads: `ExtentFetcher._lock` guards the table of stores; it is held while one is opened, which sends no request. A job
-may read several small blobs on threads that take no jobs, so that no job waits for another.
+may read several blobs that only the store can check on threads that take no jobs, so that no job waits for another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import ConfigurationError, StoreError
 from imgsyncfs.fetching.extent import Extent, verify_extent
 from imgsyncfs.fetching.job import Job, OutcomeSender
-from imgsyncfs.fetching.queue import LOW_LATENCY_SECONDS
 from imgsyncfs.fetching.whole_checks import WholeChecks
 from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
 from imgsyncfs.stores.contract import RangeRead, Store
@@ -38,7 +37,8 @@ LATENCY_FADES = 1.005
 """The shortest latency is multiplied by this with each longer one: fivefold in 320 answers."""
 
 MOST_SIDE_BY_SIDE = 48
-"""Requests beyond those of `imgsyncfs.library.processes.FETCH_THREADS` jobs; at 20 ms, a worker then gets 2,400/s."""
+"""Requests for content that only the store has a digest of, beyond those of `imgsyncfs.library.processes.FETCH_THREADS`
+jobs; at 20 ms, a worker then gets 2,400/s."""
 
 Keep = Callable[[Sequence[Extent], Sequence[memoryview], Sequence[bool]], None]
 """Keeps the contents of some extents, each compared with something or not, and sends their outcomes."""
@@ -158,7 +158,7 @@ class ExtentFetcher:
             content = buffer[:byte_count]
             keep([extent], [content], [verify_extent(extent, content)])
 
-        with self._buffers.room(first.most_bytes) as buffer:
+        with self._buffers.borrow(first.most_bytes) as buffer:
             began = time.monotonic()
             parts = RangeInParts(
                 buffer,
@@ -174,18 +174,18 @@ class ExtentFetcher:
 
     def _read_together(self, extents: Sequence[Extent], keep: Keep, own_store: str) -> None:
         """A request for each of some extents; they are kept when all have come."""
-        with self._buffers.room(_sum_of_bytes(extents)) as buffer:
+        with self._buffers.borrow(_sum_of_bytes(extents)) as buffer:
             reads = [
                 RangeRead(extent.blob, part, extent.start, extent.etag)
                 for extent, part in zip(extents, _cut(buffer, extents), strict=True)
             ]
             counts = self._read_all([extent.store for extent in extents], reads, own_store)
-            contents = [read.room[:count] for read, count in zip(reads, counts, strict=True)]
+            contents = [read.buffer[:count] for read, count in zip(reads, counts, strict=True)]
             keep(extents, contents, [*map(verify_extent, extents, contents)])
 
     def _read_checked_by_store(self, extents: Sequence[Extent], keep: Keep, own_store: str) -> None:
         """A request for each of some extents of which the catalog has no digest: the store may vouch for them."""
-        with self._buffers.room(_sum_of_bytes(extents)) as buffer:
+        with self._buffers.borrow(_sum_of_bytes(extents)) as buffer:
             stores = [self._store(extent.store, own_store) for extent in extents]
             read = self._side_by_side.map(self._read_vouched_for, stores, extents, _cut(buffer, extents))
             contents, verified = zip(*read, strict=True)
@@ -201,23 +201,15 @@ class ExtentFetcher:
         verified = verify_extent(extent, content, digest=digest)
         return content, verified or compared or extent.whole is not None
 
-    def _read_all(self, urls: Sequence[str], reads: Sequence[RangeRead], own_store: str) -> Iterable[int]:
-        """How many bytes each range has: a near store is asked for all of its own at once, a far one side by side."""
-        asked: list[tuple[str, list[RangeRead]]] = []
+    def _read_all(self, urls: Sequence[str], reads: Sequence[RangeRead], own_store: str) -> Iterator[int]:
+        """The number of bytes that each range has; a store is asked for all of its own at once."""
         for url, same in itertools.groupby(zip(urls, reads, strict=True), operator.itemgetter(0)):
-            together = [read for _, read in same]
-            near = self._latencies.get(url, math.inf) <= LOW_LATENCY_SECONDS
-            asked += [(url, together)] if near else [(url, [read]) for read in together]
-
-        def read(url: str, together: Sequence[RangeRead]) -> list[int]:
             began = time.monotonic()
-            counts = self._store(url, own_store).read_all_into(together)
-            self._note_latency(url, (time.monotonic() - began) / len(together))
-            return counts
 
-        if len(asked) == 1:
-            return read(*asked[0])
-        return itertools.chain.from_iterable(self._side_by_side.map(read, *zip(*asked, strict=True)))
+            def answered(url: str = url, began: float = began) -> None:
+                self._note_latency(url, time.monotonic() - began)
+
+            yield from self._store(url, own_store).read_all_into([read for _, read in same], answered=answered)
 
     def _note_latency(self, store: str, seconds: float) -> None:
         """Note the latency of an answer.

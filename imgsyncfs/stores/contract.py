@@ -3,21 +3,22 @@
 Invariants that each store keeps:
 
 - A blob is never overwritten: `Store.write` makes it whole or not at all.
-- `Store.read` never returns fewer bytes than were asked for, except where the blob ends.
+- `Store.read_into` never reads fewer bytes than were asked for, except where the blob ends.
 - One store is used by many threads at once.
 - Only `imgsyncfs.errors` leaves a store, and no message holds a secret.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import StoreError
 from imgsyncfs.stores.blob_names import LONGEST_BLOB_NAME, blob_name_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from imgsyncfs.stores.ranges import RangeInParts
@@ -31,7 +32,7 @@ class BlobInfo:
         blob: the blob's name, relative to the store's folder or prefix, its parts joined by ``/``.
         byte_count: its length in bytes.
         md5: its MD5 digest as 32 lower-case hexadecimal digits; empty if the store does not know it.
-        etag: changes whenever the blob's content does; `Store.read` takes it as a condition.
+        etag: changes whenever the blob's content does; `Store.read_into` takes it as a condition.
         modified_at: when the content last changed, in Unix seconds.
     """
 
@@ -44,113 +45,159 @@ class BlobInfo:
 
 @dataclass(frozen=True, slots=True)
 class RangeRead:
-    """A range of a blob to read into memory; the fields are what `Store.read_into` takes."""
+    """A range of a blob to read into a buffer; the fields are what `Store.read_into` takes."""
 
     blob: str
-    room: memoryview
+    buffer: memoryview
     offset: int = 0
     etag: str = ""
 
 
-class Store(Protocol):
+class Store(ABC):
     """A place where blobs lie.
 
-    Every method that asks it something may raise `StoreMissing`, `StoreRefused` and `StoreUnreachable`; each that takes
-    a blob's name raises `StoreError` for an impossible one (`imgsyncfs.stores.blob_names.blob_name_fault`).
+    A store implements the abstract methods; the others are made of these, and a store overrides what it can do with
+    fewer requests.
+
+    Every method that asks the store something may raise `StoreMissing`, `StoreRefused` and `StoreUnreachable`; every
+    method that takes a blob's name raises `StoreError` for an impossible one
+    (`imgsyncfs.stores.blob_names.blob_name_fault`).
     """
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """The store's URL in its plainest form: equal for equal places, and without secrets."""
 
     @property
     def vouches_for_ranges(self) -> bool:
-        """Whether it makes digests of the ranges that it sends; see `read_checked`."""
+        """Whether the store makes digests of the ranges that it sends; see `read_checked`."""
+        return False
 
+    @property
+    def is_cheap_to_read(self) -> bool:
+        """Whether a blob may be read whole only to compute its digest."""
+        return False
+
+    @abstractmethod
     def check(self) -> None:
         """Return if the folder or container is there and may be read; it asks at most twice, for a person waits."""
 
+    @abstractmethod
     def create(self) -> None:
         """Make the folder or container unless it is there already."""
 
-    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
-        """Read a range of a blob, in one request.
+    @abstractmethod
+    def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        """Read a range of a blob into a buffer, in one request.
 
         Args:
             blob: the blob's name.
+            buffer: where to, one byte an item; its length is the range's. An empty one gives 0 and asks nobody.
             offset: where to start, in bytes; at least 0.
-            length: how many bytes, at least 0; None means up to the end. 0 gives no bytes and asks nobody.
             etag: read only if the blob still has this etag; empty means whatever is there.
 
         Returns:
-            The bytes: `length` of them, fewer only where the blob ends.
+            The number of bytes read: the buffer's length, less only where the blob ends.
 
         Raises:
             BlobMissing: there is no such blob.
             BlobChanged: its etag is another one, or the blob ends at or before `offset` (an empty blob is read from 0).
         """
 
-    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
-        """Read a range of a blob into memory, in one request: as `read`, without fresh memory and a copy.
+    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
+        """Read a range of a blob.
 
         Args:
             blob: the blob's name.
-            room: where to, one byte an item; as much is read.
-            offset: where to start, in bytes; at least 0.
-            etag: as for `read`.
+            offset: as for `read_into`.
+            length: how many bytes, at least 0; None means up to the end, which takes a request to learn the length.
+            etag: as for `read_into`.
 
         Returns:
-            How many bytes: as many as there is room for, fewer only where the blob ends.
+            The bytes: `length` of them, fewer only where the blob ends.
 
         Raises:
-            BlobMissing: as `read`.
+            BlobMissing: as `read_into`.
             BlobChanged: likewise.
         """
+        check_range(offset, length)
+        if length is None:
+            info = self.describe(blob)
+            # One byte where there is none: what is wrong with the range is for the store to say.
+            etag, length = etag or info.etag, max(1, info.byte_count - offset)
+        buffer = bytearray(length)
+        with memoryview(buffer) as view:
+            count = self.read_into(blob, view, offset, etag=etag)
+        return bytes(memoryview(buffer)[:count])
 
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        """Read a range of a blob into memory, and compare it with a digest that the store makes of what it sends.
+    def read_checked(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into a buffer, and compare it with a digest that the store makes of what it sends.
 
-        For content of which nothing else is known: it finds what was damaged on the way, and not in the store.
+        For content of which nothing else is known: it finds damage done on the way, and not in the store.
 
         Args:
             blob: the blob's name.
-            room: as for `read_into`.
+            buffer: as for `read_into`.
             offset: likewise.
-            etag: as for `read`.
+            etag: likewise.
 
         Returns:
-            How many bytes, as `read_into`; and whether they were compared. A store may make no digests.
+            The number of bytes, as `read_into`; and whether they were compared. A store may make no digests.
 
         Raises:
-            BlobMissing: as `read`.
+            BlobMissing: as `read_into`.
             BlobChanged: likewise.
             StoreError: it arrived damaged again and again.
         """
+        return self.read_into(blob, buffer, offset, etag=etag), False
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
-        """Read a range of a blob part by part into the same memory, in one request.
+        """Read a range of a blob part by part into one buffer.
 
         Args:
             blob: the blob's name.
             parts: which range, and what takes it. It has been received whole afterwards, or as far as the blob goes.
-            etag: as for `read`.
+            etag: as for `read_into`.
 
         Raises:
-            BlobMissing: as `read`; parts may have been taken before.
+            BlobMissing: as `read_into`; parts may have been taken before.
             BlobChanged: likewise.
         """
+        check_range(parts.offset, parts.left)
+        if not parts.left:
+            return
+        info = self.describe(blob)
+        etag, stop = etag or info.etag, min(parts.offset + parts.left, info.byte_count)
+        parts.begin()
+        while True:
+            part = parts.free[: max(1, stop - parts.offset)]
+            parts.advance(self.read_into(blob, part, parts.offset, etag=etag))
+            if parts.offset >= stop:
+                break
+        parts.end()
 
-    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
-        """Read several ranges into memory, with one request each; they may be sent before the first one is answered.
+    def read_all_into(self, reads: Sequence[RangeRead], *, answered: Callable[[], None] = lambda: None) -> list[int]:
+        """Read several ranges into their buffers, with a request each; several may be under way at once.
+
+        Args:
+            reads: the ranges.
+            answered: called whenever an answer begins, which says how far the store is.
 
         Returns:
-            How many bytes each has, as `read_into`.
+            The number of bytes of each, as `read_into`.
 
         Raises:
-            BlobMissing: as `read_into`, for the first that it is true of; what the others hold is undefined then.
+            BlobMissing: as `read_into`, for the first range that it is true of; the buffers' content is undefined then.
             BlobChanged: likewise.
         """
+        counts = []
+        for read in reads:
+            counts.append(self.read_into(read.blob, read.buffer, read.offset, etag=read.etag))
+            answered()
+        return counts
 
+    @abstractmethod
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob: whole or not at all, and never over another one.
 
@@ -166,6 +213,7 @@ class Store(Protocol):
             BlobChanged: another blob has that name, or the content is not what `md5` says.
         """
 
+    @abstractmethod
     def describe(self, blob: str) -> BlobInfo:
         """Say what a blob is without reading it.
 
@@ -173,6 +221,7 @@ class Store(Protocol):
             BlobMissing: there is no such blob.
         """
 
+    @abstractmethod
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """Yield the blobs whose names start with `prefix`, as they come and in no order.
 
@@ -180,8 +229,8 @@ class Store(Protocol):
             prefix: any text, not only whole folders; empty means every blob.
         """
 
-    def close(self) -> None:
-        """Let go of connections; the store cannot be used afterwards."""
+    def close(self) -> None:  # noqa: B027  # a store that keeps no connections has nothing to do
+        """Close all connections; the store cannot be used afterwards."""
 
 
 def check_blob_name(blob: str, url: str) -> None:

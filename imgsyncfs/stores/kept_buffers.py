@@ -1,4 +1,4 @@
-"""Memory to receive into, kept between uses.
+"""Buffers to receive into, kept between uses.
 
 Fresh memory costs a fault a page: 4 MiB received into fresh `bytes` take 7.4 ms of CPU, into kept memory that begins at
 a page 0.7 ms (the kernel's copy is slow to some addresses as well).
@@ -22,17 +22,17 @@ MOST_KEPT = 4
 
 
 class KeptBuffers:
-    """Hands out memory, and keeps `MOST_KEPT` pieces of `BUFFER_BYTES` for the next ones who need some."""
+    """Lends buffers, and keeps `MOST_KEPT` of `BUFFER_BYTES` for the next borrowers."""
 
     def __init__(self) -> None:
         self._kept: deque[mmap.mmap] = deque(maxlen=MOST_KEPT)
 
     @contextmanager
-    def room(self, byte_count: int) -> Iterator[memoryview]:
-        """Memory for the duration of a block; nothing may look at it afterwards.
+    def borrow(self, byte_count: int) -> Iterator[memoryview]:
+        """Lend a buffer for the duration of a block; nothing may look at it afterwards.
 
         Args:
-            byte_count: how much; more than `BUFFER_BYTES` is not kept.
+            byte_count: its length; a longer one than `BUFFER_BYTES` is not kept.
         """
         buffer = None
         if byte_count <= BUFFER_BYTES:

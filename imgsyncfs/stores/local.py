@@ -32,12 +32,11 @@ from imgsyncfs.errors import (
 from imgsyncfs.stores.beneath import LinkLeadsOut, open_beneath
 from imgsyncfs.stores.blob_names import blob_name_fault
 from imgsyncfs.stores.blocks import Content, open_content
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, check_blob_name, check_range
+from imgsyncfs.stores.contract import BlobInfo, Store, check_blob_name, check_range
 from imgsyncfs.stores.local_files import (
     make_folders,
     md5_of,
     open_made_folder,
-    read_range,
     read_range_into,
     sync_open_folder,
     take_name,
@@ -46,10 +45,8 @@ from imgsyncfs.stores.local_files import (
 from imgsyncfs.stores.urls import parse_file_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from imgsyncfs.stores.ranges import RangeInParts
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +59,7 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-class LocalStore:
+class LocalStore(Store):
     """A folder whose files are the blobs; see `imgsyncfs.stores.contract.Store` for what the methods promise.
 
     Args:
@@ -75,16 +72,21 @@ class LocalStore:
 
     def __init__(self, url: str, *, within: str = "") -> None:
         self._folder = parse_file_url(url)
-        self.url = self._folder.as_uri()
+        self._url = self._folder.as_uri()
         self._path = str(self._folder)
         above = parse_file_url(within) if within else self._folder
         self._above = str(above)
         self._inner = str(self._folder.relative_to(above))
 
     @property
-    def vouches_for_ranges(self) -> bool:
-        """Nobody makes digests here."""
-        return False
+    def url(self) -> str:
+        """The folder's URL."""
+        return self._url
+
+    @property
+    def is_cheap_to_read(self) -> bool:
+        """No network lies between, and the file system keeps no digest."""
+        return True
 
     def check(self) -> None:
         """Return if the folder is there and may be read."""
@@ -100,49 +102,17 @@ class LocalStore:
         with self._translated(""):
             make_folders(self._folder)
 
-    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
-        """Read a range of a blob."""
-        check_range(offset, length)
+    def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        """Read a range of a blob into a buffer."""
+        check_range(offset, len(buffer))
         self._check_name(blob)
-        if length == 0:
-            return b""
-        with self._opened(blob, offset, length, etag) as (descriptor, stop):
-            content = read_range(descriptor, offset, stop)
-        self._check_length(blob, len(content), stop - offset)
-        return content
-
-    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
-        """Read a range of a blob into memory."""
-        check_range(offset, len(room))
-        self._check_name(blob)
-        if not room:
+        if not buffer:
             return 0
-        with self._opened(blob, offset, len(room), etag) as (descriptor, stop):
-            count = read_range_into(room[: stop - offset], descriptor, offset)
-        self._check_length(blob, count, stop - offset)
+        with self._opened(blob, offset, len(buffer), etag) as (descriptor, stop):
+            count = read_range_into(buffer[: stop - offset], descriptor, offset)
+        if count < stop - offset:
+            raise self._changed(blob, "it became shorter while it was read")
         return count
-
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        """Read a range of a blob into memory; nobody makes digests here."""
-        return self.read_into(blob, room, offset, etag=etag), False
-
-    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
-        """Read a range of a blob part by part; each is looked at by itself, for it is handed over before the next."""
-        check_range(parts.offset, parts.left)
-        self._check_name(blob)
-        if not parts.left:
-            return
-        with self._opened(blob, parts.offset, parts.left, etag) as (_, stop):
-            parts.begin()
-        while parts.offset < stop:
-            part = parts.room[: stop - parts.offset]
-            self._check_length(blob, self.read_into(blob, part, parts.offset, etag=etag), len(part))
-            parts.advance(len(part))
-        parts.end()
-
-    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
-        """Read several ranges into memory, one after the other."""
-        return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob under a temporary name, bring it to the disk, then give it its own name."""
@@ -166,9 +136,6 @@ class LocalStore:
             self._check_name(inner)
         self.check()
         yield from self._walk(inner, prefix, above=frozenset())
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
     def _open(self, name: str, flags: int) -> int:
         """Open something beneath the folder."""
@@ -278,7 +245,7 @@ class LocalStore:
             )
 
     @contextmanager
-    def _opened(self, blob: str, offset: int, length: int | None, etag: str) -> Iterator[tuple[int, int]]:
+    def _opened(self, blob: str, offset: int, length: int, etag: str) -> Iterator[tuple[int, int]]:
         """Open a blob and say up to where to read."""
         with self._translated(blob):
             # A pipe in the folder would otherwise hang the reader until somebody writes to it.
@@ -287,15 +254,11 @@ class LocalStore:
                 byte_count = _regular(os.fstat(descriptor)).st_size
                 if offset and offset >= byte_count:
                     raise self._changed(blob, f"it ends at byte {byte_count}, before {offset}")
-                yield descriptor, byte_count if length is None else min(offset + length, byte_count)
+                yield descriptor, min(offset + length, byte_count)
                 # Afterwards: it may have been replaced before, and may have been overwritten meanwhile.
                 self._check_etag(blob, os.fstat(descriptor), etag)
             finally:
                 os.close(descriptor)
-
-    def _check_length(self, blob: str, byte_count: int, expected: int) -> None:
-        if byte_count < expected:
-            raise self._changed(blob, "it became shorter while it was read")
 
     def _found(self, blob: str, content: Content, md5: str) -> os.stat_result | None:
         """The blob if it is there as it should be, else None; raises BlobChanged if another one has its name."""

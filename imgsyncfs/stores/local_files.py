@@ -21,23 +21,11 @@ COPY_BYTES = 1 * MEBIBYTE
 _LINKLESS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def read_range(descriptor: int, start: int, stop: int) -> bytes:
-    """A range of an open file; shorter where the file ends."""
-    pieces = []
-    while start < stop:
-        piece = os.pread(descriptor, stop - start, start)
-        if not piece:
-            break
-        pieces.append(piece)
-        start += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def read_range_into(room: memoryview, descriptor: int, start: int) -> int:
-    """Read a range of an open file into memory; how many bytes there are."""
+def read_range_into(buffer: memoryview, descriptor: int, start: int) -> int:
+    """Read a range of an open file into a buffer; returns the number of bytes, less where the file ends."""
     received = 0
-    while received < len(room):
-        count = os.preadv(descriptor, [room[received:]], start + received)
+    while received < len(buffer):
+        count = os.preadv(descriptor, [buffer[received:]], start + received)
         if not count:
             break
         received += count

@@ -107,38 +107,38 @@ def test_any_range_is_the_slice_of_the_content(store: Store, offset: int, length
     else:
         stop = None if length is None else offset + length
         assert store.read("x", offset, length) == CONTENT[offset:stop]
-        room = memoryview(bytearray(length or 0))
-        assert room[: store.read_into("x", room, offset)] == CONTENT[offset : offset + len(room)]
+        buffer = memoryview(bytearray(length or 0))
+        assert buffer[: store.read_into("x", buffer, offset)] == CONTENT[offset : offset + len(buffer)]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example(offset=0, length=len(CONTENT), room=len(CONTENT))
-@example(offset=0, length=len(CONTENT) + 1, room=len(CONTENT))
-@example(offset=len(CONTENT), length=1, room=1)
-@given(offset=st.integers(0, len(CONTENT) + 5), length=st.integers(0, len(CONTENT) + 5), room=st.integers(1, 300))
-def test_the_parts_of_any_range_are_slices_of_the_content(store: Store, offset: int, length: int, room: int) -> None:
+@example(offset=0, length=len(CONTENT), buffer=len(CONTENT))
+@example(offset=0, length=len(CONTENT) + 1, buffer=len(CONTENT))
+@example(offset=len(CONTENT), length=1, buffer=1)
+@given(offset=st.integers(0, len(CONTENT) + 5), length=st.integers(0, len(CONTENT) + 5), buffer=st.integers(1, 300))
+def test_the_parts_of_any_range_are_slices_of_the_content(store: Store, offset: int, length: int, buffer: int) -> None:
     store.write("x", CONTENT)
 
     if length and offset >= len(CONTENT):
         with pytest.raises(BlobChanged):
-            parts_of(store, "x", offset, length, room)
+            parts_of(store, "x", offset, length, buffer)
     else:
         expected = CONTENT[offset : offset + length]
-        assert parts_of(store, "x", offset, length, room) == [
-            expected[start : start + room] for start in range(0, len(expected), room)
+        assert parts_of(store, "x", offset, length, buffer) == [
+            expected[start : start + buffer] for start in range(0, len(expected), buffer)
         ]
 
 
-def parts_of(store: Store, blob: str, offset: int, length: int, room_bytes: int, *, etag: str = "") -> list[bytes]:
+def parts_of(store: Store, blob: str, offset: int, length: int, buffer_bytes: int, *, etag: str = "") -> list[bytes]:
     """Read a range part by part; the number of bytes and of answers is checked."""
-    room = memoryview(bytearray(room_bytes))
+    buffer = memoryview(bytearray(buffer_bytes))
     parts: list[bytes] = []
     answers: list[int] = []
     whole = RangeInParts(
-        room,
+        buffer,
         offset,
         length,
-        take=lambda byte_count: parts.append(bytes(room[:byte_count])),
+        take=lambda byte_count: parts.append(bytes(buffer[:byte_count])),
         answered=lambda: answers.append(len(parts)),
     )
     store.read_parts(blob, whole, etag=etag)
@@ -165,19 +165,19 @@ def test_ranges_that_are_read_together_are_the_slices_of_their_blobs(store: Stor
     store.write("x", CONTENT)
     store.write("y", CONTENT[::-1])
     store.write("empty", b"")
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     reads = [
-        RangeRead("x", room[:10], 10, store.describe("x").etag),
-        RangeRead("y", room[10:60], len(CONTENT) - 5),
-        RangeRead("x", room[60:60], 20),
-        RangeRead("empty", room[60:70]),
-        RangeRead("y", room[70:]),
+        RangeRead("x", buffer[:10], 10, store.describe("x").etag),
+        RangeRead("y", buffer[10:60], len(CONTENT) - 5),
+        RangeRead("x", buffer[60:60], 20),
+        RangeRead("empty", buffer[60:70]),
+        RangeRead("y", buffer[70:]),
     ]
 
     assert store.read_all_into(reads) == [10, 5, 0, 0, 30]
-    assert room[:10] == CONTENT[10:20]
-    assert room[10:15] == CONTENT[4::-1]
-    assert room[70:] == CONTENT[:-31:-1]
+    assert buffer[:10] == CONTENT[10:20]
+    assert buffer[10:15] == CONTENT[4::-1]
+    assert buffer[70:] == CONTENT[:-31:-1]
 
 
 def test_what_is_wrong_with_one_of_several_ranges_is_said(store: Store) -> None:

@@ -130,33 +130,44 @@ def test_a_server_that_comes_back_is_used_again(patient_store: Store, proxy: Htt
         assert content.result() == CONTENT
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(patient_store: Store, proxy: HttpProxy) -> None:
-    with proxy.fault(Fault(cut_after=50_000, count=2)):
-        assert patient_store.read("x") == CONTENT
+def test_the_rest_of_an_answer_that_breaks_off_is_asked_for(patient_store: Store, proxy: HttpProxy) -> None:
+    with proxy.fault(Fault(cut_after=30_000, count=2)):
+        assert patient_store.read("x", 0, len(CONTENT)) == CONTENT
 
-    assert proxy.count("GET") == 3
+    ranges = [request.headers["x-ms-range"] for request in proxy.requests]
+    assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, 30_000, 60_000)]
 
 
 @pytest.mark.parametrize(("cut_after", "second"), [(0, 0), (1, 1), (50_000, 50_000), (50_001, 50_001)])
 def test_a_range_that_breaks_off_goes_on_where_it_was(
     patient_store: Store, proxy: HttpProxy, cut_after: int, second: int
 ) -> None:
-    room = memoryview(bytearray(30_000))
+    buffer = memoryview(bytearray(30_000))
     parts: list[bytes] = []
-    whole = RangeInParts(
-        room, 0, len(CONTENT), take=lambda count: parts.append(bytes(room[:count])), answered=lambda: None
-    )
+    whole = RangeInParts(buffer, 0, len(CONTENT), take=lambda count: parts.append(bytes(buffer[:count])))
 
     with proxy.fault(Fault(cut_after=cut_after, count=1)):
         patient_store.read_parts("x", whole)
 
     assert (whole.received, b"".join(parts)) == (len(CONTENT), CONTENT)
-    assert all(len(part) == len(room) for part in parts[:-1])
+    assert all(len(part) == len(buffer) for part in parts[:-1])
     ranges = [request.headers["x-ms-range"] for request in proxy.requests]
     assert ranges == [f"bytes={start}-{len(CONTENT) - 1}" for start in (0, second)]
 
 
-@pytest.mark.parametrize("cut_after", [0, 1, 99_999])
+def test_a_range_that_breaks_off_is_asked_for_whole_where_its_digest_is_wanted(
+    patient_store: Store, proxy: HttpProxy
+) -> None:
+    buffer = memoryview(bytearray(len(CONTENT)))
+
+    with proxy.fault(Fault(cut_after=50_000, count=1)):
+        assert patient_store.read_checked("x", buffer) == (len(CONTENT), True)
+
+    assert buffer == CONTENT
+    assert [request.headers["x-ms-range"] for request in proxy.requests] == [f"bytes=0-{len(CONTENT) - 1}"] * 2
+
+
+@pytest.mark.parametrize("cut_after", [0, 1])
 def test_an_answer_that_always_breaks_off_is_never_taken_for_the_blob(
     store: Store, proxy: HttpProxy, cut_after: int
 ) -> None:
@@ -165,7 +176,7 @@ def test_an_answer_that_always_breaks_off_is_never_taken_for_the_blob(
         ended_in_time(),
         pytest.raises(StoreUnreachable, match=r"the connection broke off|did not answer"),
     ):
-        store.read("x")
+        store.read("x", 0, len(CONTENT))
 
 
 def test_a_listing_that_breaks_off_is_asked_for_again(patient_store: Store, proxy: HttpProxy) -> None:
@@ -189,7 +200,7 @@ def test_an_answer_that_trickles_and_stops_ends_within_the_time_limit() -> None:
     with scripted_server(answer) as server:
         store = store_at(server, timeout=timeout)
         with ended_in_time(timeout), pytest.raises(StoreUnreachable, match="did not answer within"):
-            store.read("x")
+            store.read("x", 0, len(CONTENT))
         ended.set()
 
 

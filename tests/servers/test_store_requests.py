@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,8 @@ from support.scripted_server import Handler, scripted_server
 from support.services import Container
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
-from imgsyncfs.errors import BlobChanged, StoreError, StoreMissing
-from imgsyncfs.stores.contract import Store
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
+from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.ranges import RangeInParts
 
 
@@ -54,15 +56,14 @@ def test_a_read_is_one_request(container: Container, proxy: HttpProxy, patient_s
     with container.azurite.client() as client:
         client.get_blob_client(container.name, "blob").upload_blob(content)
 
-    assert patient_store.read("blob") == content
     assert patient_store.read("blob", 0, byte_count) == content
     assert patient_store.read("blob", byte_count // 2, WHOLE_BLOB_BYTES) == content[byte_count // 2 :]
 
-    room = memoryview(bytearray(byte_count + 1))
-    assert patient_store.read_into("blob", room) == byte_count
-    assert room[:-1] == content
+    buffer = memoryview(bytearray(byte_count + 1))
+    assert patient_store.read_into("blob", buffer) == byte_count
+    assert buffer[:-1] == content
 
-    assert [request.method for request in proxy.requests] == ["GET"] * 4
+    assert [request.method for request in proxy.requests] == ["GET"] * 3
 
 
 def test_reading_an_empty_blob_is_one_request(patient_store: Store, proxy: HttpProxy) -> None:
@@ -171,9 +172,7 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
         with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
             store_at(server).read("x", 10, 10)
         with scripted_server(answer) as server, pytest.raises(StoreError, match="another range"):
-            store_at(server).read_parts(
-                "x", RangeInParts(memoryview(bytearray(5)), 10, 10, take=lambda _: None, answered=lambda: None)
-            )
+            store_at(server).read_parts("x", RangeInParts(memoryview(bytearray(5)), 10, 10))
 
 
 def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:
@@ -181,7 +180,7 @@ def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:
         scripted_server(lambda handler: handler.send(b"<html>Please log in</html>")) as server,
         pytest.raises(StoreError, match="check the proxy"),
     ):
-        store_at(server).read("x")
+        store_at(server).read("x", 0, 10)
 
 
 def test_an_archived_blob_is_named() -> None:
@@ -189,7 +188,7 @@ def test_an_archived_blob_is_named() -> None:
         scripted_server(lambda handler: handler.send(b"", 409, x_ms_error_code="BlobArchived")) as server,
         pytest.raises(StoreError, match=r"Blob x in azure://account/container lies in the archive tier; move it"),
     ):
-        store_at(server).read("x")
+        store_at(server).read("x", 0, 10)
 
 
 def test_an_answer_that_nobody_foresaw_is_given_with_its_code() -> None:
@@ -197,7 +196,7 @@ def test_an_answer_that_nobody_foresaw_is_given_with_its_code() -> None:
         scripted_server(lambda handler: handler.send(b"", 400, x_ms_error_code="NewCode")) as server,
         pytest.raises(StoreError, match="HTTP 400 NewCode"),
     ):
-        store_at(server).read("x")
+        store_at(server).read("x", 0, 10)
 
 
 def test_a_container_that_is_being_deleted_is_missing() -> None:
@@ -220,3 +219,115 @@ def test_a_container_that_another_makes_at_the_same_time_is_made() -> None:
 
     with scripted_server(answer) as server:
         store_at(server).create()
+
+
+@pytest.mark.parametrize("etag", ['1"\r\nx-other: "', "1\n", "1\0", "ü"])
+def test_an_etag_that_can_be_no_header_is_another_one(etag: str) -> None:
+    with scripted_server(lambda handler: handler.send_blob(CONTENT)) as server:
+        store = store_at(server)
+        with pytest.raises(BlobChanged, match="etag"):
+            store.read("x", 0, 10, etag=etag)
+        with pytest.raises(BlobChanged, match="etag"):
+            store.read_all_into([RangeRead("x", memoryview(bytearray(10)), etag=etag) for _ in range(2)])
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("body_bytes", [10, 10_000_000])
+def test_the_body_of_an_error_goes_nowhere(body_bytes: int) -> None:
+    buffer = memoryview(bytearray(100))
+    with scripted_server(
+        lambda handler: handler.send(b"x" * body_bytes, 404, x_ms_error_code="BlobNotFound")
+    ) as server:
+        store = store_at(server, timeout=5)
+        for _ in range(2):
+            with pytest.raises(BlobMissing):
+                store.read_into("x", buffer)
+    assert bytes(buffer) == bytes(100)
+    assert server.connections == (1 if body_bytes == 10 else 2)
+
+
+def in_chunks(*chunks: bytes, said: int) -> bytes:
+    head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-{said - 1}/99\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        in_chunks(b"01234", b"56789", said=10),
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nContent-Range: bytes 5-6/7\r\n\r\n"
+        + in_chunks(b"0123456789", said=10),
+        in_chunks(b"0123456789", said=10)[:-5],
+        b"HTTP/1.0 206 Partial\ncontent-RANGE:bytes 0-9/99\nVia: HTTP/1.1 proxy\n\n0123456789",
+    ],
+    ids=["chunks", "interim answers", "without the last chunk", "until the connection ends"],
+)
+def test_an_answer_may_come_in_any_form_of_http(raw: bytes) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(raw)
+        handler.close_connection = True
+
+    with scripted_server(answer) as server:
+        assert store_at(server).read("x", 0, 20) == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-9/99\r\n",
+        b"HTTP/1.1 206 Partial\r\nETag: 1\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-9/99\r\n\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-9/99\r\nContent-Length: ten\r\n\r\n",
+        b"HTTP/1.1 206 Partial\r\n" + b"A: b\r\n" * 200_000 + b"\r\n",
+        in_chunks(b"012345678", said=10),
+        in_chunks(b"0123456789", said=10)[:-9],
+    ],
+    ids=[
+        "nothing",
+        "no HTTP",
+        "head cut",
+        "head cut early",
+        "no body",
+        "no number",
+        "endless head",
+        "too short",
+        "chunk cut",
+    ],
+)
+def test_an_answer_that_is_broken_is_asked_for_again_and_never_taken(raw: bytes) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(raw)
+        handler.close_connection = True
+
+    buffer = memoryview(bytearray(20))
+    with scripted_server(answer) as server:
+        # A server that has sent nine bytes of ten is asked for the last one.
+        with pytest.raises(StoreError, match=r"broke off|did not answer|reset|another range"):
+            store_at(server).read_into("x", buffer[:10])
+        assert len(server.requests) > 1
+    assert bytes(buffer[10:]) == bytes(10)
+
+
+@pytest.mark.parametrize("chunks", [[b"01234567890"], [b"0123456789", b"0"]])
+def test_an_answer_that_is_longer_than_it_says_is_not_taken(chunks: list[bytes]) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(in_chunks(*chunks, said=10))
+
+    with scripted_server(answer) as server:
+        store = store_at(server)
+        with pytest.raises(StoreError, match="another range"):
+            store.read("x", 0, 10)
+        with pytest.raises(StoreError, match="another range"):
+            store.read_all_into([RangeRead("x", memoryview(bytearray(10))) for _ in range(2)])
+
+
+def test_a_process_with_many_open_files_reads_all_the_same() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    with contextlib.ExitStack() as stack, scripted_server(lambda handler: handler.send_blob(CONTENT)) as server:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stack.callback(os.close, os.dup(0))
+        assert store_at(server).read("x", 0, len(CONTENT)) == CONTENT

@@ -25,10 +25,10 @@ SLACK = 0.5
 USES: dict[str, Callable[[Store], object]] = {
     "check": lambda store: store.check(),
     "create": lambda store: store.create(),
-    "read": lambda store: store.read("x"),
+    "read": lambda store: store.read("x", 0, len(CONTENT)),
     "read parts": lambda store: store.read_parts(
         "x",
-        RangeInParts(memoryview(bytearray(30_000)), 0, len(CONTENT), take=lambda _: None, answered=lambda: None),
+        RangeInParts(memoryview(bytearray(30_000)), 0, len(CONTENT)),
     ),
     "describe": lambda store: store.describe("x"),
     "write": lambda store: store.write("y", CONTENT),

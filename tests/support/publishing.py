@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,8 @@ from PIL import Image
 
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store
+from imgsyncfs.stores.contract import BlobInfo, Store
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.stores.ranges import RangeInParts
 from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
@@ -66,7 +65,7 @@ def annotated_folder(folder: Path, count: int) -> dict[str, bytes]:
 
 
 @dataclass
-class WatchedStore:
+class WatchedStore(Store):
     """A real store whose calls are counted, and may be stopped at a chosen one.
 
     Attributes:
@@ -88,13 +87,13 @@ class WatchedStore:
     def url(self) -> str:
         return self.inner.url
 
-    @url.setter
-    def url(self, url: str) -> None:
-        raise AttributeError(url)
-
     @property
     def vouches_for_ranges(self) -> bool:
         return self.inner.vouches_for_ranges
+
+    @property
+    def is_cheap_to_read(self) -> bool:
+        return self.inner.is_cheap_to_read
 
     def check(self) -> None:
         self.inner.check()
@@ -113,22 +112,10 @@ class WatchedStore:
             self.read_bytes.remove((blob, 0))
         return content
 
-    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
-        content = self.read(blob, offset, len(room), etag=etag)
-        room[: len(content)] = content
+    def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        content = self.read(blob, offset, len(buffer), etag=etag)
+        buffer[: len(content)] = content
         return len(content)
-
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        return self.read_into(blob, room, offset, etag=etag), False
-
-    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
-        content = self.read(blob, parts.offset, parts.left, etag=etag)
-        parts.begin()
-        parts.put(content)
-        parts.end()
-
-    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
-        return [self.read_into(read.blob, read.room, read.offset, etag=read.etag) for read in reads]
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         with self._lock:

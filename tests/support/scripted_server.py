@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 Answer = Callable[["Handler"], None]
 
+_ABOUT_BLOB = {"ETag": '"1"', "Last_Modified": "Thu, 01 Jan 1970 00:00:01 GMT", "x_ms_blob_type": "BlockBlob"}
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Gives each request to the server's `answer`."""
@@ -37,16 +39,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def send_blob(self, content: bytes) -> None:
-        """Answer as the Blob service does, whichever the method."""
-        is_read = self.command == "GET"
-        self.send(
-            content if is_read else b"",
-            206 if is_read else 200,
-            ETag='"1"',
-            Last_Modified="Thu, 01 Jan 1970 00:00:01 GMT",
-            x_ms_blob_type="BlockBlob",
-            Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}",
-        )
+        """Answer as the Blob service does: a GET with the range asked for."""
+        if self.command != "GET":
+            self.send(b"", 200, **_ABOUT_BLOB)
+            return
+        first, last = map(int, self.headers["x-ms-range"].removeprefix("bytes=").split("-"))
+        part = content[first : last + 1]
+        content_range = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        self.send(part, 206, Content_Range=content_range, **_ABOUT_BLOB)
 
     def log_message(self, *_arguments: object) -> None:
         """Nothing."""

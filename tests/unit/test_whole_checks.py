@@ -15,6 +15,7 @@ from imgsyncfs.cache import CacheWriter, prepare_cache
 from imgsyncfs.errors import BlobChanged
 from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.fetching.whole_checks import AGAIN_SECONDS, READ_FIRST_BYTES, WholeChecks
+from imgsyncfs.stores.local import LocalStore
 
 CONTENT = random.Random(3).randbytes(2 * EXTENT_BYTES + 1000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -28,21 +29,26 @@ def extent_of(number: int, *, md5: str = MD5, byte_count: int = len(CONTENT)) ->
     return Extent("azure://a/c", "blob", start, length, md5, whole=(byte_count, md5))
 
 
-class Blob:
+class Blob(LocalStore):
     """A store with one blob that says what is read of it."""
 
     def __init__(self, *, vouches_for_ranges: bool) -> None:
-        self.vouches_for_ranges = vouches_for_ranges
+        super().__init__("file:///never/looked/at")
+        self._vouches_for_ranges = vouches_for_ranges
         self.content = CONTENT
         self.reads: list[int] = []
         self._lock = threading.Lock()
 
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+    @property
+    def vouches_for_ranges(self) -> bool:
+        return self._vouches_for_ranges
+
+    def read_checked(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
         assert (blob, etag) == ("blob", "")
         with self._lock:
             self.reads.append(offset)
-        part = self.content[offset : offset + len(room)]
-        room[: len(part)] = part
+        part = self.content[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
         return len(part), self.vouches_for_ranges
 
 

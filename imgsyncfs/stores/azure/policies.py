@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from azure.core.pipeline import PipelineRequest, PipelineResponse
 
     from imgsyncfs.stores.azure.account import Account
+    from imgsyncfs.stores.ranges import RangeInParts
 
 _LEAST_SHARE = 1 / 20
 _FIRST_PAUSE = 0.1
@@ -103,10 +104,12 @@ class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
         headers["x-ms-version"] = self._api_version
         headers["x-ms-date"] = formatdate(usegmt=True)
         headers["x-ms-client-request-id"] = str(uuid.uuid4())
-        parts = request.context.options.get("parts")
-        if parts is not None:
-            # What an attempt before has brought is not asked for again.
-            headers["x-ms-range"] = parts.header
+        # They stay among the options: the transport needs them too.
+        parts: RangeInParts = request.context.options["parts"]
+        if "x-ms-range-get-content-md5" in headers:
+            # The digest is that of the answer, so an attempt before must not have brought a part of the range.
+            parts.restart()
+        headers["x-ms-range"] = f"bytes={parts.offset}-{parts.offset + parts.left - 1}"
 
 
 class ReadGrantPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):

@@ -1,7 +1,7 @@
 """An Azure blob container, or a part of it, as a store.
 
-Reads go a short way of their own (`imgsyncfs.stores.azure.transport`), everything else through the SDK's client; both
-use the same credentials and obey the same time limit.
+Reads go over libcurl (`imgsyncfs.stores.azure.reads`), everything else through the SDK's client; both use the same
+credentials and obey the same timeout.
 
 Importing this module takes half a second, most of it the SDK's: only `imgsyncfs.stores.opening.open_store` does so, for
 ``azure://`` URLs.
@@ -31,11 +31,11 @@ from imgsyncfs.stores.azure.transport import (
 )
 from imgsyncfs.stores.blob_names import blob_name_fault
 from imgsyncfs.stores.blocks import open_content
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, check_blob_name
+from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store, check_blob_name
 from imgsyncfs.stores.urls import parse_azure_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -59,7 +59,7 @@ LIST_PAGE_BLOBS = 5000
 _PROBE = ".imgsyncfs-probe"
 
 
-class AzureStore:
+class AzureStore(Store):
     """A container whose blobs have names under a prefix; `imgsyncfs.stores.contract.Store` says what methods promise.
 
     Args:
@@ -73,7 +73,6 @@ class AzureStore:
 
     def __init__(self, url: str, *, credentials: StoreCredentials, timeout: float) -> None:
         self._location = parse_azure_url(url)
-        self.url = self._location.url
         account = find_account(self._location, credentials, timeout=timeout)
         keep_signatures_from_the_log()
         self._errors = ErrorTexts(self.url, remedy=account.remedy, timeout=timeout)
@@ -93,6 +92,11 @@ class AzureStore:
             errors=self._errors,
             timeout=timeout,
         )
+
+    @property
+    def url(self) -> str:
+        """The container's URL, with the prefix."""
+        return self._location.url
 
     @property
     def vouches_for_ranges(self) -> bool:
@@ -116,25 +120,21 @@ class AzureStore:
                     if error_code(error) != "ContainerAlreadyExists":
                         raise
 
-    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
-        """Read a range of a blob, with one GET."""
-        return self._reads.read(blob, offset, length, etag=etag)
+    def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
+        """Read a range of a blob, with one GET, from the connection into the buffer."""
+        return self._reads.read_into(blob, buffer, offset, etag=etag)
 
-    def read_into(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> int:
-        """Read a range of a blob, with one GET, straight from the connection into memory."""
-        return self._reads.read_into(blob, room, offset, etag=etag)
-
-    def read_checked(self, blob: str, room: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        """Read a range of a blob into memory and compare it with the MD5 that Azure makes of it."""
-        return self._reads.read_checked(blob, room, offset, etag=etag)
+    def read_checked(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
+        """Read a range of a blob into a buffer and compare it with the MD5 that Azure makes of it."""
+        return self._reads.read_checked(blob, buffer, offset, etag=etag)
 
     def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
         self._reads.read_parts(blob, parts, etag=etag)
 
-    def read_all_into(self, reads: Sequence[RangeRead]) -> list[int]:
-        """Read several ranges into memory, one GET each, sent at once; what isn't answered so is asked for singly."""
-        return self._reads.read_all_into(reads)
+    def read_all_into(self, reads: Sequence[RangeRead], *, answered: Callable[[], None] = lambda: None) -> list[int]:
+        """Read several ranges into their buffers, with GETs side by side; what fails is asked for again singly."""
+        return self._reads.read_all_into(reads, answered=answered)
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob; its digest is kept as its Content-MD5."""
@@ -177,7 +177,7 @@ class AzureStore:
             yield from self._describe_page(page)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._reads.close()
         self._client.close()
 

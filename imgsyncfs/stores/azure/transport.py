@@ -1,17 +1,19 @@
-"""How requests reach Azure: the SDK's transport with a clock to it, and a short way for reads.
+"""How requests reach Azure: libcurl for reads, the SDK's transport for everything else, both with a deadline.
 
-Both transports here let no attempt run past the deadline that `imgsyncfs.stores.azure.policies` gives each call.
+Neither transport lets an attempt run past the deadline that `imgsyncfs.stores.azure.policies` gives each call.
 
 A read through the SDK's client costs 2.3 ms of CPU for 100 kB (three layers of request objects, 15 policies, `requests`
-reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over kept
-connections (`imgsyncfs.stores.http.pool`), and the body is read inside the retries, so that one that breaks off
-is asked for again. `ReadTransport.send_all` takes several that are signed already (`SignedRequests`).
+reading the environment anew). `ReadTransport` sends it through a pipeline of the three policies that matter, over
+`imgsyncfs.stores.http.client`, and the body is received inside the retries, so that one that breaks off is asked for
+again. `ReadTransport.send_all` takes requests that are signed already.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,38 +21,43 @@ from typing import TYPE_CHECKING, Any
 import requests
 import requests.adapters
 import requests.utils
-import urllib3
 from azure.core.exceptions import (
     ServiceResponseError,
     ServiceResponseTimeoutError,
 )
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
 
-from imgsyncfs.stores.http.connection import Answer
-from imgsyncfs.stores.http.pool import MOST_KEPT, Connections, ProxiedConnections, patience
+from imgsyncfs.stores.http.client import Answer, Body, Get, HttpClient, time_left
+from imgsyncfs.stores.ranges import RangeInParts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
+
+MOST_KEPT = 32
+"""How many threads may use one store without new connections."""
 
 STALL_SHARE = 1 / 3
-"""The share of the time limit after which a silent connection is given up: one that a firewall forgot, for example.
-The rest is for asking again on a new one."""
+"""The share of the timeout after which a silent connection is dropped: one that a firewall forgot, for example. The
+rest is for asking again on a new one."""
 
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
 _SIGNATURE = re.compile(r"(?i)(\bsig=)[^&\s\"']+")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """What the environment says about the way to a server (``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``, …).
+    """What the environment says about the way to a server.
 
     Attributes:
-        proxies: as `requests` takes them.
-        authorities: file or folder with the certificates to trust.
+        proxies: as `requests` takes them (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
+        proxy: the URL of the one that leads to the server; empty if there is none.
+        authorities: file or folder with the certificates to trust (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``,
+            ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
     """
 
     proxies: dict[str, str]
+    proxy: str
     authorities: str
 
     @classmethod
@@ -58,119 +65,100 @@ class NetworkSettings:
         """Read the environment once; `requests` would do so for each request, for a third of its time."""
         with requests.Session() as session:
             settings = session.merge_environment_settings(url, {}, None, None, None)
-        authorities = settings["verify"]
+        proxies = dict(settings["proxies"])
+        named = (settings["verify"], os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        authorities = next((name for name in named if isinstance(name, str) and name), None)
         return cls(
-            dict(settings["proxies"]),
-            authorities if isinstance(authorities, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH,
+            proxies,
+            requests.utils.select_proxy(url, proxies) or "",
+            authorities or requests.utils.DEFAULT_CA_BUNDLE_PATH,
         )
 
 
 class ReadResponse(HttpResponse):
-    """A response whose body has been read whole."""
+    """A response whose body went where it belongs, or was discarded."""
 
     def __init__(self, request: HttpRequest, answer: Answer) -> None:
         super().__init__(request, answer)
+        self.answer = answer
         self.status_code = answer.status
         self.headers = answer.headers  # type: ignore[assignment]  # nobody writes to them
-        self.reason = answer.reason
+        self.reason = ""
         self.content_type = answer.headers.get("content-type")
-        self.received = answer.content
 
     def body(self) -> bytes:
-        """The body's bytes."""
-        return bytes(self.received)
+        """Nothing is left of it; the SDK's policies look at headers."""
+        return b""
 
 
 class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
-    """Sends GETs and reads the answers whole. Many threads may use it.
+    """Sends GETs of ranges, and receives them where they belong. Many threads may use it.
 
     Args:
-        url: of the server.
         settings: proxies and certificates.
         timeout: time for one call, in seconds.
     """
 
-    def __init__(self, url: str, settings: NetworkSettings, *, timeout: float) -> None:
-        proxy = requests.utils.select_proxy(url, settings.proxies)
-        stall = timeout * STALL_SHARE
-        self._connections: Connections | ProxiedConnections = (
-            ProxiedConnections(proxy, settings.authorities, stall=stall)
-            if proxy
-            else Connections(url, settings.authorities, stall=stall)
+    def __init__(self, settings: NetworkSettings, *, timeout: float) -> None:
+        self._client = HttpClient(
+            proxy=settings.proxy,
+            authorities=settings.authorities,
+            stall_timeout=timeout * STALL_SHARE,
+            most_kept=MOST_KEPT,
         )
 
     def send(self, request: HttpRequest, **options: Any) -> HttpResponse:
-        """Send a request and read the answer before ``options["deadline"]``, into ``options["room"]`` if it is given.
-
-        ``options["parts"]``, a `imgsyncfs.stores.ranges.RangeInParts`, takes the body in place of the answer.
+        """Send a request and receive the range into ``options["parts"]`` before ``options["deadline"]``.
 
         Raises:
             ServiceResponseError: no answer, or it came too late or broke off.
         """
         try:
-            answer = self._connections.exchange(
-                request.url,
-                request.headers,
-                deadline=options["deadline"],
-                room=options.get("room"),
-                reception=options.get("parts"),
-            )
-        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
-            # A firewall that forgot this one has probably forgotten the idle ones too: each would cost a wait.
-            self._connections.clear()
+            answer = self._client.get(_get(request, options["parts"]), deadline=options["deadline"])
+        except TimeoutError as error:
             raise ServiceResponseError("timed out", error=error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except OSError as error:
             raise ServiceResponseError("connection failed", error=error) from error
         return ReadResponse(request, answer)
 
     def send_all(
-        self, requests: Sequence[HttpRequest], rooms: Sequence[memoryview], *, deadline: float
-    ) -> list[ReadResponse]:
-        """Send signed requests at once and read the answers, each into its room; nothing is asked again.
+        self, requests: Sequence[HttpRequest], ranges: Sequence[RangeInParts], *, deadline: float
+    ) -> list[Answer | None]:
+        """Send signed requests side by side, and receive each range where it belongs; nothing is asked again.
 
         Returns:
-            The answers to the first requests. Those to the others did not come: they should be sent singly.
+            The answers; None for each that did not come.
         """
-        if isinstance(self._connections, ProxiedConnections):
-            return []
-        sent = [(request.url, request.headers) for request in requests]
-        answers = self._connections.exchange_all(sent, rooms, deadline=deadline)
-        return [ReadResponse(request, answer) for request, answer in zip(requests, answers, strict=False)]
+        return self._client.get_all([_get(*pair) for pair in zip(requests, ranges, strict=True)], deadline=deadline)
 
     def open(self) -> None:
         """Connections are made when they are needed."""
 
     def close(self) -> None:
-        """Let go of all connections."""
-        self._connections.clear()
+        """Close all connections."""
+        self._client.close()
 
-    def __enter__(self) -> ReadTransport:  # noqa: PYI034  # Self is in `typing` from Python 3.11 on
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
 
-class SignedRequests(HttpTransport[HttpRequest, HttpResponse]):
-    """The end of a pipeline that signs requests and does not send them: each is answered as if all were well."""
+def content_range(headers: Mapping[str, str]) -> tuple[int, int]:
+    """First byte and length of the range that an answer says it holds; (0, 0) if it does not (RFC 9110, 14.4)."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    return (int(match[1]), int(match[2]) + 1 - int(match[1])) if match else (0, 0)
 
-    def send(self, request: HttpRequest, **_options: Any) -> HttpResponse:
-        """Return an empty answer."""
-        return ReadResponse(request, Answer(HTTPStatus.OK, "", {}, b""))
 
-    def open(self) -> None:
-        """There is nothing to open."""
+def _get(request: HttpRequest, parts: RangeInParts) -> Get:
+    """A GET whose body is taken if it is what is missing of a range, or its beginning where the blob ends there."""
 
-    def close(self) -> None:
-        """There is nothing to close."""
+    def accept(status: int, headers: Mapping[str, str]) -> Body | None:
+        start, byte_count = content_range(headers)
+        if status != HTTPStatus.PARTIAL_CONTENT or start != parts.offset or not 0 < byte_count <= parts.left:
+            return None
+        parts.begin()
+        return Body(byte_count, parts.put)
 
-    def __exit__(self, *_exception: object) -> None:
-        pass
+    return Get(request.url, request.headers, accept)
 
 
 class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it without its type
@@ -190,12 +178,12 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         for protocol in ("http://", "https://"):
             session.mount(protocol, self._adapter)
         super().__init__(session=session, connection_verify=settings.authorities, use_env_settings=False)
-        self._stall = timeout * STALL_SHARE
+        self._stall_timeout = timeout * STALL_SHARE
 
     def send(self, request: Any, **options: Any) -> Any:
         """Send a request; see `azure.core.pipeline.transport.RequestsTransport.send`."""
         try:
-            seconds = patience(options.pop("deadline"), self._stall)
+            seconds = time_left(options.pop("deadline"), self._stall_timeout)
         except TimeoutError as error:
             raise ServiceResponseError("timed out", error=error) from error
         options.update(connection_timeout=seconds, read_timeout=seconds)

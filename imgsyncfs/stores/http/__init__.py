@@ -1,1 +1,1 @@
-"""Kept HTTP connections for reads of blobs."""
+"""GETs over libcurl."""

@@ -180,7 +180,7 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         return PairFindings(image, left_out=tuple(left_out))
     name = pair.annotations[0]
     try:
-        content = store.read(name, etag=blobs[name].etag)
+        content = store.read(name, 0, blobs[name].byte_count, etag=blobs[name].etag)
         _check_digest(store, blobs[name], content)
         if not is_annotation(content) and _is_a_tools(content):
             return PairFindings(image, left_out=(LeftOut(printable(name), _NOT_CONVERTED), *left_out))
@@ -206,7 +206,7 @@ def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:
     """Find an image's size and digest.
 
     A store in the cloud is not asked for a whole image only to compute its digest: where it knows none, the etag guards
-    the content. A local store never knows one, and reading it costs little.
+    the content. A local store never knows one, and is cheap to read.
 
     Raises:
         PublishError: it is no image; the message is the reason alone.
@@ -214,7 +214,7 @@ def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:
     content = store.read(info.blob, 0, HEADER_BYTES, etag=info.etag)
     facts = read_image_header(content)
     if facts is None and len(content) < info.byte_count:
-        content = store.read(info.blob, etag=info.etag)
+        content = store.read(info.blob, 0, info.byte_count, etag=info.etag)
         facts = read_image_header(content)
     if facts is None:
         raise PublishError("it is no image of a known format, or is damaged")
@@ -222,7 +222,7 @@ def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:
         _check_digest(store, info, content)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         return CheckedImage(info.byte_count, md5, facts, extent_digests(cut_into_extents(content), info.byte_count))
-    if store.url.startswith("file:"):
+    if store.is_cheap_to_read:
         md5, extents = _digests(store, info)
         return CheckedImage(info.byte_count, md5, facts, extents)
     return CheckedImage(info.byte_count, info.md5, facts)
