@@ -53,7 +53,7 @@ class NetworkSettings:
         proxies: as `requests` takes them (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
         proxy: the URL of the one that leads to the server; empty if there is none.
         authorities: file or folder with the certificates to trust (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``,
-            ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
+            ``SSL_CERT_FILE``).
     """
 
     proxies: dict[str, str]
@@ -66,13 +66,10 @@ class NetworkSettings:
         with requests.Session() as session:
             settings = session.merge_environment_settings(url, {}, None, None, None)
         proxies = dict(settings["proxies"])
-        named = (settings["verify"], os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-        authorities = next((name for name in named if isinstance(name, str) and name), None)
-        return cls(
-            proxies,
-            requests.utils.select_proxy(url, proxies) or "",
-            authorities or requests.utils.DEFAULT_CA_BUNDLE_PATH,
-        )
+        # True where `requests` found nothing.
+        named = settings["verify"] if isinstance(settings["verify"], str) else os.environ.get("SSL_CERT_FILE")
+        authorities = named or requests.utils.DEFAULT_CA_BUNDLE_PATH
+        return cls(proxies, requests.utils.select_proxy(url, proxies) or "", authorities)
 
 
 class ReadResponse(HttpResponse):
