@@ -39,6 +39,25 @@ class ImageInfo:
 
 
 @dataclass(frozen=True)
+class ImageReference:
+    """What an annotation file says of its image.
+
+    Attributes:
+        image: the image's name, and the sizes that the file shows; None if the file names no image.
+        opened_paths: paths that the format's tool opens, whatever the annotation file's own name is. They may be of
+            another machine or of Windows.
+        mentioned_paths: paths that the file names though the tool goes by the annotation file's own name; likewise,
+            and perhaps without an extension.
+        embedded_content: the image file that is embedded in the annotation file, None if there is none.
+    """
+
+    image: ImageInfo | None = None
+    opened_paths: tuple[str, ...] = ()
+    mentioned_paths: tuple[str, ...] = ()
+    embedded_content: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Loss:
     """What a rendered file does not show.
 
@@ -79,7 +98,7 @@ class Format(ABC):
             AnnotationError: it holds what cannot be written at all.
         """
 
-    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:  # noqa: ARG002 - for those who can
+    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:  # noqa: ARG002 - for formats that can be read back
         """Read an annotation back.
 
         Args:
@@ -96,6 +115,24 @@ class Format(ABC):
         """
         raise AnnotationError("files of this format cannot be read back; use one that can be")
 
-    def recognizes(self, content: bytes) -> bool:  # noqa: ARG002 - for those who can
-        """Tell a file of this format from others, cheaply; by default none is one that could be read back."""
+    def recognizes(self, content: bytes) -> bool:  # noqa: ARG002 - for formats that can be read back
+        """Tell a file of this format from others, cheaply. The default recognizes none."""
         return False
+
+    def image_reference(self, content: bytes) -> ImageReference:  # noqa: ARG002 - for formats that name an image
+        """Read what a file that parses says of its image. By default a file says nothing."""
+        return ImageReference()
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:  # noqa: ARG002 - as above
+        """Put back into a file what travelled along in the file and was dropped when a tool saved it.
+
+        Args:
+            content: a file that parses.
+            original: the annotation that the file was probably rendered from.
+            image: the image that both belong to.
+
+        Returns:
+            The file with what it would carry had the tool kept it; `content` itself if nothing is missing. By default,
+            files carry nothing that could be dropped.
+        """
+        return content

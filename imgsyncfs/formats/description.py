@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -25,6 +25,7 @@ class FormatDescription(Format):
         tool_suffix: what the tool itself looks for beside an image, for example ``.json``; `suffix` if empty.
         aliases: other names that users may give; small letters.
         is_readable: whether files can be read back: then `publish` and `convert` take them.
+        can_publish_in_place: whether a file can be catalogued as it is, because it is a house annotation as well.
     """
 
     name: str
@@ -34,6 +35,7 @@ class FormatDescription(Format):
     tool_suffix: str = ""
     aliases: tuple[str, ...] = ()
     is_readable: bool = False
+    can_publish_in_place: bool = False
 
     @property
     def shown_title(self) -> str:
@@ -62,3 +64,11 @@ class FormatDescription(Format):
     def recognizes(self, content: bytes) -> bool:
         """Tell a file of this format from others, cheaply."""
         return self._format.recognizes(content)
+
+    def image_reference(self, content: bytes) -> ImageReference:
+        """Read what a file says of its image."""
+        return self._format.image_reference(content)
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
+        """Put back what a tool dropped from a file."""
+        return self._format.reattached(content, original, image)

@@ -30,11 +30,15 @@ from imgsyncfs.formats.originals import (
     is_near,
     restored_edges,
 )
+from imgsyncfs.formats.reattachment import Outline
 
 EXTRA_NAME = "rolabelimg"
 
-_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
 _ROBNDBOX_ELEMENTS = ("cx", "cy", "w", "h", "angle")
+_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
+_BOX_ELEMENTS = {"robndbox": _ROBNDBOX_ELEMENTS, "bndbox": _BNDBOX_ELEMENTS}
+_PIXELS_PER_RADIAN = 100.0
+"""In an outline, an angle is judged by how far it moves a corner at this distance."""
 _ANGLE_TOLERANCE = 0.5e-6  # half of the last digit that is written
 _DEFAULT_POSE = "Unspecified"
 _OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", CARRIED_NAME})
@@ -78,8 +82,8 @@ def box_element(shown: ShownBox, carried: str) -> str:
     Returns:
         Lines of XML, indented by two spaces a level, for the inside of ``annotation``.
     """
-    names = _BNDBOX_ELEMENTS if shown.kind == "bndbox" else _ROBNDBOX_ELEMENTS
-    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in zip(names, shown.numbers, strict=True)])
+    lines = zip(_BOX_ELEMENTS[shown.kind], shown.numbers, strict=True)
+    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in lines])
     return (
         "  <object>\n"
         f"    <type>{shown.kind}</type>\n"
@@ -132,6 +136,26 @@ def restore_box(
     if item is source and class_name == item.class_name and extra == item.extra:
         return RestoredObject(original, label_type, item, untouched=True)
     return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)
+
+
+def box_outline(element: etree._Element) -> Outline:
+    """Give what an ``object`` element that parses shows."""
+    name = element_text(element, "name").strip()
+    for kind, parts in _BOX_ELEMENTS.items():
+        box = element.find(kind)
+        if box is not None:
+            *lengths, last = _numbers(box, parts)
+            return Outline(kind, name, (*lengths, last * _PIXELS_PER_RADIAN if kind == "robndbox" else last))
+    return Outline("", name, ())
+
+
+def replace_box(element: etree._Element, rendered: etree._Element) -> None:
+    """Give an ``object`` element the box of a rendered one, and what the rendered one carries."""
+    for kind in _BOX_ELEMENTS:
+        shown, exact = element.find(kind), rendered.find(kind)
+        if shown is not None and exact is not None:
+            element.replace(shown, exact)
+    element.extend(rendered.findall(CARRIED_NAME))
 
 
 def element_text(parent: etree._Element, name: str) -> str:
