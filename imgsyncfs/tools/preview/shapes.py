@@ -171,7 +171,7 @@ def _clipped(path: Points, low: Points, high: Points) -> npt.NDArray[np.float64]
     bounded = np.clip(path, -_FARTHEST, _FARTHEST)
     starts, ends = (bounded, bounded) if len(path) == 1 else (bounded[:-1], bounded[1:])
     steps = ends - starts
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # infinite: this side is never reached
         to_low, to_high = (low - starts) / steps, (high - starts) / steps
     within = (starts >= low) & (starts <= high)
     still = steps == 0
