@@ -1,4 +1,4 @@
-"""What every annotation format offers, and what passes through it."""
+"""The interface of annotation formats, and the objects that it takes and returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imgsyncfs.errors import AnnotationError
 
 if TYPE_CHECKING:
-    # Not imported otherwise: numpy comes with it, and who only names formats need not wait for that.
+    # Late: numpy comes with this import, and code that only names formats need not wait for numpy.
     from imgsyncfs.annotations.house_format import Annotation
 
 
@@ -21,8 +21,9 @@ class ImageInfo:
         dataset: the dataset's id.
         name: the file stem.
         ext: the file extension without a dot.
-        height: in pixels after EXIF rotation, as the catalog has it, None if unknown; likewise `width`, and `depth`
-            in channels. They win over the annotation's.
+        height: in pixels after EXIF rotation, None if unknown. Sizes here win over the annotation's.
+        width: as `height`.
+        depth: in channels, None if unknown.
     """
 
     dataset: str
@@ -59,11 +60,11 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a rendered file does not show.
+    """One kind of thing that a rendered file does not show.
 
     Attributes:
-        what: the things' name, in the plural.
-        count: how many of them.
+        what: the name of the things, in the plural.
+        count: their number.
         reason: why the format cannot show them.
     """
 
@@ -74,28 +75,21 @@ class Loss:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A file in some format, and what it does not show."""
+    """A rendered file, and what the file does not show."""
 
     content: bytes
     losses: tuple[Loss, ...] = ()
 
 
 class Format(ABC):
-    """A file format for annotations, to be written and perhaps read back."""
+    """A file format for annotations: written, and read back if the format can be."""
 
     @abstractmethod
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; the same input gives the same bytes.
 
-        Args:
-            annotation: what is to be shown.
-            image: the image that it belongs to.
-
-        Returns:
-            The file, and what it does not show.
-
         Raises:
-            AnnotationError: it holds what cannot be written at all.
+            AnnotationError: the annotation holds values that cannot be written at all.
         """
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:  # noqa: ARG002 - for formats that can be read back
@@ -103,15 +97,14 @@ class Format(ABC):
 
         Args:
             content: a file that `render` made, one that the format's tool saved, or one from elsewhere.
-            label_checked: taken where the file does not tell, and where its objects were edited since it was
-                rendered: whoever edits has looked.
+            label_checked: the value for a file that has none, and for a file that was edited after rendering: a
+                person who edits has looked at the image.
 
         Returns:
-            For a file that `render` made and nobody edited, the very annotation; an edit wins over what travelled
-            along.
+            For a file that `render` made and nobody edited, the same annotation; an edit wins over the original.
 
         Raises:
-            AnnotationError: it does not parse; says where. By default: files of this format cannot be read back.
+            AnnotationError: the file does not parse; says where. By default no file parses.
         """
         raise AnnotationError("files of this format cannot be read back; use one that can be")
 

@@ -1,4 +1,4 @@
-"""The annotation formats: the only place that knows which there are.
+"""The annotation formats: the only place that lists them.
 
 A format is a module with a `Format`, and a `FormatDescription` of it in `_OWN`, or under the entry point group
 `ENTRY_POINTS` of another package. What a format cannot say travels along in it, so that nothing is lost on the way
@@ -45,7 +45,7 @@ HOUSE = "imagesynchronizer"
 """The house format's name among the formats that can be converted to."""
 
 HOUSE_SUFFIX = ".json"
-"""What follows the image's stem in a house annotation's name."""
+"""Follows the image's stem in the name of a house annotation."""
 
 _HOUSE_FORMAT = FormatDescription(
     HOUSE, HOUSE_SUFFIX, "imgsyncfs.formats.house:HouseFormat", is_readable=True, can_publish_in_place=True
@@ -127,7 +127,7 @@ CONVERTIBLE: Mapping[str, FormatDescription] = MappingProxyType({**FORMATS, HOUS
 """What annotations are converted between: `FORMATS` and the house format."""
 
 DEFAULT_SIBLINGS = tuple(own.name for own in _OWN)
-"""What stands beside each image where nobody says: installing a package adds no file to a mount."""
+"""The siblings of each image by default: installing a package adds no file to a mount."""
 
 _OTHER_NAMES = MappingProxyType({alias: name for name, known in FORMATS.items() for alias in known.aliases})
 

@@ -98,15 +98,11 @@ class RolabelimgFormat(Format):
         elements = root.findall("object")
         originals = [within(_read_original, element, f"object[{index}]") for index, element in enumerate(elements)]
         boxes = iter(shown_boxes([original.item for original in originals if original is not None]))
-        objects = []
-        for index, (element, original) in enumerate(zip(elements, originals, strict=True)):
-            rendered = next(boxes) if original is not None else None
-            try:
-                objects.append(restore_box(element, original, rendered))
-            except AnnotationError as error:
-                place = f"object[{index}]"
-                field = f"{place}.{error.field}" if error.field else place
-                raise AnnotationError(error.reason, field=field) from error
+        rendered = [next(boxes) if original is not None else None for original in originals]
+        objects = [
+            within(lambda parts: restore_box(*parts), parts, f"object[{index}]")
+            for index, parts in enumerate(zip(elements, originals, rendered, strict=True))
+        ]
         verified = root.get("verified") == "yes"
         checked = 1 if verified else label_checked
         annotation = reassemble(frame, objects, size=_size(root), label_checked=checked)

@@ -21,6 +21,7 @@ from lxml import etree
 
 from imgsyncfs.annotations.geometry import reduce_angle
 from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox, without_known_keys
+from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
@@ -28,7 +29,7 @@ from imgsyncfs.formats.originals import (
     PlacedObject,
     RestoredObject,
     is_near,
-    restored_edges,
+    restored_bounding_box,
 )
 from imgsyncfs.formats.reattachment import Outline
 
@@ -126,7 +127,7 @@ def restore_box(
         item = _bounding_box(_numbers(bndbox, _BNDBOX_ELEMENTS), source, rendered)
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
-    label_type = "rbbox" if isinstance(item, RotatedBox) else "bbox"
+    label_type = OBJECT_LABEL_TYPES[type(item)]
     class_name = element_text(element, "name").strip()
     if source is not None and rendered is not None and class_name == _possible(rendered.name).strip():
         class_name = source.class_name
@@ -134,8 +135,8 @@ def restore_box(
     if original is not None and original.label_type != label_type:
         extra = without_known_keys(extra, label_type)
     if item is source and class_name == item.class_name and extra == item.extra:
-        return RestoredObject(original, label_type, item, untouched=True)
-    return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)
+        return RestoredObject(original, item, untouched=True)
+    return RestoredObject(original, replace(item, class_name=class_name, extra=extra), untouched=False)
 
 
 def box_outline(element: etree._Element) -> Outline:
@@ -238,14 +239,9 @@ def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, render
 def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> BoundingBox:
     left, right = sorted((numbers[0], numbers[2]))
     top, bottom = sorted((numbers[1], numbers[3]))
-    if not isinstance(source, BoundingBox) or rendered is None:
+    if rendered is None:
         return BoundingBox("", left, top, right, bottom)
-    before = [float(text) for text in rendered.numbers]
-    x1, x2 = restored_edges(left, right, source.x1, source.x2, (before[0], before[2]))
-    y1, y2 = restored_edges(top, bottom, source.y1, source.y2, (before[1], before[3]))
-    if (x1, y1, x2, y2) == (source.x1, source.y1, source.x2, source.y2):
-        return source
-    return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
+    return restored_bounding_box((left, top, right, bottom), source, [*map(float, rendered.numbers)])
 
 
 def _restored_extra(

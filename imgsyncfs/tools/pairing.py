@@ -1,7 +1,7 @@
-"""Find which files of a folder or container are images, and which annotations belong to them: by name alone.
+"""Pair the images of a folder or container with their annotations, by name alone.
 
-An image `x.jpg` goes with `x.json`, and with `x` and the suffix of each format that can be read back. What goes with
-nothing is left out, with the reason.
+An image `x.jpg` goes with `x.json`, and with `x` and the suffix of each format that can be read back. A file that
+goes with no image is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ANNOTATION_SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in READABLE.values()))
-"""What an annotation's name ends in, in the order in which they are believed."""
+"""Suffixes of annotation files, the most trusted first."""
 
 ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
 """Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""

@@ -49,7 +49,7 @@ def recognize(content: bytes) -> str:
 
 
 def completed(annotation: Annotation, image: ImageInfo) -> Annotation:
-    """Fill in what the house format says about the image and the annotation's file did not."""
+    """Fill in the image's sizes and extension where an annotation from another format has none."""
     return replace(
         annotation,
         height=image.height if annotation.height is None else annotation.height,
@@ -89,7 +89,7 @@ def convert_annotation(content: bytes, *, to: str, image: ImageInfo | None = Non
 
 
 def with_missing_sizes(annotation: Annotation, image: ImageInfo) -> ImageInfo:
-    """Keep of an image's sizes only those that the annotation does not say: what it says is what was labelled."""
+    """Drop the sizes of an image that the annotation states: labels were made for the annotation's sizes."""
     return replace(
         image,
         height=None if annotation.height else image.height,

@@ -5,7 +5,7 @@ This module goes through the files and counts. What the files of one stem say to
 and `imgsyncfs.tools.convert.conversion` converts one annotation without any file.
 
 Memory does not grow with the number of files: the names of a folder wait in a temporary file, since a folder must not
-be listed while it changes, and what is told about files is counted, with a few of them named.
+be listed while it changes, and results are counted, with a few files named.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def convert_paths(
         to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
-        progress: told how far it is.
+        progress: is notified of the progress.
 
     Returns:
-        What came of it. Files that cannot be read or would be lost are left as they are, and named.
+        The result. Files that cannot be read or would be lost are left as they are, and named.
 
     Raises:
         FormatError: there is no such format.

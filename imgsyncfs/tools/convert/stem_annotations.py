@@ -90,10 +90,10 @@ class StemAnnotation:
         source: the file that this was read from.
         source_format: that file's format.
         json_format: the format of ``x.json``; None if there is none.
-        has_original: whether a house annotation is kept for it.
-        house_content: the bytes of the house annotation that says just this, None if there is none.
-        is_edited: whether it holds an edit that no house annotation holds yet.
-        modified_ns: when `annotation` was written at the latest, Unix nanoseconds.
+        modified_ns: when `annotation` was last written, Unix nanoseconds.
+        has_original: whether a house annotation is kept in the folder of originals.
+        house_content: the bytes of the house annotation that says the same as `annotation`, None if there is none.
+        is_edited: whether `annotation` holds an edit that no house annotation holds yet.
         outdated: siblings, by their suffix, that say something else and do not count; the value tells whether
             nothing is lost with them, since they are renderings.
     """
@@ -104,10 +104,10 @@ class StemAnnotation:
     source: Path
     source_format: str
     json_format: str | None
-    has_original: bool
-    house_content: bytes | None
-    is_edited: bool
     modified_ns: int
+    has_original: bool = False
+    house_content: bytes | None = None
+    is_edited: bool = False
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
@@ -255,9 +255,8 @@ def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemA
 def _stem_annotation(
     paths: StemPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
 ) -> StemAnnotation:
-    given = {"json_format": name, "has_original": False, "house_content": None, "is_edited": False, **others}
     image = _describe_image(paths, annotation, dataset)
-    return StemAnnotation(paths, image, annotation, source, name, modified_ns=source.stat().st_mtime_ns, **given)
+    return StemAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
 
 
 def _describe_image(paths: StemPaths, annotation: Annotation, dataset: str) -> ImageInfo:

@@ -41,18 +41,15 @@ class PreviewSource:
 def read_preview_source(path: Path) -> PreviewSource:
     """Read an image and its annotation.
 
-    Beside an image lies its annotation as ``x.json``, ``x.labelme.json`` or ``x.xml``, in this order. The image of an
-    annotation is the one that labelme's ``imagePath`` names, else the one with the same stem, else the one that
-    roLabelImg's ``filename`` or ``path`` names, else the one that labelme has put into the file.
+    An image's annotation is the first file beside the image whose name ends in one of `ANNOTATION_SUFFIXES`. An
+    annotation's image is looked for in this order (`ImageReference`): the path that the format's tool opens, the same
+    stem, a path that the file mentions, the image embedded in the file.
 
     Args:
-        path: an image, or an annotation in the house format, labelme's or roLabelImg's.
-
-    Returns:
-        Both.
+        path: an image, or an annotation of a format that can be read back.
 
     Raises:
-        PreviewError: one of them is missing or cannot be read.
+        PreviewError: the image or the annotation is missing or cannot be read.
     """
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         image_content = _read(path)
