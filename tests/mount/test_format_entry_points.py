@@ -130,6 +130,13 @@ def test_a_preview_shows_the_image_that_a_toys_file_names(tmp_path: Path) -> Non
     assert (tmp_path / "preview.png").exists()
 
 
+def test_a_toys_file_under_the_house_name_is_not_catalogued_in_place(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    folder = write_toys(tmp_path / "set", suffix=".json")
+    done = workplace.run("index", folder.as_uri(), "--name", DATASET, status=None)
+    assert "a.json: indexing copies nothing and so converts nothing" in done.stdout + done.stderr
+
+
 def test_a_format_that_cannot_be_read_back_is_only_written(tmp_path: Path) -> None:
     workplace = toy_workplace(tmp_path, readable=False)
     folder = write_toys(tmp_path / "set")
