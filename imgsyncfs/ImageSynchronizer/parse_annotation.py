@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConvertError
+from imgsyncfs.formats.registry import CONVERTIBLE
 from imgsyncfs.ImageSynchronizer.data_frames import labels_frame
-from imgsyncfs.tools.convert.conversion import parse_as, recognize
+from imgsyncfs.tools.convert.conversion import recognize
 from imgsyncfs.tools.convert.run import convert_paths
 
 if TYPE_CHECKING:
@@ -77,6 +78,6 @@ def _read(path: Path) -> Annotation:
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from error
     try:
-        return parse_as(recognize(content), content)
+        return CONVERTIBLE[recognize(content)].parse(content)
     except AnnotationError as error:
         raise AnnotationError(f"{path}: {error}; mend the annotation") from error

@@ -83,7 +83,7 @@ def clockwise_corners(points: npt.ArrayLike) -> _Floats:
 
 
 def rectangle_deviation(points: npt.ArrayLike) -> _Floats:
-    """Say how far four corners are from those of a rotated box.
+    """Measure how far four corners are from the corners of a rotated box.
 
     Args:
         points: (n, 4, 2) in the order of `corners`.
@@ -109,19 +109,6 @@ def reduce_angle(angles: npt.ArrayLike) -> _Floats:
     """
     reduced = np.mod(np.asarray(angles, dtype=np.float64), pi)
     return np.where(reduced > pi - ANGLE_TOLERANCE, 0.0, reduced)
-
-
-def enclosing_boxes(points: npt.ArrayLike) -> _Floats:
-    """Give the upright boxes around point sets.
-
-    Args:
-        points: (n, k, 2) with k of 1 or more.
-
-    Returns:
-        (n, 4) of x1, y1, x2, y2.
-    """
-    sets = np.asarray(points, dtype=np.float64)
-    return np.concatenate([sets.min(axis=1), sets.max(axis=1)], axis=1)
 
 
 def mask_bounds(size: tuple[int, int], counts: Sequence[int] | str) -> tuple[int, int, int, int] | None:

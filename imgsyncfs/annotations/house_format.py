@@ -11,6 +11,7 @@ missing ``x``). Numbers beyond 64 bits are read as floats; NaN, infinity and a n
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeVar
@@ -295,8 +296,6 @@ __all__ = [
     "parse_annotation",
 ]
 
-_UTF8_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 def is_annotation(content: bytes) -> bool:
     """Tell a house annotation from other JSON, cheaply.
@@ -311,10 +310,10 @@ def is_annotation(content: bytes) -> bool:
     if b'"anno_version"' not in content:
         return False
     try:
-        document = orjson.loads(content.removeprefix(_UTF8_BYTE_ORDER_MARK))
+        document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         # labelme's files, which may carry an annotation within, have "shapes".
-        return content.removeprefix(_UTF8_BYTE_ORDER_MARK).lstrip()[:1] == b"{" and b'"shapes"' not in content
+        return content.removeprefix(BOM_UTF8).lstrip()[:1] == b"{" and b'"shapes"' not in content
     return isinstance(document, dict) and "anno_version" in document
 
 
@@ -331,7 +330,7 @@ def parse_annotation(content: bytes) -> Annotation:
         AnnotationError: it does not parse; `field` says where, for example ``labels[0].object[3].w``.
     """
     try:
-        document = orjson.loads(content.removeprefix(_UTF8_BYTE_ORDER_MARK))
+        document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise AnnotationError(f"it is not valid JSON ({error}); write it again") from error
     return annotation_from_json(document)

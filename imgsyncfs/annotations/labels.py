@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 ANNO_VERSION = "0.2.0"
-OBJECT_LABEL_TYPES = ("bbox", "rbbox", "poly", "seg")
-"""The label types that hold objects."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Mask:
         class_name: what the region shows.
         size: (height, width) of the whole mask in pixels.
         counts: the run lengths, or COCO's compressed text of them; as they came.
-        extra: unknown keys of the object; those of its ``rle`` stand under ``rle``.
+        extra: unknown keys of the object; unknown keys of its ``rle`` stand under ``rle``.
     """
 
     class_name: str
@@ -67,6 +66,11 @@ class Mask:
 
 
 LabelledObject: TypeAlias = BoundingBox | RotatedBox | Polygon | Mask
+
+OBJECT_LABEL_TYPES: Mapping[type[LabelledObject], str] = MappingProxyType(
+    {BoundingBox: "bbox", RotatedBox: "rbbox", Polygon: "poly", Mask: "seg"}
+)
+"""The type of the label that holds objects of a class."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ class Annotation:
     Attributes:
         anno_version: version of the house format.
         label_checked: 1 when somebody has looked at the image, 0 when nobody has.
-        height: of the image in pixels, None if unknown; likewise `width`, and `depth` in channels.
+        height: of the image in pixels, None if unknown.
+        width: as `height`.
+        depth: of the image in channels, None if unknown.
         ext: the image file's extension without a dot, None if unknown.
         labels: in the file's order.
         extra: unknown keys.

@@ -14,8 +14,10 @@ key ``labelme``, and are shown again.
 
 from __future__ import annotations
 
+import base64
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from pathlib import PureWindowsPath
 from typing import Any
@@ -33,7 +35,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
 from imgsyncfs.formats.labelme_objects import Point, ReadShape, restore_object
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, shapes_of, why_hidden
 from imgsyncfs.formats.originals import (
@@ -50,22 +52,18 @@ from imgsyncfs.formats.originals import (
     reassemble,
     shown_size,
 )
+from imgsyncfs.formats.reattachment import Outline, matched
 
 _VERSION = "5.5.0"
 """What the files say: any text is taken by any version, and this one has all that is written here."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FILE_KEYS = frozenset(
     {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", CARRIED_NAME}
 )
 
 
-@dataclass(frozen=True)
 class LabelmeFormat(Format):
-    """labelme's JSON; a `Format`."""
-
-    name: str = "labelme"
-    suffix: str = ".labelme.json"
+    """labelme's JSON."""
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
@@ -123,13 +121,41 @@ class LabelmeFormat(Format):
         return (
             b'"shapes"' in content
             and b'"imagePath"' in content
-            and content.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+            and content.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
         )
+
+    def image_reference(self, content: bytes) -> ImageReference:
+        """Read what a file says of its image: labelme opens ``imagePath``, else what is in ``imageData``."""
+        document = _decode(content)
+        named = str(document.get("imagePath") or "")
+        path = PureWindowsPath(named)
+        sides = [document.get("imageHeight"), document.get("imageWidth"), _carried_depth(document)]
+        sizes = [side if type(side) is int else None for side in sides]
+        return ImageReference(
+            ImageInfo("", path.stem, path.suffix.removeprefix("."), *sizes),
+            opened_paths=(named,) if named else (),
+            embedded_content=_embedded_content(document.get("imageData")),
+        )
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
+        """Put back what a tool dropped; see `Format.reattached`."""
+        document = _decode(content)
+        bare = [shape for shape in document["shapes"] if CARRIED_NAME not in shape]
+        if CARRIED_NAME in document and not bare:
+            return content
+        rendered = _decode(self.render(original, image).content)
+        if document.setdefault(CARRIED_NAME, rendered[CARRIED_NAME]) != rendered[CARRIED_NAME]:
+            return content  # it was rendered from another annotation
+        taken = [shape[CARRIED_NAME]["at"] for shape in document["shapes"] if CARRIED_NAME in shape]
+        free = [shape for shape in rendered["shapes"] if shape[CARRIED_NAME]["at"] not in taken]
+        for index, origin in matched([*map(_outline, bare)], [*map(_outline, free)]).items():
+            bare[index].update({key: free[origin][key] for key in ("points", CARRIED_NAME)})
+        return orjson.dumps(document)
 
 
 def _decode(content: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
+        document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise AnnotationError(f"it is not valid JSON ({error}); save it again with labelme") from error
     if not isinstance(document, dict):
@@ -139,6 +165,28 @@ def _decode(content: bytes) -> dict[str, Any]:
     if not isinstance(document.get("flags") or {}, dict):
         raise AnnotationError("it must be an object", field="flags")
     return document
+
+
+def _carried_depth(document: Mapping[str, Any]) -> Any:
+    """The depth that a file was rendered with, which labelme has no place for."""
+    carried = document.get(CARRIED_NAME)
+    sizes = carried.get("image") if isinstance(carried, dict) else None
+    return sizes.get("depth") if isinstance(sizes, dict) else None
+
+
+def _embedded_content(image_data: Any) -> bytes | None:
+    """The embedded image; damaged base64 as it is, so that `convert` refuses to drop it."""
+    if not image_data:
+        return None
+    try:
+        return base64.b64decode(image_data)
+    except (TypeError, ValueError):
+        return str(image_data).encode()
+
+
+def _outline(shape: Mapping[str, Any]) -> Outline:
+    numbers = tuple([number for point in shape["points"] for number in point])
+    return Outline(shape.get("shape_type", "polygon"), shape["label"], numbers)
 
 
 def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:

@@ -24,6 +24,7 @@ from imgsyncfs.annotations.house_format import (
     RotatedBox,
     without_known_keys,
 )
+from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, own_keys
 from imgsyncfs.formats.mask_image import decode_mask_image
@@ -32,7 +33,7 @@ from imgsyncfs.formats.originals import (
     PlacedObject,
     RestoredObject,
     is_near,
-    restored_edges,
+    restored_bounding_box,
 )
 
 RECTANGLE_TOLERANCE_PIXELS = 1.0
@@ -91,10 +92,10 @@ def restore_object(
     Raises:
         AnnotationError: its mask is damaged.
     """
-    found = _geometry(shape, image_size, prefer_rotated_boxes)
-    if found is None:
+    item = _geometry(shape, image_size, prefer_rotated_boxes)
+    if item is None:
         return None
-    label_type, item = found
+    label_type = OBJECT_LABEL_TYPES[type(item)]
     original, source = shape.original, shape.source
     class_name, extra = shape.content["label"], _restored_extra(shape)
     if original is not None and original.label_type != label_type:
@@ -103,29 +104,25 @@ def restore_object(
         class_name = source.class_name
     # The readers of geometry give back the source itself where nothing was moved.
     if item is source and class_name == source.class_name and extra is source.extra:
-        return RestoredObject(original, label_type, item, untouched=True)
-    return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)
+        return RestoredObject(original, item, untouched=True)
+    return RestoredObject(original, replace(item, class_name=class_name, extra=extra), untouched=False)
 
 
 def _geometry(
     shape: ReadShape, image_size: tuple[int | None, int | None], prefer_rotated_boxes: bool
-) -> tuple[str, LabelledObject] | None:
-    """Label type and object, whose class and extra keys the caller sets."""
+) -> LabelledObject | None:
+    """The object, whose class and extra keys the caller sets."""
     shape_type = shape.content["shape_type"]
     if shape_type == "rectangle":
-        box = _bounding_box(shape)
-        return ("bbox", box) if box is not None else None
+        return _bounding_box(shape)
     if shape_type == "oriented_rectangle":
-        rotated = _rotated_box(shape)
-        return ("rbbox", rotated) if rotated is not None else None
+        return _rotated_box(shape)
     if shape_type == "mask":
-        return "seg", _mask(shape, image_size)
+        return _mask(shape, image_size)
     if shape_type == "polygon":
         if isinstance(shape.source, RotatedBox) or (shape.source is None and prefer_rotated_boxes):
-            rotated = _rotated_box(shape)
-            if rotated is not None:
-                return "rbbox", rotated
-        return "poly", _polygon(shape)
+            return _rotated_box(shape) or _polygon(shape)
+        return _polygon(shape)
     return None
 
 
@@ -146,15 +143,8 @@ def _bounding_box(shape: ReadShape) -> BoundingBox | None:
     upright = all(x in (low_x, high_x) and y in (low_y, high_y) for x, y in points)
     if len(points) not in (1, 2, 4) or not upright:
         return None
-    source = shape.source
-    if not isinstance(source, BoundingBox):
-        return BoundingBox("", low_x, low_y, high_x, high_y)
-    (left, top), (right, bottom) = shape.rendered_points
-    x1, x2 = restored_edges(low_x, high_x, source.x1, source.x2, (left, right))
-    y1, y2 = restored_edges(low_y, high_y, source.y1, source.y2, (top, bottom))
-    if (x1, y1, x2, y2) == (source.x1, source.y1, source.x2, source.y2):
-        return source
-    return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
+    rendered = [number for point in shape.rendered_points for number in point]
+    return restored_bounding_box((low_x, low_y, high_x, high_y), shape.source, rendered)
 
 
 def _rotated_box(shape: ReadShape) -> RotatedBox | None:

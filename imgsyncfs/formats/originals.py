@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from imgsyncfs.annotations.house_format import (
     Annotation,
+    BoundingBox,
     Label,
     LabelledObject,
     ObjectLabel,
@@ -60,7 +61,7 @@ class Frame:
     """An annotation without the objects that a file shows.
 
     Attributes:
-        annotation: with only those objects that the file does not show.
+        annotation: holds only the objects that the file does not show.
         shown: for each label, for each position, whether the object there is shown; empty for labels without objects.
         image: the sizes that were shown, where the annotation's differ.
     """
@@ -74,21 +75,24 @@ class RestoredObject(NamedTuple):
     """An object read back.
 
     Attributes:
-        original: what it was rendered from, None for one that was added.
-        label_type: of the label that it belongs to.
+        original: what the object was rendered from, None for an object that was added.
         item: the object.
-        untouched: whether it was left as it was rendered.
+        untouched: whether the object was left as it was rendered.
     """
 
     original: PlacedObject | None
-    label_type: str
     item: LabelledObject
     untouched: bool
+
+    @property
+    def label_type(self) -> str:
+        """The type of the label that the object belongs to."""
+        return OBJECT_LABEL_TYPES[type(self.item)]
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """What a file says of its image; None where it says nothing."""
+    """The size of an image in pixels and channels; None where unknown."""
 
     height: int | None = None
     width: int | None = None
@@ -119,7 +123,7 @@ def carried_frame(annotation: Annotation, hidden: Collection[tuple[int, int]], s
 
     Args:
         annotation: what is rendered.
-        hidden: (label, position) of the objects that are not shown.
+        hidden: (label, position) of each object that is not shown.
         size: the image size that is shown.
 
     Returns:
@@ -161,7 +165,7 @@ def read_carried_object(content: Any) -> PlacedObject:
     Raises:
         AnnotationError: it is damaged; the field is relative to `content`.
     """
-    if not isinstance(content, dict) or content.get("label_type") not in OBJECT_LABEL_TYPES:
+    if not isinstance(content, dict) or content.get("label_type") not in OBJECT_LABEL_TYPES.values():
         raise _damaged("it does not name a label type")
     place = content.get("at")
     if not isinstance(place, list) or [type(number) for number in place] != [int, int]:
@@ -187,7 +191,7 @@ def read_frame(content: Any) -> Frame:
     labels, shown = [], []
     for label in document["labels"]:
         objects = label.get("object") if isinstance(label, dict) else None
-        if isinstance(objects, list) and label.get("label_type") in OBJECT_LABEL_TYPES:
+        if isinstance(objects, list) and label.get("label_type") in OBJECT_LABEL_TYPES.values():
             labels.append({**label, "object": [item for item in objects if item is not None]})
             shown.append(tuple(item is None for item in objects))
         else:
@@ -217,10 +221,10 @@ def reassemble(
 
     Args:
         frame: what the file carried, None if it carried nothing.
-        objects: what it shows, in its order.
-        size: what it says of its image; wins where it is not what was rendered.
-        label_checked: taken if there is no frame, or if anything was edited.
-        removed: indices of the frame's labels that are no longer there.
+        objects: the objects that the file shows, in order.
+        size: the image size in the file; wins where it differs from the rendered size.
+        label_checked: the value if there is no frame, or if anything was edited.
+        removed: indices of the frame's labels that are gone from the file.
         added: labels to put at the end.
 
     Returns:
@@ -245,35 +249,47 @@ def reassemble(
 
 
 def is_near(shown: float, rendered: float) -> bool:
-    """Tell whether a number is the one that was rendered, up to rounding."""
+    """Tell whether a number equals the rendered number, up to rounding."""
     return abs(shown - rendered) <= SHOWN_TOLERANCE + _RELATIVE_TOLERANCE * abs(rendered)
 
 
-def restored_edges(
-    low: float, high: float, one: float, two: float, rendered: tuple[float, float]
-) -> tuple[float, float]:
-    """Give the two edges of a bounding box along one axis, in the original's order.
+def restored_bounding_box(
+    shown: Sequence[float], source: LabelledObject | None, rendered: Sequence[float]
+) -> BoundingBox:
+    """Give a bounding box as the original has it where it is shown as rendered, else as shown.
 
     Args:
-        low: the smaller shown edge.
-        high: the larger shown edge.
-        one: the original's first edge, which may be the larger one.
-        two: its second edge.
-        rendered: (low, high) as the original is rendered.
+        shown: (left, top, right, bottom) in the file.
+        source: the original. None, or an object of another type: there is nothing to restore.
+        rendered: (left, top, right, bottom) as the original is rendered.
 
     Returns:
-        (first, second): the original's number where it is shown as rendered, else the shown one.
+        `source` itself if nothing was moved.
     """
-    same_low, same_high = is_near(low, rendered[0]), is_near(high, rendered[1])
-    if one <= two:
-        return one if same_low else low, two if same_high else high
-    return one if same_high else high, two if same_low else low
+    left, top, right, bottom = shown
+    if not isinstance(source, BoundingBox):
+        return BoundingBox("", left, top, right, bottom)
+    x1, x2 = _restored_edges(left, right, source.x1, source.x2, (rendered[0], rendered[2]))
+    y1, y2 = _restored_edges(top, bottom, source.y1, source.y2, (rendered[1], rendered[3]))
+    if (x1, y1, x2, y2) == (source.x1, source.y1, source.x2, source.y2):
+        return source
+    return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
 
 
 def count_losses(hidden: Iterable[tuple[str, str] | None]) -> tuple[Loss, ...]:
     """Count what is not shown, given (what, reason) of each thing, None for what is shown."""
     counts = Counter([each for each in hidden if each is not None])
     return tuple([Loss(what, count, reason) for (what, reason), count in counts.items()])
+
+
+def _restored_edges(
+    low: float, high: float, one: float, two: float, rendered: tuple[float, float]
+) -> tuple[float, float]:
+    """The edges along one axis in the order of the original's `one` and `two`, of which either may be the larger."""
+    same_low, same_high = is_near(low, rendered[0]), is_near(high, rendered[1])
+    if one <= two:
+        return one if same_low else low, two if same_high else high
+    return one if same_high else high, two if same_low else low
 
 
 def _place_objects(frame: Frame, objects: Sequence[RestoredObject]) -> tuple[list[Label], bool]:

@@ -1,4 +1,4 @@
-"""The annotation formats: the only place that knows which there are.
+"""The annotation formats: the only place that lists them.
 
 A format is a module with a `Format`, and a `FormatDescription` of it in `_OWN`, or under the entry point group
 `ENTRY_POINTS` of another package. What a format cannot say travels along in it, so that nothing is lost on the way
@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from imgsyncfs.errors import FormatError
-from imgsyncfs.formats.contract import Format, ImageInfo, Loss, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Loss, Rendered
 from imgsyncfs.formats.description import FormatDescription
 
 __all__ = [
+    "CONVERTIBLE",
     "DEFAULT_SIBLINGS",
     "FORMATS",
     "HOUSE",
@@ -29,9 +30,11 @@ __all__ = [
     "Format",
     "FormatDescription",
     "ImageInfo",
+    "ImageReference",
     "Loss",
     "Rendered",
     "get_format",
+    "recognize_format",
 ]
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,11 @@ HOUSE = "imagesynchronizer"
 """The house format's name among the formats that can be converted to."""
 
 HOUSE_SUFFIX = ".json"
-"""What follows the image's stem in a house annotation's name."""
+"""Follows the image's stem in the name of a house annotation."""
+
+_HOUSE_FORMAT = FormatDescription(
+    HOUSE, HOUSE_SUFFIX, "imgsyncfs.formats.house:HouseFormat", is_readable=True, can_publish_in_place=True
+)
 
 _OWN = (
     FormatDescription(
@@ -114,30 +121,40 @@ FORMATS: Mapping[str, FormatDescription] = MappingProxyType(_registered())
 READABLE: Mapping[str, FormatDescription] = MappingProxyType(
     {name: known for name, known in FORMATS.items() if known.is_readable}
 )
-"""Those of `FORMATS` whose files can be read back."""
+"""The formats of `FORMATS` whose files can be read back."""
+
+CONVERTIBLE: Mapping[str, FormatDescription] = MappingProxyType({**FORMATS, HOUSE: _HOUSE_FORMAT})
+"""What annotations are converted between: `FORMATS` and the house format."""
 
 DEFAULT_SIBLINGS = tuple(own.name for own in _OWN)
-"""What stands beside each image where nobody says: installing a package adds no file to a mount."""
+"""The siblings of each image by default: installing a package adds no file to a mount."""
 
 _OTHER_NAMES = MappingProxyType({alias: name for name, known in FORMATS.items() for alias in known.aliases})
 
 
-def get_format(name: str) -> FormatDescription:
+def get_format(name: str, *, among: Mapping[str, FormatDescription] = FORMATS, purpose: str = "") -> FormatDescription:
     """Find a format by its name.
 
     Args:
-        name: a key of `FORMATS`, or one of a format's aliases; in any case.
+        name: a key of `among`, or one of a format's aliases; in any case.
+        among: `FORMATS` or `CONVERTIBLE`.
+        purpose: what the format is for, for example ``to convert to``; shown in the message.
 
     Returns:
         The format.
 
     Raises:
-        FormatError: there is none; the message lists those there are, near ones first.
+        FormatError: there is none; the message lists the known ones, similar names first.
     """
     wanted = name.strip().lower()
-    found = FORMATS.get(_OTHER_NAMES.get(wanted, wanted))
+    found = among.get(_OTHER_NAMES.get(wanted, wanted))
     if found is not None:
         return found
-    near = difflib.get_close_matches(wanted, FORMATS, n=len(FORMATS))
-    known = [*near, *(other for other in FORMATS if other not in near)]
-    raise FormatError(f"There is no annotation format {name!r}; use one of {', '.join(known)}.")
+    near = difflib.get_close_matches(wanted, among, n=len(among))
+    known = ", ".join([*near, *(other for other in among if other not in near)])
+    raise FormatError(f"There is no annotation format {name!r}{purpose and ' '}{purpose}; use one of {known}.")
+
+
+def recognize_format(content: bytes) -> FormatDescription | None:
+    """Tell which format a file is of, by its content; the file may still be damaged. None if the format is unknown."""
+    return next((known for known in (_HOUSE_FORMAT, *READABLE.values()) if known.recognizes(content)), None)

@@ -13,8 +13,9 @@ file with a document type is refused.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -33,7 +34,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
     Frame,
@@ -48,11 +49,14 @@ from imgsyncfs.formats.originals import (
     reassemble,
     shown_size,
 )
+from imgsyncfs.formats.reattachment import matched
 from imgsyncfs.formats.rolabelimg_boxes import (
     EXTRA_NAME,
     box_element,
+    box_outline,
     element_text,
     escaped,
+    replace_box,
     restore_box,
     shown_boxes,
     unknown_elements,
@@ -61,18 +65,13 @@ from imgsyncfs.formats.rolabelimg_boxes import (
 _LONGEST_TEXT = 1 << 22
 """libxml2 refuses a text of more than 10 MB: what is carried is cut into elements of this many characters."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"})
 _FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", CARRIED_NAME})
 _DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
 
 
-@dataclass(frozen=True)
 class RolabelimgFormat(Format):
-    """roLabelImg's XML; a `Format`."""
-
-    name: str = "rolabelimg"
-    suffix: str = ".xml"
+    """roLabelImg's XML."""
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
@@ -99,15 +98,11 @@ class RolabelimgFormat(Format):
         elements = root.findall("object")
         originals = [within(_read_original, element, f"object[{index}]") for index, element in enumerate(elements)]
         boxes = iter(shown_boxes([original.item for original in originals if original is not None]))
-        objects = []
-        for index, (element, original) in enumerate(zip(elements, originals, strict=True)):
-            rendered = next(boxes) if original is not None else None
-            try:
-                objects.append(restore_box(element, original, rendered))
-            except AnnotationError as error:
-                place = f"object[{index}]"
-                field = f"{place}.{error.field}" if error.field else place
-                raise AnnotationError(error.reason, field=field) from error
+        rendered = [next(boxes) if original is not None else None for original in originals]
+        objects = [
+            within(lambda parts: restore_box(*parts), parts, f"object[{index}]")
+            for index, parts in enumerate(zip(elements, originals, rendered, strict=True))
+        ]
         verified = root.get("verified") == "yes"
         checked = 1 if verified else label_checked
         annotation = reassemble(frame, objects, size=_size(root), label_checked=checked)
@@ -117,7 +112,34 @@ class RolabelimgFormat(Format):
 
     def recognizes(self, content: bytes) -> bool:
         """Tell roLabelImg's and VOC's XML from other files: markup with an ``annotation`` element."""
-        return content.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<") and b"<annotation" in content
+        return content.removeprefix(BOM_UTF8).lstrip().startswith(b"<") and b"<annotation" in content
+
+    def image_reference(self, content: bytes) -> ImageReference:
+        """Read what a file says of its image: roLabelImg goes by the file's own name and only mentions others."""
+        root = _root(content)
+        named = [element_text(root, name).strip() for name in ("filename", "path")]
+        path = PureWindowsPath(element_text(root, "path").strip() or named[0])
+        sizes = [_digits(root.findtext(f"size/{side}")) for side in ("height", "width", "depth")]
+        image = ImageInfo(element_text(root, "folder"), path.stem, path.suffix.removeprefix("."), *sizes)
+        return ImageReference(image, mentioned_paths=tuple(filter(None, named)))
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
+        """Put back what roLabelImg dropped; see `Format.reattached`."""
+        root = _root(content)
+        objects = root.findall("object")
+        bare = [element for element in objects if element.find(CARRIED_NAME) is None]
+        if root.find(CARRIED_NAME) is not None and not bare:
+            return content
+        rendered = _root(self.render(original, image).content)
+        if root.find(CARRIED_NAME) is None:
+            root.extend(rendered.findall(CARRIED_NAME))
+        elif _frame_text(root) != _frame_text(rendered):
+            return content  # it was rendered from another annotation
+        taken = [_place(element) for element in objects if element.find(CARRIED_NAME) is not None]
+        free = [element for element in rendered.findall("object") if _place(element) not in taken]
+        for index, origin in matched([*map(box_outline, bare)], [*map(box_outline, free)]).items():
+            replace_box(bare[index], free[origin])
+        return etree.tostring(root)
 
 
 def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
@@ -161,7 +183,7 @@ def _root(content: bytes) -> etree._Element:
         resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
     )
     try:
-        root = etree.fromstring(content.removeprefix(_BYTE_ORDER_MARK).lstrip(), parser)
+        root = etree.fromstring(content.removeprefix(BOM_UTF8).lstrip(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise AnnotationError(f"it is not valid XML ({error}); save it again with roLabelImg") from error
     if root.getroottree().docinfo.internalDTD is not None:
@@ -181,8 +203,18 @@ def _read_original(element: etree._Element) -> PlacedObject | None:
 
 
 def _read_frame(root: etree._Element) -> Frame | None:
-    pieces = [element.text or "" for element in root.findall(CARRIED_NAME)]
-    return within(lambda text: read_frame(_json(text)), "".join(pieces), CARRIED_NAME) if pieces else None
+    if root.find(CARRIED_NAME) is None:
+        return None
+    return within(lambda text: read_frame(_json(text)), _frame_text(root), CARRIED_NAME)
+
+
+def _frame_text(root: etree._Element) -> str:
+    return "".join(element.text or "" for element in root.findall(CARRIED_NAME))
+
+
+def _place(element: etree._Element) -> list[int]:
+    place: list[int] = _json(element.findtext(CARRIED_NAME))["at"]
+    return place
 
 
 def _json(text: str | None) -> Any:
@@ -210,6 +242,10 @@ def _pixels(parent: etree._Element, name: str) -> int | None:
     except (ValueError, OverflowError):
         pass
     raise AnnotationError(f"it must be a whole number, this is {text!r:.40}", field=f"size.{name}")
+
+
+def _digits(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isdigit() else None
 
 
 def _with_file_elements(annotation: Annotation, frame: Frame | None, root: etree._Element) -> Annotation:

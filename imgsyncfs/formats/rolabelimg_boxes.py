@@ -21,6 +21,7 @@ from lxml import etree
 
 from imgsyncfs.annotations.geometry import reduce_angle
 from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox, without_known_keys
+from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
     CARRIED_NAME,
@@ -28,13 +29,17 @@ from imgsyncfs.formats.originals import (
     PlacedObject,
     RestoredObject,
     is_near,
-    restored_edges,
+    restored_bounding_box,
 )
+from imgsyncfs.formats.reattachment import Outline
 
 EXTRA_NAME = "rolabelimg"
 
-_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
 _ROBNDBOX_ELEMENTS = ("cx", "cy", "w", "h", "angle")
+_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
+_BOX_ELEMENTS = {"robndbox": _ROBNDBOX_ELEMENTS, "bndbox": _BNDBOX_ELEMENTS}
+_PIXELS_PER_RADIAN = 100.0
+"""In an outline, an angle is judged by how far it moves a corner at this distance."""
 _ANGLE_TOLERANCE = 0.5e-6  # half of the last digit that is written
 _DEFAULT_POSE = "Unspecified"
 _OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", CARRIED_NAME})
@@ -78,8 +83,8 @@ def box_element(shown: ShownBox, carried: str) -> str:
     Returns:
         Lines of XML, indented by two spaces a level, for the inside of ``annotation``.
     """
-    names = _BNDBOX_ELEMENTS if shown.kind == "bndbox" else _ROBNDBOX_ELEMENTS
-    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in zip(names, shown.numbers, strict=True)])
+    lines = zip(_BOX_ELEMENTS[shown.kind], shown.numbers, strict=True)
+    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in lines])
     return (
         "  <object>\n"
         f"    <type>{shown.kind}</type>\n"
@@ -122,7 +127,7 @@ def restore_box(
         item = _bounding_box(_numbers(bndbox, _BNDBOX_ELEMENTS), source, rendered)
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
-    label_type = "rbbox" if isinstance(item, RotatedBox) else "bbox"
+    label_type = OBJECT_LABEL_TYPES[type(item)]
     class_name = element_text(element, "name").strip()
     if source is not None and rendered is not None and class_name == _possible(rendered.name).strip():
         class_name = source.class_name
@@ -130,8 +135,28 @@ def restore_box(
     if original is not None and original.label_type != label_type:
         extra = without_known_keys(extra, label_type)
     if item is source and class_name == item.class_name and extra == item.extra:
-        return RestoredObject(original, label_type, item, untouched=True)
-    return RestoredObject(original, label_type, replace(item, class_name=class_name, extra=extra), untouched=False)
+        return RestoredObject(original, item, untouched=True)
+    return RestoredObject(original, replace(item, class_name=class_name, extra=extra), untouched=False)
+
+
+def box_outline(element: etree._Element) -> Outline:
+    """Give what an ``object`` element that parses shows."""
+    name = element_text(element, "name").strip()
+    for kind, parts in _BOX_ELEMENTS.items():
+        box = element.find(kind)
+        if box is not None:
+            *lengths, last = _numbers(box, parts)
+            return Outline(kind, name, (*lengths, last * _PIXELS_PER_RADIAN if kind == "robndbox" else last))
+    return Outline("", name, ())
+
+
+def replace_box(element: etree._Element, rendered: etree._Element) -> None:
+    """Give an ``object`` element the box of a rendered one, and what the rendered one carries."""
+    for kind in _BOX_ELEMENTS:
+        shown, exact = element.find(kind), rendered.find(kind)
+        if shown is not None and exact is not None:
+            element.replace(shown, exact)
+    element.extend(rendered.findall(CARRIED_NAME))
 
 
 def element_text(parent: etree._Element, name: str) -> str:
@@ -214,14 +239,9 @@ def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, render
 def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> BoundingBox:
     left, right = sorted((numbers[0], numbers[2]))
     top, bottom = sorted((numbers[1], numbers[3]))
-    if not isinstance(source, BoundingBox) or rendered is None:
+    if rendered is None:
         return BoundingBox("", left, top, right, bottom)
-    before = [float(text) for text in rendered.numbers]
-    x1, x2 = restored_edges(left, right, source.x1, source.x2, (before[0], before[2]))
-    y1, y2 = restored_edges(top, bottom, source.y1, source.y2, (before[1], before[3]))
-    if (x1, y1, x2, y2) == (source.x1, source.y1, source.x2, source.y2):
-        return source
-    return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
+    return restored_bounding_box((left, top, right, bottom), source, [*map(float, rendered.numbers)])
 
 
 def _restored_extra(

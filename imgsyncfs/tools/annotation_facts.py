@@ -1,4 +1,4 @@
-"""What the catalog and the one who publishes want to know about an annotation."""
+"""Facts about an annotation for the catalog and for reports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFacts:
-    """What a house annotation is.
+    """Facts about a house annotation.
 
     Attributes:
         byte_count: length of the JSON.
         md5: its digest, in hexadecimal.
         label_checked: 1 if a person has checked the labels, else 0.
-        object_count: number of labelled things.
+        object_count: number of objects, classifications, values and unknown labels.
         classes: classes of the objects and names of the classifications, each once, in the order of the file.
         extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
     """
@@ -38,7 +38,7 @@ class AnnotationFacts:
 
 
 def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFacts:
-    """Say what an annotation is whose JSON is `content`."""
+    """Describe an annotation whose JSON is `content`."""
     classes: dict[str, None] = {}
     for label in annotation.labels:
         if isinstance(label, ObjectLabel):
@@ -56,12 +56,12 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
 
 
 def annotation_facts_from_json(document: Mapping[str, Any]) -> AnnotationFacts:
-    """Make facts again from what JSON made of them."""
+    """Restore facts from decoded JSON."""
     return AnnotationFacts(**{**document, "classes": tuple(document["classes"])})
 
 
 def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple[str, ...]:
-    """Say whether an annotation was made for an image of another size; nothing if it says no size."""
+    """Warn if an annotation was made for an image of another size; an annotation without a size fits any image."""
     width = image.width if annotation.width is None else annotation.width
     height = image.height if annotation.height is None else annotation.height
     if (width, height) == (image.width, image.height):

@@ -1,4 +1,4 @@
-"""Tell whether a file is an image that tools can read, and how large it is, with Pillow."""
+"""Check with Pillow whether a file is an image, and read its size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
 """What a published image's name may end in, in any letter case."""
 
 HEADER_BYTES = 256 * 1024
-"""The size and the EXIF block of nearly every image lie in this much; a preview in the EXIF block is at most 64 KiB."""
+"""Enough for the size and the EXIF block of nearly every image; a thumbnail in the EXIF block is at most 64 KiB."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 """Only these: Pillow knows formats that start other programs (EPS), which no dataset needs."""
@@ -48,7 +48,7 @@ _DECODING_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image is.
+    """Size and depth of an image.
 
     Attributes:
         height: pixels, after the rotation that EXIF asks for.
@@ -62,7 +62,7 @@ class ImageFacts:
 
 
 def check_image(content: bytes) -> ImageFacts:
-    """Decode an image to see that all of it is there.
+    """Decode an image to check that the file is complete.
 
     A JPEG is decoded at an eighth of its size, in grey: every byte of it is still read, four times as fast.
 
@@ -70,11 +70,11 @@ def check_image(content: bytes) -> ImageFacts:
         content: the whole file.
 
     Returns:
-        What it is.
+        Size and depth.
 
     Raises:
-        PublishError: it is no image, is cut short or damaged, or has more pixels than Pillow takes; the message is the
-            reason alone, to be read after the file's name.
+        PublishError: the file is no image, is truncated or damaged, or has more pixels than Pillow takes; the message
+            is the reason alone, to be read after the file's name.
     """
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -97,10 +97,10 @@ def read_image_header(content: bytes) -> ImageFacts | None:
         content: the first bytes of the file, `HEADER_BYTES` at best, or all of it.
 
     Returns:
-        What the image is, or None if these bytes do not tell.
+        Size and depth, or None if these bytes do not say.
 
     Raises:
-        PublishError: it has more pixels than Pillow takes.
+        PublishError: the image has more pixels than Pillow takes.
     """
     if _tiff_directory(content) >= len(content):
         return None
@@ -114,7 +114,7 @@ def read_image_header(content: bytes) -> ImageFacts | None:
 
 
 def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:
-    """Say what an image is that was opened and not decoded yet; `whole` tells whether all of its file is there."""
+    """Describe an image that was opened and not decoded yet; `whole` says whether `Image` has the whole file."""
     width, height = image.size
     orientation: int | None = None
     if image.format == "TIFF":

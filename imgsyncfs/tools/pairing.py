@@ -1,7 +1,7 @@
-"""Find which files of a folder or container are images, and which annotations belong to them: by name alone.
+"""Pair the images of a folder or container with their annotations, by name alone.
 
-An image `x.jpg` goes with `x.json`, and with `x` and the suffix of each format that can be read back. What goes with
-nothing is left out, with the reason.
+An image `x.jpg` goes with `x.json`, and with `x` and the suffix of each format that can be read back. A file that
+goes with no image is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ANNOTATION_SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in READABLE.values()))
-"""What an annotation's name ends in, in the order in which they are believed."""
+"""Suffixes of annotation files, the most trusted first."""
 
 ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
 """Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""
@@ -63,6 +63,11 @@ def printable(name: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in escaped)
 
 
+def annotation_suffix(name: str) -> str:
+    """Return which of `ANNOTATION_SUFFIXES` a name ends in, the longest if several; empty if none."""
+    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
 def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
     """Sort file names into images with their annotations, and others.
 
@@ -77,7 +82,7 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
     left_out = []
     for name in sorted(names):
         stem, dot, ext = name.rpartition(".")
-        suffix = _annotation_suffix(name)
+        suffix = annotation_suffix(name)
         if dot and ext.lower() in IMAGE_EXTENSIONS:
             images[stem].append(name)
         elif suffix:
@@ -94,7 +99,7 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
             left_out += [LeftOut(printable(name), reason) for name in candidates]
             left_out += [LeftOut(printable(name), "its image is left out") for name in beside]
         else:
-            by_trust = sorted(beside, key=lambda name: ANNOTATION_SUFFIXES.index(_annotation_suffix(name)))
+            by_trust = sorted(beside, key=lambda name: ANNOTATION_SUFFIXES.index(annotation_suffix(name)))
             pairs.append(PairedNames(stem, candidates[0].rpartition(".")[2], tuple(by_trust)))
     for orphans in annotations.values():
         reason = "there is no image of this name; put the image beside it, or remove it"
@@ -102,13 +107,8 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
     return pairs, sorted(left_out, key=lambda entry: entry.path)
 
 
-def _annotation_suffix(name: str) -> str:
-    """Return which of `ANNOTATION_SUFFIXES` a name ends in, the longest if several; empty if none."""
-    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
-
-
 def _other_reason(name: str) -> str:
-    if _annotation_suffix(name.lower()):
+    if annotation_suffix(name.lower()):
         *others, last = ANNOTATION_SUFFIXES
         return f"annotations end in {', '.join(others)} or {last}, in small letters; rename it"
     return f"it is neither an image ({', '.join(IMAGE_EXTENSIONS)}) nor an annotation"

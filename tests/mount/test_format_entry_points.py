@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.mounting import Workplace, box_annotation, local_workplace, write_image
 
-from imgsyncfs.annotations.house_format import parse_annotation
+from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
 
 DATASET = "original_20260105_rgb_rbbox"
 
@@ -22,9 +23,9 @@ TOY = FormatDescription(
 """
 
 WORK = """
-import sys
+from dataclasses import replace
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
-from imgsyncfs.formats.contract import Format, Rendered
+from imgsyncfs.formats.contract import Format, ImageReference, Rendered
 
 class ToyFormat(Format):
     def render(self, annotation, image):
@@ -37,6 +38,12 @@ READING = """
 
     def recognizes(self, content):
         return content.startswith(b"TOY ")
+
+    def image_reference(self, content):
+        return ImageReference(opened_paths=("shown.jpg",))
+
+    def reattached(self, content, original, image):
+        return self.render(replace(self.parse(content), extra=original.extra), image).content
 """
 
 
@@ -99,6 +106,35 @@ def test_annotations_are_converted_to_a_toys_format_and_back(tmp_path: Path) -> 
     (folder / "a.json").unlink()
     workplace.run("convert", folder, "--to", "imagesynchronizer")
     assert parse_annotation((folder / "a.json").read_bytes()) == parse_annotation(box_annotation())
+
+
+def test_what_a_toys_tool_dropped_comes_back_with_the_edit(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_image(folder / "a.jpg")
+    original = replace(parse_annotation(box_annotation()), extra={"camera": 8})
+    (folder / "a.json").write_bytes(dump_annotation(original))
+    workplace.run("convert", folder, "--to", "toy")
+    saved = replace(original, label_checked=1 - original.label_checked, labels=(), extra={})
+    (folder / "a.toy.txt").write_bytes(b"TOY " + dump_annotation(saved))
+    workplace.run("convert", folder, "--to", "imagesynchronizer")
+    assert parse_annotation((folder / "a.json").read_bytes()) == replace(saved, extra={"camera": 8})
+
+
+def test_a_preview_shows_the_image_that_a_toys_file_names(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    folder = write_toys(tmp_path / "set")
+    (folder / "a.jpg").rename(folder / "shown.jpg")
+    workplace.run("preview", folder / "a.toy.txt", "-o", tmp_path / "preview.png")
+    assert (tmp_path / "preview.png").exists()
+
+
+def test_a_toys_file_under_the_house_name_is_not_catalogued_in_place(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path)
+    folder = write_toys(tmp_path / "set", suffix=".json")
+    done = workplace.run("index", folder.as_uri(), "--name", DATASET, status=None)
+    assert "a.json: indexing copies nothing and so converts nothing" in done.stdout + done.stderr
 
 
 def test_a_format_that_cannot_be_read_back_is_only_written(tmp_path: Path) -> None:

@@ -245,6 +245,19 @@ def test_what_cannot_be_drawn_is_written_instead(labels: tuple[ClassificationLab
     assert (drawn(Annotation(labels=labels))[:20, :40] != GREY).any()
 
 
+@pytest.mark.filterwarnings("error")
+def test_of_a_box_with_huge_coordinates_the_part_in_the_image_is_drawn() -> None:
+    picture = drawn(annotated(BoundingBox("person", -1e300, 60, 1e300, 180)))
+    assert all(has_colour(picture, x, y, "person") for x in (10, 300) for y in (60, 180))
+    assert (picture[90:150] == GREY).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_of_almost_no_size_is_drawn_without_a_warning() -> None:
+    box = RotatedBox("person", 1e-310, 1e-310, 1e-310, 1e-310, 0.3)
+    assert (drawn(annotated(box, kind="rbbox"))[:6, :6] != GREY).any()
+
+
 def test_an_image_that_nobody_has_looked_at_reads_otherwise_than_an_empty_one() -> None:
     assert (drawn(Annotation(label_checked=0)) != drawn(Annotation(label_checked=1))).any()
 

@@ -7,10 +7,6 @@ import sys
 
 import pytest
 
-from imgsyncfs.formats.labelme import LabelmeFormat
-from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.formats.rolabelimg import RolabelimgFormat
-
 HEAVY = {"numpy", "PIL", "lxml", "azure", "requests", "pyodbc", "rich", "http.client", "asyncio"}
 DATABASES = {"sqlite3", "imgsyncfs.catalog.catalog"}
 
@@ -30,8 +26,3 @@ def test_what_a_mount_starts_with_imports_nothing_that_takes_long(module: str, n
     program = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert not_wanted & set(done.stdout.split()) == set()
-
-
-@pytest.mark.parametrize("made", [LabelmeFormat(), RolabelimgFormat()])
-def test_a_format_is_known_by_the_name_and_suffix_that_it_has(made: LabelmeFormat | RolabelimgFormat) -> None:
-    assert (FORMATS[made.name].name, FORMATS[made.name].suffix) == (made.name, made.suffix)

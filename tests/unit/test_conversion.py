@@ -22,9 +22,8 @@ from imgsyncfs.annotations.house_format import (
     dump_annotation,
 )
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats.registry import FORMATS, HOUSE, ImageInfo, Loss
-from imgsyncfs.tools.convert.conversion import convert_annotation, is_as_rendered, recognize, target_name
-from imgsyncfs.tools.convert.reattachment import reattached
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, ImageInfo, Loss, get_format
+from imgsyncfs.tools.convert.conversion import convert_annotation, is_as_rendered, recognize
 
 IMAGE = ImageInfo("original_20200207_fisheye_rbbox", "00079", "jpg", 2880, 2880, 3)
 MIXED = Annotation(
@@ -89,7 +88,7 @@ def test_from_one_tool_to_the_other_loses_nothing(annotation: Annotation) -> Non
 @unhurried
 def test_what_a_tool_dropped_comes_back_from_the_original(name: str, annotation: Annotation) -> None:
     content = FORMATS[name].render(annotation, IMAGE).content
-    said = FORMATS[name].parse(reattached(name, saved_anew(name, content), annotation, IMAGE))
+    said = FORMATS[name].parse(FORMATS[name].reattached(saved_anew(name, content), annotation, IMAGE))
     # Boxes that lie on each other may change places: nobody sees the difference.
     assert replace(said, labels=(), label_checked=0) == replace(annotation, labels=(), label_checked=0)
     assert len(said.labels) == len(annotation.labels)
@@ -104,9 +103,9 @@ def test_what_a_tool_dropped_comes_back_from_the_original(name: str, annotation:
 def test_a_dropped_original_comes_back_exactly_and_edits_stay(name: str) -> None:
     bare = saved_anew(name, FORMATS[name].render(MIXED, IMAGE).content)
     assert FORMATS[name].parse(bare) != MIXED
-    assert FORMATS[name].parse(reattached(name, bare, MIXED, IMAGE)) == MIXED
+    assert FORMATS[name].parse(FORMATS[name].reattached(bare, MIXED, IMAGE)) == MIXED
     renamed = bare.replace(b"person", b"dog", 1)
-    said = FORMATS[name].parse(reattached(name, renamed, MIXED, IMAGE))
+    said = FORMATS[name].parse(FORMATS[name].reattached(renamed, MIXED, IMAGE))
     before = MIXED.labels[0]
     assert isinstance(before, ObjectLabel)
     changed = replace(before, objects=(replace(before.objects[0], class_name="dog"), *before.objects[1:]))
@@ -117,7 +116,7 @@ def test_a_moved_box_is_not_taken_for_the_original() -> None:
     bare = saved_anew("rolabelimg", FORMATS["rolabelimg"].render(MIXED, IMAGE).content)
     moved = bare.replace(b"<cx>800.0000</cx>", b"<cx>800.0100</cx>")
     assert moved != bare
-    said = FORMATS["rolabelimg"].parse(reattached("rolabelimg", moved, MIXED, IMAGE)).labels[0]
+    said = FORMATS["rolabelimg"].parse(FORMATS["rolabelimg"].reattached(moved, MIXED, IMAGE)).labels[0]
     assert isinstance(said, ObjectLabel)
     box = said.objects[1]
     assert isinstance(box, RotatedBox)
@@ -127,7 +126,7 @@ def test_a_moved_box_is_not_taken_for_the_original() -> None:
 def test_a_file_that_still_carries_everything_is_left_alone() -> None:
     for name, known in FORMATS.items():
         content = known.render(MIXED, IMAGE).content
-        assert reattached(name, content, replace(MIXED, labels=()), IMAGE) is content
+        assert FORMATS[name].reattached(content, replace(MIXED, labels=()), IMAGE) is content
 
 
 @pytest.mark.parametrize("name", ["labelme", "rolabelimg"])
@@ -142,7 +141,7 @@ def test_what_travels_along_of_another_annotation_is_not_mixed_with_this_one(nam
         for element in root.findall("object"):
             element.remove(element.findall("imgsyncfs")[0])
         content = etree.tostring(root)
-    said = FORMATS[name].parse(reattached(name, content, MIXED, IMAGE))
+    said = FORMATS[name].parse(FORMATS[name].reattached(content, MIXED, IMAGE))
     assert said.extra == {"camera": 8}
     boxes = said.labels[0]
     assert isinstance(boxes, ObjectLabel)
@@ -198,12 +197,12 @@ def test_a_file_of_labelmes_names_its_image_and_a_house_annotation_needs_one() -
     ],
 )
 def test_a_target_is_found_by_all_of_its_names(name: str, target: str) -> None:
-    assert target_name(name) == target
+    assert get_format(name, among=CONVERTIBLE).name == target
 
 
 def test_an_unknown_target_is_named_with_those_there_are_the_near_one_first() -> None:
     with pytest.raises(FormatError, match="'imagesynchroniser'.*use one of imagesynchronizer, .*labelme"):
-        target_name("imagesynchroniser")
+        get_format("imagesynchroniser", among=CONVERTIBLE)
 
 
 @pytest.mark.parametrize(

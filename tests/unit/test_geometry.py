@@ -22,7 +22,6 @@ from imgsyncfs.annotations.geometry import (
     corners,
     decode_run_length,
     decompress_counts,
-    enclosing_boxes,
     encode_run_length,
     mask_bounds,
     rectangle_deviation,
@@ -159,10 +158,6 @@ def test_no_boxes_are_no_corners() -> None:
 
 def test_numbers_that_overflow_become_infinite_and_do_not_fail() -> None:
     assert not np.isfinite(corners([(1e308, 1e308, 1.7e308, 1.7e308, 0.5)])).all()
-
-
-def test_the_box_around_points() -> None:
-    assert enclosing_boxes([[[3, 1], [0, 5], [2, 2]]]).tolist() == [[0, 1, 3, 5]]
 
 
 @pytest.mark.parametrize(("mask", "text"), [(disc(), DISC), (notched(), NOTCHED)])

@@ -230,3 +230,11 @@ def test_a_format_is_found_by_its_names(name: str) -> None:
 def test_an_unknown_format_is_told_with_near_names_first() -> None:
     with pytest.raises(FormatError, match="'rolabelimge'; use one of rolabelimg, labelme"):
         get_format("rolabelimge")
+
+
+@pytest.mark.parametrize(
+    ("data", "content"), [(None, None), ("", None), ("aGVsbG8=", b"hello"), ("a", b"a"), (5, b"5")]
+)
+def test_an_embedded_image_is_known_even_if_it_is_damaged(data: object, content: bytes | None) -> None:
+    file = orjson.dumps({"shapes": [], "imagePath": "", "imageData": data})
+    assert LABELME.image_reference(file).embedded_content == content

@@ -1,7 +1,7 @@
-"""Put files in place so that no one ever sees half of one, and so that whatever was there can be got back.
+"""Put files in place so that no reader sees half a file, and the previous content can be restored.
 
 A new content is written under a temporary name in the same folder, brought to the disk, and renamed. Temporary names
-begin with `TEMPORARY_PREFIX`; those that a killed process left are removed by the next one (`remove_leftovers`).
+begin with `TEMPORARY_PREFIX`; the next conversion removes what a killed process left (`remove_leftovers`).
 
 Names are brought to the disk once a folder (`imgsyncfs.stores.local_files.sync_folder`), which halves the time: file
 systems with a journal keep the order in which names were given, and only the order matters until the end.
@@ -48,14 +48,14 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def keep_copy(path: Path, copy: Path) -> None:
-    """Let a file stand in a second place as well, so that the first may get another content.
+    """Keep a copy of a file, so that the file may get another content.
 
     Args:
         path: the file.
-        copy: where it is to stand too, on the same disk; nothing is there.
+        copy: the path of the copy, on the same disk; nothing is there yet.
 
     Raises:
-        OSError: it cannot be done; then all is as before.
+        OSError: the copy cannot be made; then nothing has changed.
     """
     try:
         # The file itself, with its times and rights.

@@ -5,7 +5,7 @@ This module goes through the files and counts. What the files of one stem say to
 and `imgsyncfs.tools.convert.conversion` converts one annotation without any file.
 
 Memory does not grow with the number of files: the names of a folder wait in a temporary file, since a folder must not
-be listed while it changes, and what is told about files is counted, with a few of them named.
+be listed while it changes, and results are counted, with a few files named.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
-from imgsyncfs.formats.registry import HOUSE
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, get_format
 from imgsyncfs.stores.local_files import sync_folder
-from imgsyncfs.tools.convert.conversion import convert_annotation, target_name
+from imgsyncfs.tools.convert.conversion import convert_annotation
 from imgsyncfs.tools.convert.files import locked, remove_leftovers
 from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem
 from imgsyncfs.tools.convert.steps import write_in_place, write_to_folder
 from imgsyncfs.tools.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, annotation_suffix, printable
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
 __all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]
@@ -55,17 +55,17 @@ def convert_paths(
         to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
-        progress: told how far it is.
+        progress: is notified of the progress.
 
     Returns:
-        What came of it. Files that cannot be read or would be lost are left as they are, and named.
+        The result. Files that cannot be read or would be lost are left as they are, and named.
 
     Raises:
         FormatError: there is no such format.
         ConvertError: a path is missing, or a folder cannot be written; in the first case nothing was done, else all
             before it is done.
     """
-    target = target_name(to)
+    target = get_format(to, among=CONVERTIBLE, purpose="to convert to").name
     tasks = _plan(paths, output)
     tally = ConvertTally(target)
     for task in tasks:
@@ -121,17 +121,13 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
 
 
 def _stem_of(path: Path) -> str:
-    suffix = _annotation_suffix(path.name)
+    suffix = annotation_suffix(path.name)
     if suffix:
         return path.name.removesuffix(suffix)
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         return path.stem
     endings = ", ".join(ANNOTATION_SUFFIXES)
     raise ConvertError(f"{path} is neither an annotation ({endings}) nor an image; name one of these, or a folder.")
-
-
-def _annotation_suffix(name: str) -> str:
-    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
 
 
 def _output_of(folder: Path, output: Path | None, *, several: bool) -> Path | None:
@@ -207,7 +203,7 @@ def _leading_stems(folder: Path) -> Iterator[str]:
     """The stem of each image's annotations, once; hidden files are not looked at."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            suffix = _annotation_suffix(entry.name)
+            suffix = annotation_suffix(entry.name)
             if not suffix or entry.name.startswith(".") or not entry.is_file():
                 continue
             stem = entry.name.removesuffix(suffix)

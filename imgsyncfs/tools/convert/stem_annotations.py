@@ -21,19 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
-from imgsyncfs.formats.registry import HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
-from imgsyncfs.tools.convert.conversion import (
-    completed,
-    is_as_rendered,
-    parse_as,
-    recognize,
-    render_as,
-    with_missing_sizes,
-)
-from imgsyncfs.tools.convert.reattachment import reattached
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
+from imgsyncfs.tools.convert.conversion import completed, is_as_rendered, recognize, with_missing_sizes
 from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
 from imgsyncfs.tools.pairing import ORIGINALS_FOLDER
 
@@ -45,7 +35,6 @@ logger = logging.getLogger(__name__)
 SIBLINGS = {format_.suffix: name for name, format_ in READABLE.items()}
 """What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DEFAULT_EXTENSION = "jpg"
 
 
@@ -101,10 +90,10 @@ class StemAnnotation:
         source: the file that this was read from.
         source_format: that file's format.
         json_format: the format of ``x.json``; None if there is none.
-        has_original: whether a house annotation is kept for it.
-        house_content: the bytes of the house annotation that says just this, None if there is none.
-        is_edited: whether it holds an edit that no house annotation holds yet.
-        modified_ns: when `annotation` was written at the latest, Unix nanoseconds.
+        modified_ns: when `annotation` was last written, Unix nanoseconds.
+        has_original: whether a house annotation is kept in the folder of originals.
+        house_content: the bytes of the house annotation that says the same as `annotation`, None if there is none.
+        is_edited: whether `annotation` holds an edit that no house annotation holds yet.
         outdated: siblings, by their suffix, that say something else and do not count; the value tells whether
             nothing is lost with them, since they are renderings.
     """
@@ -115,10 +104,10 @@ class StemAnnotation:
     source: Path
     source_format: str
     json_format: str | None
-    has_original: bool
-    house_content: bytes | None
-    is_edited: bool
     modified_ns: int
+    has_original: bool = False
+    house_content: bytes | None = None
+    is_edited: bool = False
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
@@ -153,17 +142,17 @@ def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
     return current
 
 
-def embeds_the_only_image(paths: StemPaths) -> bool:
-    """Tell whether labelme's ``x.json`` holds a picture that is nowhere else: the house format has no place for it."""
-    content = _read(paths.json) or b""
-    if b'"imageData": null' in content:
+def embeds_the_only_image(paths: StemPaths, name: str) -> bool:
+    """Tell whether ``x.json``, of format `name`, embeds an image that is nowhere else."""
+    reference = CONVERTIBLE[name].image_reference(_read(paths.json) or b"")
+    if reference.embedded_content is None:
         return False
-    document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
-    if not document.get("imageData"):
-        return False
-    named = str(document.get("imagePath") or "").replace("\\", "/")
-    there = named and (is_file(paths.folder / named) or is_file(paths.folder / PureWindowsPath(named).name))
-    return not there and find_image(paths, None) is None
+    named = [
+        paths.folder / place
+        for path in reference.opened_paths
+        for place in (path.replace("\\", "/"), PureWindowsPath(path).name)
+    ]
+    return not any(map(is_file, named)) and find_image(paths, None) is None
 
 
 def find_image(paths: StemPaths, likely: str | None) -> Path | None:
@@ -198,8 +187,8 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
     if content is None:
         return None
     name = _recognized(paths.json, content)
-    if name != HOUSE and READABLE[name].view_suffix != HOUSE_SUFFIX:
-        known = READABLE[name]
+    known = CONVERTIBLE[name]
+    if known.view_suffix != HOUSE_SUFFIX:
         raise FileUnusable(
             paths.json, f"it is a file of {known.shown_title}'s, whose names end in {known.suffix}; rename it"
         )
@@ -218,9 +207,9 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
     before = _parse(paths.original, original, HOUSE)
     found = _stem_annotation(paths, dataset, before, paths.original, HOUSE, has_original=True)
     found = replace(found, json_format=name, source=paths.json, source_format=name)
-    attached = reattached(name, content, before, found.image)
+    attached = CONVERTIBLE[name].reattached(content, before, found.image)
     if attached != content:
-        annotation = parse_as(name, attached)
+        annotation = CONVERTIBLE[name].parse(attached)
     if annotation == before:
         return replace(found, house_content=original)
     return replace(found, annotation=annotation, is_edited=True, modified_ns=paths.json.stat().st_mtime_ns)
@@ -234,12 +223,12 @@ def _from_sibling(paths: StemPaths, path: Path, content: bytes, name: str, datas
 
 def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemAnnotation:
     name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
-    if content == render_as(name, current.annotation, current.image).content:
+    if content == CONVERTIBLE[name].render(current.annotation, current.image).content:
         return current
     said = _parse(path, content, name)
-    attached = reattached(name, content, current.annotation, current.image)
+    attached = CONVERTIBLE[name].reattached(content, current.annotation, current.image)
     if attached != content:
-        said = parse_as(name, attached)
+        said = CONVERTIBLE[name].parse(attached)
     # Whoever edits in a tool that has no mark for "checked" has looked: such a file takes back nothing.
     checked = max(said.label_checked, current.annotation.label_checked)
     if replace(said, label_checked=checked) == current.annotation:
@@ -266,9 +255,8 @@ def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemA
 def _stem_annotation(
     paths: StemPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
 ) -> StemAnnotation:
-    given = {"json_format": name, "has_original": False, "house_content": None, "is_edited": False, **others}
     image = _describe_image(paths, annotation, dataset)
-    return StemAnnotation(paths, image, annotation, source, name, modified_ns=source.stat().st_mtime_ns, **given)
+    return StemAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
 
 
 def _describe_image(paths: StemPaths, annotation: Annotation, dataset: str) -> ImageInfo:
@@ -325,6 +313,6 @@ def _parse(path: Path, content: bytes, name: str) -> Annotation:
     if found != name:
         raise FileUnusable(path, f"by its name it is of {name}'s format, by its content of {found}'s; rename it")
     try:
-        return parse_as(name, content)
+        return CONVERTIBLE[name].parse(content)
     except AnnotationError as error:
         raise FileUnusable(path, str(error)) from error

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from imgsyncfs.annotations.house_format import dump_annotation
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats.registry import FORMATS, HOUSE, HOUSE_SUFFIX, Loss
-from imgsyncfs.tools.convert.conversion import is_as_rendered, parse_as, recognize, render_as
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, Loss
+from imgsyncfs.tools.convert.conversion import is_as_rendered, recognize
 from imgsyncfs.tools.convert.files import keep_copy, replace_file
 from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemAnnotation, embeds_the_only_image
 
@@ -24,7 +24,7 @@ def write_in_place(found: StemAnnotation, target: str) -> tuple[Loss, ...] | Non
 
     Args:
         found: what is there.
-        target: `HOUSE`, or a key of `imgsyncfs.formats.registry.FORMATS`.
+        target: a key of `imgsyncfs.formats.registry.CONVERTIBLE`.
 
     Returns:
         What the new file does not show; None if there was nothing to do.
@@ -48,7 +48,7 @@ def write_to_folder(found: StemAnnotation, target: str, folder: Path) -> tuple[L
 
     Args:
         found: what is there.
-        target: `HOUSE`, or a key of `imgsyncfs.formats.registry.FORMATS`.
+        target: a key of `imgsyncfs.formats.registry.CONVERTIBLE`.
         folder: where the file goes, under the name that it would have in place.
 
     Returns:
@@ -59,7 +59,7 @@ def write_to_folder(found: StemAnnotation, target: str, folder: Path) -> tuple[L
         AnnotationError: the annotation holds what cannot be written at all.
         OSError: the disk is full, or cannot be written.
     """
-    rendered = render_as(target, found.annotation, found.image)
+    rendered = CONVERTIBLE[target].render(found.annotation, found.image)
     content = found.house_content if target == HOUSE and found.house_content else rendered.content
     path = folder / f"{found.paths.stem}{_suffix_in_place(target)}"
     if path.exists():
@@ -80,7 +80,7 @@ def _to_house(found: StemAnnotation) -> bool:
             paths.original.unlink()
         if found.house_content is not None:
             return False
-    if found.json_format == "labelme" and embeds_the_only_image(paths):
+    if found.json_format is not None and embeds_the_only_image(paths, found.json_format):
         reason = "its image is nowhere but in its imageData, which the house format has no place for; save it beside"
         raise FileUnusable(paths.json, reason)
     if found.json_format not in (None, HOUSE) and found.has_original:
@@ -96,7 +96,7 @@ def _to_house_name(found: StemAnnotation, target: str) -> tuple[Loss, ...] | Non
     paths = found.paths
     if found.json_format == target and found.source == paths.json:
         return None
-    rendered = render_as(target, found.annotation, found.image)
+    rendered = CONVERTIBLE[target].render(found.annotation, found.image)
     if found.json_format == HOUSE and not found.has_original:
         paths.original.parent.mkdir(exist_ok=True)
         keep_copy(paths.json, paths.original)
@@ -105,9 +105,9 @@ def _to_house_name(found: StemAnnotation, target: str) -> tuple[Loss, ...] | Non
 
 
 def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
-    suffix = FORMATS[target].suffix
+    suffix = CONVERTIBLE[target].suffix
     path = found.paths.sibling(suffix)
-    if path.exists() and not FORMATS[target].is_readable:
+    if path.exists() and not CONVERTIBLE[target].is_readable:
         _check_unreadable(found, target, path)
         return None
     if path.exists() and suffix not in found.outdated:
@@ -115,30 +115,30 @@ def _to_sibling(found: StemAnnotation, target: str) -> tuple[Loss, ...] | None:
     if not found.outdated.get(suffix, True):
         reason = f"it was edited, and {found.source.name}, which is newer, says something else; remove one of the two"
         raise FileUnusable(path, reason)
-    rendered = render_as(target, found.annotation, found.image)
+    rendered = CONVERTIBLE[target].render(found.annotation, found.image)
     replace_file(path, rendered.content)
     return rendered.losses
 
 
 def _takes_house_name(target: str) -> bool:
     """Whether its tool looks for ``x.json``; what cannot be read back must not stand where the annotation was."""
-    return FORMATS[target].is_readable and FORMATS[target].view_suffix == HOUSE_SUFFIX
+    return CONVERTIBLE[target].is_readable and CONVERTIBLE[target].view_suffix == HOUSE_SUFFIX
 
 
 def _check_unreadable(found: StemAnnotation, target: str, path: Path) -> None:
     """Leave a file that cannot be read back as it is: it may be a rendering that is out of date, or somebody's work."""
-    if path.read_bytes() != render_as(target, found.annotation, found.image).content:
+    if path.read_bytes() != CONVERTIBLE[target].render(found.annotation, found.image).content:
         raise FileUnusable(path, "it says something else, and cannot be read back; remove it to have it made anew")
 
 
 def _suffix_in_place(target: str) -> str:
     """What follows the stem: labelme looks for its files under the names that house annotations have."""
-    return HOUSE_SUFFIX if target == HOUSE or _takes_house_name(target) else FORMATS[target].suffix
+    return HOUSE_SUFFIX if _takes_house_name(target) else CONVERTIBLE[target].suffix
 
 
 def _says(content: bytes, target: str, found: StemAnnotation) -> bool:
     try:
-        return recognize(content) == target and parse_as(target, content) == found.annotation
+        return recognize(content) == target and CONVERTIBLE[target].parse(content) == found.annotation
     except AnnotationError:
         return False
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
-import orjson
-from lxml import etree
 from PIL import Image, ImageOps
 
-from imgsyncfs.annotations.house_format import Annotation, is_annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
-from imgsyncfs.formats.registry import READABLE
+from imgsyncfs.formats.registry import ImageReference, recognize_format
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTRAST_SAMPLES = 1 << 20
 _DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
 
@@ -44,43 +38,31 @@ class PreviewSource:
     annotation: Annotation
 
 
-@dataclass(frozen=True)
-class _AnnotationFile:
-    """An annotation and what its file says about where the image is."""
-
-    annotation: Annotation
-    named_first: tuple[str, ...] = ()
-    named_last: tuple[str, ...] = ()
-    embedded_image: bytes | None = None
-
-
 def read_preview_source(path: Path) -> PreviewSource:
     """Read an image and its annotation.
 
-    Beside an image lies its annotation as ``x.json``, ``x.labelme.json`` or ``x.xml``, in this order. The image of an
-    annotation is the one that labelme's ``imagePath`` names, else the one with the same stem, else the one that
-    roLabelImg's ``filename`` or ``path`` names, else the one that labelme has put into the file.
+    An image's annotation is the first file beside the image whose name ends in one of `ANNOTATION_SUFFIXES`. An
+    annotation's image is looked for in this order (`ImageReference`): the path that the format's tool opens, the same
+    stem, a path that the file mentions, the image embedded in the file.
 
     Args:
-        path: an image, or an annotation in the house format, labelme's or roLabelImg's.
-
-    Returns:
-        Both.
+        path: an image, or an annotation of a format that can be read back.
 
     Raises:
-        PreviewError: one of them is missing or cannot be read.
+        PreviewError: the image or the annotation is missing or cannot be read.
     """
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         image_content = _read(path)
         annotation_path = _annotation_beside(path)
-        return PreviewSource(path, image_content, annotation_path, _read_annotation(annotation_path).annotation)
-    file = _read_annotation(path)
-    image_path = next((each for each in _image_candidates(path, file) if _is_file(each)), None)
+        return PreviewSource(path, image_content, annotation_path, _read_annotation(annotation_path)[0])
+    annotation, reference = _read_annotation(path)
+    candidates = _image_candidates(path, annotation, reference)
+    image_path = next((each for each in candidates if _is_file(each)), None)
     if image_path is not None:
-        return PreviewSource(image_path, _read(image_path), path, file.annotation)
-    if file.embedded_image is not None:
-        return PreviewSource(None, file.embedded_image, path, file.annotation)
-    names = ", ".join(dict.fromkeys([*map(printable, file.named_first), f"{_stems(path)[0]}.jpg, .png …"]))
+        return PreviewSource(image_path, _read(image_path), path, annotation)
+    if reference.embedded_content is not None:
+        return PreviewSource(None, reference.embedded_content, path, annotation)
+    names = ", ".join(dict.fromkeys([*map(printable, reference.opened_paths), f"{_stems(path)[0]}.jpg, .png …"]))
     raise PreviewError(f"{_shown(path)}: its image is not beside it ({names}); put it there, or name the image instead")
 
 
@@ -153,45 +135,31 @@ def _annotation_beside(image: Path) -> Path:
     return found
 
 
-def _read_annotation(path: Path) -> _AnnotationFile:
+def _read_annotation(path: Path) -> tuple[Annotation, ImageReference]:
     content = _read(path)
+    known = recognize_format(content)
+    if known is None:
+        raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
     try:
-        if is_annotation(content):
-            return _AnnotationFile(parse_annotation(content))
-        known = next((known for known in READABLE.values() if known.recognizes(content)), None)
-        annotation = known.parse(content) if known is not None else None
+        return known.parse(content), known.image_reference(content)
     except AnnotationError as error:
         raise PreviewError(f"{_shown(path)} cannot be read: {error}; mend it, or name another file") from error
-    if known is None or annotation is None:
-        raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
-    if known.name == "labelme":
-        # The app shows the image that is named in the file, whatever the file is called.
-        document = orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
-        return _AnnotationFile(
-            annotation, named_first=_text(document, "imagePath"), embedded_image=_decoded(document.get("imageData"))
-        )
-    if known.name != "rolabelimg":
-        return _AnnotationFile(annotation)
-    root = etree.fromstring(content.lstrip(), etree.XMLParser(resolve_entities=False, no_network=True))
-    # The app goes by the stem; these names are often those of somebody else's disk.
-    named = tuple(name for key in ("filename", "path") if (name := (root.findtext(key) or "").strip()))
-    return _AnnotationFile(annotation, named_last=named)
 
 
-def _image_candidates(annotation: Path, file: _AnnotationFile) -> Iterator[Path]:
+def _image_candidates(path: Path, annotation: Annotation, reference: ImageReference) -> Iterator[Path]:
     """Where the image may be, the likeliest place first."""
-    folders = [annotation.parent, *([annotation.parent.parent] if annotation.parent.name == ORIGINALS_FOLDER else [])]
+    folders = [path.parent, *([path.parent.parent] if path.parent.name == ORIGINALS_FOLDER else [])]
     for folder in folders:
-        for name in file.named_first:
+        for name in reference.opened_paths:
             # Paths of Windows, too; and one that led elsewhere before the files were moved here.
             yield folder / name.replace("\\", "/")
             yield folder / PureWindowsPath(name).name
-        for stem in _stems(annotation):
-            yield from _with_extensions(folder, stem, file.annotation.ext)
-        for name in file.named_last:
-            base = PureWindowsPath(name)
-            yield folder / base.name
-            yield from _with_extensions(folder, base.name, file.annotation.ext)
+        for stem in _stems(path):
+            yield from _with_extensions(folder, stem, annotation.ext)
+        for name in reference.mentioned_paths:
+            base = PureWindowsPath(name).name
+            yield folder / base
+            yield from _with_extensions(folder, base, annotation.ext)
 
 
 def _with_extensions(folder: Path, stem: str, likely: str | None) -> Iterator[Path]:
@@ -211,18 +179,6 @@ def _is_file(path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):  # names that are too long or hold NUL
         return path.suffix.removeprefix(".").lower() in (*IMAGE_EXTENSIONS, "json", "xml") and path.is_file()
     return False
-
-
-def _text(document: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = document.get(key)
-    return (value,) if isinstance(value, str) and value else ()
-
-
-def _decoded(image_data: Any) -> bytes | None:
-    if isinstance(image_data, str) and image_data:
-        with contextlib.suppress(binascii.Error, ValueError):
-            return base64.b64decode(image_data)
-    return None
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from imgsyncfs.annotations.geometry import corners, decode_run_length, mask_bounds
-from imgsyncfs.annotations.labels import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotations.labels import LabelledObject, Mask, Polygon, RotatedBox
 from imgsyncfs.tools.preview.colours import DARK, Colour, class_colour
 
 Points = npt.NDArray[np.float64]
@@ -24,13 +24,13 @@ _SIDE_PER_LINE_WIDTH = 280
 """A line is this part of the side of a square with as many pixels: 2.3 pixels in 640 x 640, 10 in 2880 x 2880."""
 
 _FARTHEST = 1e9
-"""Coordinates beyond this are drawn as if they were this: it is far outside, and the arithmetic stays exact."""
+"""Larger coordinates are clipped to this: far outside of any picture, and the arithmetic stays exact."""
 
 _MASK_OPACITY = 0.4
 
 _SMOOTHED_PIXELS = ((1 << 20, 4), (1 << 22, 2))
-"""Pictures of up to so many pixels get lines that are drawn so many times as large and reduced, which smooths them. In
-larger ones steps of a pixel are too fine to be seen, and the memory for it would be gigabytes."""
+"""(most pixels of a picture, factor): lines are drawn larger by the factor and then reduced, which smooths them. In
+larger pictures steps of a pixel are too fine to be seen, and smoothing would take gigabytes of memory."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,18 @@ def outline_of(item: LabelledObject, strokes: Strokes) -> Outline:
     colour = class_colour(item.class_name)
     if isinstance(item, Mask):
         bounds = mask_bounds(item.size, item.counts)
-        x1, y1, x2, y2 = (0, 0, -1, -1) if bounds is None else bounds
-        around = _rectangle(x1, y1, x2 + 1, y2 + 1) if bounds else np.zeros((0, 2))
-        return Outline(around, (), colour)
+        if bounds is None:
+            return Outline(np.zeros((0, 2)), (), colour)
+        x1, y1, x2, y2 = bounds
+        return Outline(_rectangle(x1, y1, x2 + 1, y2 + 1), (), colour)
     if isinstance(item, Polygon):
         points = np.array(item.points, dtype=np.float64).reshape(-1, 2)
         return Outline(points, (_closed(points),) if len(points) else (), colour)
     if isinstance(item, RotatedBox):
         points = corners([[item.x, item.y, item.w, item.h, item.a]])[0]
         return Outline(points, (_closed(points), *_heading(points, strokes)), colour)
-    return Outline(*_bounding_outline(item), colour)
+    points = _rectangle(item.x1, item.y1, item.x2, item.y2)
+    return Outline(points, (_closed(points),), colour)
 
 
 def draw_outlines(picture: Image.Image, outlines: Sequence[Outline], strokes: Strokes) -> None:
@@ -139,11 +141,6 @@ def draw_mask(picture: Image.Image, mask: Mask, strokes: Strokes) -> None:
         picture.paste(paint, (x1, y1), stencil)
 
 
-def _bounding_outline(item: BoundingBox) -> tuple[Points, tuple[Points, ...]]:
-    points = _rectangle(item.x1, item.y1, item.x2, item.y2)
-    return points, (_closed(points),)
-
-
 def _rectangle(x1: float, y1: float, x2: float, y2: float) -> Points:
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64)
 
@@ -171,7 +168,7 @@ def _clipped(path: Points, low: Points, high: Points) -> npt.NDArray[np.float64]
     bounded = np.clip(path, -_FARTHEST, _FARTHEST)
     starts, ends = (bounded, bounded) if len(path) == 1 else (bounded[:-1], bounded[1:])
     steps = ends - starts
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # infinite: this side is never reached
         to_low, to_high = (low - starts) / steps, (high - starts) / steps
     within = (starts >= low) & (starts <= high)
     still = steps == 0
@@ -194,7 +191,7 @@ def _draw_segments(pen: ImageDraw.ImageDraw, segments: npt.NDArray[np.float64], 
 
 
 def _eroded(mask: _Pixels, distance: int) -> _Pixels:
-    """A mask without the pixels that are nearer than `distance` to its outside, along rows or columns."""
+    """The pixels of a mask around which a square of `distance` pixels to each side is covered."""
     result = np.pad(mask, distance)
     for axis in (0, 1):
         # A run of 2 x distance + 1 pixels is covered if two overlapping shorter runs are: doubling takes few steps.

@@ -32,7 +32,7 @@ _SIDE_PER_FONT_SIZE = 46
 _SIDE_PER_CAPTION_FONT_SIZE = 32
 _SMALLEST_FONT = 10
 _LEAST_LINES = 6
-"""In pixels; smaller letters cannot be told apart. Only a picture less than so many lines high has smaller ones."""
+"""A font below 10 pixels is illegible; only a picture lower than 6 lines of text has one."""
 
 _LONGEST_TEXT = 200
 _FONTCONFIG_SECONDS = 5.0
@@ -40,13 +40,13 @@ _NO_CHARACTER = "\uffff"
 _CAPTION_COLOUR: Colour = (255, 255, 255)
 _CAPTION_OPACITY = 0.78
 _CAPTION_PART = 0.6
-"""At most this part of the picture's height is given to the caption."""
+"""The caption takes at most this part of the picture's height."""
 
 _MOST_HIDDEN = 0.4
-"""A plate that would lie on other plates and objects with more of it is left out if its text stands elsewhere."""
+"""A plate is left out if more than this part of it, or of an object, would be hidden and its text stands elsewhere."""
 
 _COST_OF_PLATES, _COST_OF_OBJECTS, _COST_OF_MOVING, _COST_OF_LATER_WISH = 3.0, 1.0, 0.3, 0.02
-"""How bad it is to hide other plates, to hide objects, to be moved by one's own height, and to be the next best."""
+"""Weights of a place: plates hidden, objects hidden, distance moved in plate heights, rank among the wishes."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from imgsyncfs.annotations.house_format import is_annotation, parse_annotation
+from imgsyncfs.annotations.house_format import parse_annotation
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_extents, extent_digest, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
-from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE
+from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
 from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
 from imgsyncfs.tools.images import HEADER_BYTES, read_image_header
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
@@ -182,7 +182,8 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
     try:
         content = store.read(name, 0, blobs[name].byte_count, etag=blobs[name].etag)
         _check_digest(store, blobs[name], content)
-        if not is_annotation(content) and _is_a_tools(content):
+        known = recognize_format(content)
+        if known is not None and not known.can_publish_in_place:
             return PairFindings(image, left_out=(LeftOut(printable(name), _NOT_CONVERTED), *left_out))
         annotation = parse_annotation(content)
     except (AnnotationError, BlobMissing, BlobChanged) as error:
@@ -195,11 +196,6 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         left_out=tuple(left_out),
         warnings=size_warnings(annotation, image.facts, printable(name)),
     )
-
-
-def _is_a_tools(content: bytes) -> bool:
-    """Whether it is a file of a tool that looks for its files under the house annotation's name."""
-    return any(known.view_suffix == HOUSE_SUFFIX and known.recognizes(content) for known in READABLE.values())
 
 
 def _look_at_image(store: Store, info: BlobInfo) -> CheckedImage:

@@ -20,6 +20,7 @@ from imgsyncfs.tools.annotation_facts import (
     describe_annotation,
     size_warnings,
 )
+from imgsyncfs.tools.convert.conversion import completed
 from imgsyncfs.tools.images import ImageFacts, check_image
 from imgsyncfs.tools.pairing import LeftOut, printable
 
@@ -180,20 +181,10 @@ def _house_annotation(path: Path, image: ImageFacts, ext: str) -> tuple[Annotati
         return parse_annotation(content), content, HOUSE
     for name, known in READABLE.items():
         if known.recognizes(content):
-            annotation = _completed(known.parse(content), image, ext)
+            info = ImageInfo("", path.stem, ext, image.height, image.width, image.depth)
+            annotation = completed(known.parse(content), info)
             return annotation, dump_annotation(annotation), name
     raise AnnotationError("it is neither a house annotation (it has no anno_version) nor of a format that is known")
-
-
-def _completed(annotation: Annotation, image: ImageFacts, ext: str) -> Annotation:
-    """Fill in what the house format says about the image and the other format does not."""
-    return replace(
-        annotation,
-        height=image.height if annotation.height is None else annotation.height,
-        width=image.width if annotation.width is None else annotation.width,
-        depth=image.depth if annotation.depth is None else annotation.depth,
-        ext=ext if annotation.ext is None else annotation.ext,
-    )
 
 
 def _differing_siblings(folder: Path, pair: FoundPair, annotation: Annotation, info: ImageInfo) -> tuple[LeftOut, ...]:
