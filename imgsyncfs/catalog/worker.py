@@ -43,10 +43,12 @@ class CatalogReader:
 
     Args:
         settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog.
+        large_dataset: images from which on a second process reads the annotations.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], *, large_dataset: int = LARGE_DATASET) -> None:
         self._settings = settings
+        self._large_dataset = large_dataset
         # These are a worker's own threads, which live as long as it does: a thread-local is safe here.
         self._local = threading.local()
 
@@ -113,7 +115,7 @@ class CatalogReader:
 
     def _begin_annotations(self, row: DatasetRow, stack: ExitStack) -> Callable[[], CollectedRows] | None:
         """Have a process of its own collect a large dataset's annotations; see `read_listing`."""
-        if row.size < LARGE_DATASET:
+        if row.size < self._large_dataset:
             return None
         pool = WorkerPool("imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1)
         stack.callback(pool.close)

@@ -24,7 +24,7 @@ from support.mounting import Workplace, box_annotation, demo_workplace, write_im
 from imgsyncfs.annotations.house_format import ObjectLabel, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
-from imgsyncfs.tools.convert.files import TEMPORARY_PREFIX, locked
+from imgsyncfs.tools.convert.files import TEMPORARY_PREFIX, keep_copy, locked
 from imgsyncfs.tools.convert.run import convert_paths
 from imgsyncfs.tools.images import HEADER_BYTES
 
@@ -530,19 +530,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert not [name for name in files_of(folder) if TEMPORARY_PREFIX in name]
 
 
-def test_a_disk_without_hard_links_keeps_the_original_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted", str(self))
+def test_a_disk_without_hard_links_keeps_the_original_all_the_same(tmp_path: Path) -> None:
+    def refuse(path: Path, copy: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path), None, str(copy))
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    folder = make_folder(tmp_path / "set")
-    before = files_of(folder)
-    convert_paths([folder], to="labelme")
-    assert files_of(folder / ORIGINALS) == before
-    convert_paths([folder], to="imagesynchronizer")
-    assert files_of(folder) == before
+    path, copy = tmp_path / "img.json", tmp_path / "original.json"
+    path.write_bytes(orjson.dumps(FULL))
+    keep_copy(path, copy, link=refuse)
+    assert files_of(tmp_path) == {path.name: orjson.dumps(FULL), copy.name: orjson.dumps(FULL)}
+    assert not copy.samefile(path)
 
 
 def test_a_full_disk_stops_it_with_one_sentence_and_nothing_is_lost(

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from support.services import Database, PostgreSql, odbc_driver
 
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
+from imgsyncfs.catalog.connection import Connection
 from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.catalog.rows import Portion
 from imgsyncfs.errors import (
@@ -132,19 +133,33 @@ def execute(catalog: Catalog, sql: str, *parameters: object) -> None:
     catalog._connection.execute(sql, parameters)
 
 
-@contextlib.contextmanager
-def statements_of(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Sequence[object]]]]:
-    """Collects what the catalog executes meanwhile; all of it is executed."""
-    seen: list[tuple[str, Sequence[object]]] = []
-    run = catalog._connection.execute
+class WatchedConnection:
+    """A connection that collects the statements it executes."""
 
-    def execute_and_tell(sql: str, parameters: Sequence[object] = ()) -> None:
-        seen.append((sql, parameters))
-        run(sql, parameters)
+    def __init__(self, inner: Connection) -> None:
+        self.dialect = inner.dialect
+        self.where = inner.where
+        self.statements: list[tuple[str, Sequence[object]]] = []
+        self._inner = inner
 
-    with monkeypatch.context() as patch:
-        patch.setattr(catalog._connection, "execute", execute_and_tell)
-        yield seen
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        self.statements.append((sql, parameters))
+        self._inner.execute(sql, parameters)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        return self._inner.rows(sql, parameters)
+
+    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+        return self._inner.portions(sql, parameters)
+
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        return self._inner.transaction()
+
+    def is_replaced(self) -> bool:
+        return self._inner.is_replaced()
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 def test_what_was_published_is_what_is_read(catalog: Catalog) -> None:
@@ -201,19 +216,19 @@ def test_publishing_the_same_again_writes_nothing(catalog: Catalog, monkeypatch:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
     later = replace(DATASET, updated_at=DATASET.updated_at + 1, revision=77)
     counts: list[int] = []
-    with statements_of(catalog, monkeypatch) as statements:
-        assert catalog.replace_dataset(later, IMAGES[::-1], ANNOTATIONS[::-1], progress=counts.append) == 1
-    assert not [sql for sql, _ in statements if sql.startswith(("INSERT", "DELETE"))]
+    watched = WatchedConnection(catalog._connection)
+    assert Catalog(watched).replace_dataset(later, IMAGES[::-1], ANNOTATIONS[::-1], progress=counts.append) == 1
+    assert not [sql for sql, _ in watched.statements if sql.startswith(("INSERT", "DELETE"))]
     assert sum(counts) == len(IMAGES) + len(ANNOTATIONS)
     assert contents(catalog) == (replace(DATASET, revision=1), IMAGES, ANNOTATIONS)
 
 
-def test_only_rows_that_differ_are_written(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_rows_that_differ_are_written(catalog: Catalog) -> None:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
     images = [IMAGES[0], replace(IMAGES[1], byte_count=5), make_image(9)]
-    with statements_of(catalog, monkeypatch) as statements:
-        assert catalog.replace_dataset(DATASET, images, ANNOTATIONS[:2]) == 2
-    written = [value for sql, values in statements if not sql.startswith("UPDATE") for value in values]
+    watched = WatchedConnection(catalog._connection)
+    assert Catalog(watched).replace_dataset(DATASET, images, ANNOTATIONS[:2]) == 2
+    written = [value for sql, values in watched.statements if not sql.startswith("UPDATE") for value in values]
     assert IMAGES[0].name not in written
     assert contents(catalog) == (replace(DATASET, revision=2), by_name(images), ANNOTATIONS[:2])
 
@@ -376,21 +391,42 @@ def test_a_catalog_of_another_schema_version_is_not_used(catalog: Catalog) -> No
         catalog.check()
 
 
-def test_a_listing_that_begins_before_a_publish_is_read_again(
-    address: Address, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class BusyCatalog:
+    """A catalog in which something happens while a listing is read from it, before its images and its annotations."""
+
+    catalog: Catalog
+    before_images: Callable[[], None] = lambda: None
+    before_annotations: Callable[[], None] = lambda: None
+
+    def identity(self) -> str:
+        return self.catalog.identity()
+
+    def dataset(self, dataset_id: str) -> DatasetRow | None:
+        return self.catalog.dataset(dataset_id)
+
+    def extent_digests(self, dataset_id: str) -> Mapping[str, str]:
+        return self.catalog.extent_digests(dataset_id)
+
+    def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
+        self.before_images()
+        return self.catalog.image_portions(dataset_id)
+
+    def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
+        self.before_annotations()
+        return self.catalog.annotation_portions(dataset_id, label_version)
+
+
+def test_a_listing_that_begins_before_a_publish_is_read_again(address: Address, catalog: Catalog) -> None:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
-    read = catalog.annotation_portions
     publishes = iter([None])
 
-    def annotations(dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
+    def publish_once() -> None:
         for _ in publishes:
             with address.open() as other:
                 other.replace_dataset(DATASET, [make_image(8), make_image(9)], [make_annotation(9)])
-        return read(dataset_id, label_version)
 
-    monkeypatch.setattr(catalog, "annotation_portions", annotations)
-    listing = read_listing(catalog, DATASET.dataset_id)
+    listing = read_listing(BusyCatalog(catalog, before_annotations=publish_once), DATASET.dataset_id)
     assert listing is not None
     assert listing.revision == 2
     assert [listing.stem(index) for index in range(len(listing))] == [b"image_00008", b"image_00009"]
@@ -398,19 +434,11 @@ def test_a_listing_that_begins_before_a_publish_is_read_again(
     assert listing.hidden == ()
 
 
-def test_a_listing_that_is_published_to_without_end_is_given_up(
-    address: Address, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_that_is_published_to_without_end_is_given_up(catalog: Catalog) -> None:
     catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
-    read = catalog.image_portions
-
-    def images(dataset_id: str) -> Iterator[Portion[ImageRow]]:
-        execute(catalog, "UPDATE datasets SET revision = revision + 1")
-        return read(dataset_id)
-
-    monkeypatch.setattr(catalog, "image_portions", images)
+    busy = BusyCatalog(catalog, before_images=lambda: execute(catalog, "UPDATE datasets SET revision = revision + 1"))
     with pytest.raises(CatalogError, match="published again"):
-        read_listing(catalog, DATASET.dataset_id)
+        read_listing(busy, DATASET.dataset_id)
 
 
 def test_rows_that_are_not_read_to_the_end_do_no_harm(address: Address, catalog: Catalog) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from PIL import Image
 from support.publishing import DATASET, Place, WatchedStore, annotated_folder, fill, house, jpeg, noisy_jpeg, open_place
 from support.services import Container, Database
 
-import imgsyncfs.tools.publish.upload
 from imgsyncfs.annotations.house_format import BoundingBox, ObjectLabel, parse_annotation
 from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, SEAL_BYTES
 from imgsyncfs.catalog import open_catalog
@@ -22,8 +22,9 @@ from imgsyncfs.errors import NamingError, PublishError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.tools.publish.packing import plan_packs
 from imgsyncfs.tools.publish.publication import dataset_store
+from imgsyncfs.tools.publish.upload import Uploader, UploadFile
+from imgsyncfs.workers.progress import SilentProgress
 
 LABELME = orjson.dumps(
     {
@@ -107,26 +108,34 @@ def test_loose_makes_a_blob_of_every_file(place: Place) -> None:
     assert place.published() == files | {f"{long}.jpg": jpeg(77)}
 
 
-def test_files_that_are_all_alike_are_published_in_packs_that_are_one(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.tools.publish.upload, "plan_packs", small_packs)
-    fill(place.folder, {f"{number}.jpg": jpeg(1) for number in range(60)})
-    place.publish()
-    assert len(place.published()) == 60
-    assert set(place.published().values()) == {jpeg(1)}
+def upload_in_small_packs(store: WatchedStore, contents: Sequence[bytes]) -> tuple[list[bytes], int]:
+    """Upload files in packs of 2 KiB; returns what then lies where each is said to lie, and the bytes sent."""
+    uploader = Uploader(store, DATASET, {}, loose=False, progress=SilentProgress(), extent_bytes=1024, pack_bytes=2048)
+    files = [
+        UploadFile(str(number), "jpg", len(content), hashlib.md5(content).hexdigest(), partial(bytes, content))
+        for number, content in enumerate(contents)
+    ]
+    placements, sent = uploader.upload(files, kind="images")
+    found = [
+        store.inner.read(placement.blob, placement.offset, file.byte_count)
+        for placement, file in zip(placements, files, strict=True)
+    ]
+    return found, sent
+
+
+def test_files_that_are_all_alike_are_uploaded_in_packs_that_are_one(place: Place) -> None:
+    contents = [jpeg(1)] * 60
+    found, _ = upload_in_small_packs(place.store, contents)
+    assert found == contents
     assert len(place.store.written) == len(set(place.store.written)) <= 2
 
 
-def test_many_packs_hold_all_files_in_their_order(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_packs = partial(plan_packs, extent_bytes=1024, pack_bytes=2048)
-    monkeypatch.setattr(imgsyncfs.tools.publish.upload, "plan_packs", small_packs)
-    files = annotated_folder(place.folder, 60)
-    summary = place.publish()
-    assert place.published() == files
+def test_many_packs_hold_all_files_in_their_order(place: Place) -> None:
+    contents = [jpeg(number) for number in range(60)]
+    found, sent = upload_in_small_packs(place.store, contents)
+    assert found == contents
     assert len(place.store.written) > 20
-    assert summary.uploaded_bytes == sum(info.byte_count for info in place.store.list())
+    assert sent == sum(info.byte_count for info in place.store.list())
 
 
 def test_the_rows_say_what_the_images_are(place: Place) -> None:

@@ -23,7 +23,7 @@ from support.syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import StoreUnreachable, SyncError
 from imgsyncfs.tools.sync.copying import TEMPORARY_PREFIX
-from imgsyncfs.tools.sync.record import SyncRecord
+from imgsyncfs.tools.sync.record import Entry, SyncRecord
 from imgsyncfs.tools.sync.run import sync
 
 KILLS = 20
@@ -69,13 +69,32 @@ def test_a_sync_killed_twenty_times_leaves_whole_files_only_and_at_last_equals_t
             assert sync(library, target, datasets=[DATASET]).copied == 0
 
 
-@pytest.mark.parametrize(("owner", "step"), [(Path, "replace"), (SyncRecord, "add"), (SyncRecord, "keep_only")])
-def test_a_sync_that_ends_around_a_renaming_does_not_take_its_own_file_for_changed(
-    owner: type, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def end(*_: object) -> None:
+class EndsBeforeIntent(SyncRecord):
+    """Ends the sync before the file that is to be renamed is noted."""
+
+    def add(self, *_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+
+class EndsBeforeRenaming(SyncRecord):
+    """Ends the sync when the file is noted, and before it is renamed."""
+
+    def add(self, dataset_id: str, name: str, entry: Entry) -> None:
+        super().add(dataset_id, name, entry)
+        raise KeyboardInterrupt
+
+
+class EndsAfterRenaming(SyncRecord):
+    """Ends the sync when the file is renamed, and before the entry of the old one is gone."""
+
+    def keep_only(self, *_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("record", [EndsBeforeIntent, EndsBeforeRenaming, EndsAfterRenaming])
+def test_a_sync_that_ends_around_a_renaming_does_not_take_its_own_file_for_changed(
+    record: type[SyncRecord], tmp_path: Path
+) -> None:
     def publish_label(label: str) -> None:
         # Of the same length and the same second each time: only the record can tell them apart.
         fill(place.folder, {"a_00001.json": house(label)})
@@ -92,10 +111,8 @@ def test_a_sync_that_ends_around_a_renaming_does_not_take_its_own_file_for_chang
             for label in ("parson", "pirson"):
                 publish_label(label)
                 read_again(library)
-                with monkeypatch.context() as patch:
-                    patch.setattr(owner, step, end)
-                    with pytest.raises(KeyboardInterrupt):
-                        sync(library, tmp_path / "target", datasets=[DATASET])
+                with pytest.raises(KeyboardInterrupt):
+                    sync(library, tmp_path / "target", datasets=[DATASET], open_record=record)
             assert sync(library, tmp_path / "target", datasets=[DATASET]).changed == ()
         assert files_in(tmp_path / "target" / DATASET) == files_in(place.folder)
 

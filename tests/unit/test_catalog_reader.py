@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from imgsyncfs.catalog import AnnotationRow, DatasetRow, ImageRow, open_catalog
-from imgsyncfs.catalog import worker as reader_module
 from imgsyncfs.catalog.listing import load_listing
 from imgsyncfs.catalog.worker import CatalogReader
 from imgsyncfs.errors import CatalogError
@@ -28,13 +27,25 @@ ANNOTATIONS = [
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> CatalogReader:
-    """A reader of a catalog with one dataset."""
+def catalog_settings(tmp_path: Path) -> dict[str, Any]:
+    """What leads a reader to a catalog with one dataset."""
     url = f"sqlite://{tmp_path}/catalog.db"
     with open_catalog(url, create=True) as catalog:
         catalog.initialize(store="file:///data")
         catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
-    return CatalogReader({"url": url, "password": None, "timeout": 30.0})
+    return {"url": url, "password": None, "timeout": 30.0}
+
+
+@pytest.fixture
+def reader(catalog_settings: dict[str, Any]) -> CatalogReader:
+    """A reader for which the dataset is small."""
+    return CatalogReader(catalog_settings)
+
+
+@pytest.fixture
+def two_process_reader(catalog_settings: dict[str, Any]) -> CatalogReader:
+    """A reader for which the dataset is large."""
+    return CatalogReader(catalog_settings, large_dataset=len(IMAGES))
 
 
 def nobody(_part: dict[str, Any], _payload: bytes) -> None:
@@ -55,18 +66,19 @@ def children() -> set[str]:
     }
 
 
-def refuse(_portions: Iterable[object]) -> NoReturn:
-    raise AssertionError("the annotations were read here")
+def seconds_of_ended_children() -> float:
+    """Processor time of this process's children that have ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
 
 
 def test_a_second_process_reads_a_large_datasets_annotations(
-    reader: CatalogReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader: CatalogReader, two_process_reader: CatalogReader, tmp_path: Path
 ) -> None:
+    before, seconds = children(), seconds_of_ended_children()
     expected = load_listing(Path(read(reader, tmp_path / "one")["path"]))
-    before = children()
-    monkeypatch.setattr(reader_module, "LARGE_DATASET", 300)
-    monkeypatch.setattr("imgsyncfs.catalog.listing.build.collect_annotations", refuse)
-    listing = load_listing(Path(read(reader, tmp_path / "two")["path"]))
+    assert seconds_of_ended_children() == seconds
+    listing = load_listing(Path(read(two_process_reader, tmp_path / "two")["path"]))
+    assert seconds_of_ended_children() > seconds
     assert listing.facts == expected.facts
     assert [listing.annotation(index) for index in range(300)] == [expected.annotation(index) for index in range(300)]
     assert sum(listing.has_annotation(index) for index in range(300)) == 150
@@ -74,14 +86,13 @@ def test_a_second_process_reads_a_large_datasets_annotations(
 
 
 def test_what_the_second_process_cannot_read_is_told_and_it_ends(
-    reader: CatalogReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_process_reader: CatalogReader, tmp_path: Path
 ) -> None:
     with sqlite3.connect(tmp_path / "catalog.db") as connection:
         connection.execute("DROP TABLE annotations")
     before = children()
-    monkeypatch.setattr(reader_module, "LARGE_DATASET", 300)
     with pytest.raises(CatalogError, match="no such table: annotations"):
-        read(reader, tmp_path / "two")
+        read(two_process_reader, tmp_path / "two")
     assert children() == before
 
 

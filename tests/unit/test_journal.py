@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgsyncfs.stores.contract import BlobInfo
-from imgsyncfs.tools.publish import findings as journal_module
 from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
 
 FINDINGS = {"md5": "0" * 32, "height": 1080, "width": 1920, "fault": None, "name": "ü"}
@@ -93,9 +92,8 @@ os._exit(9)
     assert known == [{"number": number} for number in range(UNSAVED_FINDINGS)]
 
 
-def test_findings_are_saved_after_a_while_however_few_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "UNSAVED_SECONDS", 0.0)
-    with Journal(tmp_path) as journal:
+def test_findings_are_saved_after_a_while_however_few_they_are(tmp_path: Path) -> None:
+    with Journal(tmp_path, unsaved_seconds=0.0) as journal:
         journal.put("a", FINDINGS)
         with Journal(tmp_path) as other:
             assert other.get("a") == FINDINGS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,12 +17,9 @@ from hypothesis import strategies as st
 from support.places import importing_support
 from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place
 
-import imgsyncfs.tools.publish.folder
 from imgsyncfs.blob_layout import SEAL_BYTES
 from imgsyncfs.errors import PublishError, StoreUnreachable
 from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal
-from imgsyncfs.tools.publish.folder_scan import FoundPair
-from imgsyncfs.tools.publish.pair_check import PairFindings, check_pair
 
 
 @pytest.fixture
@@ -29,17 +28,26 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield opened
 
 
-@pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The images that were really looked at, in no order."""
-    names: list[str] = []
+class WatchedJournal(Journal):
+    """A journal that counts what it did not know, and collects the digests of images it is told of."""
 
-    def watched_check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindings:
-        names.append(pair.image.name)
-        return check_pair(folder, pair, dataset_id=dataset_id)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.unknown = 0
+        self.digests: list[str] = []
 
-    monkeypatch.setattr(imgsyncfs.tools.publish.folder, "check_pair", watched_check_pair)
-    return names
+    def get(self, fingerprint: str) -> dict[str, Any] | None:
+        findings = super().get(fingerprint)
+        self.unknown += findings is None
+        return findings
+
+    def put(self, fingerprint: str, findings: Mapping[str, Any]) -> None:
+        self.digests.append(findings["image"]["md5"])
+        super().put(fingerprint, findings)
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
 
 
 def stop_at_write(number: int) -> None:
@@ -112,18 +120,27 @@ def test_an_image_that_cannot_be_used_any_more_is_left_out_and_removed(place: Pl
     assert [entry.path for entry in again.left_out] == ["a_00001.jpg", "a_00001.json"]
 
 
-def test_the_journal_spares_the_files_that_have_not_changed(place: Place, tmp_path: Path, checked: list[str]) -> None:
-    annotated_folder(place.folder, 5)
+def test_the_journal_spares_the_files_that_have_not_changed(place: Place, tmp_path: Path) -> None:
+    files = annotated_folder(place.folder, 5)
     with Journal(tmp_path / "journal") as journal:
         place.publish(journal=journal)
-    checked.clear()
     fill(place.folder, {"a_00001.json": house("dog"), "a_00003.jpg": b"no image"})
-    with Journal(tmp_path / "journal") as journal:
-        place.publish(journal=journal)
-        assert sorted(checked) == ["a_00001.jpg", "a_00003.jpg"]
-        checked.clear()
-        place.publish(journal=journal)
-        assert checked == ["a_00003.jpg"]
+    watched = WatchedJournal(tmp_path / "journal")
+    with watched:
+        place.publish(journal=watched)
+        assert watched.unknown == 2
+        assert watched.digests == [digest_of(files["a_00001.jpg"])]
+
+
+def test_an_image_that_could_not_be_used_is_looked_at_again_each_time(place: Place, tmp_path: Path) -> None:
+    annotated_folder(place.folder, 5)
+    fill(place.folder, {"a_00003.jpg": b"no image"})
+    watched = WatchedJournal(tmp_path / "journal")
+    with watched:
+        place.publish(journal=watched)
+        assert (watched.unknown, len(watched.digests)) == (5, 4)
+        place.publish(journal=watched)
+        assert (watched.unknown, len(watched.digests)) == (6, 4)
 
 
 def test_findings_from_the_journal_are_those_of_the_files(place: Place, tmp_path: Path) -> None:
@@ -209,7 +226,7 @@ def test_a_file_that_vanishes_between_check_and_upload_stops_the_publish(place: 
     assert place.catalog.datasets() == []
 
 
-def test_a_publish_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, checked: list[str]) -> None:
+def test_a_publish_that_is_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
     files = annotated_folder(tmp_path / "folder", UNSAVED_FINDINGS + 44)
     command = [sys.executable, "-m", "support.stopped_publish", str(tmp_path), "2"]
     temporary = tmp_path / "temporary"
@@ -220,14 +237,15 @@ def test_a_publish_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, check
         assert process.stdout.readline() == "stopped\n"
         process.kill()
     assert list(temporary.iterdir()) == []
-    with open_place(tmp_path) as place, Journal(tmp_path / "journal") as journal:
+    journal = WatchedJournal(tmp_path / "journal")
+    with open_place(tmp_path) as place, journal:
         assert place.catalog.datasets() == []
         there = [info.blob for info in place.store.list()]
         assert len(there) == 1
         summary = place.publish(journal=journal)
         assert summary.revision == 1
         assert [blob.rpartition("-")[0] for blob in place.store.written] == [f"{DATASET}/annotations"]
-        assert len(checked) <= 44
+        assert len(journal.digests) <= 44
         assert place.published() == files
 
 

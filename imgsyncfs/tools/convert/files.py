@@ -15,7 +15,7 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imgsyncfs.errors import ConvertError
@@ -47,19 +47,20 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def keep_copy(path: Path, copy: Path) -> None:
+def keep_copy(path: Path, copy: Path, *, link: Callable[[Path, Path], None] = os.link) -> None:
     """Keep a copy of a file, so that the file may get another content.
 
     Args:
         path: the file.
         copy: the path of the copy, on the same disk; nothing is there yet.
+        link: makes a hard link to the first path at the second.
 
     Raises:
         OSError: the copy cannot be made; then nothing has changed.
     """
     try:
         # The file itself, with its times and rights.
-        copy.hardlink_to(path)
+        link(path, copy)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise

@@ -76,11 +76,13 @@ class Journal:
     Args:
         folder: where it lies, for the user alone; made if it is missing. A damaged one is thrown away.
         most_bytes: how large it may become, in bytes; the oldest findings go first.
+        unsaved_seconds: how long findings may wait to be saved.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES, unsaved_seconds: float = UNSAVED_SECONDS) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
+        self._unsaved_seconds = unsaved_seconds
         self._lock = threading.Lock()
         self._unsaved: dict[str, bytes] = {}
         self._saved_at = time.monotonic()
@@ -116,7 +118,7 @@ class Journal:
         content = orjson.dumps(dict(findings))
         with self._lock:
             self._unsaved[fingerprint] = content
-            if len(self._unsaved) >= UNSAVED_FINDINGS or time.monotonic() - self._saved_at >= UNSAVED_SECONDS:
+            if len(self._unsaved) >= UNSAVED_FINDINGS or time.monotonic() - self._saved_at >= self._unsaved_seconds:
                 self._save()
 
     def close(self) -> None:

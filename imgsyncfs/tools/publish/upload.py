@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsyncfs.blob_layout import LOOSE_FILE_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, PACK_BYTES
 from imgsyncfs.errors import AnnotationError, PublishError
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.publish.packing import Pack, plan_packs, write_pack
@@ -77,6 +77,8 @@ class Uploader:
         present: the blobs that lie there already: name to length.
         loose: make every file a blob of its own.
         progress: is told of the bytes.
+        extent_bytes: length of a pack's extents.
+        pack_bytes: greatest length of a pack.
     """
 
     store: Store
@@ -84,6 +86,8 @@ class Uploader:
     present: Mapping[str, int]
     loose: bool
     progress: Progress
+    extent_bytes: int = EXTENT_BYTES
+    pack_bytes: int = PACK_BYTES
 
     def upload(self, files: Sequence[UploadFile], *, kind: str) -> tuple[list[Placement], int]:
         """Bring files into the store.
@@ -109,7 +113,12 @@ class Uploader:
             sent += count
             self.progress.advance(files[index].byte_count)
         small = [files[index] for index in packed]
-        packs = plan_packs([(file.byte_count, file.md5) for file in small], prefix=f"{self.dataset_id}/{kind}")
+        packs = plan_packs(
+            [(file.byte_count, file.md5) for file in small],
+            prefix=f"{self.dataset_id}/{kind}",
+            extent_bytes=self.extent_bytes,
+            pack_bytes=self.pack_bytes,
+        )
         # Files that are all alike make packs that are all alike: one blob.
         different = list({pack.blob: pack for pack in packs}.values())
         counts = map_in_order(lambda pack: self._send_pack(pack, small), different, threads=PACK_THREADS)
@@ -133,7 +142,7 @@ class Uploader:
         try:
             # A file without a name: whatever ends this process, nothing is left behind.
             with tempfile.TemporaryFile() as target:
-                md5 = write_pack(pack, lambda index: _content(files[index]), target)
+                md5 = write_pack(pack, lambda index: _content(files[index]), target, extent_bytes=self.extent_bytes)
                 target.flush()
                 self.store.write(pack.blob, Path(f"/proc/self/fd/{target.fileno()}"), md5=md5)
         except OSError as error:

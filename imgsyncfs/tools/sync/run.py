@@ -90,6 +90,7 @@ def sync(
     progress: Progress | None = None,
     copied: Callable[[int], None] | None = None,
     finished: Callable[[DatasetSummary], None] | None = None,
+    open_record: Callable[[Path], SyncRecord] = SyncRecord,
 ) -> SyncSummary:
     """Copy datasets to folders.
 
@@ -107,6 +108,7 @@ def sync(
         progress: is told how many files of each dataset are done, kept ones included.
         copied: is told of the bytes of each file that was copied.
         finished: is told of each dataset when it is done.
+        open_record: opens the record of a target folder.
 
     Returns:
         What was done. Files that could not be read are in it, and did not keep the others from being copied.
@@ -122,7 +124,7 @@ def sync(
         raise CatalogUnreachable(f"{library.mirror.trouble} Without the catalog nothing can be deleted in {target}.")
     with _writing(target):
         target.mkdir(parents=True, exist_ok=True)
-    with SyncRecord(target) as record:
+    with open_record(target) as record:
         run = _Run(library, target, record, overwrite, progress or SilentProgress(), copied or (lambda _: None))
         directories = [library.datasets[row.dataset_id.encode()] for row in rows]
         sources = [DatasetSource(directory, amount=amount, view=view) for directory in directories]
