@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import random
 import threading
 import time
@@ -21,6 +22,7 @@ from support.services import Azurite, Container
 
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
+from imgsyncfs.stores.azure.store import AzureStore
 from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
@@ -299,7 +301,7 @@ def test_a_source_file_whose_length_changes_meanwhile_is_not_written(
     class Status:
         st_size = real_size
 
-    monkeypatch.setattr("imgsyncfs.stores.blocks.os.fstat", lambda _descriptor: Status)
+    monkeypatch.setattr(os, "fstat", lambda _descriptor: Status)
 
     with pytest.raises(BlobChanged, match="not what it was"):
         store.write("x", file)
@@ -365,8 +367,9 @@ def test_many_threads_may_use_one_store(store: Store) -> None:
     assert len(list(store.list())) == 64
 
 
-def test_list_gives_every_blob_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgsyncfs.stores.azure.store.LIST_PAGE_BLOBS", 3)
+def test_list_gives_every_blob_once(store: Store) -> None:
+    if isinstance(store, AzureStore):
+        store.list_page_blobs = 3
     names = [f"{folder}{number}" for folder in ("", "a/", "a/b/", "c/d/e/") for number in range(4)]
     for name in names:
         store.write(name, name.encode())

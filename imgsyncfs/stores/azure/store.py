@@ -67,11 +67,15 @@ class AzureStore(Store):
         credentials: what opens it.
         timeout: time for one call, in seconds, retries included; for each page of `list`, each request of `write`.
 
+    Attributes:
+        list_page_blobs: blobs that `list` asks for with one request.
+
     Raises:
         ConfigurationError: URL or credentials make no sense, or the package for Entra ID is missing.
     """
 
     def __init__(self, url: str, *, credentials: StoreCredentials, timeout: float) -> None:
+        self.list_page_blobs = LIST_PAGE_BLOBS
         self._location = parse_azure_url(url)
         account = find_account(self._location, credentials, timeout=timeout)
         keep_signatures_from_the_log()
@@ -166,7 +170,7 @@ class AzureStore(Store):
         """Yield the blobs whose names start with `prefix`, page by page."""
         # Storage accounts with folders list these as empty blobs that only their metadata tells from others.
         pages = self._client.list_blobs(
-            name_starts_with=self._full_name(prefix), include=["metadata"], results_per_page=LIST_PAGE_BLOBS
+            name_starts_with=self._full_name(prefix), include=["metadata"], results_per_page=self.list_page_blobs
         ).by_page()
         while True:
             with self._translated(""):
