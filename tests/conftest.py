@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.services import (
     Azurite,
     Container,
@@ -19,6 +20,9 @@ from support.services import (
     start_azurite,
     start_postgresql,
 )
+
+# For a second and third version of Python: a bug in the code is found on the first, with all examples.
+settings.register_profile("few", max_examples=10)
 
 
 @pytest.fixture(scope="session")
