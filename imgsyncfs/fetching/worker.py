@@ -205,11 +205,15 @@ class ExtentFetcher:
         """The number of bytes that each range has; a store is asked for all of its own at once."""
         for url, same in itertools.groupby(zip(urls, reads, strict=True), operator.itemgetter(0)):
             began = time.monotonic()
+            latencies: list[float] = []
 
-            def answered(url: str = url, began: float = began) -> None:
-                self._note_latency(url, time.monotonic() - began)
+            def answered(began: float = began, latencies: list[float] = latencies) -> None:
+                latencies.append(time.monotonic() - began)
 
             yield from self._store(url, own_store).read_all_into([read for _, read in same], answered=answered)
+            if latencies:
+                # The first answer alone: the others have waited for each other.
+                self._note_latency(url, latencies[0])
 
     def _note_latency(self, store: str, seconds: float) -> None:
         """Note the latency of an answer.

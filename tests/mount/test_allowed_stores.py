@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.api_setup import work_in
-from support.mounting import Workplace, eventually, local_workplace, write_folder
+from support.mounting import Workplace, copy_of, eventually, local_workplace, write_folder
 from support.syncing import open_library
 
 import imgsyncfs
@@ -31,13 +31,19 @@ OWN = "original_20260105_rgb_rbbox"
 OTHER = "opensource_elsewhere_rgb_rbbox"
 
 
-@pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog with a dataset in its own store, and one that somebody put elsewhere."""
-    workplace = local_workplace(tmp_path)
-    workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", OWN)
+    workplace = local_workplace(tmp_path_factory.mktemp("published"))
+    workplace.run("publish", write_folder(workplace.folder / "one", count=2), "--name", OWN)
     workplace.run("index", elsewhere(workplace), "--name", OTHER)
     return workplace
+
+
+@pytest.fixture
+def workplace(published: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that catalog."""
+    return copy_of(published, tmp_path)
 
 
 def elsewhere(workplace: Workplace) -> str:

@@ -13,18 +13,24 @@ from pathlib import Path
 import orjson
 import pytest
 from support.http_proxy import Fault, HttpProxy
-from support.mounting import Workplace, local_workplace, noise_image, write_folder
+from support.mounting import Workplace, copy_of, local_workplace, noise_image, write_folder
 from support.services import Container
 
 DATASET = "original_20260105_rgb_rbbox"
 
 
-@pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog with one dataset of loose blobs in a local store."""
-    workplace = local_workplace(tmp_path)
-    workplace.run("publish", write_folder(tmp_path / "one", count=4), "--name", DATASET, "--loose")
+    workplace = local_workplace(tmp_path_factory.mktemp("published"))
+    workplace.run("publish", write_folder(workplace.folder / "one", count=4), "--name", DATASET, "--loose")
     return workplace
+
+
+@pytest.fixture
+def workplace(published: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that catalog."""
+    return copy_of(published, tmp_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from support.api_setup import work_in
-from support.mounting import Workplace, eventually, local_workplace, write_folder
+from support.mounting import Workplace, copy_of, eventually, local_workplace, write_folder
 from support.services import Container
 
 import imgsyncfs
@@ -27,13 +27,19 @@ def execute(workplace: Workplace, sql: str, *parameters: object) -> None:
     connection.close()
 
 
-@pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog with two datasets."""
-    place = local_workplace(tmp_path)
+    place = local_workplace(tmp_path_factory.mktemp("published"))
     for name in (GOOD, ODD):
-        place.run("publish", write_folder(tmp_path / name, count=3), "--name", name)
+        place.run("publish", write_folder(place.folder / name, count=3), "--name", name)
     return place
+
+
+@pytest.fixture
+def workplace(published: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that catalog."""
+    return copy_of(published, tmp_path)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -131,6 +133,20 @@ def local_workplace(folder: Path) -> Workplace:
     workplace = Workplace(str(folder / "catalog.db"), folder)
     workplace.run("init", "--store", f"file://{folder}/store")
     return workplace
+
+
+def copy_of(workplace: Workplace, folder: Path) -> Workplace:
+    """A copy of a workplace with an SQLite catalog and local stores, all in another folder; without its cache.
+
+    Publishing anew for each test would start two processes each time.
+    """
+    shutil.copytree(workplace.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache", "mnt"))
+    with contextlib.closing(sqlite3.connect(folder / "catalog.db")) as connection, connection:
+        for table, column in (("datasets", "store"), ("catalog_settings", "value")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (workplace.folder.as_uri(), folder.as_uri())
+            )
+    return Workplace(str(folder / "catalog.db"), folder)
 
 
 def demo_workplace(folder: Path) -> Workplace:

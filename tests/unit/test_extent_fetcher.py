@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from imgsyncfs.cache import CacheReader, prepare_cache
 from imgsyncfs.errors import BlobChanged, BlobMissing, StoreNotAllowed, StoreRefused
 from imgsyncfs.fetching.extent import Extent, Member
 from imgsyncfs.fetching.job import Job, Outcome, read_outcomes
+from imgsyncfs.fetching.queue import LOW_LATENCY_SECONDS
 from imgsyncfs.fetching.worker import ExtentFetcher
+from imgsyncfs.stores.contract import RangeRead
+from imgsyncfs.stores.local import LocalStore
 
 SIZE_LIMIT = 1 << 30
 
@@ -113,6 +117,34 @@ def test_a_worker_says_how_soon_each_store_has_answered(worker: ExtentFetcher, t
     result, _ = worker.handle(job_for([first, second]), nobody)
     assert {*result["latencies"]} == {first.store, second.store}
     assert all(0 < seconds < 5 for seconds in result["latencies"].values())
+
+
+class BusyStore(LocalStore):
+    """A store that answers at once the first time, and later after others' requests."""
+
+    is_busy = False
+
+    def read_all_into(self, reads: Sequence[RangeRead], *, answered: Callable[[], None] = lambda: None) -> list[int]:
+        if self.is_busy:
+            threading.Event().wait(1.5 * LOW_LATENCY_SECONDS)
+        self.is_busy = True
+        return super().read_all_into(reads, answered=answered)
+
+
+def test_a_near_store_that_many_jobs_keep_busy_is_not_taken_for_a_far_one(
+    worker: ExtentFetcher, tmp_path: Path
+) -> None:
+    store = f"file://{tmp_path}/store"
+    worker._stores[store, store] = BusyStore(store)
+    for number in range(60):
+        job = job_for([checkable(tmp_path, version=f"{number} {index}") for index in range(16)])
+        latencies = worker.handle(job, nobody)[0]["latencies"]
+    assert latencies[store] < LOW_LATENCY_SECONDS
+
+
+def checkable(tmp_path: Path, *, version: str) -> Extent:
+    md5 = hashlib.md5(b"0123456789").hexdigest()
+    return extent_of(tmp_path, members=((0, 10, md5),), version=version)
 
 
 def test_a_worker_asks_for_each_small_blob_and_keeps_them_together(
