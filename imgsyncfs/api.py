@@ -10,7 +10,7 @@
         annotation = dataset.annotation("original_20200207_fisheye_rbbox_00079")
 
 It is a door to the same library as the mount: it shares the mount's disk cache, verifies what it reads, goes on with
-what is cached while the network is away, and raises `imgsyncfs.errors` and nothing else on purpose. Objects may be used
+what is cached while the network is down, and raises `imgsyncfs.errors` and nothing else on purpose. Objects may be used
 by several threads at once; nothing here needs the main thread, handles signals or minds a running event loop. A process
 that is forked or spawned, such as a data loader's worker, connects for itself.
 """
@@ -183,7 +183,7 @@ class ImageCatalog:
             amount: how many images of each dataset; the same ones each time. None for all.
             delete: remove files that an earlier run wrote and that are no longer in the catalog.
             overwrite: replace files that somebody changed in the target; otherwise they are kept and reported.
-            progress: is told how many files of each dataset are done.
+            progress: in files of each dataset.
 
         Returns:
             What was done, what was kept, and which files could not be had.

@@ -11,12 +11,12 @@
     │   ├── CatalogMissing       no such database file or database
     │   ├── NotACatalog          the database is there but holds no catalog
     │   ├── CatalogRefused       user or password refused
-    │   └── CatalogUnreachable   server away, or it did not answer in time
+    │   └── CatalogUnreachable   server unreachable, or no answer in time
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
     │   ├── StoreRefused         credentials refused
     │   │   └── StoreNotAllowed  neither the catalog's own store nor one that its reader allowed
-    │   ├── StoreUnreachable     network or server away, or it did not answer in time
+    │   ├── StoreUnreachable     server unreachable, or no answer in time
     │   ├── BlobMissing          the catalog names a blob that the store does not hold
     │   ├── BlobRefused          a link leads to it out of the store's folder
     │   └── BlobChanged          a blob's content is not what the catalog says
@@ -82,7 +82,7 @@ class CatalogRefused(CatalogError):
 
 
 class CatalogUnreachable(CatalogError):
-    """The server is away, or did not answer in time."""
+    """The server cannot be reached, or did not answer in time."""
 
 
 class StoreError(ImgsyncfsError):
@@ -102,7 +102,7 @@ class StoreNotAllowed(StoreRefused):
 
 
 class StoreUnreachable(StoreError):
-    """The store is away, or did not answer in time."""
+    """The store cannot be reached, or did not answer in time."""
 
 
 class BlobMissing(StoreError):

@@ -30,7 +30,7 @@ class PrintedProgress:
         self._name, self._done, self._total = name, 0, total
 
     def advance(self, count: int) -> None:
-        """Say that so many units more are done."""
+        """Add units that are done."""
         self._done += count
         if self._grows and time.monotonic() - self._printed_at >= LINE_SECONDS:
             self._printed_at = time.monotonic()

@@ -257,7 +257,7 @@ class ExtentFiles:
             return 0.0
 
     def close(self) -> None:
-        """Let go of the folders."""
+        """Close the folders."""
         with self._lock:
             self._folders.clear()
 

@@ -99,7 +99,7 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
     Args:
         folder: the cache's.
         chosen: which ones; None removes all, and every file without an entry.
-        progress: is told of entries.
+        progress: in entries.
 
     Returns:
         (entries, bytes of content) removed.
@@ -134,7 +134,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
     Args:
         folder: the cache's.
         chosen: which entries; None checks all, and looks for files without an entry.
-        progress: is told of bytes.
+        progress: in bytes.
 
     Raises:
         CacheError: the cache cannot be read, its database is damaged, or it is somebody else's.

@@ -243,7 +243,7 @@ class CacheWriter:
         return files
 
     def _make_room(self, byte_count: int, pinned: Collection[str]) -> bool:
-        """Evict what keeps the disk from taking so many bytes more; says whether it can take them now."""
+        """Evict until the disk can take more bytes; returns whether it can now."""
         if byte_count > self._limits.size_limit:
             return False
         missing = self._missing(byte_count)
@@ -255,7 +255,7 @@ class CacheWriter:
         return self._missing(byte_count) <= 0
 
     def _missing(self, byte_count: int) -> int:
-        """How many bytes the disk lacks to take in so many more and keep free what must be kept."""
+        """How many bytes the disk lacks to take in more and keep free what must be kept."""
         return self._limits.keep_free + byte_count - self._free_bytes(self._folder)
 
     def _keep_limit(self, pinned: Collection[str]) -> list[str]:

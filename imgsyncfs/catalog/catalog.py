@@ -75,7 +75,7 @@ def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0
     Raises:
         CatalogMissing: there is no such file or database.
         CatalogRefused: user or password are refused.
-        CatalogUnreachable: the server is away, or does not answer in time.
+        CatalogUnreachable: the server cannot be reached, or does not answer in time.
         CatalogError: the database cannot be opened for another reason.
         ConfigurationError: the URL makes no sense, or the ODBC driver is not installed.
     """

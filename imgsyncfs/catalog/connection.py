@@ -61,7 +61,7 @@ def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bo
     Raises:
         CatalogMissing: no such file or database.
         CatalogRefused: user or password are refused.
-        CatalogUnreachable: the server is away or does not answer in time.
+        CatalogUnreachable: the server cannot be reached, or does not answer in time.
         CatalogError: the database cannot be opened for another reason.
         ConfigurationError: the driver is not installed.
     """

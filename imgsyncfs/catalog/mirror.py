@@ -1,6 +1,6 @@
 """What a mount knows of its catalog: the table of datasets and the listings, kept beside the cache.
 
-Both are saved, so that a mount starts and works with the database away. A worker process reads the database
+Both are saved, so that a mount starts and works without the database. A worker process reads the database
 (`imgsyncfs.catalog.worker`); here its files are opened.
 
 Threads: `CatalogMirror._lock` guards the table and the listings being loaded; it is held for dictionary operations
@@ -106,7 +106,7 @@ class CatalogMirror:
         self._trouble = ""
 
     def start(self, first: Future[Answer] | None = None) -> None:
-        """Read the table, or take the saved one if the database is away.
+        """Read the table, or take the saved one if the database cannot be reached.
 
         Args:
             first: the answer to the question for the table, if it was asked already.

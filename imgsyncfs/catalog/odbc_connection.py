@@ -124,7 +124,7 @@ class OdbcConnection:
     Raises:
         CatalogMissing: no such database.
         CatalogRefused: user or password are refused.
-        CatalogUnreachable: the server is away or does not answer in time.
+        CatalogUnreachable: the server cannot be reached, or does not answer in time.
         CatalogError: the database cannot be opened for another reason.
         ConfigurationError: the driver is not installed.
     """

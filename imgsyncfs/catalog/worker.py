@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from imgsyncfs.workers.frames import Send
 
 LARGE_DATASET = 100_000
-"""Images from which on a second process pays: it takes 0.3 s to start, and half a second for so many annotations."""
+"""From this number of images on a second process pays: it takes 0.3 s to start."""
 
 LONGEST_READING_SECONDS = 3600.0
 """Each answer of the database has its own time limit; this is for all annotations of the largest datasets."""

@@ -36,7 +36,7 @@ DEFAULT_REFRESH = "60"
 def make_settings(
     configuration: Configuration, mountpoint: Path, given: dict[str, str | None], options: tuple[str, ...]
 ) -> MountSettings:
-    """Put together what a mount is told.
+    """Put together the settings of a mount.
 
     Args:
         configuration: catalog, secrets, cache folder.

@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class ProgressBar:
-    """Draws what `imgsyncfs.workers.progress.Progress` is told, on standard error; on no terminal it draws nothing.
+    """Draws progress on standard error; without a terminal it draws nothing.
 
     A context manager: the bars stand still when it ends.
     """
@@ -48,7 +48,7 @@ class ProgressBar:
         self._running = bar, bar.add_task(name, total=total, unit=unit)
 
     def advance(self, count: int) -> None:
-        """Say that so many units more are done."""
+        """Add units that are done."""
         if self._running:
             bar, task = self._running
             bar.advance(task, count)

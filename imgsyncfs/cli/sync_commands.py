@@ -70,7 +70,7 @@ class SyncBar:
         self._task = self._bar.add_task(name, total=total, volume="")
 
     def advance(self, count: int) -> None:
-        """Say that so many files more are done."""
+        """Add files that are done."""
         if self._bar:
             self._bar.advance(self._task, count)
 

@@ -370,7 +370,7 @@ def _flight_name(key: str, inline: bool) -> str:
 
 
 def _adjoining(extent: Extent, others: Sequence[Extent], *, most: int) -> list[Extent]:
-    """The extents that make one piece with another, at most so many, in the order in which they join it."""
+    """Up to `most` extents that make one piece with another, in the order in which they join it."""
     piece = [extent]
     left = list(others)
     while len(piece) <= most:

@@ -94,7 +94,7 @@ class ExtentFetcher:
             return self._fetch(Job.from_fields(arguments["job"]), send)
         self._cache.note_used(arguments.get("used", ()))
         for url in arguments.get("open", ()):
-            # Whoever reads from one that makes no sense is told then.
+            # The first read from a URL that makes no sense reports it.
             with contextlib.suppress(ConfigurationError, StoreError):
                 self._store(url, arguments["own_store"])
         if "remove_orphans" in arguments:

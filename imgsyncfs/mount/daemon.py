@@ -56,7 +56,7 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
     Args:
         settings: what to mount, where and how.
         workers: the library's processes, started ahead.
-        ready: called when the mount can be used, with what is amiss all the same: a catalog or a store that is away,
+        ready: called when the mount can be used, with warnings: a catalog or a store that cannot be reached,
             or a store that may not be read.
 
     Raises:

@@ -194,7 +194,7 @@ def record(
         uploaded_bytes: for the summary.
         left_out: for the summary.
         warnings: for the summary.
-        progress: is told of the rows written.
+        progress: in rows written.
 
     Returns:
         What came of it.

@@ -76,7 +76,7 @@ class Uploader:
         dataset_id: what the blobs' names begin with.
         present: the blobs that lie there already: name to length.
         loose: make every file a blob of its own.
-        progress: is told of the bytes.
+        progress: in bytes.
         extent_bytes: length of a pack's extents.
         pack_bytes: greatest length of a pack.
     """

@@ -37,7 +37,7 @@ PIECE_BYTES = EXTENT_BYTES
 
 ASK_AGAIN_SECONDS = 0.5
 
-STORE_AWAY = (StoreMissing, StoreRefused, StoreUnreachable)
+STORE_FAULTS = (StoreMissing, StoreRefused, StoreUnreachable)
 """What is wrong with a store as a whole, and not with one file in it."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -107,13 +107,13 @@ class Copier:
         """Copy a file, or see that what is there is right, or that somebody changed it.
 
         Raises:
-            StoreError: the store is away as a whole; one of `STORE_AWAY`.
+            StoreError: the store as a whole fails; one of `STORE_FAULTS`.
             SyncError: the disk is full.
             CancelledError: `stopping` was set.
         """
         try:
             return self._copy(task) if task.found is None else self._compare(task, task.found)
-        except STORE_AWAY:
+        except STORE_FAULTS:
             raise
         except OSError as error:
             if is_disk_full(error):
@@ -195,7 +195,7 @@ class Copier:
             offset += len(piece)
 
     def _read(self, source: SourceFile, offset: int) -> bytes:
-        """Read a piece; a store that is away for a moment is asked again."""
+        """Read a piece; a store that cannot be reached for a moment is asked again."""
         deadline = time.monotonic() + self.retry_timeout
         while True:
             self._check_stopping()

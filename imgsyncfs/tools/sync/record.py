@@ -161,7 +161,7 @@ class SyncRecord:
         return [dataset_id for (dataset_id,) in rows if self._is_folder_name(dataset_id)]
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         with self._faults():
             self._connection.close()
 

@@ -30,7 +30,7 @@ from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
 from imgsyncfs.library.library import Library
 from imgsyncfs.stores.local_files import sync_folder
 from imgsyncfs.tools.sync.copying import (
-    STORE_AWAY,
+    STORE_FAULTS,
     Copier,
     Outcome,
     Result,
@@ -105,9 +105,9 @@ def sync(
         delete: remove what is no longer in the catalog: files that sync wrote and nobody changed, also those of
             datasets that are gone.
         overwrite: replace what somebody changed.
-        progress: is told how many files of each dataset are done, kept ones included.
-        copied: is told of the bytes of each file that was copied.
-        finished: is told of each dataset when it is done.
+        progress: in files of each dataset, kept ones included.
+        copied: called with the bytes of each file that was copied.
+        finished: called with each dataset when it is done.
         open_record: opens the record of a target folder.
 
     Returns:
@@ -144,19 +144,19 @@ def _sync_datasets(
         StoreError: no store can be reached. If another one can, the datasets that lie in it are copied.
     """
     stores = {source.store for source in sources}
-    away: dict[str, StoreError] = {}
+    unreadable: dict[str, StoreError] = {}
     for source in sources:
         tally = Tally(source.dataset_id)
-        if source.store not in away:
+        if source.store not in unreadable:
             run.record.put_dataset(source.dataset_id, run.catalog)
             try:
                 _sync_dataset(run, source, tally, delete=delete)
-            except STORE_AWAY as error:
-                away[source.store] = error
-        if away.keys() == stores:
-            raise away[source.store]
-        if source.store in away:
-            tally.fail("", str(away[source.store]))
+            except STORE_FAULTS as error:
+                unreadable[source.store] = error
+        if unreadable.keys() == stores:
+            raise unreadable[source.store]
+        if source.store in unreadable:
+            tally.fail("", str(unreadable[source.store]))
         summary = tally.summary()
         finished(summary)
         yield summary

@@ -18,7 +18,7 @@ from imgsyncfs.library.dataset_directory import ANNOTATION_SUFFIX, DatasetDirect
 from imgsyncfs.tools.sync.views import View
 
 REGIONS = 4
-"""Files are copied from so many places of a dataset by turns. Neighbours lie in one extent, so that in the plain order
+"""Files are copied from this number of places of a dataset by turns. Neighbours lie in one extent, so that in order
 all threads would wait for the same one; this way up to eight are on their way, those of annotations included."""
 
 
