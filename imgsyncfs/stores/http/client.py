@@ -381,7 +381,11 @@ class _Session:
             for handle, transfer in under_way.items():
                 self._multi.remove_handle(handle)
                 transfer.release()
-        self._handles += under_way
+        # No more are kept than are in flight at a time.
+        handles = [*self._handles, *under_way]
+        self._handles = handles[:MOST_CONNECTIONS]
+        for handle in handles[MOST_CONNECTIONS:]:
+            handle.close()
         self.used_at = time.monotonic()
 
     def close(self) -> None:
