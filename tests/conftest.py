@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support.services import (
     Azurite,
     Container,
@@ -21,8 +21,11 @@ from support.services import (
     start_postgresql,
 )
 
+# No example fails for being slow: the machine may be busy.
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("usual")
 # For a second and third version of Python: a bug in the code is found on the first, with all examples.
-settings.register_profile("few", max_examples=10)
+settings.register_profile("few", settings.get_profile("usual"), max_examples=10)
 
 
 @pytest.fixture(scope="session")
