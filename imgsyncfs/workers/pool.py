@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -34,9 +33,6 @@ MOST_TRIES = 3
 
 QUICK_DEATH_SECONDS = 1.0
 """A worker that died younger than this is replaced after as long a pause: starting it keeps a core busy."""
-
-ARENAS = "2"
-"""glibc's arenas in a worker. By default each thread has one, which keeps what a burst of jobs needed."""
 
 END_SECONDS = 3.0
 """The timeout of a worker whose input has ended; then it is killed."""
@@ -170,10 +166,7 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgsyncfs.workers.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"MALLOC_ARENA_MAX": ARENAS, **os.environ},
+            [sys.executable, "-m", "imgsyncfs.workers.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         worker = _Worker(process)
         worker.send(self._setup)
