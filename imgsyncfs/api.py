@@ -121,7 +121,7 @@ class ImageCatalog:
     def datasets(self) -> Datasets:
         """All datasets, as the catalog was read last."""
         library = self._reader.library
-        return Datasets({entry.row.dataset_id: Dataset(entry.row, self._reader) for entry in library.datasets.values()})
+        return Datasets({row.dataset_id: Dataset(row, self._reader) for row in library.datasets.values()})
 
     def subscription(self, name: str) -> Datasets:
         """The datasets of a subscription that is kept in the catalog.

@@ -145,6 +145,12 @@ class CacheReader:
         with self._lock:
             self._trusted[key] = True
 
+    def note_uses(self, keys: Iterable[str]) -> None:
+        """Note that extents were used, by another process that reads from the cache."""
+        with self._lock:
+            for key in keys:
+                self._use(key)
+
     def take_used(self) -> list[str]:
         """Keys of the extents used since the last call, each once, the oldest use first: the newest `MOST_USED`.
 

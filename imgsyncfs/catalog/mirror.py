@@ -125,6 +125,11 @@ class CatalogMirror:
             self._put(saved)
 
     @property
+    def folder(self) -> Path:
+        """Where the table and the listings of this catalog are saved."""
+        return self._folder
+
+    @property
     def table(self) -> DatasetTable:
         """The datasets as last seen."""
         with self._lock:

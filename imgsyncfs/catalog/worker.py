@@ -96,7 +96,7 @@ class CatalogReader:
         return {"digest": digest}, b"" if digest == known else content
 
     def _listing(self, dataset: str, folder: Path) -> tuple[dict[str, Any], bytes]:
-        from imgsyncfs.catalog.listing import read_listing, save_listing
+        from imgsyncfs.catalog.listing import load_newest, numbered, read_listing, save_listing
 
         with ExitStack() as stack:
             listing = read_listing(
@@ -105,7 +105,10 @@ class CatalogReader:
         if listing is None:
             return {"path": None}, b""
         path = folder / listing.key
-        save_listing(listing, path)
+        previous = load_newest(folder)
+        # Another process may have saved it meanwhile: who numbered it first has numbered it.
+        if previous is None or previous.key != listing.key:
+            save_listing(numbered(listing, previous), path)
         return {"path": str(path)}, b""
 
     def _annotations(self, dataset: str, label_version: str) -> tuple[dict[str, Any], bytes]:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_REFRESH = "60"
 
+MOST_SLOTS = 64
+
 
 def make_settings(
     configuration: Configuration, mountpoint: Path, given: dict[str, str | None], options: tuple[str, ...]
@@ -59,8 +61,20 @@ def make_settings(
         mountpoint=str(absolute(mountpoint)),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
+        responders=_responders(values),
         owner=(_owner_id(values, "uid", os.getuid()), _owner_id(values, "gid", os.getgid())),
     )
+
+
+MOST_RESPONDERS = 8
+
+
+def _responders(values: Mapping[str, str]) -> int:
+    """How many processes answer the kernel: one for each core, from two to eight, if nobody said."""
+    given = values.get("responders", str(min(MOST_RESPONDERS, max(2, len(os.sched_getaffinity(0))))))
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
+        raise ConfigurationError(f"--responders takes a number from 1 to {MOST_SLOTS}, not {given!r}.")
+    return int(given)
 
 
 def _owner_id(values: Mapping[str, str], option: str, default: int) -> int:
@@ -121,6 +135,7 @@ def _stay(settings: MountSettings) -> None:
 @click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
+@click.option("--responders", metavar="N", help="Processes that answer. [default: one for each core, 2 to 8]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
 @click.option("-o", "options", metavar="OPTIONS", multiple=True, help="As for mount(8), for example allow_other.")
 def mount_command(

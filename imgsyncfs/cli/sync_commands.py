@@ -189,7 +189,7 @@ def chosen_datasets(library: Library, dataset_ids: Sequence[str], subscription: 
     Raises:
         ConfigurationError: there is no such subscription.
     """
-    shown = [directory.row.dataset_id for directory in library.datasets.values()]
+    shown = [row.dataset_id for row in library.datasets.values()]
     if subscription is not None:
         table = library.mirror.table
         chosen = {

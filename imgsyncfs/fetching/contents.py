@@ -1,11 +1,13 @@
 """Bytes of a file in a dataset: from a place in a blob to the extents that hold it.
 
-Knows how files lie in blobs (`imgsyncfs.blob_layout`), and nothing of how extents come (`imgsyncfs.fetching.fetcher`).
+`ContentReader` knows how files lie in blobs (`imgsyncfs.blob_layout`), and nothing of how extents come: an
+`ExtentSource` gives them, here the fetcher (`imgsyncfs.fetching.fetcher`), in a responder the cache alone.
 """
 
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, 
 from imgsyncfs.cache import OpenExtent
 from imgsyncfs.fetching.extent import Extent, Member, cut_short, extent_key
 from imgsyncfs.fetching.extent_order import Place
-from imgsyncfs.fetching.fetcher import Fetcher
+from imgsyncfs.fetching.fetcher import Fetcher, InFlight
 from imgsyncfs.fetching.readahead import Readahead
 
 if TYPE_CHECKING:
@@ -23,19 +25,78 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing.files import FileTable
 
 
+class ExtentSource(ABC):
+    """Gives extents to whoever reads files."""
+
+    @abstractmethod
+    def opened(self, key: str) -> OpenExtent | None:
+        """The extent if it is open already; the short way."""
+
+    @abstractmethod
+    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """An extent that is not open.
+
+        Args:
+            extent: which one.
+            listing: whose file is read.
+            files: its images, or its annotations.
+            index: of the file among them.
+            offset: of the byte in the file that is needed.
+
+        Raises:
+            StoreError: it cannot be had.
+        """
+
+
 @dataclass(frozen=True)
-class ContentReader:
-    """Reads files of listings through the cache.
+class FetchedExtents(ExtentSource):
+    """Extents from the cache, or from their stores; whoever asks waits.
 
     Attributes:
         fetcher: brings extents.
         readahead: says which ones will be needed next.
-        check_store: raises StoreNotAllowed for the URL of a store that may not be read. It is asked before the cache
-            is: another catalog, which shares the cache, may have been allowed to read there.
     """
 
     fetcher: Fetcher
     readahead: Readahead
+
+    def opened(self, key: str) -> OpenExtent | None:
+        """The extent if it is open already."""
+        return self.fetcher.opened(key)
+
+    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """The extent; a miss or a hit on disk starts or goes on with readahead."""
+        opened = self.fetcher.cached(extent.key)
+        if opened is not None:
+            self.reached(listing, files, index, offset)
+            return opened
+        return self.fetcher.wait(self.start(extent, listing, files, index, offset))
+
+    def reached(self, listing: Listing, files: FileTable, index: int, offset: int) -> None:
+        """Note that a reader came to an extent that the cache had."""
+        ahead = self.readahead.reached(files, index, offset)
+        if ahead:
+            self.fetcher.begin(_located(listing, files, ahead))
+
+    def start(
+        self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int, *, inline: bool = False
+    ) -> InFlight:
+        """Have an extent fetched that a reader waits for, and what comes after it; does not wait."""
+        ahead = self.readahead.missed(files, index, offset, bulk=files is listing.annotations)
+        return self.fetcher.start(extent, ahead=_located(listing, files, ahead), inline=inline)
+
+
+@dataclass(frozen=True)
+class ContentReader:
+    """Reads files of listings.
+
+    Attributes:
+        extents: gives extents.
+        check_store: raises StoreNotAllowed for the URL of a store that may not be read. It is asked before the cache
+            is: another catalog, which shares the cache, may have been allowed to read there.
+    """
+
+    extents: ExtentSource
     check_store: Callable[[str], object]
 
     def read(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> bytes:
@@ -89,7 +150,7 @@ class ContentReader:
             pack, begin, byte_count = packed
             start, _ = extent_range(begin + offset, None)
             position, length = begin + offset - start, min(size, byte_count - offset)
-            opened = self.fetcher.opened(extent_key(listing.store, pack, start))
+            opened = self.extents.opened(extent_key(listing.store, pack, start))
             if opened is not None and length > 0 and position + length <= opened.length:
                 yield opened, position, length
                 return
@@ -97,27 +158,13 @@ class ContentReader:
         end = min(offset + size, record.byte_count)
         while offset < end:
             extent = locate(listing, record, offset)
-            opened = self._open(extent, listing, files, index, offset)
+            opened = self.extents.opened(extent.key) or self.extents.bring(extent, listing, files, index, offset)
             position = record.offset + offset - extent.start
             length = min(end - offset, opened.length - position)
             if length <= 0:
                 raise cut_short(listing.store, record.blob)
             yield opened, position, length
             offset += length
-
-    def _open(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
-        """The extent, opened; a miss or a hit on disk starts or goes on with readahead."""
-        opened = self.fetcher.opened(extent.key)
-        if opened is not None:
-            return opened
-        opened = self.fetcher.cached(extent.key)
-        if opened is not None:
-            ahead = self.readahead.reached(files, index, offset)
-            if ahead:
-                self.fetcher.begin(_located(listing, files, ahead))
-            return opened
-        ahead = self.readahead.missed(files, index, offset, bulk=files is listing.annotations)
-        return self.fetcher.wait(self.fetcher.start(extent, ahead=_located(listing, files, ahead)))
 
 
 def _located(listing: Listing, files: FileTable, places: Iterable[Place]) -> list[Extent]:

@@ -117,17 +117,18 @@ class Fetcher:
         """
         return self.cached(extent.key) or self.wait(self.start(extent))
 
-    def start(self, extent: Extent, *, ahead: Sequence[Extent] = ()) -> InFlight:
-        """Have an extent fetched that a reader waits for; does not wait.
+    def start(self, extent: Extent, *, ahead: Sequence[Extent] = (), inline: bool = False) -> InFlight:
+        """Have an extent fetched that a reader waits for; does not wait. `wait` or `leave` must follow.
 
         Args:
             extent: which one.
             ahead: extents that will be wanted soon, see `begin`; some may come in the same request.
+            inline: the content itself is needed, since the cache did not keep it.
 
         Raises:
             StoreUnreachable: the store did not answer last, and is not asked yet.
         """
-        return self._start(extent, self._clock() + self._timeout, ahead=ahead, inline=False)
+        return self._start(extent, self._clock() + self._timeout, ahead=ahead, inline=inline)
 
     def wait(self, flight: InFlight) -> OpenExtent:
         """Wait for an extent.
@@ -147,6 +148,16 @@ class Fetcher:
         opened = OpenExtent(content=content, length=len(content))
         self._cache.keep(key, opened)
         return opened
+
+    def leave(self, flight: InFlight) -> None:
+        """One reader less waits for an extent."""
+        self._leave(flight.extent.key)
+
+    def too_late(self, extent: Extent) -> StoreUnreachable:
+        """What a reader is told whose timeout is over; the store is asked again with backoff."""
+        reason = f"{extent.store} did not answer within {self._timeout:g} s"
+        self._backoff.begin(extent.store, reason)
+        return StoreUnreachable(f"{reason} for blob {extent.blob}; check the network, or raise --timeout.")
 
     def begin(self, ahead: Sequence[Extent]) -> None:
         """Have extents fetched that will be wanted soon; does not wait, and does not fail.
@@ -191,7 +202,7 @@ class Fetcher:
         """Wait for the first of some extents; those that are done leave the table."""
         done, _ = wait_for_futures(flights, timeout=self._timeout, return_when=FIRST_COMPLETED)
         if not done:
-            raise self._too_late(next(iter(flights.values())))
+            raise self.too_late(next(iter(flights.values())))
         for outcome in done:
             stored, _ = outcome.result()
             extent = flights.pop(outcome)
@@ -265,7 +276,7 @@ class Fetcher:
         try:
             return flight.outcome.result(max(0.0, flight.deadline - self._clock()))
         except FutureTimeoutError:
-            raise self._too_late(flight.extent) from None
+            raise self.too_late(flight.extent) from None
         finally:
             self._leave(flight.extent.key)
 
@@ -275,11 +286,6 @@ class Fetcher:
             self._readers[key] -= 1
             if self._readers[key] <= 0:
                 del self._readers[key]
-
-    def _too_late(self, extent: Extent) -> StoreUnreachable:
-        reason = f"{extent.store} did not answer within {self._timeout:g} s"
-        self._backoff.begin(extent.store, reason)
-        return StoreUnreachable(f"{reason} for blob {extent.blob}; check the network, or raise --timeout.")
 
     def _dispatch(self) -> None:
         """Send jobs for the extents in the queue, as far as its limits allow."""

@@ -194,6 +194,12 @@ class Readahead:
         self._lock = threading.Lock()
         self._tracks: WeakKeyDictionary[FileTable, _Track] = WeakKeyDictionary()
 
+    @property
+    def running(self) -> bool:
+        """Whether extents were fetched ahead of readers that no reader has come to yet."""
+        with self._lock:
+            return any(track.sequences.running for track in self._tracks.values())
+
     def reached(self, files: FileTable, index: int, offset: int) -> list[Place]:
         """Note that a reader came to an extent that the cache had.
 

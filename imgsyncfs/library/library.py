@@ -1,4 +1,4 @@
-"""A catalog's datasets as directories, with everything behind them: cache, workers, listings, renderings.
+"""A catalog's datasets with everything behind them: cache, workers, listings, renderings.
 
 The packages are put together here alone. The mount (`imgsyncfs.mount.daemon`), the Python API and the tools use it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -18,11 +18,11 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
-from imgsyncfs.library.dataset_directory import DatasetDirectory, DatasetSources
+from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
@@ -49,7 +49,7 @@ class Library:
     def __init__(self, settings: LibrarySettings, *, workers: LibraryWorkers | None = None) -> None:
         self.settings = settings
         self.errors = ErrorLog()
-        self._entries: Mapping[bytes, DatasetDirectory] = MappingProxyType({})
+        self._entries: Mapping[bytes, DatasetRow] = MappingProxyType({})
         self._hidden: list[str] = []
         with ExitStack() as stack:
             self._open(stack, workers)
@@ -72,21 +72,29 @@ class Library:
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
-        self.contents = ContentReader(self.fetcher, Readahead(cache_bytes=settings.cache_size), self.check_store)
-        self._sources = DatasetSources(
-            load=self.mirror.listing,
-            contents=self.contents,
-            renderer=Renderer(self.contents),
-            siblings=tuple(get_format(name) for name in settings.siblings),
-        )
+        self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
+        self.contents = ContentReader(self.extents, self.check_store)
+        self.sources = file_sources(self.contents, settings.siblings)
         self.take_over()
         if not started_ahead:
             self.start_other_workers()
 
     @property
-    def datasets(self) -> Mapping[bytes, DatasetDirectory]:
-        """Directory name to directory; replaced whole by `take_over`."""
+    def datasets(self) -> Mapping[bytes, DatasetRow]:
+        """Name of each dataset that is shown to its row; replaced whole by `take_over`."""
         return self._entries
+
+    def files(self, dataset_id: str, *, sources: FileSources | None = None) -> DatasetFiles:
+        """The files of a dataset, at the revision that the catalog had last.
+
+        Args:
+            dataset_id: which one.
+            sources: with other siblings than the library's.
+
+        Raises:
+            CatalogError: the listing cannot be read.
+        """
+        return DatasetFiles(self.mirror.listing(dataset_id), sources or self.sources)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:
@@ -106,7 +114,7 @@ class Library:
     @property
     def stores(self) -> dict[str, list[str]]:
         """URLs of the stores of the shown datasets that may be read, with the ids of the datasets in each."""
-        allowed = self._allowed
+        allowed = self.allowed
         stores: dict[str, list[str]] = {}
         for row in self.rows.values():
             if is_allowed(row.store, allowed):
@@ -116,7 +124,7 @@ class Library:
     @property
     def refusals(self) -> list[str]:
         """A sentence on each store of shown datasets that may not be read."""
-        return refusals(self.rows.values(), self._allowed)
+        return refusals(self.rows.values(), self.allowed)
 
     def check_store(self, url: str) -> None:
         """Refuse a store that may not be read.
@@ -125,10 +133,11 @@ class Library:
             StoreNotAllowed: it is neither the catalog's own nor allowed.
             ConfigurationError: the URL makes no sense.
         """
-        check_allowed(url, self._allowed)
+        check_allowed(url, self.allowed)
 
     @property
-    def _allowed(self) -> tuple[str, ...]:
+    def allowed(self) -> tuple[str, ...]:
+        """URLs of the stores that may be read: the catalog's own, and those that were allowed."""
         return allowed_stores(self.own_store, self.settings.allowed_stores)
 
     def start_other_workers(self) -> None:
@@ -140,31 +149,19 @@ class Library:
     def import_ahead(self) -> None:
         """Import the modules that a start leaves out and a first reader would wait for, 0.3 s here and in a worker."""
         self.catalog_pool.submit({"question": "nothing"})
-        threading.Thread(target=self._import_ahead, name="import", daemon=True).start()
-
-    def _import_ahead(self) -> None:
-        # Numpy and lxml come with these, which is why nothing imports them earlier.
-        importlib.import_module("imgsyncfs.catalog.listing")
-        for target in self._sources.siblings:
-            target.recognizes(b"")
+        threading.Thread(target=importlib.import_module, args=("imgsyncfs.catalog.listing",), daemon=True).start()
 
     def take_over(self) -> None:
-        """Make the table of directories anew from the catalog's newest table, keeping those that are still there."""
-        entries: dict[bytes, DatasetDirectory] = {}
+        """Take over the datasets of the catalog's newest table."""
+        entries: dict[bytes, DatasetRow] = {}
         hidden: list[str] = []
         for row in self.rows.values():
             fault = _directory_fault(row)
             if fault:
                 hidden.append(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
                 self.errors.report(hidden[-1])
-                continue
-            name = row.dataset_id.encode()
-            known = self._entries.get(name)
-            if known is None:
-                known = DatasetDirectory(row, self._sources)
             else:
-                known.row = row
-            entries[name] = known
+                entries[row.dataset_id.encode()] = row
         for refusal in self.refusals:
             self.errors.report(refusal)
         self._entries = MappingProxyType(entries)
@@ -181,6 +178,11 @@ class Library:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def file_sources(contents: ContentReader, siblings: Iterable[str]) -> FileSources:
+    """Where files of datasets come from, with the formats of these names beside each image."""
+    return FileSources(contents, Renderer(contents), tuple(get_format(name) for name in siblings))
 
 
 def _directory_fault(row: DatasetRow) -> str | None:

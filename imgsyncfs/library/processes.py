@@ -6,6 +6,7 @@ needs some tenths of a second to start, while this process imports its own modul
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from imgsyncfs.workers.pool import Answer, WorkerPool
 LISTINGS_FOLDER = "catalogs"
 """The folder, within the cache folder, of saved tables and listings."""
 
-FETCH_PROCESSES = 2
-"""One for each core of the machines that this is made for."""
+FETCH_PROCESSES = min(8, max(2, len(os.sched_getaffinity(0))))
+"""One for each core, within limits: a store can be read by two side by side, and more than eight only wait for it."""
 
 FETCH_THREADS = 16
 """Jobs that one worker runs at a time: at 20 ms of latency, 800 answers a second."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import Listing
 
-KEPT_BYTES = 64 << 20
+KEPT_BYTES = 16 << 20
 
 
 class Renderer:
@@ -36,6 +36,8 @@ class Renderer:
         self._contents = contents
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+        self.count = 0
+        """How many files were rendered."""
 
     def render(self, listing: Listing, index: int, target: FormatDescription) -> bytes:
         """One image's annotation in another format.
@@ -73,6 +75,7 @@ class Renderer:
         height, width, depth = listing.image_info(index)
         image = ImageInfo(listing.dataset_id, stem, listing.ext(index), height or None, width or None, depth or None)
         rendered = target.render(annotation, image).content
+        self.count += 1
         with self._lock:
             if len(rendered) <= KEPT_BYTES:
                 self._kept[key] = rendered

@@ -1,4 +1,4 @@
-"""The process behind a mount: mounts, and answers the kernel until the mount ends.
+"""The process behind a mount, the coordinator: puts its parts together, and ends with the mount.
 
 `imgsyncfs.mount.process` starts it.
 """
@@ -9,13 +9,11 @@ import logging
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -23,64 +21,55 @@ import orjson
 from imgsyncfs import __version__
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
-from imgsyncfs.errors import MountError
 from imgsyncfs.fetching.store_checks import check_stores
-from imgsyncfs.library.info_directory import ControlDirectory
+from imgsyncfs.library.control_files import ControlFiles
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.nodes import Directory, RootDirectory
 from imgsyncfs.library.processes import LibraryWorkers
-from imgsyncfs.library.selections import ChoiceDirectory, Kept, by_columns, by_subscriptions
-from imgsyncfs.mount.operations import SUBTYPE, Operations, serve
+from imgsyncfs.mount.channel import Channel
+from imgsyncfs.mount.coordinator import Coordinator
+from imgsyncfs.mount.namespace import Namespace
+from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
-from imgsyncfs.mount.turnover import Turnover
+from imgsyncfs.mount.responders import Responders, Template
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
 
-NEGATIVE_SECONDS = 1.0
-"""The kernel's timeout for names that are not there. Short: a new dataset is found as soon as it is listed."""
-
-MAX_BACKGROUND = 64
-"""In-flight requests of the kernel's readahead; its default of 12 starves parallel readers of a far store."""
-
 MOST_WARNINGS = 10
 """Warnings of one kind on the terminal; ``errors.log`` has all."""
 
-SWITCH_SECONDS = 0.0002
-"""How long a callback waits for the interpreter lock of a busy thread; Python's default is 5 ms."""
+SUBTYPE = "imgsyncfs"
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
-    """Mount, answer until the mount ends, and leave nothing behind. Runs on the main thread.
+def run(
+    settings: MountSettings, workers: LibraryWorkers, template: Template, *, ready: Callable[[Sequence[str]], None]
+) -> None:
+    """Mount, see to it that the kernel is answered until the mount ends, and leave nothing behind. On the main thread.
 
     Args:
         settings: what to mount, where and how.
         workers: the library's processes, started ahead.
+        template: what responders are forked from, started ahead.
         ready: called when the mount can be used, with warnings: a catalog or a store that cannot be reached,
             or a store that may not be read.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    # Someone who opens a file under one of the turnover's leases has the kernel send this; it ends a process by
-    # default.
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    ended = threading.Event()
     with ExitStack() as stack:
-        daemon = _Daemon(settings, workers, stack)
+        for number in _ENDING:
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
+        daemon = _Daemon(settings, workers, template, stack, ended=ended.set)
         warnings = daemon.check()
-        operations = Operations(
-            daemon.root(),
-            capacity=daemon.capacity,
-            report=lambda message, cause: daemon.library.errors.report(message, cause=cause),
-            stale=daemon.refresher.soon,
-            ready=lambda: daemon.begin(lambda: ready(warnings)),
-            owner=settings.owner,
-        )
-        try:
-            serve(operations, Path(settings.mountpoint), options=daemon.options())
-        except RuntimeError as error:
-            raise MountError(f"{settings.mountpoint} could not be mounted; libfuse's own words stand above.") from error
+        if ended.is_set():
+            return
+        daemon.mount()
+        ready(warnings)
+        daemon.begin()
+        ended.wait()
 
 
 def _first(warnings: Sequence[str]) -> list[str]:
@@ -94,29 +83,57 @@ def _first(warnings: Sequence[str]) -> list[str]:
 class _Daemon:
     """A library, and the parts that make it a mount. The stack closes them in order."""
 
-    def __init__(self, settings: MountSettings, workers: LibraryWorkers, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        settings: MountSettings,
+        workers: LibraryWorkers,
+        template: Template,
+        stack: ExitStack,
+        *,
+        ended: Callable[[], None],
+    ) -> None:
         self.settings = settings
         self.since = time.time()
+        self.stack = stack
         self.library = stack.enter_context(Library(settings.library, workers=workers))
-        self.turnover = Turnover(Path(settings.mountpoint))
-        self.refresher = Refresher(
-            self.library, self.turnover, interval=settings.refresh, changed=self._replace_control_files
-        )
-        self.control = ControlDirectory(
-            datasets_csv=lambda: partial(to_csv, self.library.rows.values()),
-            datasets_json=lambda: partial(to_json, self.library.rows.values()),
+        self.control = ControlFiles(
+            {
+                b"datasets.csv": lambda: to_csv(self.library.rows.values()),
+                b"datasets.json": lambda: to_json(self.library.rows.values()),
+            },
             status=self.status,
             errors=self.library.errors.content,
         )
-        stack.callback(self.turnover.close)
-        stack.callback(self.refresher.close)
+        self.namespace = Namespace(self.library, self.control)
+        self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
+        self.coordinator = Coordinator(
+            self.library, self.namespace, self.control, owner=settings.owner, stale=self.refresher.soon
+        )
+        self.responders = Responders(
+            settings.responders,
+            template,
+            take=self.coordinator.take,
+            state=self.namespace.state,
+            tick=self.coordinator.tick,
+            ended=ended,
+        )
 
-    def root(self) -> RootDirectory:
-        """The directory at the mount point."""
-        hidden: dict[bytes, Directory] = {ControlDirectory.NAME: self.control}
-        for name, make in ((b".by", by_columns), (b".subscriptions", by_subscriptions)):
-            hidden[name] = ChoiceDirectory(Kept(make, lambda: self.library.mirror.table), self._newest)
-        return RootDirectory(hidden, lambda: self.library.datasets, self._newest)
+    def mount(self) -> None:
+        """Mount, and have the kernel answered.
+
+        Raises:
+            MountError: it cannot be mounted, and why.
+        """
+        settings = self.settings
+        channel = Channel(Path(settings.mountpoint), self.options(), limits_of(settings.options))
+        # The mount ends first, then those who answer; nobody waits for an answer any more by then.
+        self.stack.callback(self.coordinator.close)
+        self.stack.callback(self.responders.close)
+        self.stack.callback(channel.close)
+        self.stack.callback(self.refresher.close)
+        self.namespace.begin(self.responders, channel.device)
+        self.coordinator.begin(self.responders, channel.device)
+        self.responders.start(channel.device)
 
     def check(self) -> list[str]:
         """Check that the stores can be read; returns what cannot be shown or read: the catalog, a row of it, a store.
@@ -139,39 +156,28 @@ class _Daemon:
             *_first(unreadable),
         ]
 
-    def begin(self, ready: Callable[[], None]) -> None:
-        """Start the threads that use the mount: the kernel has accepted it."""
-        self.turnover.start()
+    def begin(self) -> None:
+        """Start what a mount that can be used does besides."""
         self.refresher.start()
-        ready()
         self.library.start_other_workers()
         self.library.import_ahead()
 
     def options(self) -> dict[str, str | bool]:
-        """All options for libfuse and the kernel."""
-        refresh = f"{self.settings.refresh:g}"
-        return {
+        """The options for libfuse and the kernel."""
+        own: dict[str, str | bool] = {
             "ro": True,
             "default_permissions": True,
             # Commas and the like would end the option.
             "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.library.catalog), flags=re.ASCII),
             "subtype": SUBTYPE,
-            "attr_timeout": refresh,
-            "entry_timeout": refresh,
-            "negative_timeout": f"{min(self.settings.refresh, NEGATIVE_SECONDS):g}",
-            "max_background": str(MAX_BACKGROUND),
-            **self.settings.options,
         }
-
-    def capacity(self) -> tuple[int, int]:
-        """(bytes, files) for `df`: the bytes are those of the cache."""
-        rows = self.library.rows.values()
-        return self.library.cache.volume(), sum(row.size for row in rows)
+        return {**own, **{name: value for name, value in self.settings.options.items() if name not in FOR_KERNEL}}
 
     def status(self) -> bytes:
         """The content of ``status.json``."""
         library = self.library
         table = library.mirror.table
+        counts = self.responders.counts()
         status = {
             "version": __version__,
             "process_id": os.getpid(),
@@ -184,16 +190,27 @@ class _Daemon:
                 "read_at": int(table.read_at),
                 "trouble": library.mirror.trouble,
             },
-            "listings_loaded": sum(directory.loaded_key is not None for directory in library.datasets.values()),
-            "files_held": self.turnover.waiting(),
+            "listings_loaded": self.namespace.loaded(),
+            "revisions_held": self.namespace.retired(),
             "cache": {
                 "folder": library.settings.cache_dir,
                 "size_limit": library.settings.cache_size,
                 "keep_free": library.settings.keep_free,
                 "bytes": library.cache.volume(),
-                **asdict(library.cache.counts()),
+                **{name: counts[name] for name in ("hits", "misses", "damaged")},
             },
-            "store": {**asdict(library.fetcher.counts()), "away": library.fetcher.unreachable()},
+            "store": {
+                **asdict(library.fetcher.counts()),
+                "waiting": self.coordinator.waiting(),
+                "away": library.fetcher.unreachable(),
+            },
+            "responders": {
+                "process_ids": self.responders.process_ids(),
+                "replaced": self.responders.replaced(),
+                "requests": counts["answered"],
+                "renders": counts["renders"],
+                "notifications": self.namespace.notified,
+            },
             "workers": {
                 "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
                 "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),
@@ -202,10 +219,3 @@ class _Daemon:
             "errors": library.errors.count(),
         }
         return orjson.dumps(status, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-    def _newest(self) -> int:
-        return self.library.mirror.table.updated_at or int(self.since)
-
-    def _replace_control_files(self) -> None:
-        for path, replace in self.control.replacements():
-            self.turnover.add(path, replace)

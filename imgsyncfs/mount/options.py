@@ -11,31 +11,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.mount.protocol import Limits
 from imgsyncfs.settings.values import did_you_mean
 
 OURS = frozenset(
     {
         "subscription", "siblings", "cache_dir", "cache_size", "keep_free", "allow_store", "refresh", "timeout",
-        "config", "uid", "gid",
+        "config", "uid", "gid", "responders",
     }
 )  # fmt: skip
 
 _FOR_FUSE = frozenset(
     {
-        "allow_other", "allow_root", "auto_unmount", "debug", "max_background", "congestion_threshold", "max_readahead",
-        "max_read", "attr_timeout",
-        "entry_timeout",
-        "negative_timeout", "nodev", "nosuid", "noexec", "noatime", "dev", "suid", "exec",
+        "allow_other", "allow_root", "auto_unmount", "max_background", "congestion_threshold", "max_readahead",
+        "max_read", "nodev", "nosuid", "noexec", "noatime", "dev", "suid", "exec",
         "atime", "sync", "dirsync", "context", "fscontext", "defcontext", "rootcontext",
     }
 )  # fmt: skip
 
+FOR_KERNEL = frozenset(Limits.__dataclass_fields__)
+"""Options that are no option of mounting: the kernel is told when it asks how the mount wants to be used."""
+
 _FOR_OTHERS = frozenset(
-    {"ro", "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail",
+    {"attr_timeout", "entry_timeout", "negative_timeout", "debug",
+     "ro", "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail",
      "async", "relatime", "strictatime", "diratime", "nodiratime"}
 )  # fmt: skip
 """For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing. mount(8)
-itself adds ``rw`` when nobody said ``ro``."""
+itself adds ``rw`` when nobody said ``ro``. Nor do timeouts: the kernel keeps what it knows until it changes."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,16 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
             hint = did_you_mean(name, [*OURS, *_FOR_FUSE], otherwise=f"known are {', '.join(sorted(OURS))}.")
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
     return MountOptions(ours, for_fuse, tuple(allow_stores))
+
+
+def limits_of(options: Mapping[str, str | bool]) -> Limits:
+    """What the kernel is told at the beginning.
+
+    Raises:
+        ConfigurationError: one of the options in `FOR_KERNEL` is no number.
+    """
+    given = {name: value for name, value in options.items() if name in FOR_KERNEL}
+    for name, value in given.items():
+        if not isinstance(value, str) or not value.isdecimal():
+            raise ConfigurationError(f"The mount option {name} takes a number: {name}=…")
+    return Limits(**{name: int(value) for name, value in given.items()})

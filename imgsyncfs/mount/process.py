@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from imgsyncfs.errors import ImgsyncfsError
 from imgsyncfs.library.processes import start_workers
+from imgsyncfs.mount.responders import Template
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.workers.frames import read_frame, write_frame
 from imgsyncfs.workers.process import describe_error
@@ -34,11 +35,19 @@ def serve_mount(settings: MountSettings, *, ready: Callable[[Sequence[str]], Non
         ImgsyncfsError: it cannot be mounted, and why.
     """
     with ExitStack() as stack:
+        template = Template(
+            {
+                "cache_dir": settings.library.cache_dir,
+                "siblings": settings.library.siblings,
+                "owner": settings.owner,
+            }
+        )
+        stack.callback(template.close)
         workers = start_workers(settings.library, stack)
         # Late: see above.
         from imgsyncfs.mount.daemon import run
 
-        run(settings, workers, ready=ready)
+        run(settings, workers, template, ready=ready)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ class MountSettings:
         refresh: interval at which the catalog is asked for changes, in seconds.
         options: for libfuse and the kernel, name to value or True.
         owner: (user id, group id) that everything belongs to.
+        responders: how many processes answer the kernel.
     """
 
     library: LibrarySettings
@@ -25,6 +26,7 @@ class MountSettings:
     refresh: float
     options: dict[str, str | bool]
     owner: tuple[int, int]
+    responders: int = 2
 
     def to_frame(self) -> dict[str, Any]:
         """As JSON-able fields; see `from_frame`."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -87,15 +88,20 @@ class Workplace:
 
 
 def process_ids(mountpoint: Path) -> list[int]:
-    """The processes behind a mount: daemon and workers."""
-    status = orjson.loads((mountpoint / ".imgsyncfs" / f"status-{os.urandom(8).hex()}.json").read_bytes())
-    return [status["process_id"], *status["workers"]["process_ids"]]
+    """The processes behind a mount: coordinator, responders with their template, and workers."""
+    status = mount_status(mountpoint)
+    return [status["process_id"], *status["responders"]["process_ids"], *status["workers"]["process_ids"]]
+
+
+def mount_status(mountpoint: Path) -> dict[str, Any]:
+    """How a mount says that it is doing."""
+    status: dict[str, Any] = orjson.loads((mountpoint / ".imgsyncfs" / "status.json").read_bytes())
+    return status
 
 
 def store_requests(mountpoint: Path) -> int:
     """How many requests the mount has sent to stores."""
-    status = orjson.loads((mountpoint / ".imgsyncfs" / f"status-{os.urandom(8).hex()}.json").read_bytes())
-    requests: int = status["store"]["requests"]
+    requests: int = mount_status(mountpoint)["store"]["requests"]
     return requests
 
 

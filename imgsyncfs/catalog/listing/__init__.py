@@ -2,29 +2,37 @@
 
 - `build_listing` makes one of a catalog's rows, `read_listing` asks the catalog for them.
 - `save_listing` and `load_listing` keep it on disk, from where it is mapped into memory.
-- `changed` and `changed_files` say what differs between two.
+- `changed` and `unchanged` say what differs between two; `numbered` numbers files, so that the same content keeps its
+  number from revision to revision.
 """
 
 from __future__ import annotations
 
 from imgsyncfs.catalog.listing.build import build_listing, read_listing
-from imgsyncfs.catalog.listing.changes import Changes, FileChanges, changed, changed_files
+from imgsyncfs.catalog.listing.changes import Changes, FileChanges, changed, unchanged
 from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations
 from imgsyncfs.catalog.listing.files import FileRecord
-from imgsyncfs.catalog.listing.saved import load_listing, save_listing
+from imgsyncfs.catalog.listing.numbering import FileNumbers, continues, numbered
+from imgsyncfs.catalog.listing.saved import ListingFiles, load_listing, load_newest, map_listing, save_listing
 from imgsyncfs.catalog.listing.table import Listing
 
 __all__ = [
     "Changes",
     "CollectedRows",
     "FileChanges",
+    "FileNumbers",
     "FileRecord",
     "Listing",
+    "ListingFiles",
     "build_listing",
     "changed",
-    "changed_files",
     "collect_annotations",
+    "continues",
     "load_listing",
+    "load_newest",
+    "map_listing",
+    "numbered",
     "read_listing",
     "save_listing",
+    "unchanged",
 ]

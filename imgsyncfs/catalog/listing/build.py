@@ -21,6 +21,8 @@ from imgsyncfs.catalog.listing.table import (
     HAS_ANNOTATION,
     HAS_SIBLINGS,
     IMAGE_PREFIX,
+    RUN_NUMBERS,
+    RUN_STARTS,
     Listing,
     ListingFacts,
 )
@@ -162,6 +164,10 @@ def _bring_together(
     image_columns, image_epoch = _file_columns(images, image_rows, np.arange(count), count)
     annotation_columns, annotation_epoch = _file_columns(annotations, annotation_rows, annotated, count)
     columns |= _digest_columns(extent_digests)
+    # Numbers in order, for the beginning of a lineage.
+    first_run = np.zeros(min(count, 1), np.uint8)
+    for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX):
+        columns |= {prefix + RUN_STARTS: first_run, prefix + RUN_NUMBERS: first_run}
     columns |= {IMAGE_PREFIX + name: column for name, column in image_columns.items()}
     columns |= {ANNOTATION_PREFIX + name: column for name, column in annotation_columns.items()}
     facts = ListingFacts(
@@ -176,6 +182,7 @@ def _bring_together(
         image_epoch=image_epoch,
         annotation_epoch=annotation_epoch,
         hidden=(*images.hidden, *twice, *annotations.hidden, *unfit),
+        next_numbers=(count, count),
     )
     return Listing(facts, columns)
 

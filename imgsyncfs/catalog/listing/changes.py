@@ -35,6 +35,16 @@ class FileChanges:
     removed_indices: tuple[int, ...] = ()
     changed_indices: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def indices_before(self) -> list[int]:
+        """Indices in the old listing of the files that are no longer what they were."""
+        return [*self.removed_indices, *(old for old, _ in self.changed_indices)]
+
+    @property
+    def indices_after(self) -> list[int]:
+        """Indices in the new listing of the files that were not what they are."""
+        return [*self.added_indices, *(new for _, new in self.changed_indices)]
+
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
 
@@ -69,50 +79,71 @@ def changed(old: Listing, new: Listing) -> Changes:
     Returns:
         The differences, in the order of the stems.
     """
-    same_catalog = old.catalog_id == new.catalog_id
-    old_indices, new_indices = _common_stems(old.stems, new.stems)
-    same_ext = _texts_of(old)[old.columns["ext"][old_indices]] == _texts_of(new)[new.columns["ext"][new_indices]]
-    same_rendering = same_ext.copy()
-    for name in ("height", "width", "depth", "flags"):
-        same_rendering &= old.columns[name][old_indices] == new.columns[name][new_indices]
-    images = _file_changes(
-        old,
-        new,
-        (np.arange(len(old)), np.arange(len(new))),
-        (old_indices, new_indices),
-        same_ext & _same_content(old.images, new.images, old_indices, new_indices, same_catalog=same_catalog),
-    )
-    there_old = (old.columns["flags"] & HAS_ANNOTATION) != 0
-    there_new = (new.columns["flags"] & HAS_ANNOTATION) != 0
-    both = there_old[old_indices] & there_new[new_indices]
-    old_indices, new_indices = old_indices[both], new_indices[both]
+    both = _compare(old, new)
+    images = _file_changes(old, new, (np.arange(len(old)), np.arange(len(new))), (both.old, both.new), both.same_images)
+    there = both.annotated_before & both.annotated_now
     annotations = _file_changes(
         old,
         new,
-        (np.flatnonzero(there_old), np.flatnonzero(there_new)),
-        (old_indices, new_indices),
-        same_rendering[both]
-        & _same_content(old.annotations, new.annotations, old_indices, new_indices, same_catalog=same_catalog),
+        (np.flatnonzero(_annotated(old)), np.flatnonzero(_annotated(new))),
+        (both.old[there], both.new[there]),
+        both.same_annotations[there],
     )
     return Changes(images, annotations)
 
 
-def changed_files(old: Listing, new: Listing) -> tuple[list[int], list[int]]:
-    """The files of a listing that are no longer what they were: gone or changed; see `changed`.
+def unchanged(old: Listing, new: Listing) -> tuple[tuple[Column, Column], tuple[Column, Column]]:
+    """The files that are what they were; see `changed`. An annotation that neither listing has counts as one of them.
 
     Args:
         old: what was.
         new: what is.
 
     Returns:
-        (indices of images, indices of annotations), both in the old listing, in rising order.
+        For images, then for annotations: (indices in the old listing, indices in the new one), both shape (n,).
     """
-    changes = changed(old, new)
-    images, annotations = (
-        sorted([*files.removed_indices, *(index for index, _ in files.changed_indices)])
-        for files in (changes.images, changes.annotations)
+    both = _compare(old, new)
+    same_annotations = (both.annotated_before & both.annotated_now & both.same_annotations) | ~(
+        both.annotated_before | both.annotated_now
     )
-    return images, annotations
+    return (
+        (both.old[both.same_images], both.new[both.same_images]),
+        (both.old[same_annotations], both.new[same_annotations]),
+    )
+
+
+@dataclass(frozen=True)
+class _Common:
+    """The stems that two listings have, and what is the same of each; all columns are of shape (n,)."""
+
+    old: Column
+    new: Column
+    same_images: Column
+    annotated_before: Column
+    annotated_now: Column
+    same_annotations: Column
+
+
+def _compare(old: Listing, new: Listing) -> _Common:
+    same_catalog = old.catalog_id == new.catalog_id
+    old_indices, new_indices = _common_stems(old.stems, new.stems)
+    same_ext = _texts_of(old)[old.columns["ext"][old_indices]] == _texts_of(new)[new.columns["ext"][new_indices]]
+    same_rendering = same_ext.copy()
+    for name in ("height", "width", "depth", "flags"):
+        same_rendering &= old.columns[name][old_indices] == new.columns[name][new_indices]
+    same_images = same_ext & _same_content(old.images, new.images, old_indices, new_indices, same_catalog=same_catalog)
+    annotated_before, annotated_now = _annotated(old)[old_indices], _annotated(new)[new_indices]
+    there = annotated_before & annotated_now
+    same_annotations = np.zeros(len(there), np.bool_)
+    same_annotations[there] = same_rendering[there] & _same_content(
+        old.annotations, new.annotations, old_indices[there], new_indices[there], same_catalog=same_catalog
+    )
+    return _Common(old_indices, new_indices, same_images, annotated_before, annotated_now, same_annotations)
+
+
+def _annotated(listing: Listing) -> Column:
+    """Whether each image has an annotation."""
+    return np.asarray((listing.columns["flags"] & HAS_ANNOTATION) != 0)
 
 
 def _file_changes(

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -30,10 +32,12 @@ from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 MAGIC = "imgsyncfs listing"
-VERSION = 2
+VERSION = 3
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
+HEADER_BYTES = 4096
+"""More than a NPY header of one array takes."""
 
 MOST_TRIES = 100
 """How often other processes that save the same listing may interfere; each of them has saved it then."""
@@ -63,6 +67,40 @@ def save_listing(listing: Listing, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def load_newest(folder: Path) -> Listing | None:
+    """Load the listing of a dataset that was saved last.
+
+    Args:
+        folder: that of all its listings.
+
+    Returns:
+        The listing; None if there is none that can be used.
+    """
+    with contextlib.suppress(OSError):
+        saved = [(entry.stat().st_mtime_ns, entry.name) for entry in folder.iterdir() if not entry.name.startswith(".")]
+        for _, name in sorted(saved, reverse=True):
+            with contextlib.suppress(ListingDamaged):
+                return load_listing(folder / name)
+    return None
+
+
+class ListingFiles:
+    """The open files of a saved listing, from which another process can map it too. They may have been deleted.
+
+    Args:
+        meta: descriptor of ``meta.json``, taken over.
+        columns: descriptor of ``columns.npy``, taken over.
+    """
+
+    def __init__(self, meta: int, columns: int) -> None:
+        self.meta = meta
+        self.columns = columns
+
+    def __del__(self) -> None:
+        os.close(self.meta)
+        os.close(self.columns)
+
+
 def load_listing(folder: Path) -> Listing:
     """Load a saved listing; its columns are mapped, not read.
 
@@ -76,21 +114,58 @@ def load_listing(folder: Path) -> Listing:
         ListingDamaged: it is not there, is of another version, or is not what was saved.
     """
     try:
-        meta = json.loads((folder / META_FILE).read_bytes())
-        if meta["magic"] != MAGIC or meta["version"] != VERSION:
-            raise _damaged(folder, "it was saved by another version")
-        content = np.load(folder / COLUMNS_FILE, mmap_mode="r", allow_pickle=False)
-        if content.dtype != np.uint8 or content.shape != (meta["bytes"],):
-            raise _damaged(folder, "its columns have the wrong length")
-        if xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
-            raise _damaged(folder, "its columns have the wrong digest")
-        plain = np.asarray(content)
-        columns = {name: take_column(plain, meta["columns"][name]) for name in ALL_COLUMNS}
-        return Listing(_facts(meta["facts"]), columns)
+        return map_listing(open_listing_files(folder), name=str(folder), is_checked=False)
     except FileNotFoundError as error:
-        raise _damaged(folder, "it is not there") from error
+        raise _damaged(str(folder), "it is not there") from error
+    except OSError as error:
+        raise _damaged(str(folder), str(error)) from error
+
+
+def open_listing_files(folder: Path) -> ListingFiles:
+    """Open the files of a saved listing.
+
+    Raises:
+        OSError: one of them cannot be opened.
+    """
+    meta = os.open(folder / META_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        columns = os.open(folder / COLUMNS_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        os.close(meta)
+        raise
+    return ListingFiles(meta, columns)
+
+
+def map_listing(files: ListingFiles, *, name: str, is_checked: bool) -> Listing:
+    """Map a saved listing from its open files.
+
+    Args:
+        files: kept open by the listing.
+        name: for messages.
+        is_checked: another process has compared the columns with their digest.
+
+    Raises:
+        ListingDamaged: it is of another version, or is not what was saved.
+    """
+    try:
+        meta = json.loads(os.pread(files.meta, os.fstat(files.meta).st_size, 0))
+        if meta["magic"] != MAGIC or meta["version"] != VERSION:
+            raise _damaged(name, "it was saved by another version")
+        # The descriptor's position is shared with other processes and not used.
+        header = io.BytesIO(os.pread(files.columns, HEADER_BYTES, 0))
+        if np.lib.format.read_magic(header) != (1, 0):
+            raise _damaged(name, "its columns are of another version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+        if dtype != np.uint8 or shape != (meta["bytes"],):
+            raise _damaged(name, "its columns have the wrong length")
+        mapped = mmap.mmap(files.columns, 0, access=mmap.ACCESS_READ)
+        content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=header.tell())
+        if not is_checked and xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
+            raise _damaged(name, "its columns have the wrong digest")
+        columns = {column: take_column(content, meta["columns"][column]) for column in ALL_COLUMNS}
+        return Listing(_facts(meta["facts"]), columns, files=files)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise _damaged(folder, str(error) or type(error).__name__) from error
+        raise _damaged(name, str(error) or type(error).__name__) from error
 
 
 def _write(listing: Listing, folder: Path) -> None:
@@ -138,12 +213,13 @@ def _facts(values: Mapping[str, Any]) -> ListingFacts:
             **values,
             "exts": tuple(values["exts"]),
             "hidden": tuple((name, reason) for name, reason in values["hidden"]),
+            "next_numbers": (int(values["next_numbers"][0]), int(values["next_numbers"][1])),
         }
     )
 
 
-def _damaged(folder: Path, reason: str) -> ListingDamaged:
-    return ListingDamaged(f"The saved listing {folder} cannot be used: {reason}; it is built again from the catalog.")
+def _damaged(name: str, reason: str) -> ListingDamaged:
+    return ListingDamaged(f"The saved listing {name} cannot be used: {reason}; it is built again from the catalog.")
 
 
 def _not_saved(folder: Path, error: OSError) -> CacheError:

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from imgsyncfs.blob_layout import digest_at
 from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
 from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
+
+if TYPE_CHECKING:
+    from imgsyncfs.catalog.listing.saved import ListingFiles
 
 ANNOTATION_EXT = "json"
 
@@ -27,9 +31,18 @@ HAS_SIBLINGS = 2
 IMAGE_PREFIX = "image_"
 ANNOTATION_PREFIX = "annotation_"
 
+RUN_STARTS = "run_starts"
+RUN_NUMBERS = "run_numbers"
+"""Columns with the numbers of files; see `imgsyncfs.catalog.listing.numbering`."""
+
 OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "flags")
 LARGE_COLUMNS = ("large_content", "large_ends", "digests_content", "digests_ends")
-FILE_COLUMNS = (*COLUMNS, *(f"{text}_{part}" for text in TEXTS for part in ("content", "ends")))
+FILE_COLUMNS = (
+    *COLUMNS,
+    *(f"{text}_{part}" for text in TEXTS for part in ("content", "ends")),
+    RUN_STARTS,
+    RUN_NUMBERS,
+)
 ALL_COLUMNS = (
     *OWN_COLUMNS,
     *LARGE_COLUMNS,
@@ -54,6 +67,8 @@ class ListingFacts:
         image_epoch: what is added to each image's ``modified_at``.
         annotation_epoch: what is added to each annotation's.
         hidden: (name, reason) of each row that cannot be shown.
+        lineage: tells numbers of files that were given one after the other from others; empty before they are numbered.
+        next_numbers: the lowest number that no image of the lineage has had, and the same of annotations.
     """
 
     dataset_id: str
@@ -67,6 +82,8 @@ class ListingFacts:
     image_epoch: int
     annotation_epoch: int
     hidden: tuple[tuple[str, str], ...]
+    lineage: str = ""
+    next_numbers: tuple[int, int] = (0, 0)
 
 
 class Listing:
@@ -75,10 +92,14 @@ class Listing:
     Args:
         facts: everything but the columns.
         columns: by the names in `ALL_COLUMNS`.
+        files: the open files that they are mapped from, if they are.
     """
 
-    def __init__(self, facts: ListingFacts, columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self, facts: ListingFacts, columns: Mapping[str, Column], *, files: ListingFiles | None = None
+    ) -> None:
         self.facts = facts
+        self.files = files
         self.columns = columns
         self.stems = TextTable(columns["stem_content"], columns["stem_ends"])
         # MD5s of files that are fetched in several extents, sorted, and of each the digests of its extents.

@@ -200,7 +200,7 @@ class Copier:
         while True:
             self._check_stopping()
             try:
-                return source.node.read(offset, PIECE_BYTES)
+                return source.read(offset, PIECE_BYTES)
             except StoreUnreachable:
                 if time.monotonic() + ASK_AGAIN_SECONDS > deadline:
                     raise

@@ -119,15 +119,14 @@ def sync(
         StoreError: no store can be reached.
         SyncError: the folder cannot be written, is in use by another sync, or has not enough room.
     """
-    rows = find_datasets([directory.row for directory in library.datasets.values()], datasets)
+    rows = find_datasets(library.datasets.values(), datasets)
     if delete and not library.mirror.table.read_at:
         raise CatalogUnreachable(f"{library.mirror.trouble} Without the catalog nothing can be deleted in {target}.")
     with _writing(target):
         target.mkdir(parents=True, exist_ok=True)
     with open_record(target) as record:
         run = _Run(library, target, record, overwrite, progress or SilentProgress(), copied or (lambda _: None))
-        directories = [library.datasets[row.dataset_id.encode()] for row in rows]
-        sources = [DatasetSource(directory, amount=amount, view=view) for directory in directories]
+        sources = [DatasetSource(library, row.dataset_id, amount=amount, view=view) for row in rows]
         _check_room(run, sources)
         summaries = [*_sync_datasets(run, sources, delete=delete, finished=finished or (lambda _: None))]
         if delete:

@@ -14,7 +14,9 @@ from imgsyncfs import __version__
 from imgsyncfs.catalog.listing import FileRecord, Listing
 from imgsyncfs.catalog.listing.columns import Column
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.dataset_directory import ANNOTATION_SUFFIX, DatasetDirectory, SiblingFile, StoredFile
+from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, DatasetFiles, FileKey
+from imgsyncfs.library.library import Library
+from imgsyncfs.library.numbers import ANNOTATION, IMAGE
 from imgsyncfs.tools.sync.views import View
 
 REGIONS = 4
@@ -32,7 +34,8 @@ class SourceFile:
         md5: digest of the content; empty where nobody knows it without reading.
         byte_count: its length; None where nobody knows it without reading.
         modified_at: when the content last changed, Unix seconds.
-        node: gives the content.
+        files: those of its dataset.
+        key: which of them it is.
     """
 
     name: str
@@ -40,14 +43,20 @@ class SourceFile:
     md5: str
     byte_count: int | None
     modified_at: int
-    node: StoredFile | SiblingFile
+    files: DatasetFiles
+    key: FileKey
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of the content; see `DatasetFiles.read`."""
+        return self.files.read(self.key, offset, size)
 
 
 class DatasetSource:
     """The files of one dataset, at the revision that the catalog has now.
 
     Args:
-        directory: the dataset as its library shows it.
+        library: the catalog's datasets.
+        dataset_id: the dataset.
         amount: how many images to take with what belongs to them; None for all. They are the first by name: neighbours
             by name lie in the same few extents, while images spread over the dataset would cost 4 MiB each.
         view: the layout to copy; None for the directory's own.
@@ -56,20 +65,19 @@ class DatasetSource:
         CatalogError: the listing cannot be read.
     """
 
-    def __init__(self, directory: DatasetDirectory, *, amount: int | None, view: View | None = None) -> None:
-        sources = directory.sources
+    def __init__(self, library: Library, dataset_id: str, *, amount: int | None, view: View | None = None) -> None:
+        self._sources = library.sources
         if view is not None:
-            sources = replace(sources, siblings=(view.target,) if view.target else ())
-        # A directory of its own: the library's may go on serving an earlier revision to those who read from it.
-        self._directory = DatasetDirectory(directory.row, sources)
+            self._sources = replace(self._sources, siblings=(view.target,) if view.target else ())
+        self._contents = library.files(dataset_id, sources=self._sources)
         self._view = view
-        self._listing: Listing = self._directory.listing
+        self._listing: Listing = self._contents.listing
         self._images = len(self._listing) if amount is None else min(amount, len(self._listing))
 
     @property
     def dataset_id(self) -> str:
         """The dataset."""
-        return self._directory.row.dataset_id
+        return self._listing.dataset_id
 
     @property
     def store(self) -> str:
@@ -101,12 +109,12 @@ class DatasetSource:
     def has(self, name: str) -> bool:
         """Whether the dataset has a file of that name, beyond the amount too, or could have it as a sibling."""
         encoded = name.encode()
-        if self._directory.child(encoded) is not None:
+        if self._contents.find(encoded) is not None:
             return True
         suffixes = (target.suffix.encode() for target in FORMATS.values())
         return any(
             encoded.endswith(suffix)
-            and self._directory.child(encoded.removesuffix(suffix) + ANNOTATION_SUFFIX) is not None
+            and self._contents.find(encoded.removesuffix(suffix) + ANNOTATION_SUFFIX) is not None
             for suffix in suffixes
         )
 
@@ -114,31 +122,28 @@ class DatasetSource:
         """An image, its annotation, and their siblings."""
         listing = self._listing
         stem = listing.stem(index)
-        yield self._stored(b"%b.%b" % (stem, listing.ext(index).encode()), listing.image(index))
+        yield self._stored(FileKey(IMAGE, index), listing.image(index))
         annotation = listing.annotation(index)
         if annotation is None:
             return
         if self._view is None:
-            yield self._stored(stem + ANNOTATION_SUFFIX, annotation)
+            yield self._stored(FileKey(ANNOTATION, index), annotation)
         if not listing.has_siblings(index):
             return
-        for target in self._directory.sources.siblings:
-            name = stem + target.suffix.encode()
-            node = self._directory.child(name)
+        for kind, target in self._sources.by_kind.items():
+            key = FileKey(kind, index)
             # A real file of that name comes with the image that it belongs to.
-            if isinstance(node, SiblingFile):
+            if self._contents.has(key):
+                name = stem + target.suffix.encode()
                 shape = "x".join(map(str, listing.image_info(index)))
                 version = f"{target.name} {__version__} {shape} {_version(annotation, listing)}"
                 shown = stem + self._view.suffix.encode() if self._view else name
-                yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, node)
+                yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, self._contents, key)
 
-    def _stored(self, name: bytes, record: FileRecord) -> SourceFile:
-        node = self._directory.child(name)
-        if not isinstance(node, StoredFile):
-            raise TypeError(f"{self.dataset_id}/{name!r} is listed and is no stored file")
-        return SourceFile(
-            name.decode(), _version(record, self._listing), record.md5, record.byte_count, record.modified_at, node
-        )
+    def _stored(self, key: FileKey, record: FileRecord) -> SourceFile:
+        version = _version(record, self._listing)
+        name = self._contents.name(key).decode()
+        return SourceFile(name, version, record.md5, record.byte_count, record.modified_at, self._contents, key)
 
 
 def _version(record: FileRecord, listing: Listing) -> str:

@@ -1,0 +1,243 @@
+"""The files of one revision of a dataset: its images, their annotations, and the siblings rendered beside them.
+
+A file is named by its kind and the index of its image in the listing. Nothing here changes but the sizes of siblings,
+which are filled in as they are rendered.
+
+Threads: any number may use one object; to render a sibling twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.formats.registry import FORMATS, FormatDescription
+from imgsyncfs.library.directory_positions import find_place, first_position
+from imgsyncfs.library.nodes import FILE_MODE, Attributes
+from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE, FileAddress, file_number
+from imgsyncfs.library.renderings import Renderer
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import FileNumbers, Listing
+
+ANNOTATION_EXT = b"json"
+ANNOTATION_SUFFIX = b"." + ANNOTATION_EXT
+
+IMAGES_AT_ONCE = 64
+"""Images whose names are made together; the kernel takes some hundred entries at a time."""
+
+SIZE_BYTES = 4
+
+
+class FileKey(NamedTuple):
+    """A file of a dataset's revision.
+
+    Attributes:
+        kind: as in `imgsyncfs.library.numbers`.
+        image: index of its image in the listing.
+    """
+
+    kind: int
+    image: int
+
+
+class DirectoryEntry(NamedTuple):
+    """An entry of a dataset's directory.
+
+    Attributes:
+        name: the file's.
+        kind: as in `FileKey`.
+        image: likewise.
+        position: where to go on reading after it (`imgsyncfs.library.directory_positions`).
+    """
+
+    name: bytes
+    kind: int
+    image: int
+    position: int
+
+
+@dataclass(frozen=True)
+class FileSources:
+    """Where all datasets' files come from.
+
+    Attributes:
+        contents: reads files of listings.
+        renderer: renders siblings.
+        siblings: the formats that stand beside each image, in order.
+    """
+
+    contents: ContentReader
+    renderer: Renderer
+    siblings: tuple[FormatDescription, ...]
+
+    @cached_property
+    def by_kind(self) -> dict[int, FormatDescription]:
+        """The siblings' formats by the kind of file; a format has the same kind in every mount."""
+        kinds = {name: FIRST_SIBLING + place for place, name in enumerate(FORMATS)}
+        return {kinds[target.name]: target for target in self.siblings}
+
+
+class DatasetFiles:
+    """The files of one revision of a dataset.
+
+    Args:
+        listing: its listing.
+        sources: where contents come from.
+        sizes: room for the sizes of rendered siblings, shared with other processes: that of `sizes_length` bytes, all
+            0 at first. None for room of its own.
+    """
+
+    def __init__(self, listing: Listing, sources: FileSources, *, sizes: memoryview | None = None) -> None:
+        self.listing = listing
+        self._sources = sources
+        room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(sources.by_kind))))
+        numbers = room.cast("I")
+        count = len(listing)
+        self._siblings: dict[int, FormatDescription] = dict(sources.by_kind)
+        self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
+        self._sizes = {kind: numbers[place * count : (place + 1) * count] for place, kind in enumerate(self._siblings)}
+        self._shadowed = {kind: listing.shadowed(suffix) for suffix, kind in self._suffixes}
+
+    def find(self, name: bytes) -> FileKey | None:
+        """The file of a name; None if there is none."""
+        listing = self.listing
+        for suffix, kind in self._suffixes:
+            if name.endswith(suffix):
+                index = listing.find(name[: -len(suffix)])
+                if index >= 0 and listing.has_siblings(index) and index not in self._shadowed[kind]:
+                    return FileKey(kind, index)
+        stem, dot, ext = name.rpartition(b".")
+        index = listing.find(stem) if dot else -1
+        if index < 0:
+            return None
+        if listing.ext(index).encode() == ext:
+            return FileKey(IMAGE, index)
+        if ext == ANNOTATION_EXT and listing.has_annotation(index):
+            return FileKey(ANNOTATION, index)
+        return None
+
+    def has(self, key: FileKey) -> bool:
+        """Whether there is such a file."""
+        kind, index = key
+        if kind == IMAGE:
+            return True
+        if kind == ANNOTATION:
+            return self.listing.has_annotation(index)
+        return kind in self._siblings and self.listing.has_siblings(index) and index not in self._shadowed[kind]
+
+    def name(self, key: FileKey) -> bytes:
+        """The name of a file."""
+        stem = self.listing.stem(key.image)
+        if key.kind == IMAGE:
+            return b"%b.%b" % (stem, self.listing.ext(key.image).encode())
+        return stem + (ANNOTATION_SUFFIX if key.kind == ANNOTATION else self._siblings[key.kind].suffix.encode())
+
+    def attributes(self, key: FileKey) -> Attributes:
+        """What `stat` shows. Reads nothing of a stored file; the first look at a sibling renders it.
+
+        Raises:
+            StoreError: the annotation cannot be read.
+            AnnotationError: it does not parse.
+        """
+        kind, index = key
+        if kind == IMAGE:
+            return Attributes(FILE_MODE, *self.listing.images.size_and_time(index))
+        size, modified_at = self.listing.annotations.size_and_time(index)
+        if kind != ANNOTATION:
+            sizes = self._sizes[kind]
+            size = sizes[index]
+            if not size:
+                size = sizes[index] = len(self._render(key))
+        return Attributes(FILE_MODE, size, modified_at)
+
+    def modified_at(self, key: FileKey) -> int:
+        """When the file's content last changed, Unix seconds; renders nothing."""
+        files = self.listing.images if key.kind == IMAGE else self.listing.annotations
+        return files.size_and_time(key.image)[1]
+
+    def read(self, key: FileKey, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`, fewer only where the file ends; raises what `attributes` raises."""
+        if key.kind >= FIRST_SIBLING:
+            return self._render(key)[offset : offset + size]
+        files = self.listing.images if key.kind == IMAGE else self.listing.annotations
+        return self._sources.contents.read(self.listing, files, key.image, offset, size)
+
+    def read_into(self, key: FileKey, offset: int, buffer: memoryview) -> int:
+        """Fill a buffer with the bytes from `offset` on; see `read`.
+
+        Returns:
+            How many bytes; fewer than the buffer takes only where the file ends.
+        """
+        if key.kind >= FIRST_SIBLING:
+            content = self.read(key, offset, len(buffer))
+            buffer[: len(content)] = content
+            return len(content)
+        files = self.listing.images if key.kind == IMAGE else self.listing.annotations
+        return self._sources.contents.read_into(self.listing, files, key.image, offset, buffer)
+
+    def entries_from(self, position: int, *, earlier: Listing | None = None) -> Iterator[DirectoryEntry]:
+        """The entries of the directory from a position on; reads no blob.
+
+        Args:
+            position: one of those given with an entry, `FIRST_POSITION` for the beginning.
+            earlier: the listing before, whose positions are found again by name.
+        """
+        listing = self.listing
+        suffixes = ((ANNOTATION_SUFFIX, ANNOTATION), *self._suffixes)
+        kinds = 1 + len(suffixes)
+        first, first_place = find_place(position, listing, earlier=earlier, kinds=kinds)
+        after = first_position(listing) + first * kinds
+        for start in range(first, len(listing), IMAGES_AT_ONCE):
+            parts = listing.name_parts(start, start + IMAGES_AT_ONCE)
+            for index, (stem, ext, annotated, rendered) in enumerate(parts, start):
+                if not first_place:
+                    yield DirectoryEntry(stem + ext, IMAGE, index, after + 1)
+                if annotated:
+                    for place, (suffix, kind) in enumerate(suffixes if rendered else suffixes[:1], 1):
+                        if place >= first_place and (kind == ANNOTATION or index not in self._shadowed[kind]):
+                            yield DirectoryEntry(stem + suffix, kind, index, after + place + 1)
+                after += kinds
+                first_place = 0
+
+    def _render(self, key: FileKey) -> bytes:
+        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind])
+
+
+def sizes_length(listing: Listing, siblings: int) -> int:
+    """How many bytes the sizes of all siblings of a listing take; at least those of one."""
+    return SIZE_BYTES * max(1, len(listing) * siblings)
+
+
+class NodeNumbers:
+    """The node numbers of the files of one revision.
+
+    Args:
+        dataset: the dataset's number.
+        listing: of the revision.
+    """
+
+    def __init__(self, dataset: int, listing: Listing) -> None:
+        # Late: numpy comes with it.
+        from imgsyncfs.catalog.listing import FileNumbers
+        from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
+
+        self._dataset = dataset
+        self._images: FileNumbers = FileNumbers.of(listing, IMAGE_PREFIX)
+        self._annotations: FileNumbers = FileNumbers.of(listing, ANNOTATION_PREFIX)
+
+    def number(self, kind: int, index: int) -> int:
+        """The node number of a file. A sibling changes with its annotation, so it has the annotation's file number."""
+        files = self._images if kind == IMAGE else self._annotations
+        return file_number(self._dataset, files.number(index), kind)
+
+    def key(self, address: FileAddress) -> FileKey | None:
+        """The file at an address of this dataset; None if this revision does not have it."""
+        files = self._images if address.kind == IMAGE else self._annotations
+        index = files.index(address.file)
+        return FileKey(address.kind, index) if index >= 0 else None

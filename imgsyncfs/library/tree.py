@@ -1,0 +1,185 @@
+"""The directories above the datasets' files: the root, ``.by/<column>/<value>`` and ``.subscriptions/<name>``.
+
+They are made from the table of datasets, all at once, and again when it has changed. Each node has its number
+(`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import orjson
+
+from imgsyncfs.catalog.dataset_table import column_values
+from imgsyncfs.catalog.mirror import DatasetTable
+from imgsyncfs.catalog.naming import file_name_fault
+from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.subscriptions import members, subscription_fault
+from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
+from imgsyncfs.library.numbers import ROOT, named_number
+
+BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """A directory or a symlink.
+
+    Attributes:
+        parent: the number of the directory that it is in.
+        name: its own name; empty for the root.
+        modified_at: Unix seconds.
+        target: of a symlink, relative to its directory; empty for a directory.
+        children: name to number; empty for a symlink, and for a dataset, whose files are not in the tree.
+    """
+
+    parent: int
+    name: bytes
+    modified_at: int
+    target: bytes
+    children: Mapping[bytes, int]
+
+    @property
+    def attributes(self) -> Attributes:
+        """What `lstat` shows."""
+        return Attributes(LINK_MODE if self.target else DIRECTORY_MODE, len(self.target), self.modified_at)
+
+
+class Tree:
+    """All nodes by number.
+
+    Args:
+        nodes: number to node.
+    """
+
+    def __init__(self, nodes: Mapping[int, TreeNode]) -> None:
+        self.nodes = nodes
+
+    def to_bytes(self) -> bytes:
+        """As JSON; see `from_bytes`."""
+        return orjson.dumps(
+            [
+                [number, node.parent, node.name.decode(), node.modified_at, node.target.decode()]
+                for number, node in self.nodes.items()
+            ]
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes | memoryview) -> Tree:
+        """Back from `to_bytes`."""
+        return cls.of(
+            (number, parent, name.encode(), modified_at, target.encode())
+            for number, parent, name, modified_at, target in orjson.loads(content)
+        )
+
+    @classmethod
+    def of(cls, nodes: Iterable[tuple[int, int, bytes, int, bytes]]) -> Tree:
+        """Make a tree of (number, parent, name, modified_at, target) of each node, parents first."""
+        children: dict[int, dict[bytes, int]] = {}
+        made: dict[int, TreeNode] = {}
+        for number, parent, name, modified_at, target in nodes:
+            made[number] = TreeNode(parent, name, modified_at, target, children.setdefault(number, {}))
+            if number != ROOT:
+                children[parent][name] = number
+        return cls(made)
+
+    def changes_from(self, before: Tree) -> TreeChanges:
+        """What is no longer as it was in another tree."""
+        entries = [
+            (node.parent, node.name)
+            for tree, other in ((before, self), (self, before))
+            for number, node in tree.nodes.items()
+            if number != ROOT and node.parent in before.nodes and number not in other.nodes
+        ]
+        stale = {parent for parent, _ in entries} | {
+            number
+            for number, node in self.nodes.items()
+            if number in before.nodes and before.nodes[number].modified_at != node.modified_at
+        }
+        return TreeChanges(tuple(dict.fromkeys(entries)), tuple(stale))
+
+
+@dataclass(frozen=True)
+class TreeChanges:
+    """What the kernel must be told after a change of the tree.
+
+    Attributes:
+        entries: (number of the directory, name) of what came, went or became another node.
+        nodes: numbers of nodes whose attributes, or whose entries, are others.
+    """
+
+    entries: tuple[tuple[int, bytes], ...]
+    nodes: tuple[int, ...]
+
+
+def build_tree(
+    table: DatasetTable, datasets: Mapping[bytes, tuple[int, DatasetRow]], *, control: tuple[bytes, int], since: int
+) -> Tree:
+    """Make the tree of a catalog.
+
+    Args:
+        table: the catalog's.
+        datasets: name of each dataset that is shown to (node number of its directory, its row).
+        control: name and number of the directory of control files, which is not in the tree.
+        since: the Unix time that directories show if there is no dataset.
+    """
+    newest = table.updated_at or since
+    return Tree.of(_nodes(table, datasets, control, newest, since))
+
+
+def _nodes(
+    table: DatasetTable,
+    datasets: Mapping[bytes, tuple[int, DatasetRow]],
+    control: tuple[bytes, int],
+    newest: int,
+    since: int,
+) -> Iterator[tuple[int, int, bytes, int, bytes]]:
+    yield ROOT, ROOT, b"", newest, b""
+    yield control[1], ROOT, control[0], since, b""
+    shown = {row.dataset_id: row for _, row in datasets.values()}
+    for name, links in ((b".by", by_columns(shown.values())), (b".subscriptions", by_subscriptions(table))):
+        yield from _directory(ROOT, b"", name, links, newest)
+    for name, (number, row) in datasets.items():
+        yield number, ROOT, name, row.updated_at, b""
+
+
+Links: TypeAlias = "Mapping[bytes, Links | int]"
+"""Name of a directory to what is in it; name of a dataset to the Unix time of its symlink."""
+
+
+def _directory(
+    parent: int, above: bytes, name: bytes, links: Links, newest: int
+) -> Iterator[tuple[int, int, bytes, int, bytes]]:
+    path = above + b"/" + name
+    number = named_number(path, b"")
+    yield number, parent, name, newest, b""
+    for inner_name, inner in links.items():
+        if isinstance(inner, int):
+            target = b"../" * path.count(b"/") + inner_name
+            link = named_number(path + b"/" + inner_name, b"%b %d" % (target, inner))
+            yield link, number, inner_name, inner, target
+        else:
+            yield from _directory(number, path, inner_name, inner, newest)
+
+
+def by_columns(rows: Iterable[DatasetRow]) -> Links:
+    """``<column>/<value>/<dataset>`` for each of `BY_COLUMNS`; values that cannot be a name are left out."""
+    columns: dict[bytes, dict[bytes, dict[bytes, int]]] = {column.encode(): {} for column in BY_COLUMNS}
+    for row in rows:
+        for column in BY_COLUMNS:
+            for value in column_values(row, column):
+                if file_name_fault(value) is None:
+                    links = columns[column.encode()].setdefault(value.encode(), {})
+                    links[row.dataset_id.encode()] = row.updated_at
+    return columns
+
+
+def by_subscriptions(table: DatasetTable) -> Links:
+    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the mount shows."""
+    return {
+        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, table.shown.values())}
+        for name, subscription in table.subscriptions.items()
+        if file_name_fault(name) is None and not subscription_fault(subscription)
+    }

@@ -1,0 +1,81 @@
+"""The channel to the kernel: libfuse mounts, the kernel's first request is answered, libfuse unmounts.
+
+fusepy loads libfuse 2.9; of its low-level interface (``fuse_lowlevel.h``, ``fuse_common.h``) three functions and one
+structure are used, which do what only libfuse can: mount as an ordinary user by way of fusermount, and sort the mount
+options by whether they are the kernel's or fusermount's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import fuse
+
+from imgsyncfs.errors import MountError
+from imgsyncfs.mount.protocol import REQUEST_BYTES, Limits, init_answer
+
+logger = logging.getLogger(__name__)
+
+_LIBFUSE = fuse._libfuse  # noqa: SLF001  # fusepy has no other name for the library that it loaded
+
+
+class _Arguments(ctypes.Structure):
+    """struct fuse_args: argc, argv, and whether libfuse allocated them (``fuse_opt.h``)."""
+
+    _fields_ = (
+        ("argc", ctypes.c_int),
+        ("argv", ctypes.POINTER(ctypes.c_char_p)),
+        ("allocated", ctypes.c_int),
+    )
+
+
+_LIBFUSE.fuse_mount.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Arguments)]
+_LIBFUSE.fuse_mount.restype = ctypes.c_void_p
+_LIBFUSE.fuse_chan_fd.argtypes = [ctypes.c_void_p]
+_LIBFUSE.fuse_unmount.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+_LIBFUSE.fuse_unmount.restype = None
+
+
+class Channel:
+    """A mount, and the device that its requests come from.
+
+    Args:
+        mountpoint: an empty directory.
+        options: for libfuse and the kernel, name to value, or to True for a flag.
+        limits: what the kernel is told.
+
+    Raises:
+        MountError: it could not be mounted; libfuse has said why on standard error.
+    """
+
+    def __init__(self, mountpoint: Path, options: Mapping[str, str | bool], limits: Limits) -> None:
+        self._mountpoint = os.fsencode(mountpoint)
+        words = [b"imgsyncfs"]
+        for name, value in options.items():
+            words += [b"-o", os.fsencode(name if value is True else f"{name}={value}")]
+        arguments = _Arguments(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
+        self._channel = _LIBFUSE.fuse_mount(self._mountpoint, ctypes.byref(arguments))
+        if not self._channel:
+            raise MountError(f"{mountpoint} could not be mounted; libfuse's own words stand above.")
+        self.device: int = _LIBFUSE.fuse_chan_fd(self._channel)
+        """The descriptor of ``/dev/fuse``."""
+        os.set_inheritable(self.device, False)
+        try:
+            message, self.flags = init_answer(os.read(self.device, REQUEST_BYTES), limits)
+            os.write(self.device, message)
+        except OSError as error:
+            self.close()
+            raise MountError(
+                f"{mountpoint} could not be mounted: {error.strerror}; Linux 5.4 or newer is needed."
+            ) from error
+        os.set_blocking(self.device, False)
+
+    def close(self) -> None:
+        """Unmount, if that has not happened yet; whoever still uses the mount gets errors."""
+        channel, self._channel = self._channel, None
+        if channel:
+            _LIBFUSE.fuse_unmount(self._mountpoint, channel)

@@ -1,0 +1,295 @@
+"""The coordinator: brings what the responders lack, and answers for the control files.
+
+A request that a responder could not answer lies here until what it needs has come; then a responder tries it again.
+It waits at most the timeout, and then fails. So waiting costs no thread, here or there.
+
+Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
+control files made, by a few threads of their own. Extents arrive on the workers' listening threads.
+`Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from imgsyncfs.errors import StoreError
+from imgsyncfs.fetching.contents import locate
+from imgsyncfs.fetching.fetcher import InFlight
+from imgsyncfs.fetching.job import Outcome
+from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
+from imgsyncfs.library.numbers import ROOT
+from imgsyncfs.mount import protocol
+from imgsyncfs.mount.errors import error_number, error_report
+from imgsyncfs.mount.exchange import Message, memory_file
+from imgsyncfs.mount.namespace import Namespace
+from imgsyncfs.mount.responders import Responders
+
+logger = logging.getLogger(__name__)
+
+LISTING_THREADS = 4
+"""Listings that are loaded at once: from the disk in milliseconds, from the database in seconds."""
+
+CONTROL_THREADS = 2
+
+IDLE_SECONDS = 1.0
+
+MOST_TRIES = 2
+"""After as many times that an extent came and was gone before it was read, its content is sent with the answer."""
+
+
+@dataclass
+class _Waiting:
+    """A request that waits for an extent."""
+
+    responder: int
+    request: bytes
+    tries: int
+    flight: InFlight
+
+
+class Coordinator:
+    """Brings what responders lack.
+
+    Args:
+        library: the catalog's datasets.
+        namespace: the listings that the responders have.
+        control: the control files.
+        owner: (user id, group id) that everything belongs to.
+        stale: called when a blob is no longer what the catalog says.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        namespace: Namespace,
+        control: ControlFiles,
+        *,
+        owner: tuple[int, int],
+        stale: Callable[[], None],
+    ) -> None:
+        self._library = library
+        self._namespace = namespace
+        self._control = control
+        self._owner = owner
+        self._stale = stale
+        self._lock = threading.Lock()
+        self._waiting: dict[int, _Waiting] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
+        self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
+        self._responders: Responders | None = None
+        self._device = -1
+
+    def begin(self, responders: Responders, device: int) -> None:
+        """Use these responders, and answer the kernel, from now on."""
+        self._responders, self._device = responders, device
+
+    def waiting(self) -> int:
+        """How many requests wait for an extent."""
+        with self._lock:
+            return len(self._waiting)
+
+    def close(self) -> None:
+        """End the threads; what they do is not waited for."""
+        self._listings.shutdown(wait=False, cancel_futures=True)
+        self._controls.shutdown(wait=False, cancel_futures=True)
+
+    def take(self, responder: int, message: Message) -> None:
+        """Take what a responder sent."""
+        header, request = message.header, message.payload
+        if header.get("want") == "extent":
+            self._want_extent(responder, header, request)
+        elif header.get("want") == "listing":
+            self._listings.submit(self._bring_listing, responder, header["number"], request)
+        elif "hand" in header:
+            self._controls.submit(self._answer, request)
+        elif "reached" in header:
+            self._reached(header["reached"])
+        elif "used" in header:
+            self._library.cache.note_uses(header["used"])
+        elif "error" in header:
+            self._report(header["error"])
+
+    def tick(self) -> float:
+        """Fail the requests whose timeout is over; returns when to look again, in seconds from now."""
+        now = time.monotonic()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, unique = heapq.heappop(self._deadlines)
+            with self._lock:
+                waiting = self._waiting.get(unique)
+                if waiting is None or waiting.flight.deadline > now:
+                    continue
+                del self._waiting[unique]
+            self._library.fetcher.leave(waiting.flight)
+            self._fail(waiting.request, self._library.fetcher.too_late(waiting.flight.extent))
+        return min(IDLE_SECONDS, self._deadlines[0][0] - now) if self._deadlines else IDLE_SECONDS
+
+    # Extents.
+
+    def _want_extent(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        listing = self._namespace.listing(header["dataset"], header["listing"])
+        if listing is None:
+            self._refuse(request, OSError(errno.ESTALE, "the listing is gone"), "?")
+            return
+        files = listing.annotations if header["annotation"] else listing.images
+        index, offset, tries = header["image"], header["offset"], header.get("tries", 0)
+        extent = locate(listing, files.record(index), offset)
+        if not tries and self._library.cache.holds(extent.key):
+            # It has come since the responder looked.
+            self._retry(responder, request, extent.key, tries)
+            return
+        try:
+            flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
+        except StoreError as error:
+            self._fail(request, error)
+            return
+        self._library_reads_ahead()
+        unique = protocol.IN_HEADER.unpack_from(request)[2]
+        with self._lock:
+            self._waiting[unique] = _Waiting(responder, request, tries, flight)
+        heapq.heappush(self._deadlines, (flight.deadline, unique))
+        flight.outcome.add_done_callback(lambda outcome: self._came(unique, flight, outcome))
+
+    def _came(self, unique: int, flight: InFlight, outcome: Future[Outcome]) -> None:
+        """Have a request tried again whose extent has come. Runs on a worker's listening thread."""
+        with self._lock:
+            waiting = self._waiting.get(unique)
+            if waiting is None or waiting.flight is not flight:
+                return
+            del self._waiting[unique]
+        self._library.fetcher.leave(flight)
+        error = outcome.exception()
+        if isinstance(error, Exception):
+            self._fail(waiting.request, error)
+            return
+        stored, content = outcome.result()
+        if stored and not content:
+            self._retry(waiting.responder, waiting.request, flight.extent.key, waiting.tries + 1)
+            return
+        memory = memory_file(content)
+        try:
+            self._retry(waiting.responder, waiting.request, flight.extent.key, waiting.tries + 1, (memory,))
+        finally:
+            os.close(memory)
+
+    def _retry(self, responder: int, request: bytes, key: str, tries: int, descriptors: tuple[int, ...] = ()) -> None:
+        if self._responders is not None:
+            self._responders.send(responder, {"retry": key, "tries": tries}, request, descriptors)
+
+    def _reached(self, place: dict[str, Any]) -> None:
+        listing = self._namespace.listing(place["dataset"], place["listing"])
+        if listing is not None:
+            files = listing.annotations if place["annotation"] else listing.images
+            self._library.extents.reached(listing, files, place["image"], place["offset"])
+            self._library_reads_ahead()
+
+    def _library_reads_ahead(self) -> None:
+        if self._responders is not None:
+            self._responders.board.reads_ahead = self._library.extents.readahead.running
+
+    # Listings.
+
+    def _bring_listing(self, responder: int, number: int, request: bytes) -> None:
+        try:
+            self._namespace.load(number)
+        except Exception as error:
+            self._refuse(request, error, "/" + self._namespace.name_of(number))
+        else:
+            self._retry(responder, request, "", 0)
+
+    # Control files, and df.
+
+    def _answer(self, request: bytes) -> None:
+        _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
+        try:
+            message = self._control_answer(operation, unique, number, request)
+        except Exception as error:
+            self._refuse(request, error, "/.imgsyncfs")
+        else:
+            protocol.write_quietly(self._device, message)
+
+    def _control_answer(self, operation: int, unique: int, number: int, request: bytes) -> bytes:
+        if operation == protocol.STATFS:
+            rows = self._library.rows.values()
+            return protocol.statfs_answer(
+                unique, total_bytes=self._library.cache.volume(), files=sum(row.size for row in rows)
+            )
+        if operation == protocol.LOOKUP:
+            return self._look_up(unique, number, request[protocol.IN_HEADER.size : -1])
+        if operation == protocol.GETATTR:
+            attributes = self._directory() if number == CONTROL_NUMBER else self._control.attributes(number)
+            if attributes is None:
+                raise OSError(errno.ESTALE, "this file is gone")
+            return protocol.attr_answer(unique, number, attributes, self._owner)
+        _, offset, size, *_ = protocol.READ_IN.unpack_from(request, protocol.IN_HEADER.size)
+        if operation == protocol.READDIR and number == CONTROL_NUMBER:
+            return protocol.answer(unique, self._entries(offset, size))
+        content = self._control.read(number, offset, size) if operation == protocol.READ else None
+        if content is None:
+            raise OSError(errno.ESTALE if operation == protocol.READ else errno.ENOTDIR, "this file is gone")
+        return protocol.answer(unique, content)
+
+    def _look_up(self, unique: int, number: int, name: bytes) -> bytes:
+        if name == b"..":
+            return protocol.entry_answer(unique, ROOT, Attributes(DIRECTORY_MODE, 0, self._control.since), self._owner)
+        if name == b".":
+            attributes = self._directory() if number == CONTROL_NUMBER else self._control.attributes(number)
+            if attributes is None:
+                raise OSError(errno.ESTALE, "this file is gone")
+            return protocol.entry_answer(unique, number, attributes, self._owner)
+        file = self._control.look_up(name)
+        if file is None:
+            return protocol.absence_answer(unique)
+        valid = protocol.FOREVER if file.lasts else 0
+        return protocol.entry_answer(unique, file.number, file.attributes, self._owner, entry_valid=valid)
+
+    def _directory(self) -> Attributes:
+        return Attributes(DIRECTORY_MODE, 0, self._control.since)
+
+    def _entries(self, position: int, size: int) -> bytes:
+        names = [(b".", DIRECTORY_MODE), (b"..", DIRECTORY_MODE), *((name, FILE_MODE) for name in self._control.names)]
+        parts, taken = [], 0
+        for place, (name, mode) in enumerate(itertools.islice(names, position, None), position):
+            # Their numbers change with each look-up; any that is not 0 will do here.
+            number = CONTROL_NUMBER if name == b"." else ROOT if name == b".." else CONTROL_NUMBER + place
+            part = protocol.directory_entry(number, place + 1, name, mode)
+            taken += len(part)
+            if taken > size:
+                break
+            parts.append(part)
+        return b"".join(parts)
+
+    # Errors.
+
+    def _fail(self, request: bytes, error: Exception) -> None:
+        self._refuse(request, error, self._path_of(request))
+
+    def _refuse(self, request: bytes, error: Exception, path: str) -> None:
+        _, operation, unique, *_ = protocol.IN_HEADER.unpack_from(request)
+        report = error_report(error, path, protocol.OPERATION_NAMES.get(operation, ""))
+        if report is not None:
+            self._report(report)
+        # After the report: whoever sees the error looks into the log.
+        protocol.write_quietly(self._device, protocol.refusal(unique, error_number(error)))
+
+    def _report(self, report: dict[str, Any]) -> None:
+        if report["stale"]:
+            self._stale()
+        self._library.errors.report(report["message"], cause=report["cause"])
+
+    def _path_of(self, request: bytes) -> str:
+        _, operation, _, number, *_ = protocol.IN_HEADER.unpack_from(request)
+        name = request[protocol.IN_HEADER.size : -1] if operation == protocol.LOOKUP else b""
+        return self._namespace.path_of(number, name)

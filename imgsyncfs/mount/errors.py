@@ -1,0 +1,70 @@
+"""What a reader gets for an exception, and what the log of errors says of it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any
+
+from imgsyncfs.errors import (
+    AnnotationError,
+    BlobChanged,
+    BlobRefused,
+    CatalogMissing,
+    CatalogRefused,
+    CatalogUnreachable,
+    ImgsyncfsError,
+    StoreNotAllowed,
+    StoreRefused,
+    StoreUnreachable,
+)
+
+logger = logging.getLogger(__name__)
+
+_SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogRefused, CatalogUnreachable)
+"""Errors that concern all files alike: reported once a minute, for the file that was read first."""
+
+
+def error_number(error: BaseException) -> int:
+    """The errno that a reader gets for an exception."""
+    if isinstance(error, (StoreRefused, BlobRefused, CatalogRefused)):
+        return errno.EACCES
+    if isinstance(error, BlobChanged):
+        return errno.ESTALE
+    if isinstance(error, CatalogMissing):
+        return errno.ENOENT
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    return errno.EIO
+
+
+def error_report(error: Exception, path: str, operation: str) -> dict[str, Any] | None:
+    """What the log of errors is to say.
+
+    Args:
+        error: what went wrong.
+        path: of the file or directory, within the mount.
+        operation: what the kernel asked for.
+
+    Returns:
+        ``message``; ``cause``, what makes two of them the same, empty for the message itself; ``stale``, whether the
+        catalog is to be asked at once. None for what is no fault of the mount: no such file, no directory.
+    """
+    stale = isinstance(error, BlobChanged)
+    if isinstance(error, AnnotationError):
+        return {"message": str(error), "cause": "", "stale": stale}
+    if isinstance(error, StoreNotAllowed):
+        # A line for each such store: one that is not allowed must not hide another.
+        return {"message": f"{path}: {error}", "cause": str(error), "stale": stale}
+    if isinstance(error, _SAME_FOR_ALL):
+        return {"message": f"{path}: {error}", "cause": type(error).__name__, "stale": stale}
+    if isinstance(error, ImgsyncfsError):
+        return {"message": f"{path}: {error}", "cause": str(error), "stale": stale}
+    if isinstance(error, OSError) and error.errno in {errno.ESTALE, errno.ENOTDIR, errno.EINVAL, errno.ENOENT}:
+        return None
+    logger.error("%s %s failed", operation, path, exc_info=error)
+    return {
+        "message": f"{path}: {operation} failed: {error!r}; please report this with the mount's log.",
+        "cause": "",
+        "stale": stale,
+    }

@@ -1,0 +1,188 @@
+"""How responders and the coordinator talk: messages over a socket, and a board in shared memory.
+
+A message is a header (JSON), an optional payload (a kernel's request as it came), and up to `MOST_DESCRIPTORS`
+descriptors. The socket keeps messages apart (SOCK_SEQPACKET), so neither side reads half of one.
+
+Each responder has a `Slot` of the board. It receives requests straight into that slot, so that the request in its hands
+is known there from the moment at which the kernel gave it away, however the responder ends.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from imgsyncfs.mount.protocol import REQUEST_BYTES
+
+MOST_DESCRIPTORS = 4
+MESSAGE_BYTES = 1 << 16
+SEND_SECONDS = 10.0
+"""Until when the other side must have made room for a message."""
+
+_LENGTH = struct.Struct("<I")
+_UNIQUE = struct.Struct("<Q")
+_UNIQUE_OFFSET = 8
+
+BOARD_BYTES = 4096
+"""The first part of the board: what the coordinator tells all responders."""
+
+COUNTS_BYTES = 64
+SLOT_BYTES = COUNTS_BYTES + REQUEST_BYTES
+
+COUNTED = ("answered", "handled", "hits", "misses", "damaged", "renders")
+
+
+class Message(NamedTuple):
+    """A message that has come.
+
+    Attributes:
+        header: JSON-able.
+        payload: raw bytes.
+        descriptors: taken over by whoever receives it.
+    """
+
+    header: dict[str, Any]
+    payload: bytes
+    descriptors: list[int]
+
+
+def send(
+    connection: socket.socket, header: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()
+) -> None:
+    """Send a message.
+
+    Raises:
+        OSError: the other side is gone, or takes no messages.
+    """
+    encoded = orjson.dumps(header)
+    content = [_LENGTH.pack(len(encoded)), encoded, payload]
+    if descriptors:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        connection.sendmsg(content, ancillary, socket.MSG_NOSIGNAL)
+    else:
+        connection.sendmsg(content, (), socket.MSG_NOSIGNAL)
+
+
+def receive(connection: socket.socket) -> Message | None:
+    """Receive a message; None if the other side is gone.
+
+    Raises:
+        BlockingIOError: there is none, on a socket that does not wait.
+    """
+    room = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
+    try:
+        content, ancillary, _, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None
+    descriptors = array.array("i")
+    for level, kind, values in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(values[: len(values) - len(values) % descriptors.itemsize])
+    if not content:
+        return None
+    (length,) = _LENGTH.unpack_from(content)
+    end = _LENGTH.size + length
+    return Message(orjson.loads(content[_LENGTH.size : end]), content[end:], descriptors.tolist())
+
+
+def connected_pair() -> tuple[socket.socket, socket.socket]:
+    """Two sockets that talk to each other."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def memory_file(content: bytes | memoryview) -> int:
+    """Put bytes into memory that a descriptor leads to, so that they can be sent to another process."""
+    descriptor = os.memfd_create("imgsyncfs", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def shared_memory(byte_count: int) -> int:
+    """Memory, all 0, for several processes; takes up what is written to."""
+    descriptor = os.memfd_create("imgsyncfs", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, byte_count)
+    return descriptor
+
+
+class Slot:
+    """What one responder writes to the board, and the coordinator reads.
+
+    Args:
+        board: all of it.
+        number: of the responder, from 0.
+    """
+
+    def __init__(self, board: memoryview, number: int) -> None:
+        start = BOARD_BYTES + number * SLOT_BYTES
+        self._counts = board[start : start + COUNTS_BYTES].cast("Q")
+        self.request = board[start + COUNTS_BYTES : start + SLOT_BYTES]
+        """Where requests are received."""
+
+    def put_down(self) -> None:
+        """Note that the request is no longer in the responder's hands."""
+        _UNIQUE.pack_into(self.request, _UNIQUE_OFFSET, 0)
+
+    def in_hand(self) -> int:
+        """The number (``unique``) of the request in the responder's hands, 0 if there is none."""
+        unique: int = _UNIQUE.unpack_from(self.request, _UNIQUE_OFFSET)[0]
+        return unique
+
+    def note(self, values: Sequence[int]) -> None:
+        """Write the counts, in the order of `COUNTED`."""
+        for place, value in enumerate(values):
+            self._counts[place] = value
+
+    def counts(self) -> dict[str, int]:
+        """The counts by their names."""
+        return dict(zip(COUNTED, self._counts.tolist(), strict=False))
+
+    def clear(self) -> None:
+        """Make it ready for another responder."""
+        self.put_down()
+        self.note([0] * len(COUNTED))
+
+
+class Board:
+    """Memory that coordinator and responders share.
+
+    Args:
+        descriptor: of the memory; None makes it. Taken over.
+        responders: how many slots there are.
+    """
+
+    def __init__(self, responders: int, descriptor: int | None = None) -> None:
+        size = BOARD_BYTES + responders * SLOT_BYTES
+        self.descriptor = shared_memory(size) if descriptor is None else descriptor
+        self._map = mmap.mmap(self.descriptor, size)
+        view = memoryview(self._map)
+        self.slots = [Slot(view, number) for number in range(responders)]
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether extents were fetched ahead of readers, so that the coordinator wants to know what is reached."""
+        return bool(self._map[0])
+
+    @reads_ahead.setter
+    def reads_ahead(self, value: bool) -> None:
+        self._map[0] = value
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close descriptors that came with a message and are of no use."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,394 @@
+"""The coordinator's namespace: which tree and which listings the responders answer from, and how they change.
+
+A change goes like this: the responders get the new listings and the new tree; when all have taken them over, nobody
+answers from the old ones any more; then the kernel is told which names have changed. What it knows besides stays true.
+
+Files that were changed or removed may be open. Their numbers are answered from the old listing, which the responders
+keep as long as the kernel knows one of them: it is asked, since it refuses a notification for a node that it has
+forgotten.
+
+Threads: `Namespace._lock` guards the tables. It is held while messages are sent to responders, so that each gets them
+in one order, and never while a listing is loaded. `refresh` runs on one thread, the only one that notifies the kernel:
+a notification waits for look-ups in the same directory, whose answers other threads bring.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.errors import CatalogError, CatalogMissing
+from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.library.control_files import CONTROL_NAME, CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
+from imgsyncfs.library.dataset_numbers import DatasetNumbers
+from imgsyncfs.library.library import Library
+from imgsyncfs.library.numbers import (
+    ANNOTATION,
+    FIRST_SIBLING,
+    IMAGE,
+    FileAddress,
+    address,
+    dataset_number,
+    file_number,
+)
+from imgsyncfs.library.tree import Tree, build_tree
+from imgsyncfs.mount import protocol
+from imgsyncfs.mount.exchange import memory_file, shared_memory
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Changes, Listing
+    from imgsyncfs.mount.responders import Responders, State
+
+logger = logging.getLogger(__name__)
+
+NUMBERS_FILE = "numbers.json"
+
+SWITCH_SECONDS = 10.0
+"""Until when all responders must have taken over a change."""
+
+ASKED_AT_ONCE = 20_000
+"""Nodes that the kernel is asked for in one refresh, at some 5 microseconds each."""
+
+SETTLED_SECONDS = 1.0
+"""A look-up that was answered before a change has reached the kernel's tables by then."""
+
+
+@dataclass
+class HeldListing:
+    """A listing that the responders have.
+
+    Attributes:
+        listing: mapped.
+        sizes: descriptor of the memory for the sizes of its siblings.
+    """
+
+    listing: Listing
+    sizes: int
+
+    def message(self, dataset: int, *, is_current: bool) -> State:
+        """What makes a responder take it over."""
+        files = self.listing.files
+        if files is None:
+            raise AssertionError("a listing that was not loaded from a file")
+        header = {"listing": self.listing.key, "dataset": dataset, "is_current": is_current}
+        return header, (files.meta, files.columns, self.sizes)
+
+    def __del__(self) -> None:
+        os.close(self.sizes)
+
+
+@dataclass
+class Retired:
+    """A listing that was in use before, and the nodes that only it answers.
+
+    Attributes:
+        held: it.
+        since: when it was replaced.
+        unasked: nodes that the kernel has not been asked for yet.
+        known: those that it knew when it was asked.
+    """
+
+    held: HeldListing
+    since: float
+    unasked: Iterator[int]
+    known: list[int] = field(default_factory=list)
+
+    def ask(self, device: int) -> bool:
+        """Ask the kernel for a part of the nodes; says whether it knows one, or may."""
+        self.known = [number for number in self.known if _is_known(device, number)]
+        for _, number in zip(range(ASKED_AT_ONCE), self.unasked, strict=False):
+            if _is_known(device, number):
+                self.known.append(number)
+        following = next(self.unasked, None)
+        if following is None:
+            return bool(self.known)
+        if _is_known(device, following):
+            self.known.append(following)
+        return True
+
+
+@dataclass
+class _Dataset:
+    number: int
+    current: HeldListing
+    retired: list[Retired] = field(default_factory=list)
+
+
+class Namespace:
+    """The tree and the listings of a mount.
+
+    Args:
+        library: the catalog's datasets.
+        control: the control files.
+    """
+
+    def __init__(self, library: Library, control: ControlFiles) -> None:
+        self._library = library
+        self._control = control
+        self._numbers = DatasetNumbers(library.mirror.folder / NUMBERS_FILE)
+        self._lock = threading.RLock()
+        self._by_name: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._datasets: dict[int, _Dataset] = {}
+        self._tree = Tree({})
+        self._tree_memory = -1
+        self._siblings = library.sources.siblings
+        self.notified = 0
+        self._responders: Responders | None = None
+        self._device = -1
+        self._take_tree(self._build())
+
+    def begin(self, responders: Responders, device: int) -> None:
+        """Use these responders, and tell the kernel of changes, from now on."""
+        self._responders, self._device = responders, device
+
+    def state(self) -> list[State]:
+        """The messages that a new responder needs."""
+        with self._lock:
+            messages = [self._tree_message()]
+            for number, dataset in self._datasets.items():
+                messages.append(dataset.current.message(number, is_current=True))
+                messages += [each.held.message(number, is_current=False) for each in dataset.retired]
+            return messages
+
+    def listing(self, dataset_id: str, key: str) -> Listing | None:
+        """A listing that the responders have."""
+        with self._lock:
+            dataset = self._datasets.get(self._by_name.get(dataset_id, 0))
+            if dataset is None:
+                return None
+            held = [dataset.current, *(each.held for each in dataset.retired)]
+        return next((each.listing for each in held if each.listing.key == key), None)
+
+    def name_of(self, number: int) -> str:
+        """The id of the dataset with a number; empty if there is none."""
+        with self._lock:
+            return self._names.get(number, "")
+
+    def path_of(self, number: int, name: bytes = b"") -> str:
+        """The path of a node in a dataset, or of a name in its directory; for messages."""
+        place = address(number)
+        path = f"/{self.name_of(place.dataset)}"
+        with self._lock:
+            dataset = self._datasets.get(place.dataset)
+            held = [dataset.current, *(each.held for each in dataset.retired)] if dataset else []
+        if not name and place.kind:
+            found = (_NumbersOf(place.dataset, each.listing, ()).name(place) for each in held)
+            name = next(filter(None, found), b"?")
+        return f"{path}/{name.decode(errors='backslashreplace')}"
+
+    def loaded(self) -> int:
+        """How many listings are in use."""
+        with self._lock:
+            return len(self._datasets)
+
+    def retired(self) -> int:
+        """How many earlier revisions somebody has files open of, as far as is known."""
+        with self._lock:
+            return sum(len(dataset.retired) for dataset in self._datasets.values())
+
+    def load(self, number: int) -> None:
+        """Have the responders take over a dataset's listing, if they have not yet.
+
+        Raises:
+            CatalogError: it cannot be read, or there is no such dataset.
+        """
+        with self._lock:
+            if number in self._datasets:
+                return
+            dataset_id = self._names.get(number)
+        if dataset_id is None:
+            raise CatalogMissing("The dataset is no longer in the catalog.")
+        listing = self._library.mirror.listing(dataset_id)
+        with self._lock:
+            if number not in self._datasets:
+                self._datasets[number] = _Dataset(number, self._hold(listing))
+                self._broadcast(self._datasets[number].current.message(number, is_current=True))
+
+    def refresh(self) -> None:
+        """Take over what has changed in the catalog, and tell the kernel.
+
+        Raises:
+            CatalogError: the catalog, or a listing, cannot be read.
+            ConfigurationError: the subscription that is shown is gone.
+        """
+        library = self._library
+        library.cache.close_removed()
+        library.fetcher.note_used()
+        self._drop_forgotten()
+        changed = library.mirror.refresh()
+        if changed:
+            library.take_over()
+        failure: CatalogError | None = None
+        notifications: list[bytes] = []
+        for row, number in self._outdated():
+            try:
+                listing = library.mirror.listing(row.dataset_id)
+            except CatalogError as error:
+                failure = error
+                continue
+            notifications += self._switch(row, number, listing)
+        tree = self._build()
+        changes = tree.changes_from(self._tree)
+        if changes.entries or changes.nodes or changed:
+            with self._lock:
+                self._take_tree(tree)
+                self._broadcast(self._tree_message())
+        notifications += [protocol.entry_notification(parent, name) for parent, name in changes.entries]
+        notifications += [protocol.inode_notification(number) for number in changes.nodes]
+        if changed:
+            names = self._control.renew()
+            notifications += [protocol.entry_notification(CONTROL_NUMBER, name) for name in names]
+        if notifications and self._responders is not None:
+            self._responders.wait_for_all(SWITCH_SECONDS)
+            self._notify(notifications)
+        if failure is not None:
+            raise failure
+
+    def _outdated(self) -> list[tuple[DatasetRow, int]]:
+        """The datasets whose listing in use is not that of their row."""
+        # Not those of a lower revision alone: a catalog that was restored from a backup goes back to one.
+        catalog_id = self._library.mirror.table.catalog_id
+        with self._lock:
+            return [
+                (row, number)
+                for row in self._library.datasets.values()
+                if (number := self._by_name.get(row.dataset_id, 0)) in self._datasets
+                and self._datasets[number].current.listing.key != row.listing_key(catalog_id)
+            ]
+
+    def _switch(self, row: DatasetRow, number: int, listing: Listing) -> list[bytes]:
+        """Have the responders switch to a new listing; returns what to notify the kernel of."""
+        # Late, as above.
+        from imgsyncfs.catalog.listing import changed, continues
+
+        with self._lock:
+            dataset = self._datasets[number]
+            before = dataset.current
+            if before.listing.key == listing.key:
+                return []
+        if not continues(listing, before.listing):
+            # Another process has numbered its files anew. The dataset gets a number of its own, so nothing can be
+            # mixed up; what is open goes on being answered under the old one.
+            with self._lock:
+                self._numbers.renew(row.dataset_id)
+            return []
+        changes = changed(before.listing, listing)
+        numbers = _NumbersOf(number, before.listing, self._siblings_kinds())
+        retired = Retired(
+            before,
+            time.monotonic(),
+            numbers.all(changes.images.indices_before, changes.annotations.indices_before),
+        )
+        names = self._names_of(changes, before.listing, listing)
+        parent = dataset_number(number)
+        with self._lock:
+            dataset.current = self._hold(listing)
+            dataset.retired.append(retired)
+            self._broadcast(dataset.current.message(number, is_current=True))
+        return [*(protocol.entry_notification(parent, name) for name in names), protocol.inode_notification(parent)]
+
+    def _names_of(self, changes: Changes, before: Listing, after: Listing) -> list[bytes]:
+        """The names of files that came, went or have other content, each once."""
+        suffixes = (ANNOTATION_SUFFIX, *(target.suffix.encode() for target in self._siblings))
+        images = [
+            *((before, index) for index in changes.images.indices_before),
+            *((after, index) for index in changes.images.indices_after),
+        ]
+        names = [b"%b.%b" % (listing.stem(index), listing.ext(index).encode()) for listing, index in images]
+        annotations = (*changes.annotations.added, *changes.annotations.removed, *changes.annotations.changed)
+        names += [stem + suffix for stem in annotations for suffix in suffixes]
+        return list(dict.fromkeys(names))
+
+    def _siblings_kinds(self) -> tuple[int, ...]:
+        return tuple(self._library.sources.by_kind)
+
+    def _drop_forgotten(self) -> None:
+        """Let go of earlier listings of which the kernel knows no file any more."""
+        with self._lock:
+            retired = [(dataset, each) for dataset in self._datasets.values() for each in dataset.retired]
+        for dataset, each in retired:
+            if time.monotonic() > each.since + SETTLED_SECONDS and not each.ask(self._device):
+                with self._lock:
+                    dataset.retired.remove(each)
+                    self._broadcast(({"drop": each.held.listing.key, "dataset": dataset.number}, ()))
+
+    def _hold(self, listing: Listing) -> HeldListing:
+        return HeldListing(listing, shared_memory(sizes_length(listing, len(self._siblings))))
+
+    def _build(self) -> Tree:
+        rows = self._library.datasets
+        with self._lock:
+            numbers = self._numbers.of(row.dataset_id for row in rows.values())
+            self._by_name = {**self._by_name, **numbers}
+            self._names = {**self._names, **{number: name for name, number in numbers.items()}}
+        datasets = {name: (dataset_number(numbers[row.dataset_id]), row) for name, row in rows.items()}
+        return build_tree(
+            self._library.mirror.table, datasets, control=(CONTROL_NAME, CONTROL_NUMBER), since=self._control.since
+        )
+
+    def _take_tree(self, tree: Tree) -> None:
+        memory = memory_file(tree.to_bytes())
+        if self._tree_memory >= 0:
+            os.close(self._tree_memory)
+        self._tree, self._tree_memory = tree, memory
+
+    def _tree_message(self) -> State:
+        return {"tree": True, "allowed": self._library.allowed}, (self._tree_memory,)
+
+    def _broadcast(self, state: State) -> None:
+        if self._responders is not None:
+            self._responders.broadcast(*state)
+
+    def _notify(self, notifications: Iterable[bytes]) -> None:
+        for message in notifications:
+            protocol.write_quietly(self._device, message)
+            self.notified += 1
+
+
+class _NumbersOf:
+    """Node numbers of files of a listing."""
+
+    def __init__(self, dataset: int, listing: Listing, siblings: tuple[int, ...]) -> None:
+        # Late, as above.
+        from imgsyncfs.catalog.listing import FileNumbers
+        from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
+
+        self._dataset = dataset
+        self._listing = listing
+        self._siblings = siblings
+        self._images = FileNumbers.of(listing, IMAGE_PREFIX)
+        self._annotations = FileNumbers.of(listing, ANNOTATION_PREFIX)
+
+    def name(self, place: FileAddress) -> bytes:
+        """The name of a file; empty if the listing does not have it."""
+        files = self._images if place.kind == IMAGE else self._annotations
+        index = files.index(place.file)
+        if index < 0:
+            return b""
+        stem = self._listing.stem(index)
+        if place.kind == IMAGE:
+            return b"%b.%b" % (stem, self._listing.ext(index).encode())
+        formats = [target.suffix.encode() for target in FORMATS.values()]
+        return stem + (ANNOTATION_SUFFIX if place.kind == ANNOTATION else formats[place.kind - FIRST_SIBLING])
+
+    def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:
+        """Those of images, of annotations, and of what is rendered of these."""
+        for index in images:
+            yield file_number(self._dataset, self._images.number(index), IMAGE)
+        for index in annotations:
+            number = self._annotations.number(index)
+            for kind in (ANNOTATION, *self._siblings):
+                yield file_number(self._dataset, number, kind)
+
+
+def _is_known(device: int, number: int) -> bool:
+    return protocol.write_quietly(device, protocol.attributes_notification(number))

@@ -1,0 +1,535 @@
+"""A responder: one process with one thread that reads the kernel's requests and answers them.
+
+All that it needs lies in mapped listings, the tree of directories and the cache. What is not there yet it hands to the
+coordinator, with the request, and takes the next one; the coordinator has the request tried again when it can be
+answered. It is the only one that knows of waiting requests, so a responder that dies takes none with it.
+
+The loop: requests are received without waiting. If there is none, the responder goes on asking for a while before it
+sleeps, if requests have come that quickly lately: waking up costs more than answering. Only one of those that sleep is
+woken for a request (EPOLLEXCLUSIVE).
+
+One boundary: every exception becomes an errno here, and a line in the log of errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
+from imgsyncfs.catalog.listing import Listing, ListingFiles, map_listing
+from imgsyncfs.catalog.listing.files import FileTable
+from imgsyncfs.fetching.contents import ContentReader, ExtentSource
+from imgsyncfs.fetching.extent import Extent
+from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, NodeNumbers, sizes_length
+from imgsyncfs.library.library import file_sources
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes
+from imgsyncfs.library.numbers import CONTROL, NAMED, ROOT, address, dataset_number
+from imgsyncfs.library.tree import Tree, TreeNode
+from imgsyncfs.mount import protocol
+from imgsyncfs.mount.errors import error_number, error_report
+from imgsyncfs.mount.exchange import Board, Message, receive, send
+from imgsyncfs.stores.allowed import check_allowed
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 100e-6
+"""How long to ask for the next request before sleeping, if the last ones came within that."""
+
+NOTE_SECONDS = 1.0
+"""How often the coordinator is told which extents were used."""
+
+MOST_USED_IN_MESSAGE = 200
+
+REQUESTS_AT_ONCE = 8
+"""Requests answered before the coordinator's messages are looked for."""
+
+MOST_FOUND = 512
+"""Files found last: the kernel asks for each several times."""
+
+
+class NotHere(Exception):  # no error: the request waits
+    """What a request needs is not in the cache, or not loaded.
+
+    Args:
+        wanted: header of the message to the coordinator.
+    """
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+
+
+@dataclass
+class Revision:
+    """A revision of a dataset that can be read."""
+
+    files: DatasetFiles
+    numbers: NodeNumbers
+
+    @property
+    def listing(self) -> Listing:
+        """Its listing."""
+        return self.files.listing
+
+
+@dataclass
+class MappedDataset:
+    """A dataset's revisions: the one that names lead to, and earlier ones that may be open."""
+
+    current: Revision
+    earlier: list[Revision] = field(default_factory=list)
+
+
+class CachedExtents(ExtentSource):
+    """Extents from the cache; what is not there is the coordinator's.
+
+    Args:
+        cache: the reading side.
+        reads_ahead: says whether the coordinator wants to know which extents are reached.
+        tell: sends a message to the coordinator.
+    """
+
+    def __init__(
+        self, cache: CacheReader, reads_ahead: Callable[[], bool], tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.cache = cache
+        self._reads_ahead = reads_ahead
+        self._tell = tell
+
+    def opened(self, key: str) -> OpenExtent | None:
+        """The extent if it is open already."""
+        return self.cache.opened(key)
+
+    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        """An extent that the cache has.
+
+        Raises:
+            NotHere: it has not.
+        """
+        opened = self.cache.find(extent.key)
+        place = {
+            "listing": listing.key,
+            "dataset": listing.dataset_id,
+            "annotation": files is listing.annotations,
+            "image": index,
+            "offset": offset,
+        }
+        if opened is None:
+            raise NotHere({"want": "extent", **place})
+        if self._reads_ahead():
+            self._tell({"reached": place})
+        return opened
+
+
+class Responder:
+    """Answers requests.
+
+    Args:
+        number: of its slot on the board.
+        device: descriptor of the kernel's device.
+        connection: to the coordinator.
+        board: shared with it.
+        setup: ``cache_dir``, ``siblings`` and ``owner`` of the mount.
+    """
+
+    def __init__(
+        self, number: int, device: int, connection: socket.socket, board: Board, setup: dict[str, Any]
+    ) -> None:
+        self._device = device
+        self._connection = connection
+        self._board = board
+        self._slot = board.slots[number]
+        self._request = self._slot.request
+        self._owner: tuple[int, int] = (setup["owner"][0], setup["owner"][1])
+        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])))
+        self._allowed: tuple[str, ...] = ()
+        extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
+        contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))
+        self._sources: FileSources = file_sources(contents, setup["siblings"])
+        self._tree = Tree({})
+        self._datasets: dict[int, MappedDataset] = {}
+        self._found: dict[int, tuple[Revision, FileKey]] = {}
+        self._buffer = memoryview(mmap.mmap(-1, protocol.MOST_READ))
+        self._head = bytearray(protocol.OUT_HEADER.size)
+        self._answered = self._handled = self._tries = 0
+        self._has_begun = False
+        self._noted = time.monotonic()
+        self._operations: dict[int, Callable[[int, int, int], None]] = {
+            protocol.LOOKUP: self._look_up,
+            protocol.GETATTR: self._getattr,
+            protocol.READ: self._read,
+            protocol.READDIR: self._readdir,
+            protocol.READLINK: self._readlink,
+            protocol.STATFS: self._statfs,
+        }
+
+    def run(self) -> None:
+        """Answer until the mount or the coordinator ends."""
+        waiting = select.epoll()
+        waiting.register(self._device, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        waiting.register(self._connection, select.EPOLLIN)
+        # Nothing is answered before the state is known.
+        while not self._has_begun:
+            message = receive(self._connection)
+            if message is None:
+                return
+            self._handle(message)
+        self._connection.setblocking(False)
+        device, request = self._device, [self._request]
+        clock = time.monotonic
+        last = until = 0.0
+        count = 0
+        while True:
+            try:
+                length = os.readv(device, request)
+            except BlockingIOError:
+                count = 0
+                if clock() < until:
+                    continue
+                if not self._receive_all():
+                    return
+                self._note()
+                waiting.poll(NOTE_SECONDS)
+                continue
+            except OSError as error:
+                if error.errno in {errno.EINTR, errno.ENOENT}:
+                    # The request was taken back before it could be received.
+                    continue
+                if error.errno == errno.ENODEV:
+                    self._tell({"ended": True})
+                    return
+                raise
+            self._answer(length)
+            self._slot.put_down()
+            now = clock()
+            # Asking on pays if the next request may come within that time.
+            until = now + POLL_SECONDS if now - last < 2 * POLL_SECONDS else 0.0
+            last = now
+            count += 1
+            if count >= REQUESTS_AT_ONCE:
+                count = 0
+                if not self._receive_all():
+                    return
+
+    # Requests.
+
+    def _answer(self, length: int) -> None:
+        """Answer the request on the board."""
+        _, operation, unique, node, *_ = protocol.IN_HEADER.unpack_from(self._request)
+        self._answered += 1
+        try:
+            if node & CONTROL and node & NAMED and operation in self._operations:
+                self._hand_over(length)
+                return
+            answer = self._operations.get(operation)
+            if answer is not None:
+                answer(unique, node, length)
+            elif operation == protocol.DESTROY:
+                self._write(protocol.answer(unique, b""))
+            elif operation not in protocol.UNANSWERED:
+                # OPEN and OPENDIR too: the kernel then opens everything by itself.
+                self._write(protocol.refusal(unique, errno.ENOSYS))
+        except NotHere as missing:
+            self._send({**missing.wanted, "tries": self._tries}, bytes(self._request[:length]))
+        except Exception as error:
+            self._refuse(operation, unique, node, length, error)
+
+    def _refuse(self, operation: int, unique: int, node: int, length: int, error: Exception) -> None:
+        self._write(protocol.refusal(unique, error_number(error)))
+        report = error_report(error, self._path(operation, node, length), protocol.OPERATION_NAMES.get(operation, ""))
+        if report is not None:
+            self._send({"error": report}, b"")
+
+    def _write(self, message: bytes) -> None:
+        protocol.write_quietly(self._device, message)
+
+    def _hand_over(self, length: int) -> None:
+        self._send({"hand": True}, bytes(self._request[:length]))
+
+    def _name(self, length: int) -> bytes:
+        """The name that a look-up is for: what follows the header, without its NUL."""
+        return bytes(self._request[protocol.IN_HEADER.size : length - 1])
+
+    def _look_up(self, unique: int, parent: int, length: int) -> None:
+        name = self._name(length)
+        if name in {b".", b".."}:
+            # Asked by whoever exports the mount over NFS, which knows nodes by their numbers alone.
+            self._answer_entry(unique, parent if name == b"." else self._parent(parent))
+            return
+        node = self._tree.nodes.get(parent)
+        if node is None:
+            raise OSError(errno.ESTALE if parent & NAMED else errno.ENOTDIR, "no directory")
+        number = node.children.get(name)
+        if number is not None:
+            self._answer_entry(unique, number)
+            return
+        dataset = self._dataset_of(parent)
+        key = self._mapped(dataset).current.files.find(name) if dataset else None
+        if key is None:
+            self._write(protocol.absence_answer(unique))
+            return
+        revision = self._mapped(dataset).current
+        number = revision.numbers.number(*key)
+        if len(self._found) >= MOST_FOUND:
+            self._found.clear()
+        self._found[number] = (revision, key)
+        self._answer_file(unique, number, revision.files, key)
+
+    def _answer_file(self, unique: int, number: int, files: DatasetFiles, key: FileKey) -> None:
+        try:
+            attributes = files.attributes(key)
+            valid = protocol.FOREVER
+        except NotHere:
+            # Only its size is missing. The directory is locked during a look-up, so the name is given at once, and the
+            # kernel asks for the attributes.
+            attributes, valid = Attributes(FILE_MODE, 0, files.modified_at(key)), 0
+        self._write(protocol.entry_answer(unique, number, attributes, self._owner, attr_valid=valid))
+
+    def _answer_entry(self, unique: int, number: int) -> None:
+        self._write(protocol.entry_answer(unique, number, self._attributes(number), self._owner))
+
+    def _parent(self, number: int) -> int:
+        node = self._tree.nodes.get(number)
+        return node.parent if node is not None else dataset_number(address(number).dataset)
+
+    def _attributes(self, number: int) -> Attributes:
+        node = self._tree.nodes.get(number)
+        if node is not None:
+            return node.attributes
+        revision, key = self._file(number)
+        return revision.files.attributes(key)
+
+    def _getattr(self, unique: int, number: int, _length: int) -> None:
+        self._write(protocol.attr_answer(unique, number, self._attributes(number), self._owner))
+
+    def _read(self, unique: int, number: int, _length: int) -> None:
+        _, offset, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
+        revision, key = self._file(number)
+        size = revision.files.read_into(key, offset, self._buffer[: min(size, protocol.MOST_READ)])
+        protocol.OUT_HEADER.pack_into(self._head, 0, protocol.OUT_HEADER.size + size, 0, unique)
+        try:
+            os.writev(self._device, (self._head, self._buffer[:size]))
+        except FileNotFoundError:
+            logger.debug("Nobody waits for %d any more.", unique)
+
+    def _readlink(self, unique: int, number: int, _length: int) -> None:
+        node = self._tree.nodes.get(number)
+        if node is None or not node.target:
+            raise OSError(errno.ESTALE if node is None else errno.EINVAL, "no symlink")
+        self._write(protocol.answer(unique, node.target))
+
+    def _statfs(self, _unique: int, _number: int, length: int) -> None:
+        self._hand_over(length)
+
+    def _readdir(self, unique: int, number: int, _length: int) -> None:
+        _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
+        dataset = self._dataset_of(number)
+        node = self._tree.nodes.get(number)
+        if node is None:
+            raise OSError(errno.ESTALE, "this directory is gone")
+        entries = self._dataset_entries(dataset, position) if dataset else self._tree_entries(node, position)
+        dots = ((number, 1, b"."), (node.parent, FIRST_POSITION, b".."))[position:]
+        parts = [protocol.directory_entry(inode, after, name, DIRECTORY_MODE) for inode, after, name in dots]
+        taken = sum(map(len, parts))
+        for inode, after, name, mode in entries:
+            part = protocol.directory_entry(inode, after, name, mode)
+            taken += len(part)
+            if taken > size:
+                break
+            parts.append(part)
+        self._write(protocol.answer(unique, b"".join(parts)))
+
+    def _dataset_entries(self, dataset: int, position: int) -> Iterable[tuple[int, int, bytes, int]]:
+        mapped = self._mapped(dataset)
+        revision = mapped.current
+        earlier = mapped.earlier[-1].listing if mapped.earlier else None
+        number = revision.numbers.number
+        for name, kind, image, after in revision.files.entries_from(max(position, FIRST_POSITION), earlier=earlier):
+            yield number(kind, image), after, name, FILE_MODE
+
+    def _tree_entries(self, node: TreeNode, position: int) -> Iterable[tuple[int, int, bytes, int]]:
+        nodes = self._tree.nodes
+        first = max(0, position - FIRST_POSITION)
+        for place, (name, number) in enumerate([*node.children.items()][first:], first):
+            child = nodes.get(number)
+            mode = child.attributes.mode if child is not None else DIRECTORY_MODE
+            yield number, FIRST_POSITION + place + 1, name, mode
+
+    def _dataset_of(self, number: int) -> int:
+        """The number of the dataset whose directory a node is; 0 if it is another directory."""
+        return 0 if number & NAMED or number == ROOT else address(number).dataset
+
+    def _mapped(self, dataset: int) -> MappedDataset:
+        mapped = self._datasets.get(dataset)
+        if mapped is None:
+            raise NotHere({"want": "listing", "number": dataset})
+        return mapped
+
+    def _file(self, number: int) -> tuple[Revision, FileKey]:
+        found = self._found.get(number)
+        if found is not None:
+            return found
+        if number & NAMED or number == ROOT:
+            raise OSError(errno.ESTALE, "this file is gone")
+        place = address(number)
+        mapped = self._mapped(place.dataset)
+        for revision in (mapped.current, *reversed(mapped.earlier)):
+            key = revision.numbers.key(place)
+            if key is not None and revision.files.has(key):
+                if len(self._found) >= MOST_FOUND:
+                    self._found.clear()
+                self._found[number] = (revision, key)
+                return revision, key
+        raise OSError(errno.ESTALE, "this file is gone")
+
+    def _path(self, operation: int, number: int, length: int) -> str:
+        """The path that a request is for, for messages."""
+        with suppress(Exception):
+            if operation == protocol.LOOKUP:
+                return f"{self._path(0, number, 0)}/{self._name(length).decode(errors='backslashreplace')}"
+            node = self._tree.nodes.get(number)
+            if node is None:
+                revision, key = self._file(number)
+                return f"/{revision.listing.dataset_id}/{revision.files.name(key).decode(errors='backslashreplace')}"
+            above = "" if number == ROOT else self._path(0, node.parent, 0)
+            return f"{above}/{node.name.decode()}" if node.name else ""
+        return "?"
+
+    # Messages.
+
+    def _tell(self, header: dict[str, Any]) -> None:
+        self._send(header, b"")
+
+    def _send(self, header: dict[str, Any], request: bytes) -> None:
+        while True:
+            try:
+                send(self._connection, header, request)
+            except BlockingIOError:
+                select.select((), (self._connection,), (), NOTE_SECONDS)
+            except OSError:
+                # The coordinator is gone, and this is the end.
+                os._exit(0)
+            else:
+                return
+
+    def _note(self) -> None:
+        """Tell what was counted, and now and then which extents were used."""
+        counts = self._cache.counts()
+        self._slot.note(
+            (self._answered, self._handled, counts.hits, counts.misses, counts.damaged, self._sources.renderer.count)
+        )
+        now = time.monotonic()
+        if now - self._noted > NOTE_SECONDS:
+            self._noted = now
+            used = self._cache.take_used()
+            for start in range(0, len(used), MOST_USED_IN_MESSAGE):
+                self._tell({"used": used[start : start + MOST_USED_IN_MESSAGE]})
+
+    def _receive_all(self) -> bool:
+        """Do what the coordinator says; returns whether it is there."""
+        while True:
+            try:
+                message = receive(self._connection)
+            except BlockingIOError:
+                if time.monotonic() - self._noted > NOTE_SECONDS:
+                    self._note()
+                return True
+            if message is None:
+                return False
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        header = message.header
+        if "retry" in header:
+            self._keep(header, message.descriptors)
+            self._request[: len(message.payload)] = message.payload
+            self._tries = header["tries"]
+            self._answer(len(message.payload))
+            self._tries = 0
+            self._slot.put_down()
+        elif "tree" in header:
+            (descriptor,) = message.descriptors
+            self._tree = Tree.from_bytes(_content_of(descriptor))
+            self._allowed = tuple(header["allowed"])
+        elif "listing" in header:
+            self._take_listing(header, message.descriptors)
+        elif "drop" in header:
+            self._drop(header["dataset"], header["drop"])
+        elif "barrier" in header:
+            self._tell({"barrier": header["barrier"]})
+        elif "begin" in header:
+            self._has_begun = True
+        self._handled += 1
+        self._slot.note((self._answered, self._handled))
+
+    def _keep(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        key = header["retry"]
+        if descriptors:
+            # What the cache has no room for comes in memory.
+            (descriptor,) = descriptors
+            length = os.fstat(descriptor).st_size
+            self._cache.keep(key, OpenExtent(content=os.pread(descriptor, length, 0), length=length))
+            os.close(descriptor)
+        elif key:
+            self._cache.trust(key)
+
+    def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        meta, columns, sizes = descriptors
+        dataset = header["dataset"]
+        listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
+        length = sizes_length(listing, len(self._sources.siblings))
+        room = memoryview(mmap.mmap(sizes, length))
+        os.close(sizes)
+        revision = Revision(DatasetFiles(listing, self._sources, sizes=room), NodeNumbers(dataset, listing))
+        mapped = self._datasets.get(dataset)
+        if mapped is None:
+            self._datasets[dataset] = MappedDataset(revision)
+        elif header["is_current"] and mapped.current.listing.key != listing.key:
+            mapped.earlier.append(mapped.current)
+            mapped.current = revision
+            self._found.clear()
+        elif not header["is_current"]:
+            mapped.earlier.insert(0, revision)
+
+    def _drop(self, dataset: int, key: str) -> None:
+        mapped = self._datasets.get(dataset)
+        if mapped is not None:
+            mapped.earlier = [revision for revision in mapped.earlier if revision.listing.key != key]
+        if not key:
+            self._datasets.pop(dataset, None)
+        self._found.clear()
+
+
+def _content_of(descriptor: int) -> bytes:
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    os.close(descriptor)
+    return content
+
+
+def respond(number: int, device: int, connection: socket.socket, board: Board, setup: dict[str, Any]) -> NoReturn:
+    """Be a responder, in a process that was forked for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    status = 0
+    try:
+        gc.freeze()
+        Responder(number, device, connection, board, setup).run()
+    except BaseException:
+        logger.exception("A responder ended; another takes its place.")
+        status = 1
+    finally:
+        # Not the way that the process it was forked from ends.
+        os._exit(status)

@@ -1,0 +1,362 @@
+"""The coordinator's side of its responders: start them, send to them, replace those that die.
+
+A responder that died had at most one request in its hands, which is answered with EIO at once. Requests that it was to
+try again and had not begun with are sent to the one that takes its place.
+
+Threads: one receives what responders send. `Responders._lock` guards the table of responders and what was sent to each;
+`_Responder.send_lock` orders messages to one of them and is held while its socket takes one, which a responder does
+that runs. `_Responder.send_lock` is taken first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imgsyncfs.errors import MountError
+from imgsyncfs.mount import protocol
+from imgsyncfs.mount.exchange import (
+    COUNTED,
+    SEND_SECONDS,
+    Board,
+    Message,
+    close_all,
+    connected_pair,
+    receive,
+    send,
+)
+
+logger = logging.getLogger(__name__)
+
+FORK_SECONDS = 30.0
+"""Until when the template must have forked; it begins by importing for some tenths of a second."""
+
+END_SECONDS = 3.0
+
+QUICK_DEATH_SECONDS = 1.0
+"""A responder that died younger than this is replaced after a pause."""
+
+PAUSE_SECONDS = 0.2
+
+State = tuple[dict[str, Any], Sequence[int]]
+"""A message that every responder gets: header and descriptors, which stay the sender's."""
+
+
+@dataclass
+class _Responder:
+    number: int
+    process: int
+    connection: socket.socket
+    started: float = field(default_factory=time.monotonic)
+    send_lock: threading.Lock = field(default_factory=threading.Lock)
+    sent: int = 0
+    retries: deque[tuple[int, dict[str, Any], bytes]] = field(default_factory=deque)
+    barrier: int = 0
+
+
+class Responders:
+    """The responders of a mount.
+
+    Args:
+        count: how many.
+        template: what they are forked from, started ahead; ended with them.
+        take: takes what a responder sent: (its number, the message). Runs on the receiving thread; must not wait.
+        state: gives the messages that a new responder needs.
+        tick: called on the receiving thread every now and then; returns in how many seconds to call it again.
+        ended: called when the kernel has ended the mount.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        template: Template,
+        *,
+        take: Callable[[int, Message], None],
+        state: Callable[[], Iterable[State]],
+        tick: Callable[[], float],
+        ended: Callable[[], None],
+    ) -> None:
+        self._count = count
+        self._take = take
+        self._state = state
+        self._tick = tick
+        self._ended = ended
+        self.board = Board(count)
+        self._device = -1
+        self._lock = threading.Lock()
+        self._passed = threading.Condition(self._lock)
+        self._responders: dict[int, _Responder] = {}
+        self._before: Counter[str] = Counter()
+        self._replaced = 0
+        self._barrier = 0
+        self._closing = False
+        self._epoll = select.epoll()
+        self._template = template
+        self._thread = threading.Thread(target=self._run, name="responders", daemon=True)
+
+    def start(self, device: int) -> None:
+        """Fork the responders; the kernel is answered from then on.
+
+        Args:
+            device: descriptor of the kernel's device.
+
+        Raises:
+            MountError: the template cannot fork.
+        """
+        self._device = device
+        for number in range(self._count):
+            self._fork(number)
+        self._thread.start()
+
+    def send(self, number: int, header: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()) -> None:
+        """Send a message to one responder, or to the one in its place.
+
+        Args:
+            number: of its slot.
+            header: JSON-able; with ``retry``, the payload is a request that must be answered.
+            payload: raw bytes.
+            descriptors: are sent along, and stay the caller's.
+        """
+        with self._lock:
+            responder = self._responders.get(number)
+        if responder is not None:
+            self._send(responder, header, payload, descriptors)
+
+    def broadcast(self, header: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a message to all responders; a part of the state that new ones get by then."""
+        with self._lock:
+            responders = list(self._responders.values())
+        for responder in responders:
+            self._send(responder, header, b"", descriptors)
+
+    def wait_for_all(self, seconds: float) -> bool:
+        """Wait until all responders have handled what was sent to them; says whether they have.
+
+        One that has not is killed: it may answer from what is no longer so.
+        """
+        with self._lock:
+            self._barrier += 1
+            barrier = self._barrier
+        self.broadcast({"barrier": barrier})
+        with self._passed:
+            passed = self._passed.wait_for(
+                lambda: self._closing or all(each.barrier >= barrier for each in self._responders.values()), seconds
+            )
+            late = [] if passed else [each for each in self._responders.values() if each.barrier < barrier]
+        for responder in late:
+            logger.warning("The responder %d does not answer; it is ended.", responder.process)
+            self._kill(responder)
+        return passed
+
+    def process_ids(self) -> list[int]:
+        """The process ids of the responders, and of the template."""
+        with self._lock:
+            return [*(each.process for each in self._responders.values()), self._template.process_id]
+
+    def replaced(self) -> int:
+        """How many died and were replaced."""
+        with self._lock:
+            return self._replaced
+
+    def counts(self) -> Counter[str]:
+        """What all of them have counted; see `imgsyncfs.mount.exchange.COUNTED`."""
+        with self._lock:
+            counts = Counter(self._before)
+        for slot in self.board.slots:
+            counts.update(slot.counts())
+        return counts
+
+    def close(self) -> None:
+        """End all responders, and the template."""
+        with self._passed:
+            self._closing = True
+            responders, self._responders = list(self._responders.values()), {}
+            self._passed.notify_all()
+        for responder in responders:
+            with contextlib.suppress(OSError):
+                responder.connection.shutdown(socket.SHUT_RDWR)
+        self._template.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(END_SECONDS)
+        for responder in responders:
+            responder.connection.close()
+
+    def _send(self, responder: _Responder, header: dict[str, Any], payload: bytes, descriptors: Sequence[int]) -> None:
+        with responder.send_lock:
+            with self._lock:
+                responder.sent += 1
+                if "retry" in header:
+                    handled = self.board.slots[responder.number].counts()["handled"]
+                    while responder.retries and responder.retries[0][0] <= handled:
+                        responder.retries.popleft()
+                    responder.retries.append((responder.sent, header, payload))
+            try:
+                send(responder.connection, header, payload, descriptors)
+            except TimeoutError:
+                logger.warning("The responder %d takes no messages; it is ended.", responder.process)
+                self._kill(responder)
+            except OSError:
+                # The receiving thread sees its end as well, and what was not handled goes to the next one.
+                logger.debug("The responder %d is gone.", responder.process)
+
+    def _kill(self, responder: _Responder) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(responder.process, 9)
+
+    def _fork(self, number: int) -> _Responder:
+        ours, theirs = connected_pair()
+        ours.settimeout(SEND_SECONDS)
+        self.board.slots[number].clear()
+        try:
+            process = self._template.fork(
+                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
+            )
+        except OSError:
+            # It was ended by somebody: another one.
+            self._template.close()
+            self._template = Template(self._template.setup)
+            process = self._template.fork(
+                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
+            )
+        finally:
+            theirs.close()
+        responder = _Responder(number, process, ours)
+        # Whoever changes the state sends it after that, so this one misses nothing.
+        with responder.send_lock:
+            with self._lock:
+                self._responders[number] = responder
+            for header, descriptors in (*self._state(), ({"begin": True}, ())):
+                responder.sent += 1
+                send(ours, header, b"", descriptors)
+            responder.barrier = self._barrier
+        self._epoll.register(ours, select.EPOLLIN)
+        return responder
+
+    def _run(self) -> None:
+        pause = 1.0
+        while True:
+            with self._lock:
+                if self._closing:
+                    return
+                by_descriptor = {each.connection.fileno(): each for each in self._responders.values()}
+            try:
+                for descriptor, _ in self._epoll.poll(pause):
+                    responder = by_descriptor.get(descriptor)
+                    if responder is not None:
+                        self._receive(responder)
+                pause = self._tick()
+            except Exception:
+                logger.exception("A responder's message could not be handled.")
+                pause = 1.0
+
+    def _receive(self, responder: _Responder) -> None:
+        try:
+            message = receive(responder.connection)
+        except (OSError, ValueError):
+            message = None
+        if message is None:
+            self._replace(responder)
+        elif "barrier" in message.header:
+            with self._passed:
+                responder.barrier = message.header["barrier"]
+                self._passed.notify_all()
+        elif "ended" in message.header:
+            self._ended()
+        else:
+            self._take(responder.number, message)
+            close_all(message.descriptors)
+
+    def _replace(self, dead: _Responder) -> None:
+        """Put another responder in the place of one that has ended."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._epoll.unregister(dead.connection)
+        slot = self.board.slots[dead.number]
+        unique, counts = slot.in_hand(), slot.counts()
+        with self._passed:
+            if self._closing or self._responders.get(dead.number) is not dead:
+                return
+            del self._responders[dead.number]
+            self._passed.notify_all()
+        logger.warning("The responder %d has ended; it is replaced.", dead.process)
+        if unique:
+            protocol.write_quietly(self._device, protocol.refusal(unique, errno.EIO))
+        with dead.send_lock, self._lock:
+            left = [(header, payload) for place, header, payload in dead.retries if place > counts["handled"]]
+            self._before.update({name: counts[name] for name in COUNTED})
+            self._replaced += 1
+        dead.connection.close()
+        if time.monotonic() - dead.started < QUICK_DEATH_SECONDS:
+            time.sleep(PAUSE_SECONDS)
+        responder = self._fork(dead.number)
+        for header, payload in left:
+            if protocol.IN_HEADER.unpack_from(payload)[2] != unique:
+                self._send(responder, header, payload, ())
+
+
+class Template:
+    """The process that responders are forked from.
+
+    Args:
+        setup: what each responder is made with.
+    """
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.setup = setup
+        self._connection, theirs = connected_pair()
+        self._connection.settimeout(FORK_SECONDS)
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "imgsyncfs.mount.template", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C at the terminal of `mount --foreground` is the coordinator's.
+                start_new_session=True,
+                # numpy's linear algebra, which nobody here uses, would begin with a thread for each processor.
+                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
+            )
+        send(self._connection, setup)
+
+    @property
+    def process_id(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def fork(self, header: dict[str, Any], descriptors: Sequence[int]) -> int:
+        """Have a responder forked; returns its process id.
+
+        Raises:
+            OSError: the process is gone.
+            MountError: it does not answer.
+        """
+        with self._lock:
+            try:
+                send(self._connection, header, b"", descriptors)
+                answer = receive(self._connection)
+            except TimeoutError:
+                raise MountError("The mount's responders did not come up in time; its log may say why.") from None
+        if answer is None:
+            raise ConnectionResetError(errno.ECONNRESET, "the template is gone")
+        process: int = answer.header["process"]
+        return process
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
