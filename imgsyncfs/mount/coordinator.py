@@ -14,7 +14,6 @@ import errno
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.errors import error_number, error_report
-from imgsyncfs.mount.exchange import Message, memory_file
+from imgsyncfs.mount.exchange import Message
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.responders import Responders
 
@@ -44,6 +43,9 @@ LISTING_THREADS = 4
 CONTROL_THREADS = 2
 
 IDLE_SECONDS = 1.0
+
+PIECE_BYTES = 32 << 10
+"""The part of an extent that goes in one message."""
 
 MOST_TRIES = 2
 """After as many times that an extent came and was gone before it was read, its content is sent with the answer."""
@@ -87,6 +89,7 @@ class Coordinator:
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self._responders: Responders | None = None
@@ -148,7 +151,7 @@ class Coordinator:
         extent = locate(listing, files.record(index), offset)
         if not tries and self._library.cache.holds(extent.key):
             # It has come since the responder looked.
-            self._retry(responder, request, extent.key, tries)
+            self._retry(responder, request, "", 1)
             return
         try:
             flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
@@ -170,23 +173,36 @@ class Coordinator:
                 return
             del self._waiting[unique]
         self._library.fetcher.leave(flight)
-        error = outcome.exception()
-        if isinstance(error, Exception):
+        try:
+            stored, content = outcome.result()
+        except Exception as error:
             self._fail(waiting.request, error)
             return
-        stored, content = outcome.result()
-        if stored and not content:
-            self._retry(waiting.responder, waiting.request, flight.extent.key, waiting.tries + 1)
-            return
-        memory = memory_file(content)
-        try:
-            self._retry(waiting.responder, waiting.request, flight.extent.key, waiting.tries + 1, (memory,))
-        finally:
-            os.close(memory)
+        key = flight.extent.key
+        if content or not stored:
+            self._send_content(waiting.responder, key, content)
+            key = ""
+        self._retry(waiting.responder, waiting.request, key, waiting.tries + 1)
 
-    def _retry(self, responder: int, request: bytes, key: str, tries: int, descriptors: tuple[int, ...] = ()) -> None:
+    def _send_content(self, responder: int, key: str, content: bytes) -> None:
+        """Send an extent that the cache has no room for."""
+        transfer = next(self._transfers)
         if self._responders is not None:
-            self._responders.send(responder, {"retry": key, "tries": tries}, request, descriptors)
+            for start in range(0, len(content), PIECE_BYTES):
+                self._responders.send(responder, {"piece": transfer}, content[start : start + PIECE_BYTES])
+            self._responders.send(responder, {"content": transfer, "key": key})
+
+    def _retry(self, responder: int, request: bytes, written: str, tries: int) -> None:
+        """Have a responder try a request again.
+
+        Args:
+            responder: its number.
+            request: as it came.
+            written: key of the extent that a worker has just verified and written to the cache; empty if there is none.
+            tries: how often it was tried again already, this time included.
+        """
+        if self._responders is not None:
+            self._responders.send(responder, {"retry": written, "tries": tries}, request)
 
     def _reached(self, place: dict[str, Any]) -> None:
         listing = self._namespace.listing(place["dataset"], place["listing"])

@@ -166,6 +166,7 @@ class Responder:
         self._head = bytearray(protocol.OUT_HEADER.size)
         self._answered = self._handled = self._tries = 0
         self._has_begun = False
+        self._pieces: dict[int, list[bytes]] = {}
         self._noted = time.monotonic()
         self._operations: dict[int, Callable[[int, int, int], None]] = {
             protocol.LOOKUP: self._look_up,
@@ -454,12 +455,18 @@ class Responder:
     def _handle(self, message: Message) -> None:
         header = message.header
         if "retry" in header:
-            self._keep(header, message.descriptors)
+            if header["retry"]:
+                self._cache.trust(header["retry"])
             self._request[: len(message.payload)] = message.payload
             self._tries = header["tries"]
             self._answer(len(message.payload))
             self._tries = 0
             self._slot.put_down()
+        elif "piece" in header:
+            self._pieces.setdefault(header["piece"], []).append(message.payload)
+        elif "content" in header:
+            content = b"".join(self._pieces.pop(header["content"], []))
+            self._cache.keep(header["key"], OpenExtent(content=content, length=len(content)))
         elif "tree" in header:
             (descriptor,) = message.descriptors
             self._tree = Tree.from_bytes(_content_of(descriptor))
@@ -474,17 +481,6 @@ class Responder:
             self._has_begun = True
         self._handled += 1
         self._slot.note((self._answered, self._handled))
-
-    def _keep(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        key = header["retry"]
-        if descriptors:
-            # What the cache has no room for comes in memory.
-            (descriptor,) = descriptors
-            length = os.fstat(descriptor).st_size
-            self._cache.keep(key, OpenExtent(content=os.pread(descriptor, length, 0), length=length))
-            os.close(descriptor)
-        elif key:
-            self._cache.trust(key)
 
     def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
         meta, columns, sizes = descriptors
