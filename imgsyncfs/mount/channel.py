@@ -70,7 +70,7 @@ class Channel:
         except OSError as error:
             self.close()
             raise MountError(
-                f"{mountpoint} could not be mounted: {error.strerror}; Linux 5.4 or newer is needed."
+                f"{mountpoint} could not be mounted: {error.strerror}; Linux 5.1 or newer is needed."
             ) from error
         os.set_blocking(self.device, False)
 

@@ -153,6 +153,12 @@ class Coordinator:
             # It has come since the responder looked.
             self._retry(responder, request, "", 1)
             return
+        kept = self._library.extents.opened(extent.key)
+        if kept is not None:
+            # The cache had no room for it when it was fetched for another responder.
+            self._send_content(responder, extent.key, kept.read(0, kept.length))
+            self._retry(responder, request, "", tries + 1)
+            return
         try:
             flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
         except StoreError as error:

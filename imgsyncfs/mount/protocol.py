@@ -5,7 +5,7 @@ number (``unique``), so any process that has the device open can give it: a resp
 of one that died. That is why messages are read and written here and not by libfuse's session, whose requests belong to
 the process that received them; libfuse mounts and unmounts (`imgsyncfs.mount.channel`).
 
-Source: ``linux/fuse.h``, protocol 7.31 (Linux 5.4); a test compares every structure with the C compiler's.
+Source: ``linux/fuse.h``, protocol 7.31; a test compares every structure with the C compiler's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ WANTED = (
 """What is taken of the kernel's offers: several reads of a file at once, no message for open and opendir, look-ups in
 one directory side by side, reads of up to 1 MiB, targets of symlinks kept, pages dropped only when we say so."""
 
+NEEDED = NO_OPEN_SUPPORT | NO_OPENDIR_SUPPORT
+
 MAJOR, MINOR = 7, 31
+LEAST_MINOR = 29
 MOST_READ = 1 << 20
 PAGE_BYTES = 4096
 REQUEST_BYTES = 8192
@@ -122,11 +125,11 @@ def init_answer(request: bytes, limits: Limits) -> tuple[bytes, int]:
         (the answer, the flags that were taken).
 
     Raises:
-        OSError: the kernel is older than Linux 4.20 and speaks a protocol that is not understood here.
+        OSError: the kernel is older than Linux 5.1, or speaks another protocol.
     """
     unique = IN_HEADER.unpack_from(request)[2]
     major, minor, max_readahead, offered = INIT_IN.unpack_from(request, IN_HEADER.size)
-    if major != MAJOR or minor < 28:
+    if major != MAJOR or minor < LEAST_MINOR or offered & NEEDED != NEEDED:
         raise OSError(errno.EPROTO, f"the kernel speaks FUSE {major}.{minor}")
     flags = offered & WANTED
     result = INIT_OUT.pack(

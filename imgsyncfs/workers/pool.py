@@ -166,7 +166,11 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgsyncfs.workers.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "imgsyncfs.workers.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Ctrl-C at a terminal is meant for whoever reads answers here.
+            start_new_session=True,
         )
         worker = _Worker(process)
         worker.send(self._setup)

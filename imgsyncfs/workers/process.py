@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -82,8 +81,6 @@ def _run(handler: Handler, job: int, arguments: dict[str, Any], answers: _Answer
 
 def main() -> None:
     """Serve jobs from standard input until it ends."""
-    # Ctrl-C at a terminal reaches the whole process group; the daemon decides when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(message)s")
     # A library that prints would break the frames: standard output becomes standard error for everything else.
     answers = _Answers(os.fdopen(os.dup(1), "wb"))
