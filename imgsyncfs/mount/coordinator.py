@@ -181,7 +181,7 @@ class Coordinator:
         self._library.fetcher.leave(flight)
         try:
             stored, content = outcome.result()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._fail(waiting.request, error)
             return
         key = flight.extent.key
@@ -226,7 +226,7 @@ class Coordinator:
     def _bring_listing(self, responder: int, number: int, request: bytes) -> None:
         try:
             self._namespace.load(number)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/" + self._namespace.name_of(number))
         else:
             self._retry(responder, request, "", 0)
@@ -237,7 +237,7 @@ class Coordinator:
         _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
         try:
             message = self._control_answer(operation, unique, number, request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/.imgsyncfs")
         else:
             protocol.write_quietly(self._device, message)

@@ -29,8 +29,7 @@ FIELDS = {
     "fuse_read_in": (protocol.READ_IN, "fh offset size read_flags lock_owner flags"),
     "fuse_init_out": (
         protocol.INIT_OUT,
-        "major minor max_readahead flags max_background congestion_threshold max_write time_gran max_pages "
-        "map_alignment",
+        "major minor max_readahead flags max_background congestion_threshold max_write time_gran max_pages",
     ),
     "fuse_dirent": (protocol.DIRENT, "ino off namelen type"),
     "fuse_statfs_out": (

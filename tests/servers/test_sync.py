@@ -19,6 +19,7 @@ from support.syncing import files_in, open_library, read_again
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import FIRST_POSITION
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
 from imgsyncfs.tools.sync.run import SyncSummary, sync
@@ -75,8 +76,7 @@ def test_a_second_run_transfers_nothing(place: Place, library: Library, tmp_path
 
 def test_siblings_are_copied_when_asked_for_and_not_rendered_again(place: Place, tmp_path: Path) -> None:
     with open_library(tmp_path, siblings=("labelme", "rolabelimg")) as library:
-        directory = library.datasets[DATASET.encode()]
-        names = {name.decode() for name, _ in directory.children()}
+        names = {entry.name.decode() for entry in library.files(DATASET).entries_from(FIRST_POSITION)}
         sync_all(library, tmp_path / "target")
         assert set(files_in(tmp_path / "target" / DATASET)) == names
         assert {"a_00000.labelme.json", "a_00000.xml"} <= names

@@ -6,7 +6,6 @@ import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +14,11 @@ from hypothesis import strategies as st
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import OpenExtent
 from imgsyncfs.catalog.listing import Listing, build_listing
+from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
 from imgsyncfs.errors import BlobChanged
-from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.fetching.extent import extent_key
-from imgsyncfs.fetching.readahead import Readahead
+from imgsyncfs.fetching.contents import ContentReader, ExtentSource
+from imgsyncfs.fetching.extent import Extent, extent_key
 
 STORE = "file:///data"
 PACK = "d/images-1.pack"
@@ -29,8 +28,8 @@ STARTS = range(0, PACK_BYTES, EXTENT_BYTES)
 
 
 @dataclass
-class Extents:
-    """Stands for `imgsyncfs.fetching.fetcher.Fetcher`: has extents of a pack in the cache, some of them open.
+class Extents(ExtentSource):
+    """Has extents of a pack in the cache, some of them open.
 
     Attributes:
         extents: by their key.
@@ -45,9 +44,9 @@ class Extents:
     def opened(self, key: str) -> OpenExtent | None:
         return self.extents.get(key) if key in self.opened_keys else None
 
-    def cached(self, key: str) -> OpenExtent | None:
-        self.looked_up.append(key)
-        return self.extents.get(key)
+    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+        self.looked_up.append(extent.key)
+        return self.extents[extent.key]
 
 
 def listing_of(*places: tuple[int, int]) -> Listing:
@@ -72,11 +71,11 @@ def on_disk(content: bytes, folder: Path) -> OpenExtent:
 
 
 def reader_of(extents: dict[int, OpenExtent], *, opened: set[int]) -> tuple[ContentReader, Extents]:
-    fetcher: Any = Extents(
+    source = Extents(
         {extent_key(STORE, PACK, start): extent for start, extent in extents.items()},
         {extent_key(STORE, PACK, start) for start in opened},
     )
-    return ContentReader(fetcher, Readahead(cache_bytes=1 << 30), lambda _: None), fetcher
+    return ContentReader(source, lambda _: None), source
 
 
 @pytest.fixture(scope="module")
