@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import OpenExtent
 from imgsyncfs.catalog.listing import Listing, build_listing
-from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
 from imgsyncfs.errors import BlobChanged
 from imgsyncfs.fetching.contents import ContentReader, ExtentSource
@@ -44,7 +43,7 @@ class Extents(ExtentSource):
     def opened(self, key: str) -> OpenExtent | None:
         return self.extents.get(key) if key in self.opened_keys else None
 
-    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
+    def bring(self, extent: Extent, *_: object) -> OpenExtent:
         self.looked_up.append(extent.key)
         return self.extents[extent.key]
 

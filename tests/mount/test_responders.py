@@ -1,0 +1,260 @@
+"""Several processes answer the kernel: what one of them knows or suffers makes no difference to a reader."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.mounting import (
+    Workplace,
+    box_annotation,
+    copy_of,
+    eventually,
+    is_running,
+    local_workplace,
+    mount_status,
+    noise_image,
+    process_ids,
+    write_folder,
+    write_image,
+)
+
+DATASET = "original_20260105_rgb_rbbox"
+IMAGES = 24
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A catalog of one dataset; its folder is `folder_of`."""
+    workplace = local_workplace(tmp_path_factory.mktemp("prepared"))
+    workplace.run("publish", write_folder(workplace.folder / "one", count=IMAGES), "--name", DATASET)
+    return workplace
+
+
+@pytest.fixture
+def workplace(prepared: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of it, to be changed."""
+    return copy_of(prepared, tmp_path)
+
+
+def publish(workplace: Workplace) -> None:
+    workplace.run("publish", workplace.folder / "one", "--name", DATASET)
+
+
+def answering(mountpoint: Path) -> list[int]:
+    """The process ids of the responders, without their template."""
+    ids: list[int] = mount_status(mountpoint)["responders"]["process_ids"]
+    return ids[:-1]
+
+
+def numbers_in(folder: Path) -> dict[str, int]:
+    return {entry.name: entry.inode() for entry in os.scandir(folder)}
+
+
+def test_as_many_processes_answer_as_were_asked_for(workplace: Workplace) -> None:
+    with workplace.mounted("--responders", "3") as mountpoint:
+        assert len(answering(mountpoint)) == 3
+    done = workplace.run("mount", workplace.folder / "mnt", "--responders", "0", status=None)
+    assert done.returncode != 0
+    assert "--responders" in done.stderr
+
+
+def test_inode_numbers_are_those_of_the_last_mount_and_what_stat_and_readdir_say_agrees(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        before = numbers_in(mountpoint / DATASET)
+        assert {name: (mountpoint / DATASET / name).stat().st_ino for name in before} == before
+        root = numbers_in(mountpoint)
+    with workplace.mounted() as mountpoint:
+        assert numbers_in(mountpoint / DATASET) == before
+        assert numbers_in(mountpoint) == root
+        assert mountpoint.stat().st_ino == 1
+
+
+def test_a_file_whose_content_has_changed_has_another_number_and_all_others_keep_theirs(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.3") as mountpoint:
+        folder = mountpoint / DATASET
+        before = numbers_in(folder)
+        (workplace.folder / "one" / "img_00003.json").write_bytes(box_annotation(x=50.0))
+        write_image(workplace.folder / "one" / "a_new_one.jpg")
+        publish(workplace)
+        assert eventually((folder / "a_new_one.jpg").exists)
+        after = numbers_in(folder)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {f"img_00003.{ext}" for ext in ("json", "labelme.json", "xml")}
+    assert after.keys() - before.keys() == {"a_new_one.jpg"}
+
+
+def test_the_kernel_is_told_of_changed_names_alone(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.3") as mountpoint:
+        for path in (mountpoint / DATASET).iterdir():
+            path.stat()
+        (workplace.folder / "one" / "img_00003.json").write_bytes(box_annotation(x=50.0))
+        (workplace.folder / "one" / "img_00004.jpg").unlink()
+        (workplace.folder / "one" / "img_00004.json").unlink()
+        publish(workplace)
+        assert eventually(lambda: not (mountpoint / DATASET / "img_00004.jpg").exists())
+        assert eventually(lambda: b"50" in (mountpoint / DATASET / "img_00003.json").read_bytes())
+        notifications = mount_status(mountpoint)["responders"]["notifications"]
+    # Three names of each annotation and one image; the dataset's symlinks, and the directories that they are in. Of the
+    # other images' hundred names, none.
+    assert 7 <= notifications < 40
+
+
+def content_of(path: Path) -> bytes:
+    """Read a file with system calls alone: Python's own `open` asks each file whether it is a terminal."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
+    finally:
+        os.close(descriptor)
+
+
+def test_what_the_kernel_knows_it_never_asks_for_again(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.2") as mountpoint:
+        paths = sorted((mountpoint / DATASET).iterdir())
+        contents = [content_of(path) for path in paths]
+        first = mount_status(mountpoint)
+        # Several refreshes later.
+        assert eventually(lambda: mount_status(mountpoint)["catalog"]["read_at"] > first["catalog"]["read_at"] + 1)
+        before = mount_status(mountpoint)["responders"]["requests"]
+        assert sorted((mountpoint / DATASET).iterdir()) == paths
+        assert [content_of(path) for path in paths] == contents
+        assert not (mountpoint / DATASET / "absent.jpg").exists()
+        assert not (mountpoint / DATASET / "absent.jpg").exists()
+        after = mount_status(mountpoint)["responders"]["requests"]
+    # The absent name, and what it takes to read status.json.
+    assert after - before < 12
+
+
+def test_a_file_that_is_open_and_mapped_keeps_its_revision_though_it_is_replaced_and_then_removed(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    name = "original_20260107_rgb_bbox"
+    folder = tmp_path / "long"
+    folder.mkdir()
+    old = noise_image(folder / "long.png", seed=1)
+    workplace.run("publish", folder, "--name", name)
+    with workplace.mounted("--refresh", "0.3") as mountpoint:
+        image = mountpoint / name / "long.png"
+        with image.open("rb", buffering=0) as reader:
+            mapped = mmap.mmap(reader.fileno(), 0, access=mmap.ACCESS_READ)
+            assert mapped[:10] == old[:10]
+            new = noise_image(folder / "long.png", seed=2)
+            write_image(folder / "other.jpg")
+            workplace.run("publish", folder, "--name", name)
+            assert eventually(lambda: image.read_bytes() == new)
+            (folder / "long.png").unlink()
+            workplace.run("publish", folder, "--name", name)
+            assert eventually(lambda: not image.exists())
+            os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert mapped[:] == old
+            assert b"".join(iter(lambda: reader.read(65536), b"")) == old
+            assert os.fstat(reader.fileno()).st_size == len(old)
+            mapped.close()
+
+
+def test_an_earlier_revision_is_let_go_when_nobody_has_a_file_of_it_open(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.2") as mountpoint:
+        house = mountpoint / DATASET / "img_00003.json"
+        with house.open("rb") as reader:
+            (workplace.folder / "one" / "img_00003.json").write_bytes(box_annotation(x=50.0))
+            publish(workplace)
+            assert eventually(lambda: house.read_bytes() == (workplace.folder / "one" / "img_00003.json").read_bytes())
+            # A few refreshes later it is still there.
+            time_read = mount_status(mountpoint)["catalog"]["read_at"]
+            assert eventually(lambda: mount_status(mountpoint)["catalog"]["read_at"] > time_read + 2)
+            assert mount_status(mountpoint)["revisions_held"] == 1
+            assert reader.read() != b""
+        assert eventually(lambda: mount_status(mountpoint)["revisions_held"] == 0)
+
+
+def test_a_responder_that_dies_is_replaced_and_reading_goes_on(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        for number in range(IMAGES):
+            os.kill(answering(mountpoint)[number % 2], signal.SIGKILL)
+            assert (mountpoint / DATASET / f"img_{number:05}.xml").stat().st_size > 0
+        assert eventually(lambda: mount_status(mountpoint)["responders"]["replaced"] == IMAGES)
+        assert len(set(answering(mountpoint))) == 2
+
+
+def test_when_the_template_dies_responders_can_still_be_replaced(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        *responders, template = mount_status(mountpoint)["responders"]["process_ids"]
+        os.kill(template, signal.SIGKILL)
+        for process in responders:
+            os.kill(process, signal.SIGKILL)
+        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes().startswith(b"\xff\xd8")
+        assert eventually(lambda: mount_status(mountpoint)["responders"]["replaced"] == len(responders))
+
+
+def read_until(stop: threading.Event, mountpoint: Path, expected: dict[str, bytes], seed: int) -> tuple[int, float]:
+    """Read files at random and compare them; returns how many there were and the longest that one took.
+
+    A reader whose request was in a process's hands when that died gets EIO, and tries again.
+    """
+    generator = random.Random(seed)
+    names = list(expected)
+    count, longest = 0, 0.0
+    while not stop.is_set():
+        name = generator.choice(names)
+        begin = time.monotonic()
+        try:
+            content = (mountpoint / DATASET / name).read_bytes()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            continue
+        finally:
+            longest = max(longest, time.monotonic() - begin)
+        assert content == expected[name]
+        count += 1
+    return count, longest
+
+
+def test_random_deaths_under_sixteen_readers_give_no_wrong_byte_and_nobody_hangs(workplace: Workplace) -> None:
+    timeout = 10.0
+    with workplace.mounted("--timeout", f"{timeout:g}", "--cache-size", "64K") as mountpoint:
+        names = sorted(path.name for path in (mountpoint / DATASET).iterdir())
+        expected = {name: (mountpoint / DATASET / name).read_bytes() for name in names}
+        stop = threading.Event()
+        generator = random.Random(1)
+        with ThreadPoolExecutor(16) as pool:
+            readers = [pool.submit(read_until, stop, mountpoint, expected, seed) for seed in range(16)]
+            dropping = subprocess.Popen([sys.executable, "-c", DROP, str(mountpoint / DATASET)])
+            try:
+                for _ in range(40):
+                    coordinator, *others = process_ids(mountpoint)
+                    assert is_running(coordinator)
+                    victim = generator.choice(others)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(victim, signal.SIGKILL)
+                    time.sleep(0.05)
+            finally:
+                stop.set()
+                results = [reader.result(timeout + 30) for reader in readers]
+                dropping.kill()
+                dropping.wait()
+    assert all(count > 0 for count, _ in results)
+    assert max(longest for _, longest in results) < timeout + 2
+
+
+DROP = """
+import os, sys
+while True:
+    for entry in os.scandir(sys.argv[1]):
+        descriptor = os.open(entry.path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+"""
+"""Drops pages, so that readers ask."""
