@@ -110,8 +110,7 @@ def mounted_imgsyncfs(
         if cache_bytes:
             options += ["--cache-size", str(cache_bytes)]
         run_imgsyncfs(variables, "mount", path, *options, seconds=MOUNT_SECONDS)
-        status = json.loads((path / ".imgsyncfs" / f"status-{secrets.token_hex(8)}.json").read_bytes())
-        process_id = status["process_id"]
+        process_id = kernel_requests(path)[0]
         # The daemon is no child of this process.
         descriptor = os.pidfd_open(process_id)
         stack.callback(os.close, descriptor)
@@ -158,29 +157,37 @@ def native_files(workload: Workload, _cache: Path, _port: int = 0) -> Iterator[M
     yield Mounted(workload.folder)
 
 
+def kernel_requests(path: Path) -> tuple[int, int]:
+    """The process id of this project's mount, and how many requests of the kernel it has answered."""
+    status = json.loads((path / ".imgsyncfs" / "status.json").read_bytes())
+    return status["process_id"], status["responders"]["requests"]
+
+
 def settle(mounted: Mounted) -> None:
     """Wait until a mount's processes do nothing: what they start in the background is no part of any row."""
     if mounted.process_id is None:
         return
     deadline = time.monotonic() + SETTLE_SECONDS
     before = -1
-    while (spent := sum(map(_ticks, _family(mounted.process_id)))) != before and time.monotonic() < deadline:
+    while (spent := sum(map(_ticks, family(mounted.process_id)))) != before and time.monotonic() < deadline:
         before = spent
         time.sleep(IDLE_SECONDS)
 
 
 @contextlib.contextmanager
 def settled(
-    contestant: Contestant, workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0
+    contestant: Contestant, workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0, refresh: int = 0
 ) -> Iterator[Mounted]:
     """A contestant's mount that has come to rest."""
     limit = {"cache_bytes": cache_bytes} if cache_bytes else {}
+    if refresh and contestant.ours:
+        limit["refresh"] = refresh
     with contestant.mount(workload, cache, port, **limit) as mounted:
         settle(mounted)
         yield mounted
 
 
-def _family(process_id: int) -> list[int]:
+def family(process_id: int) -> list[int]:
     """A process and all below it."""
     family = [process_id]
     for each in family:

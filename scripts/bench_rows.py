@@ -14,7 +14,7 @@ NO_FILES = "no files"
 NO_SIBLINGS = "nothing is rendered"
 NO_CATALOG = "no catalog"
 OTHER_ENTRIES = "other entries are shown"
-NOT_DECODED = "not measured"
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,21 @@ ROWS = (
         {"adlfs": NO_DISK_CACHE, "http": NOTHING_KEPT},
     ),
     Row(
+        "disk_8",
+        "files/s",
+        _reading("disk_8", "packed", "native", "rclone", "floor"),
+        (Target(6, "rclone"),),
+        {"adlfs": NO_DISK_CACHE, "http": NOTHING_KEPT},
+    ),
+    Row(
+        "second_epoch",
+        "files/s",
+        _reading("second_epoch", "packed", "native", "rclone"),
+        (Target(0.8, "native"),),
+        {"http": NOTHING_KEPT, "adlfs": NOT_MEASURED, "floor": NOT_MEASURED},
+        quick=False,
+    ),
+    Row(
         "disk_loose",
         "files/s",
         _reading("disk", "loose", "native", "rclone", "floor"),
@@ -187,6 +202,18 @@ ROWS = (
         _NO_SIBLINGS,
     ),
     Row(
+        "stat_8",
+        "files/s",
+        _reading("stat_8", "packed", "native", "rclone"),
+        absent={"http": NO_FILES, "adlfs": NOT_MEASURED, "floor": NOT_MEASURED},
+    ),
+    Row(
+        "render_8",
+        "files/s",
+        _reading("render_8", "packed", "rclone"),
+        absent=_NO_SIBLINGS,
+    ),
+    Row(
         "render_loose",
         "files/s",
         _reading("render", "loose", "rclone"),
@@ -216,7 +243,7 @@ ROWS = (
         "decode",
         "images/s",
         _reading("decode", "packed", "rclone", "native"),
-        absent={"adlfs": NOT_DECODED, "floor": NOT_DECODED, "http": NO_FILES},
+        absent={"adlfs": NOT_MEASURED, "floor": NOT_MEASURED, "http": NO_FILES},
         quick=False,
     ),
 )

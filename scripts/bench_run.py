@@ -28,6 +28,7 @@ from bench_scenes import (
     play_listing,
     play_reading,
     play_stat,
+    play_stat_8,
 )
 from bench_servers import PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
@@ -46,18 +47,20 @@ TABLE_COLUMNS = 160
 
 
 def _reading(plan: ReadPlan) -> Scene:
-    measures = (plan.cold, *filter(None, (plan.again, plan.remounted)))
+    measures = (plan.cold, *filter(None, (plan.again, plan.remounted, plan.second_epoch)))
     return Scene(measures, functools.partial(play_reading, plan=plan))
 
 
 SCENES = (
     _reading(ReadPlan("cold_order", again="warm", remounted="disk")),
-    _reading(ReadPlan("cold_8", readers=MANY_READERS)),
+    _reading(ReadPlan("cold_8", readers=MANY_READERS, remounted="disk_8")),
+    _reading(ReadPlan("cold_epoch", second_epoch="second_epoch")),
     _reading(ReadPlan("cold_shuffled_8", readers=MANY_READERS, shuffled=True)),
     _reading(ReadPlan("cold_order_20ms", delayed=True)),
     _reading(ReadPlan("full_cache", cache_share=1 / 3)),
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
+    Scene(("stat_8", "render_8"), play_stat_8),
     Scene(("idle_requests",), play_idle, once=True, database=True),
     Scene(FIGURES, play_million, once=True),
 )

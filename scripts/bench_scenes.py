@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench_commands import BenchError
 from bench_memory import put_at_hand
-from bench_mounts import Contestant, Mounted, settle, settled
+from bench_mounts import Contestant, Mounted, family, kernel_requests, settle, settled
 from bench_readers import Job, Reading, dealt, run_readers
 from bench_servers import Requests
 from bench_stage import Stage, cache_folder
@@ -39,6 +39,10 @@ DIGESTS_OF_OTHERS = 25
 MOST_BEYOND = 64 << 20
 """What lies beside the extents (listings, the database's log), and an extent for each request under way."""
 
+EPOCH_REFRESH = 2
+EPOCH_SECONDS = 5.0
+OWN_REQUESTS = 12
+
 MOST_CALLS_A_FILE = 0.05
 FEW_CALLS = 20
 """A read that asks the daemon makes it read and write at least once; so many are what its own threads do meanwhile."""
@@ -56,6 +60,8 @@ class ReadPlan:
         again: measure of reading them once more.
         remounted: measure of reading them after another mount with the same disk cache.
         cache_share: the part of what is read that the disk cache may keep; 0 for all of it.
+        second_epoch: measure of reading them once more after `EPOCH_SECONDS`, when every entry of a mount with
+            ``--refresh 2`` would have timed out.
     """
 
     cold: str
@@ -65,6 +71,7 @@ class ReadPlan:
     again: str = ""
     remounted: str = ""
     cache_share: float = 0.0
+    second_epoch: str = ""
 
 
 def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
@@ -76,7 +83,8 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
     port = stage.delay_port if plan.delayed else 0
     with cache_folder(stage.workload) as cache:
         cache_bytes = round(plan.cache_share * stage.workload.size(BENCH, names))
-        with settled(contestant, stage.workload, cache, port, cache_bytes=cache_bytes) as mounted:
+        refresh = EPOCH_REFRESH if plan.second_epoch else 0
+        with settled(contestant, stage.workload, cache, port, cache_bytes=cache_bytes, refresh=refresh) as mounted:
             _look_into(contestant, mounted, BENCH)
             first = plan.cold if contestant.remote else plan.remounted
             _read(stage, contestant, mounted, first, names, plan=plan)
@@ -86,6 +94,8 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
                 kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
                 claim = f"{kept:,} bytes are in a cache of {cache_bytes:,}"
                 stage.results.expect(plan.cold, contestant, claim, holds=kept <= cache_bytes + MOST_BEYOND)
+            if stage.wants(plan.second_epoch, contestant):
+                _read_second_epoch(stage, contestant, mounted, names, plan)
             if stage.wants(plan.again, contestant):
                 _read(stage, contestant, mounted, plan.again, names * _repetitions(contestant, names), plan=plan)
         if contestant.disk_cache and stage.wants(plan.remounted, contestant):
@@ -94,6 +104,22 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
                 _read(stage, contestant, mounted, plan.remounted, names, plan=plan)
                 if stage.round == 0:
                     _compare_digests(stage, contestant, mounted, plan.remounted, names)
+
+
+def _read_second_epoch(
+    stage: Stage, contestant: Contestant, mounted: Mounted, names: list[str], plan: ReadPlan
+) -> None:
+    """Read everything twice more, the second time after a while; the kernel asks this project's mount for nothing."""
+    _read(stage, contestant, mounted, "", names, plan=plan)
+    time.sleep(EPOCH_SECONDS)
+    before = kernel_requests(mounted.path)[1] if contestant.ours else 0
+    _read(stage, contestant, mounted, plan.second_epoch, names * _repetitions(contestant, names), plan=plan)
+    if contestant.ours:
+        # Opening and reading status.json takes a few.
+        asked = kernel_requests(mounted.path)[1] - before
+        stage.results.expect(
+            plan.second_epoch, contestant, f"the kernel asked {asked} times", holds=asked <= OWN_REQUESTS
+        )
 
 
 def play_listing(stage: Stage, contestant: Contestant) -> None:
@@ -111,9 +137,18 @@ def play_stat(stage: Stage, contestant: Contestant) -> None:
     """Small images are stat'ed; then the annotations of those of 100 kB, which nobody has looked at, are read."""
     with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
         if stage.wants("stat", contestant):
-            _stat(stage, contestant, mounted)
+            _stat(stage, contestant, mounted, "stat")
         if stage.wants("render", contestant):
-            _render(stage, contestant, mounted)
+            _render(stage, contestant, mounted, "render")
+
+
+def play_stat_8(stage: Stage, contestant: Contestant) -> None:
+    """As `play_stat`, by eight readers."""
+    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+        if stage.wants("stat_8", contestant):
+            _stat(stage, contestant, mounted, "stat_8", MANY_READERS)
+        if stage.wants("render_8", contestant):
+            _render(stage, contestant, mounted, "render_8", MANY_READERS)
 
 
 def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
@@ -136,18 +171,19 @@ def _show_twice(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     stage.results.expect("relist", contestant, "a request at the server", holds=requests[0].all == 0)
 
 
-def _stat(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+def _stat(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, readers: int = 1) -> None:
     """Ask for attributes by names known beforehand: nothing was listed before."""
     names = [f"{stem}.jpg" for stem in stage.workload.listed]
     names = names[: round(len(names) * contestant.stat_share)]
     with _counting(stage) as requests:
-        reading = run_readers([Job("stat", contestant.paths(mounted, LIST, names))], seconds=READ_SECONDS)
+        jobs = [Job("stat", part) for part in dealt(contestant.paths(mounted, LIST, names), readers)]
+        reading = run_readers(jobs, seconds=READ_SECONDS)
     if reading.bytes != stage.workload.size(LIST, names):
         raise BenchError("sizes are not those of the files")
-    stage.results.add("stat", contestant, reading.rate, requests[0])
+    stage.results.add(measure, contestant, reading.rate, requests[0])
 
 
-def _render(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
+def _render(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, readers: int = 1) -> None:
     """Read every rendered annotation, cold; where there are none, the house annotations."""
     suffixes = (".labelme.json", ".xml") if contestant.ours else (".json",)
     names = [stem + suffix for stem in stage.workload.stems for suffix in suffixes]
@@ -155,11 +191,11 @@ def _render(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     _look_into(contestant, mounted, BENCH)
     paths = contestant.paths(mounted, BENCH, names)
     with _counting(stage) as requests:
-        reading = run_readers([Job("read", paths)], seconds=READ_SECONDS)
-    _expect_cold(stage, contestant, "render", requests[0], names[:: len(suffixes)])
+        reading = run_readers([Job("read", part) for part in dealt(paths, readers)], seconds=READ_SECONDS)
+    _expect_cold(stage, contestant, measure, requests[0], names[:: len(suffixes)])
     if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
         raise BenchError("another number of bytes was read than the files have")
-    stage.results.add("render", contestant, reading.rate, requests[0])
+    stage.results.add(measure, contestant, reading.rate, requests[0])
 
 
 def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
@@ -201,13 +237,15 @@ def _read(
 ) -> None:
     """Time a pass over images, and prove the state that it was made in."""
     jobs = [Job("read", part) for part in dealt(contestant.paths(mounted, BENCH, names), plan.readers)]
-    if measure != plan.again:
+    if measure not in {plan.again, plan.second_epoch}:
         put_at_hand(stage.workload.folder, KEPT_TWICE * stage.workload.size(BENCH, names))
     calls = _system_calls(mounted)
     with _counting(stage) as requests:
         reading = run_readers(jobs, seconds=READ_SECONDS)
     calls = _system_calls(mounted) - calls
     _check_bytes(stage, measure, reading, names)
+    if not measure:
+        return
     stage.results.add(measure, contestant, reading.rate, requests[0])
     if not contestant.remote:
         return
@@ -220,7 +258,7 @@ def _read(
     asked = requests[0].all
     stage.results.expect(measure, contestant, f"{asked} requests at the server", holds=asked == 0)
     few = calls <= MOST_CALLS_A_FILE * len(names) + FEW_CALLS
-    if measure == plan.again:
+    if measure in {plan.again, plan.second_epoch}:
         stage.results.expect(measure, contestant, f"the daemon was asked ({calls} system calls)", holds=few)
     else:
         stage.results.expect(measure, contestant, f"the kernel did not ask ({calls} system calls)", holds=not few)
@@ -276,15 +314,18 @@ def _counting(stage: Stage) -> Iterator[list[Requests]]:
 
 
 def _system_calls(mounted: Mounted) -> int:
-    """How often the process behind a mount has called read or write, or the like.
+    """How often the processes behind a mount have called read or write, or the like.
 
     Every question of the kernel is one of each: the question is read from /dev/fuse, the answer written to it.
     """
     if mounted.process_id is None:
         return 0
-    lines = Path(f"/proc/{mounted.process_id}/io").read_text().splitlines()
-    counts = {name: int(count) for name, count in (line.split(": ") for line in lines)}
-    return counts["syscr"] + counts["syscw"]
+    calls = 0
+    for process_id in family(mounted.process_id):
+        lines = Path(f"/proc/{process_id}/io").read_text().splitlines()
+        counts = {name: int(count) for name, count in (line.split(": ") for line in lines)}
+        calls += counts["syscr"] + counts["syscw"]
+    return calls
 
 
 def _ls(directory: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,7 @@ def read_status(mountpoint: Path) -> dict[str, Any]:
     if entry is None:
         raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
     try:
-        # A name that the kernel has not seen: it keeps what it knows about one that it has.
-        content = (mountpoint / ".imgsyncfs" / f"status-{secrets.token_hex(8)}.json").read_bytes()
+        content = (mountpoint / ".imgsyncfs" / "status.json").read_bytes()
     except OSError as error:
         raise MountError(
             f"The mount at {mountpoint} does not answer ({error.strerror}); mount again, which clears a dead one."
