@@ -13,13 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgsyncfs.library.nodes import Attributes
 
 LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS = 1, 2, 3, 5, 14, 15, 17
-INIT, OPENDIR, READDIR, INTERRUPT, DESTROY, BATCH_FORGET, READDIRPLUS = 26, 27, 28, 36, 38, 42, 44
+INIT, OPENDIR, READDIR, INTERRUPT, DESTROY, BATCH_FORGET = 26, 27, 28, 36, 38, 42
 OPERATION_NAMES = {
     LOOKUP: "lookup", GETATTR: "getattr", READLINK: "readlink", READ: "read", STATFS: "statfs", READDIR: "readdir",
 }  # fmt: skip
@@ -257,5 +256,3 @@ def write_quietly(device: int, message: bytes) -> bool:
 
 
 _NOT_TAKEN = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTCONN, errno.EINTR})
-
-LIMIT_OPTIONS: Mapping[str, str] = {name: name for name in Limits.__dataclass_fields__}

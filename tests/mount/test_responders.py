@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -258,3 +259,26 @@ while True:
         os.close(descriptor)
 """
 """Drops pages, so that readers ask."""
+
+
+class FileHandle(ctypes.Structure):
+    """struct file_handle of name_to_handle_at(2)."""
+
+    _fields_ = (("byte_count", ctypes.c_uint), ("kind", ctypes.c_int), ("content", ctypes.c_ubyte * 128))
+
+
+def test_what_an_nfs_server_remembers_of_a_file_leads_to_it_after_the_next_mount(workplace: Workplace) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle, mount_id = FileHandle(byte_count=128), ctypes.c_int()
+    name = f"{DATASET}/img_00005.xml"
+    with workplace.mounted() as mountpoint:
+        expected = (mountpoint / name).read_bytes()
+        path = os.fsencode(mountpoint / name)
+        assert libc.name_to_handle_at(-100, path, ctypes.byref(handle), ctypes.byref(mount_id), 0) == 0
+    with workplace.mounted() as mountpoint:
+        root = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = libc.open_by_handle_at(root, ctypes.byref(handle), os.O_RDONLY)
+        os.close(root)
+        assert descriptor >= 0, os.strerror(ctypes.get_errno())
+        assert os.read(descriptor, 1 << 20) == expected
+        os.close(descriptor)
