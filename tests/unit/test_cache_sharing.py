@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cache_writers import content_of
+from support.examples import examples
 
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.cache.files import disk_bytes
@@ -160,7 +161,7 @@ def test_what_shares_a_file_is_evicted_together_when_the_last_of_it_falls_due(fo
         max_size=12,
     )
 )
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 def test_whatever_comes_and_goes_the_table_and_the_files_agree(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[int]]]
 ) -> None:
