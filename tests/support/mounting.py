@@ -148,12 +148,13 @@ def copy_of(workplace: Workplace, folder: Path) -> Workplace:
     Publishing anew for each test would start two processes each time.
     """
     shutil.copytree(workplace.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache", "mnt"))
-    with contextlib.closing(sqlite3.connect(folder / "catalog.db")) as connection, connection:
+    catalog = folder / Path(workplace.catalog).relative_to(workplace.folder)
+    with contextlib.closing(sqlite3.connect(catalog)) as connection, connection:
         for table, column in (("datasets", "store"), ("catalog_settings", "value")):
             connection.execute(
                 f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (workplace.folder.as_uri(), folder.as_uri())
             )
-    return Workplace(str(folder / "catalog.db"), folder)
+    return Workplace(str(catalog), folder)
 
 
 def demo_workplace(folder: Path) -> Workplace:
