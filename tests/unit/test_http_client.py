@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from support.scripted_server import ScriptedServer, scripted_server
 
-from imgsyncfs.stores.http.client import Body, Get, HttpClient
+from imgsyncfs.stores.http_client import Body, Get, HttpClient
 
 
 @pytest.fixture
