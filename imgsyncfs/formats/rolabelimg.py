@@ -3,7 +3,7 @@
 Source: ``libs/pascal_voc_io.py`` of roLabelImg. Its reader wants ``filename`` (without extension), ``type``, and
 whole numbers in ``bndbox``; its writer puts all ``bndbox`` objects before all ``robndbox`` ones, writes no
 declaration, and says ``verified="yes"`` or ``"no"``. Bounding boxes and rotated boxes are shown; everything else, and
-everything exact, travels along in elements of their own (`imgsyncfs.formats.originals`). roLabelImg drops these when
+all exact numbers, are embedded in elements of their own (`imgsyncfs.formats.originals`). roLabelImg drops these when
 it saves: then its file is all there is.
 
 Reading is more tolerant than roLabelImg: ``type`` may be missing, numbers may be of any kind, angles of any size,
@@ -24,49 +24,45 @@ from lxml import etree
 
 from imgsyncfs.annotations.house_format import (
     Annotation,
-    ClassificationLabel,
-    Label,
     LabelledObject,
-    ObjectLabel,
     Polygon,
-    RegressionLabel,
     within,
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
 from imgsyncfs.formats.originals import (
-    CARRIED_NAME,
-    Frame,
+    EMBEDDED_NAME,
     ImageSize,
     PlacedObject,
-    carried_frame,
-    carried_object,
+    Remainder,
     count_losses,
+    embedded_object,
+    embedded_remainder,
+    match_outlines,
     placed_objects,
-    read_carried_object,
-    read_frame,
+    read_embedded_object,
+    read_remainder,
     reassemble,
     shown_size,
 )
-from imgsyncfs.formats.reattachment import matched
 from imgsyncfs.formats.rolabelimg_boxes import (
     EXTRA_NAME,
-    box_element,
     box_outline,
+    box_to_xml,
     element_text,
-    escaped,
+    escape_xml,
+    read_box,
+    render_boxes,
     replace_box,
-    restore_box,
-    shown_boxes,
     unknown_elements,
 )
 
 _LONGEST_TEXT = 1 << 22
-"""libxml2 refuses a text of more than 10 MB: what is carried is cut into elements of this many characters."""
+"""libxml2 refuses a text of more than 10 MB: what is embedded is cut into elements of this many characters."""
 
 _IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"})
-_FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", CARRIED_NAME})
+_FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", EMBEDDED_NAME})
 _DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
 
 
@@ -76,42 +72,45 @@ class RolabelimgFormat(Format):
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
         placed = placed_objects(annotation)
-        boxes = shown_boxes([each.item for each in placed])
+        boxes = render_boxes([each.item for each in placed])
         elements: dict[str, list[str]] = {"bndbox": [], "robndbox": []}
         hidden: list[PlacedObject] = []
         for each, box in zip(placed, boxes, strict=True):
             if box is None:
                 hidden.append(each)
             else:
-                carried = encode_ascii_json(carried_object(each)).decode("ascii")
-                elements[box.kind].append(box_element(box, carried))
+                embedded = encode_ascii_json(embedded_object(each)).decode("ascii")
+                elements[box.kind].append(box_to_xml(box, embedded))
         size = shown_size(annotation, image)
-        frame = carried_frame(annotation, {(each.label, each.position) for each in hidden}, size)
-        text = "".join([_header(annotation, image, size), *elements["bndbox"], *elements["robndbox"], *_carried(frame)])
-        losses = count_losses([*map(_label_loss, annotation.labels), *(_object_loss(each.item) for each in hidden)])
+        remainder = _remainder_elements(embedded_remainder(annotation, hidden, size))
+        text = "".join([_header(annotation, image, size), *elements["bndbox"], *elements["robndbox"], *remainder])
+        reasons = [_reason_hidden(each.item) for each in hidden]
+        losses = count_losses(annotation.labels, reasons, "roLabelImg", shows_classifications=False)
         return Rendered(f"{text}</annotation>\n".encode(), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back; see `Format.parse`. ``verified="yes"`` says that somebody has looked at it."""
         root = _root(content)
-        frame = _read_frame(root)
+        remainder = _read_remainder(root)
         elements = root.findall("object")
-        originals = [within(_read_original, element, f"object[{index}]") for index, element in enumerate(elements)]
-        boxes = iter(shown_boxes([original.item for original in originals if original is not None]))
+        originals = [
+            within(_read_embedded_object, element, f"object[{index}]") for index, element in enumerate(elements)
+        ]
+        boxes = iter(render_boxes([original.item for original in originals if original is not None]))
         rendered = [next(boxes) if original is not None else None for original in originals]
         objects = [
-            within(lambda parts: restore_box(*parts), parts, f"object[{index}]")
+            within(lambda parts: read_box(*parts), parts, f"object[{index}]")
             for index, parts in enumerate(zip(elements, originals, rendered, strict=True))
         ]
         verified = root.get("verified") == "yes"
         checked = 1 if verified else label_checked
-        annotation = reassemble(frame, objects, size=_size(root), label_checked=checked)
-        if frame is not None and verified != (frame.annotation.label_checked == 1):
+        annotation = reassemble(remainder, objects, size=_size(root), label_checked=checked)
+        if remainder is not None and verified != (remainder.annotation.label_checked == 1):
             annotation = replace(annotation, label_checked=int(verified))
-        return _with_file_elements(annotation, frame, root)
+        return _with_file_elements(annotation, remainder, root)
 
     def recognizes(self, content: bytes) -> bool:
-        """Tell roLabelImg's and VOC's XML from other files: markup with an ``annotation`` element."""
+        """Recognize roLabelImg's and VOC's XML: markup with an ``annotation`` element."""
         return content.removeprefix(BOM_UTF8).lstrip().startswith(b"<") and b"<annotation" in content
 
     def image_reference(self, content: bytes) -> ImageReference:
@@ -127,17 +126,17 @@ class RolabelimgFormat(Format):
         """Put back what roLabelImg dropped; see `Format.reattached`."""
         root = _root(content)
         objects = root.findall("object")
-        bare = [element for element in objects if element.find(CARRIED_NAME) is None]
-        if root.find(CARRIED_NAME) is not None and not bare:
+        bare = [element for element in objects if element.find(EMBEDDED_NAME) is None]
+        if root.find(EMBEDDED_NAME) is not None and not bare:
             return content
         rendered = _root(self.render(original, image).content)
-        if root.find(CARRIED_NAME) is None:
-            root.extend(rendered.findall(CARRIED_NAME))
-        elif _frame_text(root) != _frame_text(rendered):
+        if root.find(EMBEDDED_NAME) is None:
+            root.extend(rendered.findall(EMBEDDED_NAME))
+        elif _remainder_text(root) != _remainder_text(rendered):
             return content  # it was rendered from another annotation
-        taken = [_place(element) for element in objects if element.find(CARRIED_NAME) is not None]
+        taken = [_place(element) for element in objects if element.find(EMBEDDED_NAME) is not None]
         free = [element for element in rendered.findall("object") if _place(element) not in taken]
-        for index, origin in matched([*map(box_outline, bare)], [*map(box_outline, free)]).items():
+        for index, origin in match_outlines([*map(box_outline, bare)], [*map(box_outline, free)]).items():
             replace_box(bare[index], free[origin])
         return etree.tostring(root)
 
@@ -145,9 +144,9 @@ class RolabelimgFormat(Format):
 def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
     return (
         f'<annotation verified="{"yes" if annotation.label_checked == 1 else "no"}">\n'
-        f"  <folder>{escaped(image.dataset)}</folder>\n"
-        f"  <filename>{escaped(image.name)}</filename>\n"
-        f"  <path>{escaped(image.file_name)}</path>\n"
+        f"  <folder>{escape_xml(image.dataset)}</folder>\n"
+        f"  <filename>{escape_xml(image.name)}</filename>\n"
+        f"  <path>{escape_xml(image.file_name)}</path>\n"
         "  <source>\n    <database>Unknown</database>\n  </source>\n"
         "  <size>\n"
         f"    <width>{size.width or 0}</width>\n"
@@ -158,23 +157,13 @@ def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
     )
 
 
-def _carried(frame: dict[str, Any]) -> Iterator[str]:
-    text = encode_ascii_json(frame).decode("ascii")
+def _remainder_elements(remainder: dict[str, Any]) -> Iterator[str]:
+    text = encode_ascii_json(remainder).decode("ascii")
     for start in range(0, len(text), _LONGEST_TEXT):
-        yield f"  <{CARRIED_NAME}>{escaped(text[start : start + _LONGEST_TEXT])}</{CARRIED_NAME}>\n"
+        yield f"  <{EMBEDDED_NAME}>{escape_xml(text[start : start + _LONGEST_TEXT])}</{EMBEDDED_NAME}>\n"
 
 
-def _label_loss(label: Label) -> tuple[str, str] | None:
-    if isinstance(label, ObjectLabel):
-        return None
-    if isinstance(label, ClassificationLabel):
-        return "classifications", "roLabelImg has no place for words about an image"
-    if isinstance(label, RegressionLabel):
-        return "regression values", "roLabelImg has no place for numbers about an image"
-    return "labels of unknown types", "nothing is known of how to show them"
-
-
-def _object_loss(item: LabelledObject) -> tuple[str, str]:
+def _reason_hidden(item: LabelledObject) -> tuple[str, str]:
     return ("polygons" if isinstance(item, Polygon) else "masks"), "roLabelImg shows boxes only"
 
 
@@ -193,27 +182,25 @@ def _root(content: bytes) -> etree._Element:
     return root
 
 
-def _read_original(element: etree._Element) -> PlacedObject | None:
-    carried = element.find(CARRIED_NAME)
-    return (
-        within(lambda text: read_carried_object(_json(text)), carried.text, CARRIED_NAME)
-        if carried is not None
-        else None
-    )
-
-
-def _read_frame(root: etree._Element) -> Frame | None:
-    if root.find(CARRIED_NAME) is None:
+def _read_embedded_object(element: etree._Element) -> PlacedObject | None:
+    embedded = element.find(EMBEDDED_NAME)
+    if embedded is None:
         return None
-    return within(lambda text: read_frame(_json(text)), _frame_text(root), CARRIED_NAME)
+    return within(lambda text: read_embedded_object(_json(text)), embedded.text, EMBEDDED_NAME)
 
 
-def _frame_text(root: etree._Element) -> str:
-    return "".join(element.text or "" for element in root.findall(CARRIED_NAME))
+def _read_remainder(root: etree._Element) -> Remainder | None:
+    if root.find(EMBEDDED_NAME) is None:
+        return None
+    return within(lambda text: read_remainder(_json(text)), _remainder_text(root), EMBEDDED_NAME)
+
+
+def _remainder_text(root: etree._Element) -> str:
+    return "".join(element.text or "" for element in root.findall(EMBEDDED_NAME))
 
 
 def _place(element: etree._Element) -> list[int]:
-    place: list[int] = _json(element.findtext(CARRIED_NAME))["at"]
+    place: list[int] = _json(element.findtext(EMBEDDED_NAME))["at"]
     return place
 
 
@@ -248,13 +235,13 @@ def _digits(text: str | None) -> int | None:
     return int(text) if text is not None and text.strip().isdigit() else None
 
 
-def _with_file_elements(annotation: Annotation, frame: Frame | None, root: etree._Element) -> Annotation:
-    """Add what the file says of itself: unknown elements and, if it carries no frame, the image's extension."""
+def _with_file_elements(annotation: Annotation, remainder: Remainder | None, root: etree._Element) -> Annotation:
+    """Add what the file says of itself: unknown elements and, if it has no remainder, the image's extension."""
     unknown = unknown_elements(root, _FILE_ELEMENTS)
     unknown = {name: content for name, content in unknown.items() if content != _DEFAULT_ELEMENTS.get(name)}
     if unknown:
         annotation = replace(annotation, extra={**annotation.extra, EXTRA_NAME: unknown})
-    return annotation if frame is not None else replace(annotation, ext=_extension(root))
+    return annotation if remainder is not None else replace(annotation, ext=_extension(root))
 
 
 def _extension(root: etree._Element) -> str | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from math import isfinite
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -20,18 +19,22 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from imgsyncfs.annotations.geometry import reduce_angle
-from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox, without_known_keys
-from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
+from imgsyncfs.annotations.house_format import (
+    BoundingBox,
+    LabelledObject,
+    RotatedBox,
+)
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
-    CARRIED_NAME,
+    EMBEDDED_NAME,
     UNNAMED,
+    Outline,
     PlacedObject,
     RestoredObject,
-    is_near,
     restored_bounding_box,
+    restored_object,
+    restored_rotated_box,
 )
-from imgsyncfs.formats.reattachment import Outline
 
 EXTRA_NAME = "rolabelimg"
 
@@ -42,13 +45,13 @@ _PIXELS_PER_RADIAN = 100.0
 """In an outline, an angle is judged by how far it moves a corner at this distance."""
 _ANGLE_TOLERANCE = 0.5e-6  # half of the last digit that is written
 _DEFAULT_POSE = "Unspecified"
-_OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", CARRIED_NAME})
+_OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", EMBEDDED_NAME})
 
 # What XML 1.0 cannot hold.
-_IMPOSSIBLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class ShownBox(NamedTuple):
+class RenderedBox(NamedTuple):
     """What a file shows of an object: `kind` is ``bndbox`` or ``robndbox``, `numbers` the texts of its elements."""
 
     kind: str
@@ -59,26 +62,26 @@ class ShownBox(NamedTuple):
     numbers: tuple[str, ...]
 
 
-def escaped(text: str) -> str:
-    """Give a text as XML; characters that XML cannot hold become U+FFFD."""
+def escape_xml(text: str) -> str:
+    """Escape a text for XML; characters that XML cannot hold become U+FFFD."""
     text = escape(text)
     # All printable characters are possible; looking for the others cost a quarter of a file's time.
-    return text if text.isprintable() else _possible(text).replace("\r", "&#13;")
+    return text if text.isprintable() else _as_read_back(text).replace("\r", "&#13;")
 
 
-def shown_boxes(objects: Sequence[LabelledObject]) -> list[ShownBox | None]:
-    """Give what is shown of these objects, all in one go; None for polygons and masks, which cannot be shown."""
+def render_boxes(objects: Sequence[LabelledObject]) -> list[RenderedBox | None]:
+    """Return what is shown of these objects; None for polygons and masks, which cannot be shown."""
     rotated = [item.a for item in objects if isinstance(item, RotatedBox)]
     angles = iter(reduce_angle(rotated).tolist() if rotated else ())
-    return [_shown_box(item, next(angles) if isinstance(item, RotatedBox) else 0.0) for item in objects]
+    return [_rendered_box(item, next(angles) if isinstance(item, RotatedBox) else 0.0) for item in objects]
 
 
-def box_element(shown: ShownBox, carried: str) -> str:
+def box_to_xml(shown: RenderedBox, embedded: str) -> str:
     """Write an ``object`` element.
 
     Args:
         shown: what it shows.
-        carried: JSON that the tool ignores.
+        embedded: JSON that the tool ignores.
 
     Returns:
         Lines of XML, indented by two spaces a level, for the inside of ``annotation``.
@@ -88,20 +91,20 @@ def box_element(shown: ShownBox, carried: str) -> str:
     return (
         "  <object>\n"
         f"    <type>{shown.kind}</type>\n"
-        f"    <name>{escaped(shown.name)}</name>\n"
-        f"    <pose>{escaped(shown.pose)}</pose>\n"
+        f"    <name>{escape_xml(shown.name)}</name>\n"
+        f"    <pose>{escape_xml(shown.pose)}</pose>\n"
         f"    <truncated>{shown.truncated}</truncated>\n"
         f"    <difficult>{shown.difficult}</difficult>\n"
         f"    <{shown.kind}>\n{numbers}    </{shown.kind}>\n"
-        f"    <{CARRIED_NAME}>{escaped(carried)}</{CARRIED_NAME}>\n"
+        f"    <{EMBEDDED_NAME}>{escape_xml(embedded)}</{EMBEDDED_NAME}>\n"
         "  </object>\n"
     )
 
 
-def restore_box(
+def read_box(
     element: etree._Element,
     original: PlacedObject | None,
-    rendered: ShownBox | None,
+    rendered: RenderedBox | None,
 ) -> RestoredObject:
     """Read one ``object`` element.
 
@@ -109,7 +112,7 @@ def restore_box(
 
     Args:
         element: the element.
-        original: what it carries.
+        original: the embedded original.
         rendered: what is shown of the original.
 
     Returns:
@@ -127,20 +130,14 @@ def restore_box(
         item = _bounding_box(_numbers(bndbox, _BNDBOX_ELEMENTS), source, rendered)
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
-    label_type = OBJECT_LABEL_TYPES[type(item)]
     class_name = element_text(element, "name").strip()
-    if source is not None and rendered is not None and class_name == _possible(rendered.name).strip():
+    if source is not None and rendered is not None and class_name == _as_read_back(rendered.name).strip():
         class_name = source.class_name
-    extra = _restored_extra(element, source, rendered)
-    if original is not None and original.label_type != label_type:
-        extra = without_known_keys(extra, label_type)
-    if item is source and class_name == item.class_name and extra == item.extra:
-        return RestoredObject(original, item, untouched=True)
-    return RestoredObject(original, replace(item, class_name=class_name, extra=extra), untouched=False)
+    return restored_object(original, item, class_name=class_name, extra=_restored_extra(element, source, rendered))
 
 
 def box_outline(element: etree._Element) -> Outline:
-    """Give what an ``object`` element that parses shows."""
+    """Return what an ``object`` element that parses shows."""
     name = element_text(element, "name").strip()
     for kind, parts in _BOX_ELEMENTS.items():
         box = element.find(kind)
@@ -151,21 +148,21 @@ def box_outline(element: etree._Element) -> Outline:
 
 
 def replace_box(element: etree._Element, rendered: etree._Element) -> None:
-    """Give an ``object`` element the box of a rendered one, and what the rendered one carries."""
+    """Give an ``object`` element the box of a rendered one, and what is embedded in that."""
     for kind in _BOX_ELEMENTS:
         shown, exact = element.find(kind), rendered.find(kind)
         if shown is not None and exact is not None:
             element.replace(shown, exact)
-    element.extend(rendered.findall(CARRIED_NAME))
+    element.extend(rendered.findall(EMBEDDED_NAME))
 
 
 def element_text(parent: etree._Element, name: str) -> str:
-    """Give the text of a child element, empty if there is none."""
+    """Return the text of a child element, empty if there is none."""
     return parent.findtext(name) or ""
 
 
 def unknown_elements(parent: etree._Element, known: Collection[str] = ()) -> dict[str, Any]:
-    """Give child elements as JSON, without `known` ones: texts, objects of their children, lists of repeated ones."""
+    """Return child elements as JSON, without `known` ones: texts, objects of their children, lists of repeated ones."""
     contents: dict[str, list[Any]] = {}
     for child in parent:
         if isinstance(child.tag, str) and child.tag not in known:  # comments have no name
@@ -173,7 +170,7 @@ def unknown_elements(parent: etree._Element, known: Collection[str] = ()) -> dic
     return {name: values[0] if len(values) == 1 else values for name, values in contents.items()}
 
 
-def _shown_box(item: LabelledObject, angle: float) -> ShownBox | None:
+def _rendered_box(item: LabelledObject, angle: float) -> RenderedBox | None:
     if isinstance(item, RotatedBox):
         kind = "robndbox"
         numbers: tuple[str, ...] = (f"{item.x:.4f}", f"{item.y:.4f}", f"{item.w:.4f}", f"{item.h:.4f}", f"{angle:.6f}")
@@ -186,9 +183,9 @@ def _shown_box(item: LabelledObject, angle: float) -> ShownBox | None:
         return None
     name = item.class_name if item.class_name.strip() else UNNAMED
     if not item.extra:
-        return ShownBox(kind, name, _DEFAULT_POSE, 0, 0, numbers)
+        return RenderedBox(kind, name, _DEFAULT_POSE, 0, 0, numbers)
     pose = item.extra.get("pose")
-    return ShownBox(
+    return RenderedBox(
         kind,
         name,
         pose if isinstance(pose, str) and pose.strip() else _DEFAULT_POSE,
@@ -198,9 +195,9 @@ def _shown_box(item: LabelledObject, angle: float) -> ShownBox | None:
     )
 
 
-def _possible(text: str) -> str:
+def _as_read_back(text: str) -> str:
     """The text as it comes back from a file."""
-    return _IMPOSSIBLE.sub("\ufffd", text)
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:
@@ -218,25 +215,15 @@ def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:
     return numbers
 
 
-def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> RotatedBox:
+def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, rendered: RenderedBox | None) -> RotatedBox:
     x, y, w, h, angle = numbers
     if not isinstance(source, RotatedBox) or rendered is None:
         return RotatedBox("", x, y, w, h, reduce_angle(angle).item())
     before = [float(text) for text in rendered.numbers]
-    same = [*map(is_near, numbers[:4], before[:4]), abs(angle - before[4]) <= _ANGLE_TOLERANCE]
-    if all(same):
-        return source
-    return replace(
-        source,
-        x=source.x if same[0] else x,
-        y=source.y if same[1] else y,
-        w=source.w if same[2] else w,
-        h=source.h if same[3] else h,
-        a=source.a if same[4] else reduce_angle(angle).item(),
-    )
+    return restored_rotated_box(numbers, source, before, same_angle=abs(angle - before[4]) <= _ANGLE_TOLERANCE)
 
 
-def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rendered: ShownBox | None) -> BoundingBox:
+def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rendered: RenderedBox | None) -> BoundingBox:
     left, right = sorted((numbers[0], numbers[2]))
     top, bottom = sorted((numbers[1], numbers[3]))
     if rendered is None:
@@ -247,7 +234,7 @@ def _bounding_box(numbers: Sequence[float], source: LabelledObject | None, rende
 def _restored_extra(
     element: etree._Element,
     source: LabelledObject | None,
-    rendered: ShownBox | None,
+    rendered: RenderedBox | None,
 ) -> Mapping[str, Any]:
     """The original's extra keys, and over them what the file says otherwise."""
     shown = {
@@ -258,7 +245,7 @@ def _restored_extra(
     before = {"pose": _DEFAULT_POSE, "truncated": 0, "difficult": 0}
     if rendered is not None:
         before = {
-            "pose": _possible(rendered.pose).strip(),
+            "pose": _as_read_back(rendered.pose).strip(),
             "truncated": rendered.truncated,
             "difficult": rendered.difficult,
         }
