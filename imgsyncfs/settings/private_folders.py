@@ -146,18 +146,15 @@ def make_own_folder(folder: Path) -> None:
     Raises:
         CacheError: it cannot be made, or is not the user's alone.
     """
-    fault = own_folder_fault(folder)
-    if fault is None:
-        try:
-            # Path.mkdir makes parents as the process's mask has it.
-            for step in [*reversed(folder.parents), folder]:
-                if not step.exists():
-                    step.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise _unusable(folder, error) from error
-        fault = own_folder_fault(folder)
-    if fault is not None:
-        raise _unusable(folder, fault)
+    check_own_folder(folder)
+    try:
+        # Path.mkdir makes parents as the process's mask has it.
+        for step in [*reversed(folder.parents), folder]:
+            if not step.exists():
+                step.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    check_own_folder(folder)
 
 
 def check_own_folder(folder: Path) -> None:

@@ -52,6 +52,8 @@ STALL_SHARE = 1 / 3
 rest is for asking again on a new one."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
+"""RFC 9110, 14.4."""
+
 _SIGNATURE = re.compile(r"(?i)(\bsig=)[^&\s\"']+")
 
 _LEAST_SHARE = 1 / 20
@@ -141,8 +143,8 @@ class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
 class ContainerSasPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
     """Signs reads by account key: with a shared access signature for the container, a new one every half hour.
 
-    Signing each request with the key takes 0.12 ms of CPU here, and 0.1 ms more of Azurite's; a signature made before
-    takes 0.01. It allows nothing but reads, for an hour.
+    To sign each request with the key takes 0.12 ms of CPU, twelve times as long. The signature allows nothing but
+    reads, for an hour.
 
     Args:
         account: of the storage.
@@ -317,18 +319,15 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         self.close()
 
 
-def content_range(headers: Mapping[str, str]) -> tuple[int, int]:
-    """First byte and length of the range that an answer says it holds; (0, 0) if it does not (RFC 9110, 14.4)."""
-    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
-    return (int(match[1]), int(match[2]) + 1 - int(match[1])) if match else (0, 0)
-
-
 def _get(request: HttpRequest, parts: RangeInParts) -> Get:
     """A GET whose body is taken if it is what is missing of a range, or its beginning where the blob ends there."""
 
     def accept(status: int, headers: Mapping[str, str]) -> Body | None:
-        start, byte_count = content_range(headers)
-        if status != HTTPStatus.PARTIAL_CONTENT or start != parts.offset or not 0 < byte_count <= parts.left:
+        match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+        if status != HTTPStatus.PARTIAL_CONTENT or match is None:
+            return None
+        start, byte_count = int(match[1]), int(match[2]) + 1 - int(match[1])
+        if start != parts.offset or not 0 < byte_count <= parts.left:
             return None
         parts.begin()
         return Body(byte_count, parts.put)
