@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import BlobRefused, StoreError, StoreMissing, StoreRefused, StoreUnreachable
 from imgsyncfs.stores.beneath import LinkLeadsOut, open_beneath
-from imgsyncfs.stores.blocks import Content, open_content
 from imgsyncfs.stores.contract import (
     BlobInfo,
+    Content,
     Store,
     blob_changed,
     blob_missing,
     blob_name_fault,
     check_blob_name,
     check_range,
+    open_content,
 )
 from imgsyncfs.stores.urls import parse_file_url
 

@@ -39,16 +39,17 @@ from imgsyncfs.stores.azure.pipeline import (
     keep_signatures_from_the_log,
     signing_policy,
 )
-from imgsyncfs.stores.blocks import open_content
 from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import (
     BlobInfo,
+    Content,
     RangeRead,
     Store,
     blob_changed,
     blob_name_fault,
     check_blob_name,
     check_range,
+    open_content,
 )
 from imgsyncfs.stores.urls import parse_azure_url
 
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import HttpResponse
     from azure.storage.blob import BlobProperties
 
-    from imgsyncfs.stores.blocks import Content
     from imgsyncfs.stores.credentials import StoreCredentials
     from imgsyncfs.stores.http_client import Answer
 
