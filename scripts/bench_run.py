@@ -39,6 +39,9 @@ from rich.status import Status
 ROUNDS, QUICK_ROUNDS = 3, 2
 IMAGES, LISTED = 3_000, 10_000
 QUICK_IMAGES, QUICK_LISTED = 300, 3_000
+LISTED_PER_IMAGE = 10
+"""With ``--images``, at most so many small ones to list."""
+
 QUICK_SECONDS = 35.0
 """With ``--quick``, what is not the first round begins no new scene after this time."""
 
@@ -87,7 +90,7 @@ def run(options: Namespace) -> int:
     """Measures, prints the table and writes the JSON; returns the exit status.
 
     Args:
-        options: ``quick``, ``rows``, ``rounds``, ``json``; see ``scripts/bench --help``.
+        options: ``quick``, ``images``, ``rows``, ``rounds``, ``json``; see ``scripts/bench --help``.
     """
     console = Console()
     results = Results()
@@ -129,7 +132,7 @@ def _measure(
         stack.callback(unmount_below, folder)
         folder.chmod(0o711)  # PostgreSQL, as a user of its own where this runs as root, must be able to pass through
         status.update("making the images and uploading them")
-        workload, database = _set_up(stack, folder, scenes, quick=options.quick)
+        workload, database = _set_up(stack, folder, scenes, options)
         _note_absences(results, scenes, everyone)
         delay_port = stack.enter_context(running_delay(workload.azurite.port, DELAY_SECONDS))
         rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -148,11 +151,13 @@ def _measure(
 
 
 def _set_up(
-    stack: contextlib.ExitStack, folder: Path, scenes: Sequence[Scene], *, quick: bool
+    stack: contextlib.ExitStack, folder: Path, scenes: Sequence[Scene], options: Namespace
 ) -> tuple[Workload, PostgreSql | None]:
     """Make the workload, and start the database meanwhile if a scene needs one."""
     azurite = stack.enter_context(running_azurite(folder / "servers"))
-    images, listed = (QUICK_IMAGES, QUICK_LISTED) if quick else (IMAGES, LISTED)
+    images, listed = (QUICK_IMAGES, QUICK_LISTED) if options.quick else (IMAGES, LISTED)
+    if options.images is not None:
+        images, listed = options.images, min(listed, LISTED_PER_IMAGE * options.images)
     with ThreadPoolExecutor(1) as executor:
         database = None
         if any(scene.database for scene in scenes):

@@ -29,7 +29,7 @@ _LONGEST_NUMBER = 7  # characters of five bits each: more than any 32-bit run le
 
 
 def corners(boxes: npt.ArrayLike) -> _Floats:
-    """Give the corners of rotated boxes.
+    """Return the corners of rotated boxes.
 
     Args:
         boxes: (n, 5) of x, y, w, h, a.
@@ -51,7 +51,7 @@ def corners(boxes: npt.ArrayLike) -> _Floats:
 
 
 def boxes_from_corners(points: npt.ArrayLike) -> _Floats:
-    """Give the rotated boxes that have these corners.
+    """Return the rotated boxes that have these corners.
 
     Args:
         points: (n, 4, 2) in the order of `corners`, clockwise. What is not quite a rectangle gives the box on its
@@ -166,7 +166,7 @@ def decode_run_length(
 
 
 def encode_run_length(mask: npt.ArrayLike) -> list[int]:
-    """Give the run lengths of a mask.
+    """Return the run lengths of a mask.
 
     Args:
         mask: (height, width), true where covered.
@@ -179,20 +179,6 @@ def encode_run_length(mask: npt.ArrayLike) -> list[int]:
     edges = np.concatenate([[0], changes, [flat.size]]) if flat.size else np.zeros(1, dtype=np.int64)
     counts: list[int] = np.diff(edges).tolist()
     return [0, *counts] if flat.size and flat[0] else counts
-
-
-def compress_counts(counts: Sequence[int]) -> str:
-    """Write run lengths as COCO's compressed text (``rleToString`` of maskApi.c)."""
-    characters = bytearray()
-    for index, count in enumerate(counts):
-        value = count - counts[index - 2] if index > 2 else count  # maskApi.c's rule: from the fourth on
-        more = True
-        while more:
-            bits = value & _VALUE_BITS
-            value >>= 5
-            more = value != (-1 if bits & _SIGN_BIT else 0)
-            characters.append(_SIXBIT_OFFSET + (bits | _MORE_BIT if more else bits))
-    return characters.decode("ascii")
 
 
 def decompress_counts(text: str) -> npt.NDArray[np.int64]:

@@ -1,38 +1,29 @@
-"""The house format: one image's annotation read from and written to JSON.
+"""The house format: what is labelled in one image, as typed, frozen objects, read from and written to JSON.
 
 Source: the users' own files, ``anno_version`` 0.2.0. Pixel coordinates, x to the right, y down; a rotated box is (x,
-y, w, h, a) with ``a`` in radians, clockwise on screen. Whatever this module does not know (keys, whole labels) is
-kept as it came: nothing in a file is lost between `parse_annotation` and `dump_annotation`, and an integer stays an
-integer, a float a float.
+y, w, h, a) with ``a`` in radians, clockwise on screen. Unknown keys go into ``extra``, unknown labels stay as they
+came: nothing in a file is lost between `parse_annotation` and `dump_annotation`, and an integer stays an integer, a
+float a float.
 
 The reader is tolerant where that harms no one (a missing ``depth``), strict where a wrong number would be shown (a
-missing ``x``). Numbers beyond 64 bits are read as floats; NaN, infinity and a number no double can hold are refused.
+missing ``x``). Numbers beyond 64 bits are read as floats. NaN, infinity and a number that no double holds are refused.
 """
 
 from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
 from imgsyncfs.annotations.geometry import check_run_length
-from imgsyncfs.annotations.labels import (
-    Annotation,
-    BoundingBox,
-    ClassificationLabel,
-    Label,
-    LabelledObject,
-    Mask,
-    ObjectLabel,
-    Polygon,
-    RegressionLabel,
-    RotatedBox,
-    UnknownLabel,
-)
 from imgsyncfs.errors import AnnotationError
+
+ANNO_VERSION = "0.2.0"
 
 LARGEST_MASK_PIXELS = 1 << 28
 """A mask beyond this (16,384 x 16,384) is refused: drawing it would take a quarter of a gigabyte."""
@@ -49,6 +40,197 @@ _NUMBER_TYPES = frozenset({int, float})
 
 _Content = TypeVar("_Content")
 _Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True)
+class BoundingBox:
+    """An upright box from its top left (x1, y1) to its bottom right (x2, y2), in pixels."""
+
+    class_name: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RotatedBox:
+    """A box around (x, y), w by h pixels, turned clockwise on screen by `a` radians."""
+
+    class_name: str
+    x: float
+    y: float
+    w: float
+    h: float
+    a: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """A closed outline through `points`, each (x, y) in pixels."""
+
+    class_name: str
+    points: tuple[tuple[float, float], ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A region as COCO run lengths (column by column, starting with background).
+
+    Attributes:
+        class_name: what the region shows.
+        size: (height, width) of the whole mask in pixels.
+        counts: the run lengths, or COCO's compressed text of them; as they came.
+        extra: unknown keys of the object; unknown keys of its ``rle`` stand under ``rle``.
+    """
+
+    class_name: str
+    size: tuple[int, int]
+    counts: tuple[int, ...] | str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+LabelledObject: TypeAlias = BoundingBox | RotatedBox | Polygon | Mask
+
+OBJECT_LABEL_TYPES: Mapping[type[LabelledObject], str] = MappingProxyType(
+    {BoundingBox: "bbox", RotatedBox: "rbbox", Polygon: "poly", Mask: "seg"}
+)
+"""The type of the label that holds objects of a class."""
+
+
+@dataclass(frozen=True)
+class ObjectLabel:
+    """Objects of one ``label_type``: bbox (`BoundingBox`), rbbox (`RotatedBox`), poly (`Polygon`) or seg (`Mask`)."""
+
+    label_type: str
+    objects: tuple[LabelledObject, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassificationLabel:
+    """A word about the whole image (``clf``), such as Gender: Female."""
+
+    label_name: str
+    label: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RegressionLabel:
+    """A number about the whole image (``reg``), such as Age: 42."""
+
+    label_name: str
+    label: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnknownLabel:
+    """A label of a type that is not known here, kept as it came."""
+
+    content: Mapping[str, Any]
+
+
+Label: TypeAlias = ObjectLabel | ClassificationLabel | RegressionLabel | UnknownLabel
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Everything that is labelled in one image.
+
+    Attributes:
+        anno_version: version of the house format.
+        label_checked: 1 when somebody has looked at the image, 0 when nobody has.
+        height: of the image in pixels, None if unknown.
+        width: as `height`.
+        depth: of the image in channels, None if unknown.
+        ext: the image file's extension without a dot, None if unknown.
+        labels: in the file's order.
+        extra: unknown keys.
+    """
+
+    anno_version: str = ANNO_VERSION
+    label_checked: int = 0
+    height: int | None = None
+    width: int | None = None
+    depth: int | None = None
+    ext: str | None = None
+    labels: tuple[Label, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def object_count(self) -> int:
+        """How many things are labelled: objects, clf and reg entries, unknown labels."""
+        return sum(len(label.objects) if isinstance(label, ObjectLabel) else 1 for label in self.labels)
+
+
+def is_annotation(content: bytes) -> bool:
+    """Recognize a house annotation by a cheap look.
+
+    Args:
+        content: a file's bytes.
+
+    Returns:
+        True for a JSON object with ``anno_version``, and for one that names it but is damaged: `parse_annotation`
+        then says where.
+    """
+    if b'"anno_version"' not in content:
+        return False
+    try:
+        document = orjson.loads(content.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError:
+        # labelme's files, which may carry an annotation within, have "shapes".
+        return content.removeprefix(BOM_UTF8).lstrip()[:1] == b"{" and b'"shapes"' not in content
+    return isinstance(document, dict) and "anno_version" in document
+
+
+def parse_annotation(content: bytes) -> Annotation:
+    """Read a house annotation.
+
+    Args:
+        content: UTF-8 JSON, with or without a byte order mark.
+
+    Returns:
+        The annotation; `dump_annotation` of it holds all that `content` held.
+
+    Raises:
+        AnnotationError: it does not parse; `field` says where, for example ``labels[0].object[3].w``.
+    """
+    try:
+        document = orjson.loads(content.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError as error:
+        raise AnnotationError(f"it is not valid JSON ({error}); write it again") from error
+    return annotation_from_json(document)
+
+
+def dump_annotation(annotation: Annotation) -> bytes:
+    """Write a house annotation.
+
+    Args:
+        annotation: read by `parse_annotation`, or made by a program.
+
+    Returns:
+        UTF-8 JSON, indented for people; `parse_annotation` of it equals `annotation`.
+
+    Raises:
+        AnnotationError: `parse_annotation` would refuse it (a NaN, a rotated box in a bbox label), or it holds what
+            JSON cannot (an integer beyond 64 bits, lone surrogates, 250 levels of nesting).
+    """
+    document = annotation_to_json(annotation)
+    annotation_from_json(document)
+    return encode_json(document, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def encode_json(document: Any, option: int = 0) -> bytes:
+    """Write JSON with orjson; what it cannot write raises `AnnotationError`."""
+    try:
+        return orjson.dumps(document, option=option)
+    except TypeError as error:
+        raise AnnotationError(f"it holds a value that JSON cannot ({error}); change that value") from error
 
 
 def annotation_from_json(document: Any) -> Annotation:
@@ -108,7 +290,7 @@ def object_from_json(label_type: str, content: Any) -> LabelledObject:
 
 
 def annotation_to_json(annotation: Annotation) -> dict[str, Any]:
-    """Give the JSON object of an annotation, not yet encoded."""
+    """Return the JSON object of an annotation, not yet encoded."""
     return {
         "anno_version": annotation.anno_version,
         "label_checked": annotation.label_checked,
@@ -122,7 +304,7 @@ def annotation_to_json(annotation: Annotation) -> dict[str, Any]:
 
 
 def label_to_json(label: Label) -> dict[str, Any]:
-    """Give the JSON object of one entry of ``labels``."""
+    """Return the JSON object of one entry of ``labels``."""
     if isinstance(label, ObjectLabel):
         objects = [object_to_json(item) for item in label.objects]
         return {"label_type": label.label_type, "object": objects, **label.extra}
@@ -133,7 +315,7 @@ def label_to_json(label: Label) -> dict[str, Any]:
 
 
 def object_to_json(item: LabelledObject) -> dict[str, Any]:
-    """Give the JSON object of one labelled object."""
+    """Return the JSON object of one labelled object."""
     if isinstance(item, BoundingBox):
         return {"class": item.class_name, "x1": item.x1, "y1": item.y1, "x2": item.x2, "y2": item.y2, **item.extra}
     if isinstance(item, RotatedBox):
@@ -145,7 +327,7 @@ def object_to_json(item: LabelledObject) -> dict[str, Any]:
 
 
 def without_known_keys(extra: Mapping[str, Any], label_type: str) -> dict[str, Any]:
-    """Give the unknown keys of an object that becomes one of another type, where some of them may be known."""
+    """Return the unknown keys of an object that becomes one of another type, where some of them may be known."""
     return {key: value for key, value in extra.items() if key not in _OBJECT_KEYS[label_type]}
 
 
@@ -276,87 +458,3 @@ def _unknown(content: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), f"the number {value!r:.40}")
-
-
-__all__ = [
-    "Annotation",
-    "BoundingBox",
-    "ClassificationLabel",
-    "Label",
-    "LabelledObject",
-    "Mask",
-    "ObjectLabel",
-    "Polygon",
-    "RegressionLabel",
-    "RotatedBox",
-    "UnknownLabel",
-    "dump_annotation",
-    "encode_json",
-    "is_annotation",
-    "parse_annotation",
-]
-
-
-def is_annotation(content: bytes) -> bool:
-    """Tell a house annotation from other JSON, cheaply.
-
-    Args:
-        content: a file's bytes.
-
-    Returns:
-        True for a JSON object with ``anno_version``, and for one that names it but is damaged: `parse_annotation`
-        then says where.
-    """
-    if b'"anno_version"' not in content:
-        return False
-    try:
-        document = orjson.loads(content.removeprefix(BOM_UTF8))
-    except orjson.JSONDecodeError:
-        # labelme's files, which may carry an annotation within, have "shapes".
-        return content.removeprefix(BOM_UTF8).lstrip()[:1] == b"{" and b'"shapes"' not in content
-    return isinstance(document, dict) and "anno_version" in document
-
-
-def parse_annotation(content: bytes) -> Annotation:
-    """Read a house annotation.
-
-    Args:
-        content: UTF-8 JSON, with or without a byte order mark.
-
-    Returns:
-        The annotation; `dump_annotation` of it holds all that `content` held.
-
-    Raises:
-        AnnotationError: it does not parse; `field` says where, for example ``labels[0].object[3].w``.
-    """
-    try:
-        document = orjson.loads(content.removeprefix(BOM_UTF8))
-    except orjson.JSONDecodeError as error:
-        raise AnnotationError(f"it is not valid JSON ({error}); write it again") from error
-    return annotation_from_json(document)
-
-
-def dump_annotation(annotation: Annotation) -> bytes:
-    """Write a house annotation.
-
-    Args:
-        annotation: read by `parse_annotation`, or made by a program.
-
-    Returns:
-        UTF-8 JSON, indented for people; `parse_annotation` of it equals `annotation`.
-
-    Raises:
-        AnnotationError: `parse_annotation` would refuse it (a NaN, a rotated box in a bbox label), or it holds what
-            JSON cannot (an integer beyond 64 bits, lone surrogates, 250 levels of nesting).
-    """
-    document = annotation_to_json(annotation)
-    annotation_from_json(document)
-    return encode_json(document, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def encode_json(document: Any, option: int = 0) -> bytes:
-    """Write JSON with orjson; what it cannot write raises `AnnotationError`."""
-    try:
-        return orjson.dumps(document, option=option)
-    except TypeError as error:
-        raise AnnotationError(f"it holds a value that JSON cannot ({error}); change that value") from error

@@ -1,8 +1,14 @@
-"""An extent that can be read."""
+"""An extent in the cache: what the table says of it, how damage to its content is found, and how it is read."""
 
 from __future__ import annotations
 
 import os
+import re
+from typing import NamedTuple
+
+import xxhash
+
+from imgsyncfs.stores.buffers import KeptBuffers
 
 FIRST_READ_BYTES = 256 << 10
 """Extents of up to this length are verified in one piece, which then answers the first read."""
@@ -10,15 +16,53 @@ FIRST_READ_BYTES = 256 << 10
 DESCRIPTOR_WEIGHT = FIRST_READ_BYTES
 """The weight of an extent on disk among open ones: what it may hold in memory until its first read."""
 
+_TAG = re.compile(r"(0|[1-9][0-9]{0,14})-[0-9a-f]{32}")
+"""Up to 15 digits: no file is longer, and no number is larger than what system calls take."""
+
+_VERIFIED_BYTES = 256 << 10
+"""Longer extents are verified through a buffer of this size, which fits the processor's second cache."""
+
+
+class Entry(NamedTuple):
+    """An extent as the table has it; in a damaged one, values may be of any type.
+
+    Attributes:
+        key: its name, a text.
+        tag: length and digest, a text; see `content_tag`.
+        filename: of the file that holds it, within the cache's folder, or of a part of one
+            (`imgsyncfs.cache.files.part_name`); None if `content` does.
+        content: what it holds as bytes, if there is no file.
+        size: what it takes up of the disk beside the database, a number; 0 if it was not asked for.
+        row: its number in the table; 0 if it is not there yet.
+    """
+
+    key: object
+    tag: object
+    filename: object
+    content: object
+    size: object = 0
+    row: int = 0
+
+
+def content_tag(content: bytes | memoryview) -> str:
+    """Length and digest of an extent, as kept beside it. The digest finds damage; it keeps no one out."""
+    return f"{len(content)}-{xxhash.xxh3_128_hexdigest(content)}"
+
+
+def tagged_length(tag: object) -> int:
+    """The length that a tag gives; 0 for what is no tag."""
+    match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
+    return int(match[1]) if match else 0
+
 
 class OpenExtent:
-    """An extent that can be read: a descriptor, or bytes in memory. Verified; closed when nobody refers to it.
+    """An extent that can be read: a descriptor, or bytes in memory. Closed when nobody refers to it.
 
     Eviction may remove the file meanwhile: the descriptor keeps its content until the last reader is done.
 
     Args:
         descriptor: of the file that holds it, taken over; None if there is none.
-        content: the bytes. Kept if there is no file; else dropped with the first read, which then needs no copy.
+        content: the bytes, if there is no file.
         length: of the content in bytes.
         start: where in the file it begins, in bytes.
     """
@@ -30,6 +74,27 @@ class OpenExtent:
         self._start = start
         self._content = content
         self.length = length
+
+    def matches(self, tag: object, buffers: KeptBuffers) -> bool:
+        """Whether the content is what a tag says. A short one is kept for the first read, which then needs no copy.
+
+        Args:
+            tag: from the table.
+            buffers: to read a long one into.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.length <= FIRST_READ_BYTES:
+            self._content = self.read(0, self.length)
+            return content_tag(self._content) == tag
+        digest = xxhash.xxh3_128()
+        done = 0
+        with buffers.borrow(_VERIFIED_BYTES) as buffer:
+            while count := self.read_into(done, buffer):
+                digest.update(buffer[:count])
+                done += count
+        return f"{done}-{digest.hexdigest()}" == tag
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` within the extent."""

@@ -1,4 +1,4 @@
-"""The files that hold extents, and how damage to their content is found.
+"""The files that hold extents, and the only way from a name in the table to one of them.
 
 A large extent has a file of its own; small ones that are kept together share one, and the table has the offset of
 each: to make a file costs ext4 0.1 ms.
@@ -7,24 +7,23 @@ A file is written first, and only then does an entry in the table lead to it. It
 that has it open goes on reading when it has been removed.
 
 A name from the table is never trusted to be a path: `file_and_offset` and `ExtentFiles` accept the names that
-`new_name` gives, and no others.
+`new_name` gives, and no others. The folders are held open: what lies in one is found by its name in it, and no link is
+followed. So whatever a name or a link says, nothing outside the cache is opened, made or removed.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-import mmap
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import xxhash
-
-from imgsyncfs.cache.folders import READING, OpenFolder, RefusedFile
+from imgsyncfs.cache.extent import Entry, OpenExtent, tagged_length
 
 logger = logging.getLogger(__name__)
 
@@ -42,36 +41,28 @@ _NAME = re.compile(r"(?:[0-9a-f]|[0-9a-f]{2}/[0-9a-f]{2})/[0-9a-f]{20,64}\.val")
 
 _EARLIER_FOLDER = re.compile(r"[0-9a-f]{2}")
 
+_STRANGE_NAME = "the cache gives no such names"
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 """Up to 15 digits: no file is longer, and no number is larger than what system calls take."""
 
-_TAG = re.compile(r"(0|[1-9][0-9]{0,14})-[0-9a-f]{32}")
+_READING = os.O_RDONLY | getattr(os, "O_NOATIME", 0)
+"""Without O_NOATIME the first read after each write makes ext4 write the inode once more."""
 
-_BUFFER_BYTES = 256 * 1024
-"""A file is verified through a buffer of this size, which fits the processor's second cache."""
+_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+"""A pipe would keep whoever opens it waiting."""
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
-class OpenedFile(NamedTuple):
-    """A file that is open for reading.
-
-    Attributes:
-        descriptor: to be closed by whoever has it.
-        byte_count: how long it is.
-    """
-
-    descriptor: int
-    byte_count: int
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
+"""What opening or removing something that is no file of the cache gives: a link, a folder, a pipe, a socket."""
 
 
-def content_tag(content: bytes | memoryview) -> str:
-    """Length and digest of an extent, as kept beside it. The digest finds damage; it keeps no one out."""
-    return f"{len(content)}-{xxhash.xxh3_128_hexdigest(content)}"
+class RefusedFile(OSError):
+    """What lies under a name is none of the cache's files, or the name is none that the cache gives."""
 
-
-def tagged_length(tag: object) -> int:
-    """The length that a tag gives; 0 for what is no tag."""
-    match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
-    return int(match[1]) if match else 0
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(errno.EINVAL, reason, name)
 
 
 def disk_bytes(length: int) -> int:
@@ -108,17 +99,6 @@ def file_and_offset(name: object) -> tuple[str, int | None] | None:
     return (file, int(offset)) if _NUMBER.fullmatch(offset) else None
 
 
-def holds(byte_count: int, offset: int | None, length: int) -> bool:
-    """Whether a file can hold an extent.
-
-    Args:
-        byte_count: the file's length.
-        offset: where in it the extent begins; None if it is all of the file.
-        length: of the extent.
-    """
-    return byte_count == length if offset is None else offset + length <= byte_count
-
-
 def part_names(file: str) -> tuple[str, str]:
     """The bounds between which the names of all parts of a file are, the upper one excluded."""
     return f"{file}{_PART}", f"{file}{chr(ord(_PART) + 1)}"
@@ -146,15 +126,13 @@ class ExtentFiles:
 
     Args:
         folder: the cache's.
-        user: whose files they are; None is the one that the process runs as.
     """
 
-    def __init__(self, folder: Path, *, user: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._user = os.geteuid() if user is None else user
         self._lock = threading.Lock()
         # By name within the cache's folder, which is itself there under the empty name.
-        self._folders: dict[str, OpenFolder] = {}
+        self._folders: dict[str, _OpenFolder] = {}
 
     def make_folders(self) -> None:
         """Make the folders that the files lie in.
@@ -191,30 +169,31 @@ class ExtentFiles:
         finally:
             os.close(descriptor)
 
-    def open(self, name: str) -> OpenedFile | None:
-        """Open a file for reading; None if it is gone.
+    def open(self, entry: Entry) -> OpenExtent | None:
+        """Open what an entry leads to, which is yet to be verified; None if its file is gone.
 
         Raises:
-            RefusedFile: it is none of the cache's: a link, a pipe, somebody else's.
-            OSError: it cannot be opened.
+            RefusedFile: it leads to none of the cache's files (a link, a pipe, somebody else's), or to one that cannot
+                hold the extent.
+            OSError: the file cannot be opened.
         """
-        folder_name, base = _taken_apart(name)
-        try:
-            folder = self._folder(folder_name)
-            try:
-                descriptor = folder.open(base, READING)
-            except FileNotFoundError:
-                if not folder.was_removed:
-                    raise
-                folder = self._folder_anew(folder_name)
-                descriptor = folder.open(base, READING)
-        except FileNotFoundError:
+        if entry.filename is None:
+            if not isinstance(entry.content, bytes):
+                raise RefusedFile(str(entry.key), "its content is no bytes")
+            return OpenExtent(content=entry.content, length=len(entry.content))
+        place = file_and_offset(entry.filename)
+        if place is None:
+            raise RefusedFile(str(entry.filename), _STRANGE_NAME)
+        file, offset = place
+        descriptor = self._opened(file)
+        if descriptor is None:
             return None
-        try:
-            return OpenedFile(descriptor, folder.checked(descriptor, base).st_size)
-        except OSError:
-            os.close(descriptor)
-            raise
+        length, start = tagged_length(entry.tag), offset or 0
+        extent = OpenExtent(descriptor=descriptor, length=length, start=start)
+        byte_count = _checked(descriptor, file).st_size
+        if byte_count < start + length or (offset is None and byte_count != length):
+            raise RefusedFile(file, "it is no longer as long as it was written")
+        return extent
 
     def remove(self, names: Iterable[str]) -> int:
         """Remove files; those that are gone already are no trouble, and what is no file of the cache stays.
@@ -276,6 +255,22 @@ class ExtentFiles:
         except (FileNotFoundError, RefusedFile):
             return []
 
+    def _opened(self, name: str) -> int | None:
+        """A descriptor of a file; None if it is gone."""
+        folder_name, base = _taken_apart(name)
+        try:
+            folder = self._folder(folder_name)
+            try:
+                return folder.open(base, _READING)
+            except FileNotFoundError:
+                if not folder.was_removed:
+                    raise
+            # Another folder lies now where the one that is held open was removed.
+            self.close()
+            return self._open_folder(folder_name).open(base, _READING)
+        except FileNotFoundError:
+            return None
+
     def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         folder_name, base = _taken_apart(name)
@@ -287,22 +282,17 @@ class ExtentFiles:
             self.make_folders()
             return self._folder(folder_name).open(base, flags)
 
-    def _folder(self, name: str) -> OpenFolder:
+    def _folder(self, name: str) -> _OpenFolder:
         """A folder within the cache's; one that the cache makes is held open from now on."""
         folder = self._folders.get(name)
         return self._open_folder(name) if folder is None else folder
 
-    def _folder_anew(self, name: str) -> OpenFolder:
-        """The folder that lies now where the one that is held open was removed."""
-        self.close()
-        return self._open_folder(name)
-
-    def _open_folder(self, name: str) -> OpenFolder:
+    def _open_folder(self, name: str) -> _OpenFolder:
         with self._lock:
             folder = self._folders.get("")
             if folder is None or folder.was_removed:
                 self._folders.clear()
-                folder = self._folders[""] = OpenFolder(self.folder, user=self._user)
+                folder = self._folders[""] = _OpenFolder(self.folder)
             for part in name.split("/") if name else ():
                 folder = folder.sub_folder(part)
             if name in FOLDERS:
@@ -317,42 +307,141 @@ def _taken_apart(name: str) -> tuple[str, str]:
         RefusedFile: it is no name of a file of the cache.
     """
     if not is_file_name(name):
-        raise RefusedFile(name, "the cache gives no such names")
+        raise RefusedFile(name, _STRANGE_NAME)
     folder, _, base = name.rpartition("/")
     return folder, base
 
 
-class FileTags:
-    """Makes tags of what files hold. Any number of threads may use it."""
+class _OpenFolder:
+    """A folder, held open; closed when nobody refers to it. Any number of threads may use one.
 
-    def __init__(self) -> None:
-        # Buffers that nobody uses just now. Mapped, because they must begin at a page: the kernel copies three times as
-        # slowly to an address 16 bytes beyond a multiple of 64, where a `bytearray` of this size has its content.
-        self._buffers: list[mmap.mmap] = []
+    Args:
+        path: where it is. Only its last part must be no link: the way there is `imgsyncfs.settings.private_folders`'
+        concern.
+        within: the folder that it lies in, where it has the name that is the path's last part; None goes by the path.
 
-    def of(self, descriptor: int, offset: int = 0, length: int | None = None) -> str:
-        """`content_tag` of what an open file holds.
+    Attributes:
+        descriptor: its descriptor.
 
-        Args:
-            descriptor: of the file.
-            offset: where to begin, in bytes.
-            length: how much to look at; None for all that follows.
+    Raises:
+        FileNotFoundError: it is not there.
+        RefusedFile: it is a link, or somebody else's.
+        OSError: it cannot be opened.
+    """
+
+    __slots__ = ("_path", "descriptor")
+
+    def __init__(self, path: Path, *, within: _OpenFolder | None = None) -> None:
+        self.descriptor = -1
+        self._path = path
+        self.descriptor = _opened(path.parent, path.name, _FOLDER, None if within is None else within.descriptor)
+        if os.fstat(self.descriptor).st_uid != os.geteuid():
+            raise RefusedFile(str(path), "it belongs to another user")
+
+    def sub_folder(self, name: str) -> _OpenFolder:
+        """Open a folder in it; raises as the class does."""
+        return _OpenFolder(self._path / _plain(name), within=self)
+
+    def make(self, name: str) -> None:
+        """Make a folder in it, unless there is one; a link in its place is removed, and what it leads to is left alone.
+
+        Raises:
+            RefusedFile: what is there is no folder, or somebody else's.
+            OSError: it cannot be made.
+        """
+        try:
+            os.mkdir(_plain(name), 0o700, dir_fd=self.descriptor)
+        except FileExistsError:
+            if stat.S_ISLNK(self.status(name).st_mode):
+                logger.warning("The cache has a link in place of the folder %s/%s, which is removed.", self._path, name)
+                self.remove(name)
+                os.mkdir(name, 0o700, dir_fd=self.descriptor)
+            self.sub_folder(name)
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file in it; `_checked` must look at one that was there before.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            RefusedFile: it is a link or a folder.
+            OSError: it cannot be opened.
+        """
+        return _opened(self._path, _plain(name), flags, self.descriptor)
+
+    def status(self, name: str) -> os.stat_result:
+        """What `stat` says of a file in it, or of a link itself.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return os.stat(_plain(name), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file in it, or a link itself; say whether it was there.
+
+        Raises:
+            RefusedFile: it is a folder.
+            OSError: it cannot be removed.
+        """
+        try:
+            os.unlink(_plain(name), dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise RefusedFile(f"{self._path}/{name}", os.strerror(error.errno)) from error
+            raise
+        return True
+
+    def names(self) -> list[str]:
+        """What lies in it.
 
         Raises:
             OSError: it cannot be read.
         """
-        buffer = self._buffers.pop() if self._buffers else mmap.mmap(-1, _BUFFER_BYTES)
-        digest = xxhash.xxh3_128()
-        done = 0
+        # A descriptor of its own: the kernel keeps with it how far it was read.
+        descriptor = _opened(self._path, ".", _FOLDER, self.descriptor)
         try:
-            with memoryview(buffer) as view:
-                while length is None or done < length:
-                    part = view if length is None else view[: length - done]
-                    count = os.preadv(descriptor, [part], offset + done)
-                    if not count:
-                        break
-                    digest.update(part[:count])
-                    done += count
+            return os.listdir(descriptor)  # noqa: PTH208  # a Path has no descriptor
         finally:
-            self._buffers.append(buffer)
-        return f"{done}-{digest.hexdigest()}"
+            os.close(descriptor)
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether it was removed since; what is made under its path now is another one."""
+        return os.fstat(self.descriptor).st_nlink == 0
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+def _checked(descriptor: int, name: str) -> os.stat_result:
+    """See that an open file is one, and ours."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFile(name, "it is no regular file")
+    if status.st_uid != os.geteuid():
+        raise RefusedFile(name, "it belongs to another user")
+    return status
+
+
+def _opened(above: Path, name: str, flags: int, within: int | None = None) -> int:
+    """Open what has a name in a folder, whose path is for messages; without its descriptor, go by the path."""
+    try:
+        return os.open(name if within is not None else above / name, flags | _ALWAYS, 0o600, dir_fd=within)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise RefusedFile(str(above / name), os.strerror(error.errno)) from error
+        raise
+
+
+def _plain(name: str) -> str:
+    """A name that means something in the folder itself, and nothing else.
+
+    Raises:
+        RefusedFile: it is none.
+    """
+    if "/" in name or "\0" in name or name in {"", ".", ".."}:
+        raise RefusedFile(name, "it is no file's name")
+    return name

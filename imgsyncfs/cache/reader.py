@@ -10,7 +10,6 @@ the connection; they are never held together, nor while a file is opened. `getat
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -22,15 +21,13 @@ from pathlib import Path
 
 from cachetools import FIFOCache, LRUCache
 
-from imgsyncfs.cache.extent import FIRST_READ_BYTES, OpenExtent
-from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
-from imgsyncfs.cache.folders import RefusedFile
+from imgsyncfs.cache.extent import Entry, OpenExtent
+from imgsyncfs.cache.files import ExtentFiles, RefusedFile
 from imgsyncfs.cache.table import (
     BUSY_SECONDS,
     COUNTED,
     DATABASE_NAME,
     FIND,
-    Entry,
     as_text,
     check_database,
     counted_bytes,
@@ -39,6 +36,7 @@ from imgsyncfs.cache.table import (
     log_bytes,
 )
 from imgsyncfs.errors import CacheError
+from imgsyncfs.stores.buffers import KeptBuffers
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +90,7 @@ class CacheReader:
         except sqlite3.Error as error:
             raise CacheError(f"The cache in {folder} cannot be read ({error}); clear it or choose another.") from error
         self._connection.text_factory = as_text
-        self._tags = FileTags()
+        self._buffers = KeptBuffers()
         self._database_lock = threading.Lock()
         self._lock = threading.Lock()
         self._open: LRUCache[str, OpenExtent] = LRUCache(open_weight, attrgetter("weight"))
@@ -164,11 +162,6 @@ class CacheReader:
             self.close_removed()
         return list(used)
 
-    @property
-    def used_count(self) -> int:
-        """How many keys `take_used` would give."""
-        return len(self._used)
-
     def close_removed(self) -> None:
         """Close extents whose files were removed, so that the disk gets their blocks back."""
         with self._lock:
@@ -226,55 +219,22 @@ class CacheReader:
         entry = self._ask(key)
         if entry is None:
             return None
-        if entry.filename is not None:
-            return self._open_file(key, entry)
-        content = entry.content
-        if not isinstance(content, bytes) or content_tag(content) != entry.tag:
-            self._count_damaged(key)
-            return None
-        return OpenExtent(content=content, length=len(content))
-
-    def _open_file(self, key: str, entry: Entry) -> OpenExtent | None:
-        place = file_and_offset(entry.filename)
-        if place is None:
-            self._count_damaged(key, "it leads to no file of the cache")
-            return None
-        file, offset = place
-        try:
-            opened = self._files.open(file)
-        except RefusedFile as error:
-            self._count_damaged(key, str(error))
-            return None
-        except OSError as error:
-            logger.warning("A cached extent cannot be opened and is fetched again: %s (%s)", key, error)
-            return None
-        if opened is None:
-            # Evicted between the look-up and now, or removed by hand: either way a miss.
-            return None
         with self._lock:
-            trusted = self._trusted.pop(key, False)
-        descriptor, start, length = opened.descriptor, offset or 0, tagged_length(entry.tag)
-        if not holds(opened.byte_count, offset, length):
-            os.close(descriptor)
-            self._count_damaged(key)
-            return None
-        # A length of 0 may be that of a damaged tag.
-        if trusted and length:
-            return OpenExtent(descriptor=descriptor, length=length, start=start)
+            # What lies in the database is verified each time: it is short.
+            trusted = self._trusted.pop(key, False) and entry.filename is not None
+        reason = ""
         try:
-            content = os.pread(descriptor, length, start) if length <= FIRST_READ_BYTES else b""
-            found = content_tag(content) if length <= FIRST_READ_BYTES else self._tags.of(descriptor, start, length)
+            extent = self._files.open(entry)
+            # None: evicted between the look-up and now, or removed by hand; either way a miss.
+            # A length of 0 may be that of a damaged tag.
+            if extent is None or (trusted and extent.length) or extent.matches(entry.tag, self._buffers):
+                return extent
+        except RefusedFile as error:
+            reason = f" ({error})"
         except OSError as error:
-            os.close(descriptor)
             logger.warning("A cached extent cannot be read and is fetched again: %s (%s)", key, error)
             return None
-        extent = OpenExtent(descriptor=descriptor, content=content, length=length, start=start)
-        if found != entry.tag:
-            self._count_damaged(key)
-            return None
-        return extent
-
-    def _count_damaged(self, key: str, reason: str = "") -> None:
-        logger.warning("A cached extent is damaged and is fetched again: %s%s", key, reason and f" ({reason})")
+        logger.warning("A cached extent is damaged and is fetched again: %s%s", key, reason)
         with self._lock:
             self._damaged += 1
+        return None

@@ -22,10 +22,11 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diskcache
 
+from imgsyncfs.cache.extent import Entry
 from imgsyncfs.cache.files import disk_bytes, file_and_offset, part_names
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.limits import CacheLimits
@@ -38,6 +39,9 @@ INLINE_BYTES = 32 * 1024
 
 BUSY_SECONDS = 10.0
 """The timeout for another process that is writing to the cache's database."""
+
+LOCKED_SECONDS = 3.0
+"""The timeout for opening a database that another process keeps locked; diskcache would try again for minutes."""
 
 KEYS_AT_ONCE = 500
 """Older SQLite takes 999 parameters in a statement."""
@@ -67,8 +71,6 @@ _INDEX = "CREATE INDEX IF NOT EXISTS Cache_filename ON Cache(filename) WHERE fil
 _PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AND filename < ?"
 
 _FILENAMES = "SELECT filename FROM Cache WHERE filename >= ? AND filename < ?"
-_BEYOND_NAMES = "g"
-"""Greater than the names of all files, which begin with a hexadecimal digit."""
 
 _OLDEST = "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
 
@@ -133,27 +135,6 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no typ
 PICKLE_FOUND = "The cache holds a pickle, which imgsyncfs never writes; clear it with: imgsyncfs cache clear"
 
 
-class Entry(NamedTuple):
-    """An extent as the table has it; in a damaged one, values may be of any type.
-
-    Attributes:
-        key: its name, a text.
-        tag: length and digest, a text; see `imgsyncfs.cache.files.content_tag`.
-        filename: of the file that holds it, within the cache's folder, or of a part of one
-            (`imgsyncfs.cache.files.part_name`); None if `content` does.
-        content: what it holds as bytes, if there is no file.
-        size: what it takes up of the disk beside the database, a number; 0 if it was not asked for.
-        row: its number in the table; 0 if it is not there yet.
-    """
-
-    key: object
-    tag: object
-    filename: object
-    content: object
-    size: object = 0
-    row: int = 0
-
-
 def entry_of(key: str, found: tuple[int, object, object, object]) -> Entry:
     """The entry of a key, as `FIND` gives it."""
     row, tag, filename, content = found
@@ -180,6 +161,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         self._write_lock = threading.Lock()
         check_database(folder)
         _make_database(folder)
+        _check_unlocked(folder)
         try:
             super().__init__(
                 str(folder),
@@ -289,7 +271,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         return removed, list(filter(None, freed))
 
     def note_used(self, keys: Sequence[str]) -> None:
-        """Say that entries were used just now, in this order. Within a transaction."""
+        """Mark entries as used just now, in this order. Within a transaction."""
         now = time.time()
         # Microseconds apart: they keep their order, and all come before what is stored after.
         times = ((now - 1e-6 * back, key) for back, key in zip(range(len(keys), 0, -1), keys, strict=True))
@@ -357,9 +339,9 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         [(count,)] = self._sql("SELECT count(*) FROM Cache").fetchall()
         return int(count)
 
-    def filenames(self, folder: str = "") -> set[str]:
-        """The files that entries lead to, those whose names begin with a letter or all."""
-        names = self._sql(_FILENAMES, (folder, chr(ord(folder) + 1) if folder else _BEYOND_NAMES)).fetchall()
+    def filenames(self, folder: str) -> set[str]:
+        """The files that entries lead to, of those whose names begin with a letter."""
+        names = self._sql(_FILENAMES, (folder, chr(ord(folder) + 1))).fetchall()
         return {place[0] for (name,) in names if (place := file_and_offset(name))}
 
     def add_up(self) -> None:
@@ -406,12 +388,11 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         return counted_bytes(sql(COUNTED).fetchall()) + database + log_bytes(Path(self.directory))
 
 
-def check_database(folder: Path, *, user: int | None = None) -> None:
+def check_database(folder: Path) -> None:
     """See that a cache's database is a file, and the user's: SQLite opens it by its path, and follows links.
 
     Args:
         folder: the cache's.
-        user: whose it is to be; None is the one that the process runs as.
 
     Raises:
         CacheError: it is not; or SQLite would not get the path as it is.
@@ -421,7 +402,7 @@ def check_database(folder: Path, *, user: int | None = None) -> None:
     for suffix in DATABASE_SUFFIXES:
         path = folder / f"{DATABASE_NAME}{suffix}"
         try:
-            fault = own_file_fault(path, path.lstat(), user=user)
+            fault = own_file_fault(path, path.lstat())
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -436,6 +417,18 @@ def _make_database(folder: Path) -> None:
     """Make an empty file that nobody else may read; SQLite gives its logs the same rights."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(folder / DATABASE_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+
+
+def _check_unlocked(folder: Path) -> None:
+    with contextlib.closing(
+        sqlite3.connect(folder / DATABASE_NAME, timeout=LOCKED_SECONDS, isolation_level=None)
+    ) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise diskcache.Timeout("another process keeps its database locked") from error
 
 
 def as_text(content: bytes) -> str | bytes:

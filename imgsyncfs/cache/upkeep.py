@@ -1,14 +1,18 @@
-"""Look at a cache, empty it, check it. All of it works while mounts use the cache, and without any.
+"""Make a cache folder ready, look at a cache, empty it, check it: while mounts use it, and without any.
 
 A reader goes on with what it has open; what it looks for and is gone, it fetches again.
+
+A writer that is killed between a file and the table leaves an orphan: a file that no entry leads to. A mount looks for
+orphans once, soon after it has come up; `verify_cache` and `clear_cache` do so as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
+import stat
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,19 +21,22 @@ from typing import Generic, TypeVar
 
 import diskcache
 
-from imgsyncfs.cache.files import ExtentFiles, FileTags, content_tag, file_and_offset, holds, tagged_length
-from imgsyncfs.cache.orphans import remove_orphans
-from imgsyncfs.cache.preparation import prepare_cache
-from imgsyncfs.cache.table import Entry, ExtentTable, number_of_bytes
+from imgsyncfs.cache.extent import Entry, tagged_length
+from imgsyncfs.cache.files import FOLDERS, ExtentFiles
+from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database, number_of_bytes
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.limits import CacheLimits
-from imgsyncfs.settings.private_folders import check_own_folder
+from imgsyncfs.settings.private_folders import check_own_folder, make_own_folder
+from imgsyncfs.stores.buffers import KeptBuffers
 from imgsyncfs.workers.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 REMOVED_AT_ONCE = 256
 """Entries taken out in one transaction: others wait for it some milliseconds."""
+
+IN_FLIGHT_SECONDS = 60.0
+"""A younger file may be one that a writer is about to add to the table."""
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -67,6 +74,41 @@ class CacheCheck:
     byte_count: int
     damaged: int
     orphans: int
+
+
+def extents_folder(cache_dir: Path) -> Path:
+    """Where the extents lie within the folder of the disk cache, which holds listings and logs as well."""
+    return cache_dir / "extents"
+
+
+def prepare_cache(folder: Path, *, check: bool = False) -> None:
+    """Make the cache folder, or throw away what is in one whose database is damaged.
+
+    Args:
+        folder: made with mode 0700, which it gets again if it holds a cache and has another one.
+        check: read the whole database to see whether it is damaged; else only what shows at once is seen.
+
+    Raises:
+        CacheError: the folder cannot be made or written, or is not the user's alone.
+    """
+    make_own_folder(folder)
+    check_database(folder)
+    try:
+        _hide(folder)
+        with contextlib.closing(ExtentFiles(folder)) as files:
+            try:
+                _prepare(files, check=check)
+            except sqlite3.OperationalError:
+                # It cannot be opened: no reason to throw it away.
+                raise
+            except sqlite3.DatabaseError as error:
+                logger.warning("The cache in %s is damaged (%s) and is made anew.", folder, error)
+                _throw_away(files)
+                _prepare(files, check=False)
+    except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+        raise CacheError(
+            f"The cache folder {folder} cannot be used ({error}); choose another with --cache-dir."
+        ) from error
 
 
 def cache_content(folder: Path, group: Callable[[str], Group]) -> CacheContent[Group]:
@@ -143,7 +185,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
     if not folder.is_dir():
         return CacheCheck(0, 0, 0, 0)
     count = byte_count = damaged = orphans = 0
-    file_tags = FileTags()
+    buffers = KeptBuffers()
     with _opened(folder) as (table, files):
         table.check()
         tags = (tag for key, tag in table.tags() if _is_meant(key, chosen))
@@ -151,7 +193,7 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
         for entry in table.entries(contents=True):
             if not _is_meant(entry.key, chosen):
                 continue
-            if not _is_sound(files, entry, file_tags):
+            if not _is_sound(files, entry, buffers):
                 removed = _remove(files, table, [entry])
                 for each in removed:
                     logger.warning("A cached extent is damaged and is removed: %s", each.key)
@@ -163,6 +205,33 @@ def verify_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progre
             orphans = remove_orphans(files, table)
             table.add_up()
     return CacheCheck(count, byte_count, damaged, orphans)
+
+
+def remove_orphans(files: ExtentFiles, table: ExtentTable, *, older_than: float = IN_FLIGHT_SECONDS) -> int:
+    """Remove the files that no entry leads to.
+
+    Other processes may write meanwhile: a file is found before the table is asked, so that one with an entry by then
+    stays. One folder is done at a time: 200,000 entries take 0.7 s in all, and nobody waits for more than a sixteenth.
+
+    Args:
+        files: the cache's.
+        table: the cache's.
+        older_than: seconds since an orphan was last written; younger files stay.
+
+    Returns:
+        The number of files removed.
+
+    Raises:
+        OSError: a folder cannot be read or written.
+        sqlite3.Error: the table cannot be read.
+    """
+    before = time.time() - older_than
+    count = 0
+    for folder in FOLDERS:
+        found = files.names(folder)
+        found -= table.filenames(folder)
+        count += files.remove(name for name in found if files.modified_at(name) <= before)
+    return count
 
 
 def _is_meant(key: object, chosen: Chosen | None) -> bool:
@@ -195,27 +264,13 @@ def _remove(files: ExtentFiles, table: ExtentTable, entries: Sequence[Entry]) ->
     return removed
 
 
-def _is_sound(files: ExtentFiles, entry: Entry, tags: FileTags) -> bool:
+def _is_sound(files: ExtentFiles, entry: Entry, buffers: KeptBuffers) -> bool:
     """Whether an entry's values are what a writer puts, and its content is what its tag says."""
     if not isinstance(entry.key, str) or entry.size != number_of_bytes(entry.size):
         return False
-    if entry.filename is None:
-        return isinstance(entry.content, bytes) and content_tag(entry.content) == entry.tag
-    place = file_and_offset(entry.filename)
-    if place is None:
-        return False
-    file, offset = place
     try:
-        opened = files.open(file)
-        if opened is None:
-            return False
-        try:
-            length = _length(entry)
-            if not holds(opened.byte_count, offset, length):
-                return False
-            return tags.of(opened.descriptor, offset or 0, length) == entry.tag
-        finally:
-            os.close(opened.descriptor)
+        extent = files.open(entry)
+        return extent is not None and extent.matches(entry.tag, buffers)
     except OSError as error:
         logger.warning("A cached extent cannot be read: %s (%s)", entry.key, error)
         return False
@@ -223,3 +278,24 @@ def _is_sound(files: ExtentFiles, entry: Entry, tags: FileTags) -> bool:
 
 def _length(entry: Entry) -> int:
     return tagged_length(entry.tag)
+
+
+def _hide(folder: Path) -> None:
+    """Keep others from reading a cache: SQLite makes files that everyone may read. Nothing but a cache is touched."""
+    if (folder / DATABASE_NAME).exists() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def _prepare(files: ExtentFiles, *, check: bool) -> None:
+    files.make_folders()
+    with contextlib.closing(ExtentTable(files.folder)) as table:
+        if check:
+            table.check()
+
+
+def _throw_away(files: ExtentFiles) -> None:
+    """Remove the database and the files that it led to, by their names: the folder may hold other things as well."""
+    for suffix in DATABASE_SUFFIXES:
+        (files.folder / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
+    for name in FOLDERS:
+        files.remove(files.names(name))

@@ -6,7 +6,6 @@ The limit holds after every `CacheWriter.put_all`, and meanwhile but for the por
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,19 +13,10 @@ from pathlib import Path
 import diskcache
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE
-from imgsyncfs.cache.files import (
-    ExtentFiles,
-    content_tag,
-    disk_bytes,
-    file_and_offset,
-    holds,
-    new_name,
-    part_name,
-    tagged_length,
-)
-from imgsyncfs.cache.folders import RefusedFile
-from imgsyncfs.cache.orphans import remove_orphans
-from imgsyncfs.cache.table import BUSY_SECONDS, INLINE_BYTES, Entry, ExtentTable
+from imgsyncfs.cache.extent import Entry, content_tag
+from imgsyncfs.cache.files import ExtentFiles, RefusedFile, disk_bytes, new_name, part_name
+from imgsyncfs.cache.table import BUSY_SECONDS, INLINE_BYTES, ExtentTable
+from imgsyncfs.cache.upkeep import remove_orphans
 from imgsyncfs.settings.limits import CacheLimits, disk_space
 
 logger = logging.getLogger(__name__)
@@ -88,8 +78,8 @@ class CacheWriter:
             entry = self._table.find(key)
             if entry is None:
                 return None
-            content = entry.content if entry.filename is None else self._read_file(entry)
-            if isinstance(content, bytes) and content_tag(content) == entry.tag:
+            content = self._read(entry)
+            if content is not None:
                 return content
             with self._table.writing():
                 removed, freed = self._table.remove([entry])
@@ -152,7 +142,7 @@ class CacheWriter:
         return kept
 
     def note_used(self, keys: Sequence[str]) -> None:
-        """Say that extents were used just now, so that others are evicted before them.
+        """Mark extents as used just now, so that others are evicted before them.
 
         Args:
             keys: the oldest use first.
@@ -179,26 +169,15 @@ class CacheWriter:
         self._files.close()
         self._table.close()
 
-    def _read_file(self, entry: Entry) -> bytes | None:
-        """What an entry's file holds of it; None if it cannot."""
-        place = file_and_offset(entry.filename)
-        if place is None:
-            return None
-        file, offset = place
+    def _read(self, entry: Entry) -> bytes | None:
+        """What an entry holds; None if it is damaged or gone."""
         try:
-            opened = self._files.open(file)
+            extent = self._files.open(entry)
         except RefusedFile as error:
             logger.warning("A cached extent cannot be opened: %s (%s)", entry.key, error)
             return None
-        if opened is None:
-            return None
-        try:
-            length = tagged_length(entry.tag)
-            return (
-                os.pread(opened.descriptor, length, offset or 0) if holds(opened.byte_count, offset, length) else None
-            )
-        finally:
-            os.close(opened.descriptor)
+        content = b"" if extent is None else extent.read(0, extent.length)
+        return content if content_tag(content) == entry.tag else None
 
     def _put_portion(self, contents: Contents, used: Sequence[str], pinned: Collection[str]) -> bool:
         files: list[str] = []

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from imgsyncfs.cache.preparation import extents_folder
-from imgsyncfs.cache.upkeep import cache_content, clear_cache, verify_cache
+from imgsyncfs.cache.upkeep import cache_content, clear_cache, extents_folder, verify_cache
 from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.cli.common import catalog_options, open_configured_catalog
 from imgsyncfs.cli.progress_bar import ProgressBar

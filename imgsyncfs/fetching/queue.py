@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container
 
 from imgsyncfs.fetching.extent import Extent
-from imgsyncfs.stores.kept_buffers import BUFFER_BYTES
+from imgsyncfs.stores.buffers import BUFFER_BYTES
 
 LOW_LATENCY_SECONDS = 0.015
 """The longest latency of a store that counts as near."""

@@ -24,8 +24,8 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, digest_at, extent_digest
 from imgsyncfs.cache import CacheWriter
 from imgsyncfs.errors import BlobChanged, StoreError
 from imgsyncfs.fetching.extent import Extent
+from imgsyncfs.stores.buffers import KeptBuffers
 from imgsyncfs.stores.contract import Store
-from imgsyncfs.stores.kept_buffers import KeptBuffers
 
 READ_FIRST_BYTES = 256 << 20
 """Up to this length a file is read whole before its first extent is handed on, which takes a second at most."""
@@ -72,7 +72,7 @@ class WholeChecks:
         if extent.whole is None:
             return ""
         known = self._find(extent)
-        if known is None and (store.vouches_for_ranges or extent.whole[0] > READ_FIRST_BYTES):
+        if known is None and (store.has_range_digests or extent.whole[0] > READ_FIRST_BYTES):
             return ""
         digests, since = known or (b"", 0.0)
         if not digests:

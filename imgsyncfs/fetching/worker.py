@@ -28,9 +28,8 @@ from imgsyncfs.fetching.extent import Extent, verify_extent
 from imgsyncfs.fetching.job import Job, OutcomeSender
 from imgsyncfs.fetching.whole_checks import WholeChecks
 from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
+from imgsyncfs.stores.buffers import BUFFER_BYTES, KeptBuffers, RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
-from imgsyncfs.stores.kept_buffers import BUFFER_BYTES, KeptBuffers
-from imgsyncfs.stores.ranges import RangeInParts
 from imgsyncfs.workers.frames import Send
 
 LATENCY_FADES = 1.005

@@ -9,8 +9,7 @@ import orjson
 
 from imgsyncfs.annotations.house_format import encode_json
 
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_FIRST_SUPPLEMENTARY = 0x10000
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def encode_ascii_json(document: Any, *, indented: bool = False) -> bytes:
@@ -36,8 +35,5 @@ def encode_ascii_json(document: Any, *, indented: bool = False) -> bytes:
 
 
 def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < _FIRST_SUPPLEMENTARY:
-        return f"\\u{code:04x}"
-    code -= _FIRST_SUPPLEMENTARY
-    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    """Four digits for each unit of UTF-16, as JSON has it."""
+    return re.sub("....", r"\\u\g<0>", match.group().encode("utf-16-be").hex())

@@ -1,9 +1,11 @@
-"""The interface of annotation formats, and the objects that it takes and returns."""
+"""The interface of annotation formats, the objects that it takes and returns, and the description of a format."""
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
@@ -109,7 +111,7 @@ class Format(ABC):
         raise AnnotationError("files of this format cannot be read back; use one that can be")
 
     def recognizes(self, content: bytes) -> bool:  # noqa: ARG002 - for formats that can be read back
-        """Tell a file of this format from others, cheaply. The default recognizes none."""
+        """Recognize a file of this format by a cheap look. The default recognizes none."""
         return False
 
     def image_reference(self, content: bytes) -> ImageReference:  # noqa: ARG002 - for formats that name an image
@@ -117,7 +119,7 @@ class Format(ABC):
         return ImageReference()
 
     def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:  # noqa: ARG002 - as above
-        """Put back into a file what travelled along in the file and was dropped when a tool saved it.
+        """Put back into a file what was embedded in it and was dropped when a tool saved it.
 
         Args:
             content: a file that parses.
@@ -125,7 +127,68 @@ class Format(ABC):
             image: the image that both belong to.
 
         Returns:
-            The file with what it would carry had the tool kept it; `content` itself if nothing is missing. By default,
-            files carry nothing that could be dropped.
+            The file with what would be embedded in it had the tool kept it; `content` itself if nothing is missing. By
+            default, nothing is embedded in files.
         """
         return content
+
+
+@dataclass(frozen=True)
+class FormatDescription(Format):
+    """Names and abilities of a format; the `Format` that does the work is imported when it is first used.
+
+    Attributes:
+        name: the name for users, for example ``labelme``; small letters.
+        suffix: follows the image's stem in the name of a rendered file, for example ``.labelme.json``.
+        place: ``module:Class`` of the `Format`; the class takes no arguments.
+        title: the tool's name in prose; `name` if empty.
+        tool_suffix: the suffix that the tool itself looks for, for example ``.json``; `suffix` if empty.
+        aliases: other names that users may give; small letters.
+        is_readable: whether files can be read back: then `publish` and `convert` take them.
+        can_publish_in_place: whether a file can be catalogued as it is, because it is a house annotation as well.
+    """
+
+    name: str
+    suffix: str
+    place: str
+    title: str = ""
+    tool_suffix: str = ""
+    aliases: tuple[str, ...] = ()
+    is_readable: bool = False
+    can_publish_in_place: bool = False
+
+    @property
+    def shown_title(self) -> str:
+        """The tool's name in prose."""
+        return self.title or self.name
+
+    @property
+    def view_suffix(self) -> str:
+        """What follows an image's stem where the tool looks for its file."""
+        return self.tool_suffix or self.suffix
+
+    @cached_property
+    def _format(self) -> Format:
+        module, _, attribute = self.place.partition(":")
+        made: Format = getattr(importlib.import_module(module), attribute)()
+        return made
+
+    def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
+        """Write an annotation."""
+        return self._format.render(annotation, image)
+
+    def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
+        """Read an annotation back."""
+        return self._format.parse(content, label_checked=label_checked)
+
+    def recognizes(self, content: bytes) -> bool:
+        """Recognize a file of this format by a cheap look."""
+        return self._format.recognizes(content)
+
+    def image_reference(self, content: bytes) -> ImageReference:
+        """Read what a file says of its image."""
+        return self._format.image_reference(content)
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
+        """Put back what a tool dropped from a file."""
+        return self._format.reattached(content, original, image)

@@ -18,5 +18,5 @@ class HouseFormat(Format):
         return parse_annotation(content)
 
     def recognizes(self, content: bytes) -> bool:
-        """Tell a house annotation from other files."""
+        """Recognize a house annotation."""
         return is_annotation(content)

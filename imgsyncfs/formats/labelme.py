@@ -2,14 +2,14 @@
 
 Opens in labelme 4.x to 6.x (files with masks from 5.4 on). Source: the readers and writers of labelme 4.0.0, 4.5.13,
 5.0.1, 5.5.0, 5.11.2, 6.0.0 and 6.3.1. Bounding boxes, rotated boxes, polygons and masks are shapes; classifications
-are image flags (``Gender: Female``). Regression values and labels of unknown types travel along unseen, as does
-everything exact (`imgsyncfs.formats.originals`). labelme keeps unknown keys when it saves: those of shapes from
-4.0.1, those of the file always.
+are image flags (``Gender: Female``). Regression values, labels of unknown types and all exact numbers are embedded
+where labelme ignores them (`imgsyncfs.formats.originals`). labelme keeps unknown keys when it saves: those of shapes
+from 4.0.1, those of the file always.
 
 Reading back, a true flag is a classification, ``name: label``, or a label without a name; a false one says nothing. A
 shape that the house format has no object for (circle, line, linestrip, point, points) becomes a label of type
-``labelme`` that holds the shape as it is: nothing is dropped. Unknown keys of the file live in the annotation's extra
-key ``labelme``, and are shown again.
+``labelme`` that holds the shape as it is. Unknown keys of the file live in the annotation's extra key ``labelme``, and
+are shown again.
 """
 
 from __future__ import annotations
@@ -29,36 +29,35 @@ from imgsyncfs.annotations.house_format import (
     ClassificationLabel,
     Label,
     ObjectLabel,
-    RegressionLabel,
     UnknownLabel,
     within,
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
-from imgsyncfs.formats.labelme_objects import Point, ReadShape, restore_object
-from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, shapes_of, why_hidden
+from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, Point, ReadShape, read_shape, reason_hidden, render_shapes
 from imgsyncfs.formats.originals import (
-    CARRIED_NAME,
-    Frame,
+    EMBEDDED_NAME,
     ImageSize,
+    Outline,
+    Remainder,
     RestoredObject,
-    carried_frame,
-    carried_object,
     count_losses,
+    embedded_object,
+    embedded_remainder,
+    match_outlines,
     placed_objects,
-    read_carried_object,
-    read_frame,
+    read_embedded_object,
+    read_remainder,
     reassemble,
     shown_size,
 )
-from imgsyncfs.formats.reattachment import Outline, matched
 
 _VERSION = "5.5.0"
 """What the files say: any text is taken by any version, and this one has all that is written here."""
 
 _FILE_KEYS = frozenset(
-    {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", CARRIED_NAME}
+    {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", EMBEDDED_NAME}
 )
 
 
@@ -68,11 +67,11 @@ class LabelmeFormat(Format):
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
         placed = placed_objects(annotation)
-        shapes = shapes_of([each.item for each in placed])
+        shapes = render_shapes([each.item for each in placed])
         hidden = [each for each, shape in zip(placed, shapes, strict=True) if shape is None]
         for each, shape in zip(placed, shapes, strict=True):
             if shape is not None:
-                shape[CARRIED_NAME] = carried_object(each)
+                shape[EMBEDDED_NAME] = embedded_object(each)
         size = shown_size(annotation, image)
         document = {
             "version": _VERSION,
@@ -82,24 +81,27 @@ class LabelmeFormat(Format):
             "imageData": None,
             "imageHeight": size.height,
             "imageWidth": size.width,
-            **_own_keys(annotation.extra.get(EXTRA_NAME)),
-            CARRIED_NAME: carried_frame(annotation, {(each.label, each.position) for each in hidden}, size),
+            **_unknown_keys(annotation.extra.get(EXTRA_NAME)),
+            EMBEDDED_NAME: embedded_remainder(annotation, hidden, size),
         }
-        losses = count_losses([*map(_loss, annotation.labels), *(why_hidden(each.item) for each in hidden)])
+        reasons = [reason_hidden(each.item) for each in hidden]
+        losses = count_losses(annotation.labels, reasons, "labelme", shows_classifications=True)
         return Rendered(encode_ascii_json(document, indented=True), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back; see `Format.parse`."""
         document = _decode(content)
-        frame = within(read_frame, document[CARRIED_NAME], CARRIED_NAME) if CARRIED_NAME in document else None
+        remainder = (
+            within(read_remainder, document[EMBEDDED_NAME], EMBEDDED_NAME) if EMBEDDED_NAME in document else None
+        )
         shapes = _read_shapes(document)
         size = ImageSize(height=_pixels(document, "imageHeight"), width=_pixels(document, "imageWidth"))
-        prefer_rotated_boxes = _label_types(frame, shapes) == {"rbbox"}
+        prefer_rotated_boxes = _label_types(remainder, shapes) == {"rbbox"}
         objects: list[RestoredObject] = []
         added: list[Label] = []
         for index, shape in enumerate(shapes):
             restored = within(
-                lambda each: restore_object(
+                lambda each: read_shape(
                     each, image_size=(size.height, size.width), prefer_rotated_boxes=prefer_rotated_boxes
                 ),
                 shape,
@@ -108,16 +110,16 @@ class LabelmeFormat(Format):
             if restored is not None:
                 objects.append(restored)
             else:
-                unknown = {key: value for key, value in shape.content.items() if key != CARRIED_NAME}
+                unknown = {key: value for key, value in shape.content.items() if key != EMBEDDED_NAME}
                 added.append(UnknownLabel({"label_type": EXTRA_NAME, "shape": unknown}))
-        removed, new = _restored_flags(frame, document.get("flags") or {})
+        removed, new = _restored_flags(remainder, document.get("flags") or {})
         annotation = reassemble(
-            frame, objects, size=size, label_checked=label_checked, removed=removed, added=[*new, *added]
+            remainder, objects, size=size, label_checked=label_checked, removed=removed, added=[*new, *added]
         )
-        return _with_file_keys(annotation, frame, document)
+        return _with_file_keys(annotation, remainder, document)
 
     def recognizes(self, content: bytes) -> bool:
-        """Tell labelme's JSON from other files: an object with ``shapes`` and ``imagePath``."""
+        """Recognize labelme's JSON: an object with ``shapes`` and ``imagePath``."""
         return (
             b'"shapes"' in content
             and b'"imagePath"' in content
@@ -129,7 +131,7 @@ class LabelmeFormat(Format):
         document = _decode(content)
         named = str(document.get("imagePath") or "")
         path = PureWindowsPath(named)
-        sides = [document.get("imageHeight"), document.get("imageWidth"), _carried_depth(document)]
+        sides = [document.get("imageHeight"), document.get("imageWidth"), _embedded_depth(document)]
         sizes = [side if type(side) is int else None for side in sides]
         return ImageReference(
             ImageInfo("", path.stem, path.suffix.removeprefix("."), *sizes),
@@ -140,16 +142,16 @@ class LabelmeFormat(Format):
     def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
         """Put back what a tool dropped; see `Format.reattached`."""
         document = _decode(content)
-        bare = [shape for shape in document["shapes"] if CARRIED_NAME not in shape]
-        if CARRIED_NAME in document and not bare:
+        bare = [shape for shape in document["shapes"] if EMBEDDED_NAME not in shape]
+        if EMBEDDED_NAME in document and not bare:
             return content
         rendered = _decode(self.render(original, image).content)
-        if document.setdefault(CARRIED_NAME, rendered[CARRIED_NAME]) != rendered[CARRIED_NAME]:
+        if document.setdefault(EMBEDDED_NAME, rendered[EMBEDDED_NAME]) != rendered[EMBEDDED_NAME]:
             return content  # it was rendered from another annotation
-        taken = [shape[CARRIED_NAME]["at"] for shape in document["shapes"] if CARRIED_NAME in shape]
-        free = [shape for shape in rendered["shapes"] if shape[CARRIED_NAME]["at"] not in taken]
-        for index, origin in matched([*map(_outline, bare)], [*map(_outline, free)]).items():
-            bare[index].update({key: free[origin][key] for key in ("points", CARRIED_NAME)})
+        taken = [shape[EMBEDDED_NAME]["at"] for shape in document["shapes"] if EMBEDDED_NAME in shape]
+        free = [shape for shape in rendered["shapes"] if shape[EMBEDDED_NAME]["at"] not in taken]
+        for index, origin in match_outlines([*map(_outline, bare)], [*map(_outline, free)]).items():
+            bare[index].update({key: free[origin][key] for key in ("points", EMBEDDED_NAME)})
         return orjson.dumps(document)
 
 
@@ -167,10 +169,10 @@ def _decode(content: bytes) -> dict[str, Any]:
     return document
 
 
-def _carried_depth(document: Mapping[str, Any]) -> Any:
+def _embedded_depth(document: Mapping[str, Any]) -> Any:
     """The depth that a file was rendered with, which labelme has no place for."""
-    carried = document.get(CARRIED_NAME)
-    sizes = carried.get("image") if isinstance(carried, dict) else None
+    embedded = document.get(EMBEDDED_NAME)
+    sizes = embedded.get("image") if isinstance(embedded, dict) else None
     return sizes.get("depth") if isinstance(sizes, dict) else None
 
 
@@ -193,12 +195,12 @@ def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
     contents = document["shapes"]
     points = [within(_points, content, f"shapes[{index}]") for index, content in enumerate(contents)]
     originals = [
-        within(read_carried_object, content[CARRIED_NAME], f"shapes[{index}].{CARRIED_NAME}")
-        if CARRIED_NAME in content
+        within(read_embedded_object, content[EMBEDDED_NAME], f"shapes[{index}].{EMBEDDED_NAME}")
+        if EMBEDDED_NAME in content
         else None
         for index, content in enumerate(contents)
     ]
-    rendered = iter(shapes_of([original.item for original in originals if original is not None]))
+    rendered = iter(render_shapes([original.item for original in originals if original is not None]))
     return [
         ReadShape(
             {"shape_type": "polygon", **content},
@@ -239,19 +241,11 @@ def _pixels(document: Mapping[str, Any], key: str) -> int | None:
     raise AnnotationError("it must be a whole number or null", field=key)
 
 
-def _label_types(frame: Frame | None, shapes: Sequence[ReadShape]) -> set[str]:
+def _label_types(remainder: Remainder | None, shapes: Sequence[ReadShape]) -> set[str]:
     """The types of the labels that hold objects, as far as the file tells."""
-    if frame is not None:
-        return {label.label_type for label in frame.annotation.labels if isinstance(label, ObjectLabel)}
+    if remainder is not None:
+        return {label.label_type for label in remainder.annotation.labels if isinstance(label, ObjectLabel)}
     return {shape.original.label_type for shape in shapes if shape.original is not None}
-
-
-def _loss(label: Label) -> tuple[str, str] | None:
-    if isinstance(label, RegressionLabel):
-        return "regression values", "labelme has no place for numbers about an image"
-    if isinstance(label, UnknownLabel):
-        return "labels of unknown types", "nothing is known of how to show them"
-    return None
 
 
 def _flag_texts(labels: Sequence[Label]) -> dict[int, str]:
@@ -263,9 +257,9 @@ def _flag_texts(labels: Sequence[Label]) -> dict[int, str]:
     }
 
 
-def _restored_flags(frame: Frame | None, flags: Mapping[str, Any]) -> tuple[set[int], list[Label]]:
-    """The indices of the frame's classifications that are no longer flagged, and classifications that are new."""
-    rendered = _flag_texts(frame.annotation.labels) if frame is not None else {}
+def _restored_flags(remainder: Remainder | None, flags: Mapping[str, Any]) -> tuple[set[int], list[Label]]:
+    """The indices of the remainder's classifications that are no longer flagged, and classifications that are new."""
+    rendered = _flag_texts(remainder.annotation.labels) if remainder is not None else {}
     removed = {index for index, text in rendered.items() if flags.get(text) is not True}
     before = set(rendered.values())
     new: list[Label] = []
@@ -276,22 +270,22 @@ def _restored_flags(frame: Frame | None, flags: Mapping[str, Any]) -> tuple[set[
     return removed, new
 
 
-def _own_keys(content: Any) -> dict[str, Any]:
+def _unknown_keys(content: Any) -> dict[str, Any]:
     """The keys of a file that labelme does not know; a known one among them would take the place of the real one."""
     if not isinstance(content, dict):
         return {}
     return {key: value for key, value in content.items() if key not in _FILE_KEYS and value is not None}
 
 
-def _with_file_keys(annotation: Annotation, frame: Frame | None, document: Mapping[str, Any]) -> Annotation:
-    """Add what the file says of itself: unknown keys, and for a file that carries no frame the image's extension."""
+def _with_file_keys(annotation: Annotation, remainder: Remainder | None, document: Mapping[str, Any]) -> Annotation:
+    """Add what the file says of itself: unknown keys, and for a file without a remainder the image's extension."""
     before = annotation.extra
-    shown = _own_keys(document)
+    shown = _unknown_keys(document)
     extra = before
-    if shown != _own_keys(before.get(EXTRA_NAME)):
+    if shown != _unknown_keys(before.get(EXTRA_NAME)):
         others = {key: value for key, value in before.items() if key != EXTRA_NAME}
         extra = {**others, EXTRA_NAME: shown} if shown else others
-    if frame is not None:
+    if remainder is not None:
         return replace(annotation, extra=extra)
     path = document.get("imagePath")
     suffix = PureWindowsPath(path).suffix if isinstance(path, str) else ""

@@ -1,28 +1,63 @@
-"""Single objects as labelme's shapes.
+"""Single objects as labelme's shapes, and back.
 
 A bounding box is a ``rectangle``, a rotated box a ``polygon`` through its corners (top left, top right, bottom right,
-bottom left), a polygon a ``polygon``, a mask a ``mask`` (labelme 5.4 and later). Source: the readers of labelme 4.0
-to 6.3.
+bottom left), a polygon a ``polygon``, a mask a ``mask`` (labelme 5.4 and later): a PNG of the part that is covered, in
+base64. labelme's own ``group_id``, ``description``, true ``flags`` and unknown keys of a shape live in the object's
+extra key ``labelme``, and are shown again from there.
 
-labelme's own ``group_id``, ``description``, true ``flags`` and unknown keys of a shape live in the object's extra key
-``labelme``, and are shown again from there.
+A shape that was left as it was rendered gives back the exact original. What labelme itself changes when it saves is
+not an edit: integers become floats, a rectangle dragged by a corner may start at any corner, older versions drop a
+later point that equals the first, masks are packed anew, and flags of labelme's configuration are added as false.
+Source: the readers and writers of labelme 4.0 to 6.3.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot, isfinite
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-from imgsyncfs.annotations.geometry import corners, decode_run_length, mask_bounds
-from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
-from imgsyncfs.formats.mask_image import encode_mask_image
-from imgsyncfs.formats.originals import CARRIED_NAME, UNNAMED
+from imgsyncfs.annotations.geometry import (
+    boxes_from_corners,
+    clockwise_corners,
+    corners,
+    decode_run_length,
+    encode_run_length,
+    mask_bounds,
+    rectangle_deviation,
+)
+from imgsyncfs.annotations.house_format import (
+    LARGEST_MASK_PIXELS,
+    BoundingBox,
+    LabelledObject,
+    Mask,
+    Polygon,
+    RotatedBox,
+)
+from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.originals import (
+    EMBEDDED_NAME,
+    SHOWN_TOLERANCE,
+    UNNAMED,
+    PlacedObject,
+    RestoredObject,
+    is_close,
+    restored_bounding_box,
+    restored_object,
+    restored_rotated_box,
+)
 
 EXTRA_NAME = "labelme"
 
-SHAPE_KEYS = frozenset({"label", "points", "group_id", "description", "shape_type", "flags", "mask", CARRIED_NAME})
+SHAPE_KEYS = frozenset({"label", "points", "group_id", "description", "shape_type", "flags", "mask", EMBEDDED_NAME})
 
 _CORNER_DECIMALS = 6
 """Sines may differ in their last digit from one processor to the next; what is shown must not."""
@@ -30,27 +65,60 @@ _CORNER_DECIMALS = 6
 _LARGEST_ROUNDED = 1e9
 """Beyond this a double has no six decimals to be rounded to."""
 
+RECTANGLE_TOLERANCE_PIXELS = 1.0
+RECTANGLE_TOLERANCE_OF_DIAGONAL = 0.01
+"""Four corners this close to a rectangle's are one: nobody places a corner more exactly by hand."""
 
-def shapes_of(objects: Sequence[LabelledObject]) -> list[dict[str, Any] | None]:
-    """Give the shapes that show these objects, all in one go.
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ReadShape:
+    """One entry of ``shapes``.
+
+    Attributes:
+        content: the entry, with a checked ``label`` and ``shape_type``.
+        points: its points, checked, one or more.
+        original: the embedded original, None for a shape that was not rendered.
+        rendered: the shape that shows the original; None if there is none.
+    """
+
+    content: Mapping[str, Any]
+    points: tuple[Point, ...]
+    original: PlacedObject | None
+    rendered: Mapping[str, Any] | None
+
+    @property
+    def source(self) -> LabelledObject | None:
+        """The original object, if it is known how it was shown."""
+        return self.original.item if self.original is not None and self.rendered is not None else None
+
+    @property
+    def rendered_points(self) -> Sequence[Point]:
+        """The points that the original was shown with."""
+        return self.rendered["points"] if self.rendered is not None else ()
+
+
+def render_shapes(objects: Sequence[LabelledObject]) -> list[dict[str, Any] | None]:
+    """Return the shapes that show these objects.
 
     Args:
         objects: of any types.
 
     Returns:
-        For each object its shape, without what it carries; None for one that labelme cannot show (`why_hidden` says
-        why).
+        For each object its shape, without what is embedded in it; None for one that labelme cannot show
+        (`reason_hidden` says why).
 
     Raises:
         AnnotationError: a mask's run lengths are damaged.
     """
     boxes = [(item.x, item.y, item.w, item.h, item.a) for item in objects if isinstance(item, RotatedBox)]
     quadrangles = iter(_rounded_corners(boxes))
-    return [_shape_of(item, next(quadrangles) if isinstance(item, RotatedBox) else None) for item in objects]
+    return [_rendered_shape(item, next(quadrangles) if isinstance(item, RotatedBox) else None) for item in objects]
 
 
-def why_hidden(item: LabelledObject) -> tuple[str, str]:
-    """Say (what, reason) of an object for which `shapes_of` gave None."""
+def reason_hidden(item: LabelledObject) -> tuple[str, str]:
+    """Return (what, reason) of an object for which `render_shapes` gave None."""
     if isinstance(item, Polygon):
         return "polygons", "labelme refuses a polygon without points"
     if isinstance(item, Mask):
@@ -58,16 +126,35 @@ def why_hidden(item: LabelledObject) -> tuple[str, str]:
     return "rotated boxes", "their corners lie beyond the largest number"
 
 
-def own_keys(shape: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a shape says that the house format has no place for; empty if nothing."""
-    own = {key: value for key, value in shape.items() if key not in SHAPE_KEYS and value is not None}
-    if shape.get("group_id") is not None:
-        own["group_id"] = shape["group_id"]
-    if shape.get("description"):
-        own["description"] = shape["description"]
-    flags = shape.get("flags")
-    true_flags = {name: True for name, value in flags.items() if value is True} if isinstance(flags, dict) else {}
-    return {**own, "flags": true_flags} if true_flags else own
+def read_shape(
+    shape: ReadShape, *, image_size: tuple[int | None, int | None], prefer_rotated_boxes: bool
+) -> RestoredObject | None:
+    """Read one shape.
+
+    A ``rectangle`` is a bounding box, an ``oriented_rectangle`` (labelme 6.2) a rotated box, a ``mask`` a mask. A
+    ``polygon`` is what it was rendered from. One that was rendered from a rotated box and edited stays a rotated box
+    if its corners are four and lie within 1 pixel, or 1 % of its diagonal, of a rectangle's; else it becomes a
+    polygon. A new polygon is a polygon or, in an annotation that holds nothing but rotated boxes, a rotated box by
+    the same rule.
+
+    Args:
+        shape: what was read.
+        image_size: (height, width), None where unknown; new masks get it.
+        prefer_rotated_boxes: whether the annotation holds nothing but rotated boxes.
+
+    Returns:
+        The object; None for a shape that the house format has no object for (circle, line, linestrip, point, points).
+
+    Raises:
+        AnnotationError: its mask is damaged.
+    """
+    item = _geometry(shape, image_size, prefer_rotated_boxes)
+    if item is None:
+        return None
+    class_name = shape.content["label"]
+    if shape.source is not None and shape.rendered is not None and class_name == shape.rendered["label"]:
+        class_name = shape.source.class_name
+    return restored_object(shape.original, item, class_name=class_name, extra=_restored_extra(shape))
 
 
 def _rounded_corners(boxes: Sequence[tuple[float, ...]]) -> list[list[list[float]] | None]:
@@ -81,7 +168,7 @@ def _rounded_corners(boxes: Sequence[tuple[float, ...]]) -> list[list[list[float
     return [points.tolist() if np.isfinite(points).all() else None for points in rounded]
 
 
-def _shape_of(item: LabelledObject, quadrangle: list[list[float]] | None) -> dict[str, Any] | None:
+def _rendered_shape(item: LabelledObject, quadrangle: list[list[float]] | None) -> dict[str, Any] | None:
     if isinstance(item, BoundingBox):
         low = (min(item.x1, item.x2), min(item.y1, item.y2))
         high = (max(item.x1, item.x2), max(item.y1, item.y2))
@@ -95,7 +182,7 @@ def _shape_of(item: LabelledObject, quadrangle: list[list[float]] | None) -> dic
         return None
     x1, y1, x2, y2 = bounds
     shape = _shape(item, "mask", ((x1, y1), (x2, y2)))
-    shape["mask"] = encode_mask_image(decode_run_length(item.size, item.counts, bounds=bounds))
+    shape["mask"] = _encode_mask_image(decode_run_length(item.size, item.counts, bounds=bounds))
     return shape
 
 
@@ -110,11 +197,11 @@ def _shape(item: LabelledObject, shape_type: str, points: Sequence[Sequence[floa
     }
     own = item.extra.get(EXTRA_NAME)
     if isinstance(own, dict):
-        _show_own_keys(shape, own)
+        _show_unknown_keys(shape, own)
     return shape
 
 
-def _show_own_keys(shape: dict[str, Any], own: Mapping[str, Any]) -> None:
+def _show_unknown_keys(shape: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Add only what labelme's readers take: one bad shape makes them refuse the whole file."""
     shape.update({key: value for key, value in own.items() if key not in SHAPE_KEYS})
     if type(own.get("group_id")) is int:
@@ -123,3 +210,154 @@ def _show_own_keys(shape: dict[str, Any], own: Mapping[str, Any]) -> None:
         shape["description"] = own["description"]
     if isinstance(own.get("flags"), dict):
         shape["flags"] = {name: True for name, value in own["flags"].items() if value is True}
+
+
+def _unknown_keys(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a shape says that the house format has no place for; empty if nothing."""
+    own = {key: value for key, value in shape.items() if key not in SHAPE_KEYS and value is not None}
+    if shape.get("group_id") is not None:
+        own["group_id"] = shape["group_id"]
+    if shape.get("description"):
+        own["description"] = shape["description"]
+    flags = shape.get("flags")
+    true_flags = {name: True for name, value in flags.items() if value is True} if isinstance(flags, dict) else {}
+    return {**own, "flags": true_flags} if true_flags else own
+
+
+def _geometry(
+    shape: ReadShape, image_size: tuple[int | None, int | None], prefer_rotated_boxes: bool
+) -> LabelledObject | None:
+    """The object, whose class and extra keys the caller sets."""
+    shape_type = shape.content["shape_type"]
+    if shape_type == "rectangle":
+        return _bounding_box(shape)
+    if shape_type == "oriented_rectangle":
+        return _rotated_box(shape)
+    if shape_type == "mask":
+        return _mask(shape, image_size)
+    if shape_type == "polygon":
+        if isinstance(shape.source, RotatedBox) or (shape.source is None and prefer_rotated_boxes):
+            return _rotated_box(shape) or _polygon(shape)
+        return _polygon(shape)
+    return None
+
+
+def _restored_extra(shape: ReadShape) -> Mapping[str, Any]:
+    shown = _unknown_keys(shape.content)
+    before: Mapping[str, Any] = shape.original.item.extra if shape.original is not None else {}
+    if shape.original is not None and shape.rendered is not None and shown == _unknown_keys(shape.rendered):
+        return before
+    others = {key: value for key, value in before.items() if key != EXTRA_NAME}
+    return {**others, EXTRA_NAME: shown} if shown else others
+
+
+def _bounding_box(shape: ReadShape) -> BoundingBox | None:
+    """A rectangle by two opposite corners, by all four, or by one where both are the same; None for anything else."""
+    points = shape.points
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    low_x, high_x, low_y, high_y = min(xs), max(xs), min(ys), max(ys)
+    upright = all(x in (low_x, high_x) and y in (low_y, high_y) for x, y in points)
+    if len(points) not in (1, 2, 4) or not upright:
+        return None
+    rendered = [number for point in shape.rendered_points for number in point]
+    return restored_bounding_box((low_x, low_y, high_x, high_y), shape.source, rendered)
+
+
+def _rotated_box(shape: ReadShape) -> RotatedBox | None:
+    """Four corners close to a rectangle's; None for anything else."""
+    source = shape.source
+    if isinstance(source, RotatedBox) and _same_outline(shape.points, shape.rendered_points):
+        return source
+    if len(shape.points) != 4:
+        return None
+    quadrangle = clockwise_corners([shape.points])
+    x, y, w, h, a = boxes_from_corners(quadrangle)[0].tolist()
+    tolerance = max(RECTANGLE_TOLERANCE_PIXELS, RECTANGLE_TOLERANCE_OF_DIAGONAL * hypot(w, h))
+    if not (all(map(isfinite, (x, y, w, h, a))) and rectangle_deviation(quadrangle)[0] <= tolerance):
+        return None
+    if not isinstance(source, RotatedBox):
+        return RotatedBox("", x, y, w, h, a)
+    # A box that was moved keeps its exact size and angle, one that was turned its exact size.
+    before = boxes_from_corners(clockwise_corners([shape.rendered_points]))[0].tolist()
+    same_angle = abs(a - before[4]) * max(w, h) <= SHOWN_TOLERANCE
+    return restored_rotated_box((x, y, w, h, a), source, before, same_angle=same_angle)
+
+
+def _polygon(shape: ReadShape) -> Polygon:
+    source = shape.source
+    if not isinstance(source, Polygon):
+        return Polygon("", shape.points)
+    if _same_outline(shape.points, source.points):
+        return source
+    # labelme writes 12 as 12.0; a point that was not moved keeps the number that the original has.
+    exact = {point: point for point in source.points}
+    return replace(source, points=tuple([exact.get(point, point) for point in shape.points]))
+
+
+def _same_outline(shown: Sequence[Point], rendered: Sequence[Point]) -> bool:
+    if len(shown) == len(rendered) and _all_close(shown, rendered):
+        return True
+    return _all_close(_without_repeated_first(shown), _without_repeated_first(rendered))
+
+
+def _all_close(shown: Sequence[Point], rendered: Sequence[Point]) -> bool:
+    return len(shown) == len(rendered) and all(
+        is_close(x, rendered_x) and is_close(y, rendered_y)
+        for (x, y), (rendered_x, rendered_y) in zip(shown, rendered, strict=True)
+    )
+
+
+def _without_repeated_first(points: Sequence[Point]) -> list[Point]:
+    (first_x, first_y), *others = points
+    return [
+        points[0],
+        *(point for point in others if not (is_close(point[0], first_x) and is_close(point[1], first_y))),
+    ]
+
+
+def _mask(shape: ReadShape, image_size: tuple[int | None, int | None]) -> Mask:
+    text = shape.content.get("mask")
+    if not isinstance(text, str):
+        raise AnnotationError("a shape of type mask needs a mask in base64", field="mask")
+    source, rendered = shape.source, shape.rendered
+    if isinstance(source, Mask) and rendered is not None and _same_outline(shape.points, shape.rendered_points):
+        if text == rendered["mask"]:
+            return source
+        covered = _decode_mask_image(text)
+        if np.array_equal(covered, _decode_mask_image(rendered["mask"])):
+            return source
+    else:
+        covered = _decode_mask_image(text)
+    # labelme's own conversion puts the part at its first point, decimals cut off.
+    left, top = int(shape.points[0][0]), int(shape.points[0][1])
+    known_height, known_width = source.size if isinstance(source, Mask) else image_size
+    height = known_height or max(0, top + covered.shape[0])
+    width = known_width or max(0, left + covered.shape[1])
+    if height * width > LARGEST_MASK_PIXELS:
+        raise AnnotationError(f"{height} x {width} is more than {LARGEST_MASK_PIXELS} pixels", field="mask")
+    whole = np.zeros((height, width), dtype=np.bool_)
+    part = covered[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
+    y, x = max(0, top), max(0, left)
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return Mask("", (height, width), tuple(encode_run_length(whole)))
+
+
+def _encode_mask_image(mask: npt.NDArray[np.bool_]) -> str:
+    """A mask as a black and white PNG in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _decode_mask_image(text: str) -> npt.NDArray[np.bool_]:
+    """Read a PNG in base64: labelme 5 and 6 write grey values 0 and 1, others 0 and 255."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG",)) as image:
+            if image.width * image.height > LARGEST_MASK_PIXELS:
+                pixels = f"{image.height} x {image.width}"
+                raise AnnotationError(f"{pixels} is more than {LARGEST_MASK_PIXELS} pixels", field="mask")
+            grey = image if image.mode in {"1", "L", "P", "I", "I;16"} else image.convert("L")
+            covered: npt.NDArray[np.bool_] = np.asarray(grey) != 0
+            return covered
+    except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
+        raise AnnotationError(f"it is no PNG in base64 ({error})", field="mask") from error

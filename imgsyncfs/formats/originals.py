@@ -1,43 +1,52 @@
-"""How what a format cannot say travels along in it, and how an edit made in a tool wins over it.
+"""What a format cannot say is embedded in its file, so that nothing is lost, and an edit made in a tool wins over it.
 
-A rendered file holds, beside what the tool shows, two kinds of JSON under the name `CARRIED_NAME`, which the tools
+A rendered file holds, beside what the tool shows, two kinds of JSON under the name `EMBEDDED_NAME`, which the tools
 ignore:
 
-- each object that is shown carries its original: ``{"at": [label, position], "label_type": …, "object": …}``, the
-  last exactly as in the house annotation;
-- the file carries a frame: ``{"annotation": …, "image": …}``, the house annotation with ``null`` in place of each
+- in each object that is shown, its original: ``{"at": [label, position], "label_type": …, "object": …}``, the last
+  exactly as in the house annotation;
+- in the file, the remainder: ``{"annotation": …, "image": …}``, the house annotation with ``null`` in place of each
   object that is shown, and those image sizes that were shown though the annotation says otherwise.
 
-A reader renders each original again and compares: what is shown as the original would be is untouched, and the
-original's exact values come back, number by number; what differs was edited, and the shown value comes back. What
-tool and format call the same (rounding, the order of a rectangle's corners) is for the format to know. A tool that
-writes files anew drops all this, and then what it wrote is all there is.
+A reader renders each original again and compares, number by number: what is shown as the original would be was not
+touched, and the original's exact value comes back; what differs was edited, and the shown value comes back. What tool
+and format call the same (rounding, the order of a rectangle's corners) is for the format to know.
+
+A tool that writes files anew drops all this (roLabelImg, labelme's oldest version). `Format.reattached` puts it back
+from the annotation that the file was rendered from: `match_outlines` finds the objects that are in the same place.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import floor, isfinite
 from typing import Any, NamedTuple
 
+from imgsyncfs.annotations.geometry import reduce_angle
 from imgsyncfs.annotations.house_format import (
+    OBJECT_LABEL_TYPES,
     Annotation,
     BoundingBox,
+    ClassificationLabel,
     Label,
     LabelledObject,
     ObjectLabel,
+    RegressionLabel,
+    RotatedBox,
+    UnknownLabel,
     annotation_from_json,
     annotation_to_json,
     label_to_json,
     object_from_json,
     object_to_json,
+    without_known_keys,
 )
-from imgsyncfs.annotations.labels import OBJECT_LABEL_TYPES
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.contract import ImageInfo, Loss
 
-CARRIED_NAME = "imgsyncfs"
+EMBEDDED_NAME = "imgsyncfs"
 UNNAMED = "unnamed"
 """Shown for a blank class name: tools reject an empty one."""
 
@@ -45,6 +54,9 @@ SHOWN_TOLERANCE = 5e-5
 """Half of the last digit that roLabelImg's files show; a hand moves nothing by less."""
 
 _RELATIVE_TOLERANCE = 1e-12
+
+_UNMOVED_PIXELS = 0.005
+"""Tools compute a box anew from its corners; a hand moves nothing by less."""
 
 
 class PlacedObject(NamedTuple):
@@ -57,7 +69,7 @@ class PlacedObject(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
+class Remainder:
     """An annotation without the objects that a file shows.
 
     Attributes:
@@ -76,13 +88,16 @@ class RestoredObject(NamedTuple):
 
     Attributes:
         original: what the object was rendered from, None for an object that was added.
-        item: the object.
-        untouched: whether the object was left as it was rendered.
+        item: the object; the original's own if it was left as it was rendered.
     """
 
     original: PlacedObject | None
     item: LabelledObject
-    untouched: bool
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the object was left as it was rendered."""
+        return self.original is not None and self.item is self.original.item
 
     @property
     def label_type(self) -> str:
@@ -99,6 +114,14 @@ class ImageSize:
     depth: int | None = None
 
 
+class Outline(NamedTuple):
+    """What a file shows of an object: the kind of shape, the class, and all numbers in order, in pixels."""
+
+    kind: str
+    name: str
+    numbers: tuple[float, ...]
+
+
 def placed_objects(annotation: Annotation) -> list[PlacedObject]:
     """List all objects of an annotation with their places, in order."""
     return [
@@ -109,8 +132,8 @@ def placed_objects(annotation: Annotation) -> list[PlacedObject]:
     ]
 
 
-def carried_object(placed: PlacedObject) -> dict[str, Any]:
-    """Give the JSON that an object carries."""
+def embedded_object(placed: PlacedObject) -> dict[str, Any]:
+    """Return the JSON to embed in an object."""
     return {
         "at": (placed.label, placed.position),
         "label_type": placed.label_type,
@@ -118,22 +141,23 @@ def carried_object(placed: PlacedObject) -> dict[str, Any]:
     }
 
 
-def carried_frame(annotation: Annotation, hidden: Collection[tuple[int, int]], size: ImageSize) -> dict[str, Any]:
-    """Give the JSON that a file carries.
+def embedded_remainder(annotation: Annotation, hidden: Iterable[PlacedObject], size: ImageSize) -> dict[str, Any]:
+    """Return the JSON to embed in a file.
 
     Args:
         annotation: what is rendered.
-        hidden: (label, position) of each object that is not shown.
+        hidden: the objects that are not shown.
         size: the image size that is shown.
 
     Returns:
-        A frame; `read_frame` reads it.
+        The remainder; `read_remainder` reads it.
     """
+    places = {(each.label, each.position) for each in hidden}
     labels = []
     for index, label in enumerate(annotation.labels):
         if isinstance(label, ObjectLabel):
             objects = [
-                object_to_json(item) if (index, position) in hidden else None
+                object_to_json(item) if (index, position) in places else None
                 for position, item in enumerate(label.objects)
             ]
             content = label_to_json(replace(label, objects=()))
@@ -151,7 +175,7 @@ def carried_frame(annotation: Annotation, hidden: Collection[tuple[int, int]], s
 
 
 def shown_size(annotation: Annotation, image: ImageInfo) -> ImageSize:
-    """Decide which image size to show: the catalog's, else the annotation's, else none."""
+    """Return the image size to show: the catalog's, else the annotation's, else none."""
     return ImageSize(
         height=image.height or annotation.height or None,
         width=image.width or annotation.width or None,
@@ -159,8 +183,8 @@ def shown_size(annotation: Annotation, image: ImageInfo) -> ImageSize:
     )
 
 
-def read_carried_object(content: Any) -> PlacedObject:
-    """Read what `carried_object` gave.
+def read_embedded_object(content: Any) -> PlacedObject:
+    """Read what `embedded_object` gave.
 
     Raises:
         AnnotationError: it is damaged; the field is relative to `content`.
@@ -177,8 +201,8 @@ def read_carried_object(content: Any) -> PlacedObject:
     return PlacedObject(place[0], place[1], content["label_type"], item)
 
 
-def read_frame(content: Any) -> Frame:
-    """Read what `carried_frame` gave.
+def read_remainder(content: Any) -> Remainder:
+    """Read what `embedded_remainder` gave.
 
     Raises:
         AnnotationError: it is damaged; the field is relative to `content`.
@@ -202,11 +226,11 @@ def read_frame(content: Any) -> Frame:
     except AnnotationError as error:
         raise _damaged(str(error)) from error
     image = content.get("image")
-    return Frame(annotation, tuple(shown), image if isinstance(image, dict) else {})
+    return Remainder(annotation, tuple(shown), image if isinstance(image, dict) else {})
 
 
 def reassemble(
-    frame: Frame | None,
+    remainder: Remainder | None,
     objects: Sequence[RestoredObject],
     *,
     size: ImageSize,
@@ -220,43 +244,84 @@ def reassemble(
     of the first label of their type, which is made if there is none.
 
     Args:
-        frame: what the file carried, None if it carried nothing.
+        remainder: what was embedded in the file, None if nothing was.
         objects: the objects that the file shows, in order.
         size: the image size in the file; wins where it differs from the rendered size.
-        label_checked: the value if there is no frame, or if anything was edited.
-        removed: indices of the frame's labels that are gone from the file.
+        label_checked: the value if there is no remainder, or if anything was edited.
+        removed: indices of the remainder's labels that are gone from the file.
         added: labels to put at the end.
 
     Returns:
         The annotation, without unknown keys of the file itself.
     """
-    if frame is None:
+    if remainder is None:
         start = Annotation(label_checked=label_checked, height=size.height, width=size.width, depth=size.depth)
-        labels, _ = _place_objects(Frame(start), objects)
+        labels, _ = _place_objects(Remainder(start), objects)
         return replace(start, labels=(*labels, *added))
-    labels, edited = _place_objects(frame, objects)
+    labels, edited = _place_objects(remainder, objects)
     kept = [label for index, label in enumerate(labels) if index not in removed]
-    before = frame.annotation
+    before = remainder.annotation
     edited = edited or bool(removed) or bool(added)
     return replace(
         before,
         label_checked=label_checked if edited else before.label_checked,
-        height=_restored_size(frame, "height", before.height, size.height),
-        width=_restored_size(frame, "width", before.width, size.width),
-        depth=_restored_size(frame, "depth", before.depth, size.depth),
+        height=_restored_size(remainder, "height", before.height, size.height),
+        width=_restored_size(remainder, "width", before.width, size.width),
+        depth=_restored_size(remainder, "depth", before.depth, size.depth),
         labels=(*kept, *added),
     )
 
 
-def is_near(shown: float, rendered: float) -> bool:
-    """Tell whether a number equals the rendered number, up to rounding."""
+def is_close(shown: float, rendered: float) -> bool:
+    """Whether a number equals the rendered number, up to rounding."""
     return abs(shown - rendered) <= SHOWN_TOLERANCE + _RELATIVE_TOLERANCE * abs(rendered)
+
+
+def restored_object(
+    original: PlacedObject | None, item: LabelledObject, *, class_name: str, extra: Mapping[str, Any]
+) -> RestoredObject:
+    """Return an object with its class and its extra keys.
+
+    Args:
+        original: what the object was rendered from, None for an object that was added.
+        item: has the geometry; the original's own if nothing was moved.
+        class_name: of the object.
+        extra: unknown keys; of another type than the object's if the tool has changed it.
+    """
+    label_type = OBJECT_LABEL_TYPES[type(item)]
+    if original is not None and original.label_type != label_type:
+        extra = without_known_keys(extra, label_type)
+    if class_name != item.class_name or extra != item.extra:
+        item = replace(item, class_name=class_name, extra=extra)
+    return RestoredObject(original, item)
+
+
+def restored_rotated_box(
+    shown: Sequence[float], source: RotatedBox, rendered: Sequence[float], *, same_angle: bool
+) -> RotatedBox:
+    """Return a rotated box as the original has it where it is shown as rendered, else as shown.
+
+    Args:
+        shown: (x, y, w, h, a) in the file; the angle may be of any size.
+        source: the original.
+        rendered: (x, y, w, h, a) as the original is rendered.
+        same_angle: whether the angles are the same, which the format can tell.
+
+    Returns:
+        `source` itself if nothing was moved.
+    """
+    same = [*map(is_close, shown[:4], rendered[:4]), same_angle]
+    if all(same):
+        return source
+    exact = (source.x, source.y, source.w, source.h)
+    x, y, w, h = (old if is_same else new for old, new, is_same in zip(exact, shown, same, strict=False))
+    return replace(source, x=x, y=y, w=w, h=h, a=source.a if same_angle else reduce_angle(shown[4]).item())
 
 
 def restored_bounding_box(
     shown: Sequence[float], source: LabelledObject | None, rendered: Sequence[float]
 ) -> BoundingBox:
-    """Give a bounding box as the original has it where it is shown as rendered, else as shown.
+    """Return a bounding box as the original has it where it is shown as rendered, else as shown.
 
     Args:
         shown: (left, top, right, bottom) in the file.
@@ -276,34 +341,83 @@ def restored_bounding_box(
     return replace(source, x1=x1, y1=y1, x2=x2, y2=y2)
 
 
-def count_losses(hidden: Iterable[tuple[str, str] | None]) -> tuple[Loss, ...]:
-    """Count what is not shown, given (what, reason) of each thing, None for what is shown."""
-    counts = Counter([each for each in hidden if each is not None])
-    return tuple([Loss(what, count, reason) for (what, reason), count in counts.items()])
+def match_outlines(found: Sequence[Outline], rendered: Sequence[Outline]) -> dict[int, int]:
+    """Match the objects of a saved file with the objects that were rendered.
+
+    Args:
+        found: objects without an original.
+        rendered: objects whose originals are in no other object of the file.
+
+    Returns:
+        For an index in `found`, the index in `rendered` of the object within 0.005 pixels; each is used once, and
+        objects of the same class are matched first.
+    """
+    cells: defaultdict[tuple[str, int, int], list[int]] = defaultdict(list)
+    for index, outline in enumerate(rendered):
+        cells[_cell(outline)].append(index)
+    matches: dict[int, int] = {}
+    taken: set[int] = set()
+    for same_class in (True, False):
+        for index, outline in enumerate(found):
+            if index in matches:
+                continue
+            for origin in _close_indices(outline, cells):
+                other = rendered[origin]
+                if (
+                    origin not in taken
+                    and (other.name == outline.name or not same_class)
+                    and _is_same_place(outline, other)
+                ):
+                    matches[index] = origin
+                    taken.add(origin)
+                    break
+    return matches
+
+
+def count_losses(
+    labels: Iterable[Label], hidden: Iterable[tuple[str, str]], tool: str, *, shows_classifications: bool
+) -> tuple[Loss, ...]:
+    """Count what a file does not show.
+
+    Args:
+        labels: the annotation's.
+        hidden: (what, reason) of each object that is not shown.
+        tool: the tool's name.
+        shows_classifications: whether the tool has a place for them.
+    """
+    found: list[tuple[str, str]] = []
+    for label in labels:
+        if isinstance(label, UnknownLabel):
+            found.append(("labels of unknown types", "nothing is known of how to show them"))
+        elif isinstance(label, RegressionLabel):
+            found.append(("regression values", f"{tool} has no place for numbers about an image"))
+        elif isinstance(label, ClassificationLabel) and not shows_classifications:
+            found.append(("classifications", f"{tool} has no place for words about an image"))
+    return tuple([Loss(what, count, reason) for (what, reason), count in Counter([*found, *hidden]).items()])
 
 
 def _restored_edges(
     low: float, high: float, one: float, two: float, rendered: tuple[float, float]
 ) -> tuple[float, float]:
     """The edges along one axis in the order of the original's `one` and `two`, of which either may be the larger."""
-    same_low, same_high = is_near(low, rendered[0]), is_near(high, rendered[1])
+    same_low, same_high = is_close(low, rendered[0]), is_close(high, rendered[1])
     if one <= two:
         return one if same_low else low, two if same_high else high
     return one if same_high else high, two if same_low else low
 
 
-def _place_objects(frame: Frame, objects: Sequence[RestoredObject]) -> tuple[list[Label], bool]:
-    """The frame's labels with the objects in their places, new labels behind; and whether anything was edited."""
-    labels = list(frame.annotation.labels)
+def _place_objects(remainder: Remainder, objects: Sequence[RestoredObject]) -> tuple[list[Label], bool]:
+    """The remainder's labels with the objects in their places, new labels behind; and whether anything was edited."""
+    labels = list(remainder.annotation.labels)
     slots: dict[int, list[list[LabelledObject]]] = {}
-    for index, (label, shown) in enumerate(zip(labels, frame.shown, strict=True)):
+    for index, (label, shown) in enumerate(zip(labels, remainder.shown, strict=True)):
         if isinstance(label, ObjectLabel):
             hidden = iter(label.objects)
             slots[index] = [[] if is_shown else [next(hidden)] for is_shown in shown]
     edited = False
     for restored in sorted(objects, key=_order):
-        edited = edited or not restored.untouched
-        home = _home(frame, restored)
+        edited = edited or not restored.is_untouched
+        home = _home(remainder, restored)
         if home is not None:
             slots[home.label][home.position].append(restored.item)
             continue
@@ -325,12 +439,12 @@ def _order(restored: RestoredObject) -> tuple[float, float]:
     return (float("inf"), 0) if original is None else (original.label, original.position)
 
 
-def _home(frame: Frame, restored: RestoredObject) -> PlacedObject | None:
-    """The original, if its place in this frame is one for this object; one pasted from another file has none."""
+def _home(remainder: Remainder, restored: RestoredObject) -> PlacedObject | None:
+    """The original, if its place in this remainder is one for this object; one pasted from another file has none."""
     original = restored.original
-    if original is None or not 0 <= original.label < len(frame.shown):
+    if original is None or not 0 <= original.label < len(remainder.shown):
         return None
-    label, shown = frame.annotation.labels[original.label], frame.shown[original.label]
+    label, shown = remainder.annotation.labels[original.label], remainder.shown[original.label]
     fits = (
         isinstance(label, ObjectLabel)
         and label.label_type == restored.label_type
@@ -347,10 +461,24 @@ def _first_of_type(labels: Sequence[Label], label_type: str) -> int:
     return len(labels)
 
 
-def _restored_size(frame: Frame, name: str, original: int | None, shown: int | None) -> int | None:
-    rendered = frame.image.get(name, original)
+def _restored_size(remainder: Remainder, name: str, original: int | None, shown: int | None) -> int | None:
+    rendered = remainder.image.get(name, original)
     return original if shown is None or shown == rendered else shown
 
 
 def _damaged(reason: str) -> AnnotationError:
-    return AnnotationError(f"{reason}; remove {CARRIED_NAME!r} there to read what the file shows")
+    return AnnotationError(f"{reason}; remove {EMBEDDED_NAME!r} there to read what the file shows")
+
+
+def _cell(outline: Outline, step: int = 0) -> tuple[str, int, int]:
+    """A key that outlines share which may be near each other: comparing all with all takes too long for thousands."""
+    first = outline.numbers[0] if outline.numbers and isfinite(outline.numbers[0]) else 0.0
+    return outline.kind, len(outline.numbers), floor(first) + step
+
+
+def _close_indices(outline: Outline, cells: Mapping[tuple[str, int, int], list[int]]) -> list[int]:
+    return [index for step in (-1, 0, 1) for index in cells.get(_cell(outline, step), ())]
+
+
+def _is_same_place(one: Outline, other: Outline) -> bool:
+    return all(abs(a - b) <= _UNMOVED_PIXELS for a, b in zip(one.numbers, other.numbers, strict=True))

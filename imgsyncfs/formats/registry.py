@@ -1,8 +1,8 @@
 """The annotation formats: the only place that lists them.
 
 A format is a module with a `Format`, and a `FormatDescription` of it in `_OWN`, or under the entry point group
-`ENTRY_POINTS` of another package. What a format cannot say travels along in it, so that nothing is lost on the way
-there and back: `imgsyncfs.formats.originals` says how.
+`ENTRY_POINTS` of another package. What a format cannot say is embedded in its file, so that nothing is lost on
+the way there and back: `imgsyncfs.formats.originals` says how.
 
 A format's module is imported when the format is first used: with numpy, Pillow and lxml behind them they take 0.2 s,
 and most commands render nothing. An entry point's module is imported at once, so it holds the description alone.
@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from imgsyncfs.errors import FormatError
-from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Loss, Rendered
-from imgsyncfs.formats.description import FormatDescription
+from imgsyncfs.formats.contract import Format, FormatDescription, ImageInfo, ImageReference, Loss, Rendered
 
 __all__ = [
     "CONVERTIBLE",
@@ -156,5 +155,5 @@ def get_format(name: str, *, among: Mapping[str, FormatDescription] = FORMATS, p
 
 
 def recognize_format(content: bytes) -> FormatDescription | None:
-    """Tell which format a file is of, by its content; the file may still be damaged. None if the format is unknown."""
+    """Return the format that a file is of, by its content; it may still be damaged. None if the format is unknown."""
     return next((known for known in (_HOUSE_FORMAT, *READABLE.values()) if known.recognizes(content)), None)

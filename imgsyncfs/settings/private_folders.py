@@ -4,7 +4,7 @@ A user who may write to a folder, or rename one on the way to it, decides what l
 way is checked, and a path that another user could exchange is refused. Nothing that was there before is changed: a
 shared folder stays shared, and a cache in it gets a sub-folder of its own (`cache_folder`).
 
-Every function takes the user who must own the folders; None is the one that the process runs as.
+"The user" is the one that the process runs as.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_LINKS = 40
 """The kernel's limit for one path."""
 
 
-def path_fault(path: Path, *, user: int | None = None) -> str | None:
+def path_fault(path: Path) -> str | None:
     """Say who else may change what lies under a path, or exchange it for something else.
 
     A step of the way must belong to the user or to root, links included. Nobody else may write to it, unless it is a
@@ -36,83 +36,76 @@ def path_fault(path: Path, *, user: int | None = None) -> str | None:
 
     Args:
         path: a folder or a file; links are followed.
-        user: whose it is to be.
 
     Returns:
         Which step is at fault and why, to be read after a colon; None if there is none, as far as the way exists.
     """
-    user = os.geteuid() if user is None else user
     try:
-        return next((fault for step, status in _steps(path) if (fault := status_fault(step, status, user=user))), None)
+        return next((fault for step, status in _steps(path) if (fault := status_fault(step, status))), None)
     except FileNotFoundError:
         return None
     except OSError as error:
         return f"{error.filename} cannot be looked at ({error.strerror})"
 
 
-def status_fault(path: Path, status: os.stat_result, *, user: int | None = None) -> str | None:
+def status_fault(path: Path, status: os.stat_result) -> str | None:
     """Say who else may change one file or folder, whatever the way to it is.
 
     Args:
         path: how to call it.
         status: what `os.fstat` or `os.lstat` say about it.
-        user: whose it is to be, or else root's.
 
     Returns:
         The fault, to be read after a colon; None if there is none.
     """
-    user = os.geteuid() if user is None else user
-    if status.st_uid not in (_ROOT, user):
+    if status.st_uid not in (_ROOT, os.geteuid()):
         return f"{path} belongs to {_user_name(status.st_uid)}"
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return None
-    return _write_fault(path, status, user)
+    return _write_fault(path, status)
 
 
-def own_folder_fault(folder: Path, *, user: int | None = None) -> str | None:
+def own_folder_fault(folder: Path) -> str | None:
     """Say why a folder is not the user's alone: as `path_fault`, and it must be no link and belong to the user.
 
     Returns:
         The fault, to be read after a colon; None if there is none, or no such folder.
     """
-    user = os.geteuid() if user is None else user
-    fault = path_fault(folder, user=user)
+    fault = path_fault(folder)
     if fault is not None or not os.path.lexists(folder):
         return fault
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         return f"{folder} is {'a link' if stat.S_ISLNK(status.st_mode) else 'no folder'}"
-    if status.st_uid != user:
+    if status.st_uid != os.geteuid():
         return f"{folder} belongs to {_user_name(status.st_uid)}"
-    return _write_fault(folder, status, user)
+    return _write_fault(folder, status)
 
 
-def own_file_fault(path: Path, status: os.stat_result, *, user: int | None = None) -> str | None:
+def own_file_fault(path: Path, status: os.stat_result) -> str | None:
     """Say why a file in a folder of the user's alone is not the user's.
 
     Args:
         path: how to call it.
         status: what `os.fstat` or `os.lstat` say about it.
-        user: whose it is to be.
 
     Returns:
         The fault, to be read after a colon; None if there is none.
     """
     if not stat.S_ISREG(status.st_mode):
         return f"{path} is {'a link' if stat.S_ISLNK(status.st_mode) else 'no regular file'}"
-    if status.st_uid != (os.geteuid() if user is None else user):
+    if status.st_uid != os.geteuid():
         return f"{path} belongs to {_user_name(status.st_uid)}"
     return None
 
 
-def cache_folder(given: Path, *, user: int | None = None) -> Path:
+def cache_folder(given: Path) -> Path:
     """Say which folder is the cache's, for all who are given the same one.
 
     Args:
         given: what the user named. It is taken as it is if it is not there yet, or is the user's alone. In one that is
             shared (sticky, such as ``/tmp``), and in one of root's that holds other things (such as ``/var/cache``),
             the cache has a sub-folder of its own.
-        user: whose it is to be.
 
     Returns:
         The folder, without links; `make_own_folder` makes it.
@@ -120,9 +113,8 @@ def cache_folder(given: Path, *, user: int | None = None) -> Path:
     Raises:
         CacheError: somebody else could exchange it.
     """
-    user = os.geteuid() if user is None else user
     named = given.expanduser().absolute()
-    fault = path_fault(named, user=user)
+    fault = path_fault(named)
     if fault is not None:
         raise _unusable(named, fault)
     folder = Path(os.path.realpath(named))
@@ -130,11 +122,11 @@ def cache_folder(given: Path, *, user: int | None = None) -> Path:
         status = folder.stat()
         if not stat.S_ISDIR(status.st_mode):
             return folder
-        if status.st_mode & stat.S_ISVTX and _write_fault(folder, status, user):
-            return folder / f"imgsyncfs-{user}"
+        if status.st_mode & stat.S_ISVTX and _write_fault(folder, status):
+            return folder / f"imgsyncfs-{os.geteuid()}"
         if (
-            user == _ROOT
-            and not _is_cache(folder, user)
+            os.geteuid() == _ROOT
+            and not _is_cache(folder)
             and not CACHE_NAMES.issuperset(entry.name for entry in folder.iterdir())
         ):
             return folder / "imgsyncfs"
@@ -145,37 +137,33 @@ def cache_folder(given: Path, *, user: int | None = None) -> Path:
     return folder
 
 
-def make_own_folder(folder: Path, *, user: int | None = None) -> None:
+def make_own_folder(folder: Path) -> None:
     """Make a folder of the cache for the user alone; one that is there already must be that.
 
     Args:
         folder: gets mode 0700 if it is made, as do its parents that are missing.
-        user: whose it is to be.
 
     Raises:
         CacheError: it cannot be made, or is not the user's alone.
     """
-    fault = own_folder_fault(folder, user=user)
-    if fault is None:
-        try:
-            # Path.mkdir makes parents as the process's mask has it.
-            for step in [*reversed(folder.parents), folder]:
-                if not step.exists():
-                    step.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise _unusable(folder, error) from error
-        fault = own_folder_fault(folder, user=user)
-    if fault is not None:
-        raise _unusable(folder, fault)
+    check_own_folder(folder)
+    try:
+        # Path.mkdir makes parents as the process's mask has it.
+        for step in [*reversed(folder.parents), folder]:
+            if not step.exists():
+                step.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    check_own_folder(folder)
 
 
-def check_own_folder(folder: Path, *, user: int | None = None) -> None:
+def check_own_folder(folder: Path) -> None:
     """See that a folder of the cache is the user's alone, if it is there.
 
     Raises:
         CacheError: it is not.
     """
-    fault = own_folder_fault(folder, user=user)
+    fault = own_folder_fault(folder)
     if fault is not None:
         raise _unusable(folder, fault)
 
@@ -215,7 +203,7 @@ def _steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
         current = Path("/") if target.is_absolute() else current
 
 
-def _write_fault(path: Path, status: os.stat_result, user: int) -> str | None:
+def _write_fault(path: Path, status: os.stat_result) -> str | None:
     """Say who else may write to it; to a link nobody can, and a device keeps nothing."""
     mode = status.st_mode
     if stat.S_ISLNK(mode) or stat.S_ISCHR(mode):
@@ -223,7 +211,7 @@ def _write_fault(path: Path, status: os.stat_result, user: int) -> str | None:
     if mode & stat.S_IWOTH:
         return f"everyone may write to {path}"
     if mode & stat.S_IWGRP:
-        if not _is_own_group(status.st_gid, user):
+        if not _is_own_group(status.st_gid):
             return f"the group {_group_name(status.st_gid)} may write to {path}"
         # Where there is a list, these bits are the most that anyone in it is allowed.
         if _has_access_list(path):
@@ -231,9 +219,9 @@ def _write_fault(path: Path, status: os.stat_result, user: int) -> str | None:
     return None
 
 
-def _is_own_group(group_id: int, user: int) -> bool:
+def _is_own_group(group_id: int) -> bool:
     """Whether a group has no other members: the one that many systems make for each user, or root's."""
-    name = _user_name(user)
+    name = _user_name(os.geteuid())
     try:
         group = grp.getgrgid(group_id)
     except KeyError:
@@ -250,12 +238,12 @@ def _has_access_list(path: Path) -> bool:
     return True
 
 
-def _is_cache(folder: Path, user: int) -> bool:
+def _is_cache(folder: Path) -> bool:
     try:
         status = (folder / "extents" / "cache.db").lstat()
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_uid == user
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _user_name(user: int) -> str:

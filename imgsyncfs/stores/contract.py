@@ -10,18 +10,24 @@ Invariants that each store keeps:
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from imgsyncfs.errors import StoreError
-from imgsyncfs.stores.blob_names import LONGEST_BLOB_NAME, blob_name_fault
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from imgsyncfs.stores.ranges import RangeInParts
+    from imgsyncfs.stores.buffers import RangeInParts
+
+LONGEST_BLOB_NAME = 1024
+"""Azure's limit on a blob's name, in characters; the local store keeps to it too, so that catalogs can move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,57 @@ class RangeRead:
     etag: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is about to be written, open for reading: bytes or a file, block by block so that memory stays bounded.
+
+    Attributes:
+        stream: the bytes, from the beginning.
+        byte_count: how many there are, in bytes.
+        name: what a message calls it.
+    """
+
+    stream: BinaryIO
+    byte_count: int
+    name: str
+
+    def blocks(self, block_bytes: int, *, md5: str) -> Iterator[tuple[bytes, str]]:
+        """Yield the content in blocks, and check it on the way.
+
+        Args:
+            block_bytes: how long a block is, in bytes; the last may be shorter. Empty content is one empty block.
+            md5: the digest that the whole must have; empty means whatever it has.
+
+        Yields:
+            (block, md5 of everything up to its end).
+
+        Raises:
+            BlobChanged: the file's length or digest is not what was said. It is raised before the last block is
+                yielded, so that nobody completes a wrong blob.
+            StoreError: the file cannot be read.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        left = self.byte_count
+        while True:
+            block = self._read(min(block_bytes, left))
+            left -= len(block)
+            digest.update(block)
+            if not left and (self._read(1) or (md5 and digest.hexdigest() != md5)):
+                break
+            if left and len(block) < block_bytes:
+                break
+            yield block, digest.hexdigest()
+            if not left:
+                return
+        raise BlobChanged(f"{self.name} is not what it was a moment ago (its length or md5 differs); publish it again.")
+
+    def _read(self, byte_count: int) -> bytes:
+        try:
+            return self.stream.read(byte_count)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+
 class Store(ABC):
     """A place where blobs lie.
 
@@ -61,7 +118,7 @@ class Store(ABC):
 
     Every method that asks the store something may raise `StoreMissing`, `StoreRefused` and `StoreUnreachable`; every
     method that takes a blob's name raises `StoreError` for an impossible one
-    (`imgsyncfs.stores.blob_names.blob_name_fault`).
+    (`blob_name_fault`).
     """
 
     @property
@@ -70,8 +127,8 @@ class Store(ABC):
         """The store's URL in its plainest form: equal for equal places, and without secrets."""
 
     @property
-    def vouches_for_ranges(self) -> bool:
-        """Whether the store makes digests of the ranges that it sends; see `read_checked`."""
+    def has_range_digests(self) -> bool:
+        """Whether the store can send a digest with each range; see `read_checked`."""
         return False
 
     @property
@@ -105,13 +162,13 @@ class Store(ABC):
             BlobChanged: its etag is another one, or the blob ends at or before `offset` (an empty blob is read from 0).
         """
 
-    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
+    def read(self, blob: str, offset: int, length: int, *, etag: str = "") -> bytes:
         """Read a range of a blob.
 
         Args:
             blob: the blob's name.
             offset: as for `read_into`.
-            length: how many bytes, at least 0; None means up to the end, which takes a request to learn the length.
+            length: how many bytes, at least 0.
             etag: as for `read_into`.
 
         Returns:
@@ -122,10 +179,6 @@ class Store(ABC):
             BlobChanged: likewise.
         """
         check_range(offset, length)
-        if length is None:
-            info = self.describe(blob)
-            # One byte where there is none: what is wrong with the range is for the store to say.
-            etag, length = etag or info.etag, max(1, info.byte_count - offset)
         buffer = bytearray(length)
         with memoryview(buffer) as view:
             count = self.read_into(blob, view, offset, etag=etag)
@@ -215,7 +268,7 @@ class Store(ABC):
 
     @abstractmethod
     def describe(self, blob: str) -> BlobInfo:
-        """Say what a blob is without reading it.
+        """Describe a blob without reading it.
 
         Raises:
             BlobMissing: there is no such blob.
@@ -233,6 +286,27 @@ class Store(ABC):
         """Close all connections; the store cannot be used afterwards."""
 
 
+def blob_name_fault(blob: str) -> str | None:
+    """Say why a text cannot be a blob's name in any store; None if it can.
+
+    A name with ``.`` or ``..`` in it would be another blob's by the time it is a path or a URL, perhaps one outside the
+    store. Limits: "Naming and Referencing Containers, Blobs, and Metadata", Azure Storage REST API.
+    """
+    if not blob:
+        return "it is empty"
+    if len(blob) > LONGEST_BLOB_NAME:
+        return f"it is longer than {LONGEST_BLOB_NAME} characters"
+    if "\0" in blob:
+        return "it holds a NUL character"
+    if not {".", ".."}.isdisjoint(blob.split("/")):
+        return "it has '.' or '..' between its slashes"
+    try:
+        blob.encode()
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return None
+
+
 def check_blob_name(blob: str, url: str) -> None:
     """Refuse an impossible name before it reaches a path or a URL.
 
@@ -246,11 +320,44 @@ def check_blob_name(blob: str, url: str) -> None:
         )
 
 
-def check_range(offset: int, length: int | None) -> None:
+def check_range(offset: int, length: int) -> None:
     """Refuse a range that no caller means.
 
     Raises:
         ValueError: a negative number.
     """
-    if offset < 0 or (length is not None and length < 0):
+    if offset < 0 or length < 0:
         raise ValueError(f"A range starts at 0 or later and has 0 bytes or more, not {length} bytes from {offset}.")
+
+
+def blob_missing(blob: str, url: str) -> BlobMissing:
+    """The exception for a blob that is not there."""
+    return BlobMissing(f"Blob {blob} is missing in {url}; bring it back, or publish or index its dataset again.")
+
+
+def blob_changed(blob: str, url: str, reason: str) -> BlobChanged:
+    """The exception for a blob that is not what the catalog, or its writer, says."""
+    return BlobChanged(f"Blob {blob} in {url} is not what it should be: {reason}; publish or index its dataset again.")
+
+
+@contextmanager
+def open_content(content: bytes | Path) -> Iterator[Content]:
+    """Open what `Store.write` was given.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    if isinstance(content, bytes):
+        yield Content(io.BytesIO(content), len(content), "The content")
+        return
+    name = f"File {content}"
+    try:
+        stream = content.open("rb")
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    with stream:
+        yield Content(stream, os.fstat(stream.fileno()).st_size, name)
+
+
+def _unreadable(name: str, error: OSError) -> StoreError:
+    return StoreError(f"{name} cannot be read: {error.strerror}; check that it is there and that you may read it.")

@@ -60,10 +60,4 @@ def store_credentials(
         name: environment[variable] for name, variable in _STORE_VARIABLES.items() if environment.get(variable)
     }
     # A section says whose key it is; the environment's key would open another account.
-    merged = values or from_environment
-    return StoreCredentials(
-        connection_string=merged.get("connection_string"),
-        account_key=merged.get("account_key"),
-        sas_token=merged.get("sas_token"),
-        endpoint=merged.get("endpoint"),
-    )
+    return StoreCredentials(**(values or from_environment))

@@ -13,6 +13,7 @@ or thread that the rest doesn't wait for.
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import stat
@@ -20,27 +21,19 @@ import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from imgsyncfs.errors import (
-    BlobChanged,
-    BlobMissing,
-    BlobRefused,
-    StoreError,
-    StoreMissing,
-    StoreRefused,
-    StoreUnreachable,
-)
+from imgsyncfs.blob_layout import MEBIBYTE
+from imgsyncfs.errors import BlobRefused, StoreError, StoreMissing, StoreRefused, StoreUnreachable
 from imgsyncfs.stores.beneath import LinkLeadsOut, open_beneath
-from imgsyncfs.stores.blob_names import blob_name_fault
-from imgsyncfs.stores.blocks import Content, open_content
-from imgsyncfs.stores.contract import BlobInfo, Store, check_blob_name, check_range
-from imgsyncfs.stores.local_files import (
-    make_folders,
-    md5_of,
-    open_made_folder,
-    read_range_into,
-    sync_open_folder,
-    take_name,
-    write_file,
+from imgsyncfs.stores.contract import (
+    BlobInfo,
+    Content,
+    Store,
+    blob_changed,
+    blob_missing,
+    blob_name_fault,
+    check_blob_name,
+    check_range,
+    open_content,
 )
 from imgsyncfs.stores.urls import parse_file_url
 
@@ -50,11 +43,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+COPY_BYTES = 1 * MEBIBYTE
+
 _UNFINISHED_PREFIX = ".imgsyncfs-"
 _UNFINISHED_SUFFIX = ".part"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LINKLESS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -90,17 +86,13 @@ class LocalStore(Store):
 
     def check(self) -> None:
         """Return if the folder is there and may be read."""
-        with self._translated(""):
-            descriptor = self._open(".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.scandir(descriptor).close()
-            finally:
-                os.close(descriptor)
+        with self._translated(""), _closing(self._open(".", os.O_RDONLY | os.O_DIRECTORY)) as descriptor:
+            os.scandir(descriptor).close()
 
     def create(self) -> None:
         """Make the folder, and those above it, unless it is there."""
         with self._translated(""):
-            make_folders(self._folder)
+            _make_folders(self._folder)
 
     def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob into a buffer."""
@@ -109,9 +101,9 @@ class LocalStore(Store):
         if not buffer:
             return 0
         with self._opened(blob, offset, len(buffer), etag) as (descriptor, stop):
-            count = read_range_into(buffer[: stop - offset], descriptor, offset)
+            count = _read_range_into(buffer[: stop - offset], descriptor, offset)
         if count < stop - offset:
-            raise self._changed(blob, "it became shorter while it was read")
+            raise blob_changed(blob, self.url, "it became shorter while it was read")
         return count
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
@@ -124,7 +116,7 @@ class LocalStore(Store):
             return _describe(blob, status, md5=md5)
 
     def describe(self, blob: str) -> BlobInfo:
-        """Say what a blob is."""
+        """Describe a blob."""
         self._check_name(blob)
         with self._translated(blob):
             return _describe(blob, _regular(self._status(blob)))
@@ -139,11 +131,8 @@ class LocalStore(Store):
 
     def _open(self, name: str, flags: int) -> int:
         """Open something beneath the folder."""
-        root = self._open_root()
-        try:
+        with _closing(self._open_root()) as root:
             return open_beneath(root, self._path, name, flags)
-        finally:
-            os.close(root)
 
     def _open_root(self) -> int:
         above = os.open(self._above, _FOLDER)
@@ -161,59 +150,53 @@ class LocalStore(Store):
 
     def _status(self, name: str) -> os.stat_result:
         """What lies at a name, through the links on the way."""
-        descriptor = self._open(name, os.O_PATH)
-        try:
+        with _closing(self._open(name, os.O_PATH)) as descriptor:
             return os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _written(self, blob: str, content: Content, md5: str) -> tuple[os.stat_result, str]:
         """Write a blob that is not there, and say what it is: its status and md5, as far as that is known."""
         inner, _, name = blob.rpartition("/")
         unfinished = f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}{_UNFINISHED_SUFFIX}"
         # Never the store itself: where its disk isn't mounted, a new folder would hide that.
-        root = self._open_root()
-        try:
-            folder = open_made_folder(root, self._path, inner or ".")
-        finally:
-            os.close(root)
-        try:
-            digest = write_file(folder, unfinished, content, md5)
-            if take_name(folder, unfinished, name):
-                sync_open_folder(folder)
-                return os.stat(name, dir_fd=folder, follow_symlinks=False), digest
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(unfinished, dir_fd=folder)
-            os.close(folder)
+        with _closing(self._open_root()) as root:
+            opened = _open_made_folder(root, self._path, inner or ".")
+        with _closing(opened) as folder:
+            try:
+                digest = _write_file(folder, unfinished, content, md5)
+                if _take_name(folder, unfinished, name):
+                    _sync_open_folder(folder)
+                    return os.stat(name, dir_fd=folder, follow_symlinks=False), digest
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(unfinished, dir_fd=folder)
         status = self._found(blob, content, digest)
         if status is None:
-            raise self._changed(blob, "it came and went while it was written")
+            raise blob_changed(blob, self.url, "it came and went while it was written")
         return status, md5
 
     def _walk(self, inner: str, prefix: str, *, above: frozenset[tuple[int, int]]) -> Iterator[BlobInfo]:
         folders = []
         # A folder that is removed while it is listed holds no blobs.
-        with self._translated(inner), suppress(FileNotFoundError, NotADirectoryError):
-            descriptor = self._open(inner or ".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                status = os.fstat(descriptor)
-                # A symbolic link to a folder above would be walked for ever.
-                if (status.st_dev, status.st_ino) in above:
-                    return
-                above |= {(status.st_dev, status.st_ino)}
-                with os.scandir(descriptor) as entries:
-                    for entry in entries:
-                        blob = f"{inner}/{entry.name}" if inner else entry.name
-                        if _is_unfinished(entry.name) or not (blob.startswith(prefix) or prefix.startswith(f"{blob}/")):
-                            continue
-                        entry_status = self._entry_status(blob, entry)
-                        if entry_status and stat.S_ISDIR(entry_status.st_mode):
-                            folders.append(blob)
-                        elif entry_status and blob.startswith(prefix):
-                            yield _describe(blob, entry_status)
-            finally:
-                os.close(descriptor)
+        with (
+            self._translated(inner),
+            suppress(FileNotFoundError, NotADirectoryError),
+            _closing(self._open(inner or ".", os.O_RDONLY | os.O_DIRECTORY)) as descriptor,
+        ):
+            status = os.fstat(descriptor)
+            # A symbolic link to a folder above would be walked for ever.
+            if (status.st_dev, status.st_ino) in above:
+                return
+            above |= {(status.st_dev, status.st_ino)}
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    blob = f"{inner}/{entry.name}" if inner else entry.name
+                    if _is_unfinished(entry.name) or not (blob.startswith(prefix) or prefix.startswith(f"{blob}/")):
+                        continue
+                    entry_status = self._entry_status(blob, entry)
+                    if entry_status and stat.S_ISDIR(entry_status.st_mode):
+                        folders.append(blob)
+                    elif entry_status and blob.startswith(prefix):
+                        yield _describe(blob, entry_status)
         for blob in folders:
             yield from self._walk(blob, prefix, above=above)
 
@@ -247,18 +230,16 @@ class LocalStore(Store):
     @contextmanager
     def _opened(self, blob: str, offset: int, length: int, etag: str) -> Iterator[tuple[int, int]]:
         """Open a blob and say up to where to read."""
-        with self._translated(blob):
-            # A pipe in the folder would otherwise hang the reader until somebody writes to it.
-            descriptor = self._open(blob, os.O_RDONLY | os.O_NONBLOCK)
-            try:
-                byte_count = _regular(os.fstat(descriptor)).st_size
-                if offset and offset >= byte_count:
-                    raise self._changed(blob, f"it ends at byte {byte_count}, before {offset}")
-                yield descriptor, min(offset + length, byte_count)
-                # Afterwards: it may have been replaced before, and may have been overwritten meanwhile.
-                self._check_etag(blob, os.fstat(descriptor), etag)
-            finally:
-                os.close(descriptor)
+        # A pipe in the folder would otherwise hang the reader until somebody writes to it.
+        flags = os.O_RDONLY | os.O_NONBLOCK
+        with self._translated(blob), _closing(self._open(blob, flags)) as descriptor:
+            byte_count = _regular(os.fstat(descriptor)).st_size
+            if offset and offset >= byte_count:
+                raise blob_changed(blob, self.url, f"it ends at byte {byte_count}, before {offset}")
+            yield descriptor, min(offset + length, byte_count)
+            # Afterwards: it may have been replaced before, and may have been overwritten meanwhile.
+            if etag and _etag(os.fstat(descriptor)) != etag:
+                raise blob_changed(blob, self.url, "its etag is another one")
 
     def _found(self, blob: str, content: Content, md5: str) -> os.stat_result | None:
         """The blob if it is there as it should be, else None; raises BlobChanged if another one has its name."""
@@ -267,27 +248,15 @@ class LocalStore(Store):
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(status.st_mode) or status.st_size != content.byte_count or not self._has(blob, md5):
-            raise self._changed(blob, "another one has that name, with other content")
+            raise blob_changed(blob, self.url, "another one has that name, with other content")
         return status
 
     def _has(self, blob: str, md5: str) -> bool:
         """Whether a blob has a digest; an empty one is any."""
         if not md5:
             return True
-        descriptor = self._open(blob, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            return md5_of(descriptor) == md5
-        finally:
-            os.close(descriptor)
-
-    def _check_etag(self, blob: str, status: os.stat_result, etag: str) -> None:
-        if etag and _etag(status) != etag:
-            raise self._changed(blob, "its etag is another one")
-
-    def _changed(self, blob: str, reason: str) -> BlobChanged:
-        return BlobChanged(
-            f"Blob {blob} in {self.url} is not what it should be: {reason}; publish or index its dataset again."
-        )
+        with _closing(self._open(blob, os.O_RDONLY | os.O_NONBLOCK)) as descriptor:
+            return _md5_of(descriptor) == md5
 
     @contextmanager
     def _translated(self, blob: str, *, writing: bool = False) -> Iterator[None]:
@@ -316,9 +285,7 @@ class LocalStore(Store):
                 f"Store {self.url} is not there ({error.strerror}); check the path, and that its disk is mounted."
             )
         if error.errno in _NOT_THERE and not writing:
-            return BlobMissing(
-                f"Blob {blob} is missing in {self.url}; bring it back, or publish or index its dataset again."
-            )
+            return blob_missing(blob, self.url)
         if error.errno in _NOT_THERE or isinstance(error, FileExistsError):
             return StoreError(
                 f"{thing} cannot be written ({error.strerror}); choose another name, or move away what has it."
@@ -326,6 +293,20 @@ class LocalStore(Store):
         return StoreUnreachable(
             f"{thing} cannot be reached ({error.strerror or error}); check its disk or network connection."
         )
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
+    with _closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
+        _sync_open_folder(descriptor)
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _is_unfinished(name: str) -> bool:
@@ -344,3 +325,98 @@ def _etag(status: os.stat_result) -> str:
 
 def _describe(blob: str, status: os.stat_result, *, md5: str = "") -> BlobInfo:
     return BlobInfo(blob, status.st_size, md5, _etag(status), int(status.st_mtime))
+
+
+def _read_range_into(buffer: memoryview, descriptor: int, start: int) -> int:
+    """Read a range of an open file into a buffer; returns the number of bytes, less where the file ends."""
+    received = 0
+    while received < len(buffer):
+        count = os.preadv(descriptor, [buffer[received:]], start + received)
+        if not count:
+            break
+        received += count
+    return received
+
+
+def _md5_of(descriptor: int) -> str:
+    """The MD5 digest of an open file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    position = 0
+    while block := os.pread(descriptor, COPY_BYTES, position):
+        digest.update(block)
+        position += len(block)
+    return digest.hexdigest()
+
+
+def _write_file(folder: int, name: str, content: Content, md5: str) -> str:
+    """Write a new file with the modes of the umask into an open folder, bring it to the disk, and return its md5."""
+    digest = ""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o666, dir_fd=folder), "wb") as stream:  # noqa: PTH123  # a Path has no dir_fd
+        for block, digest_so_far in content.blocks(COPY_BYTES, md5=md5):
+            stream.write(block)
+            digest = digest_so_far
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest
+
+
+def _take_name(folder: int, unfinished: str, name: str) -> bool:
+    """Give a finished file of an open folder its name unless that is taken; says whether it got it."""
+    try:
+        os.link(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _LINKLESS:
+            raise
+        # A disk without hard links (exFAT, some network disks). Between the question and the renaming another writer
+        # could come in; names say what is in a blob, so it would bring the same content.
+        if _has(folder, name):
+            return False
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it, each brought to the disk, so that no crash leaves rows without blobs."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        sync_folder(new.parent)
+
+
+def _open_made_folder(root: int, root_path: str, name: str) -> int:
+    """Open a folder beneath another for reading; make it and those above it as `_make_folders` does."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    if name == ".":
+        return open_beneath(root, root_path, name, flags)
+    with suppress(FileNotFoundError):
+        return open_beneath(root, root_path, name, flags)
+    above, _, last = name.rpartition("/")
+    with _closing(_open_made_folder(root, root_path, above or ".")) as parent:
+        with suppress(FileExistsError):
+            os.mkdir(last, dir_fd=parent)
+        _sync_open_folder(parent)
+    return open_beneath(root, root_path, name, flags)
+
+
+def _has(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _sync_open_folder(descriptor: int) -> None:
+    """Bring the names of a folder that is open for reading to the disk."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks can't do this for folders, and need it not.
+        if error.errno != errno.EINVAL:
+            raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.stores.blob_names import blob_name_fault
+from imgsyncfs.stores.contract import blob_name_fault
 
 # "Naming and Referencing Containers, Blobs, and Metadata" and "Storage account overview", Azure's documentation.
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")

@@ -306,6 +306,8 @@ def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: 
         [
             BENCH,
             "--quick",
+            "--images",
+            "60",
             "--rows",
             "warm,cold_order_loose,cold_order_packed,relist",
             "--rounds",

@@ -15,7 +15,7 @@ from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
 DATASET = "original_20260105_rgb_rbbox"
 
 DESCRIPTION = """
-from imgsyncfs.formats.description import FormatDescription
+from imgsyncfs.formats.contract import FormatDescription
 
 TOY = FormatDescription(
     {name!r}, {suffix!r}, "toy_work:ToyFormat", title="the toy", aliases=("toy_txt",), is_readable={readable}

@@ -12,7 +12,7 @@ import pytest
 from azure.storage.blob import BlobBlock
 from PIL import Image
 from support.http_proxy import Fault, HttpProxy
-from support.mounting import Workplace, local_workplace
+from support.mounting import Workplace, copy_of, local_workplace
 from support.old_catalogs import take_additions_away
 from support.services import Container
 
@@ -30,13 +30,6 @@ def large_image(path: Path, *, seed: int = 1) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise).save(path, compress_level=0)
     return path.read_bytes()
-
-
-def published(workplace: Workplace) -> bytes:
-    """Publish one large image; return its content."""
-    content = large_image(workplace.folder / "new" / "a.png")
-    workplace.run("publish", workplace.folder / "new", "--name", DATASET)
-    return content
 
 
 def flip(path: Path, offset: int) -> None:
@@ -74,14 +67,28 @@ def unverified(mountpoint: Path) -> int:
     return count
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A catalog with one large image, which stays as it is."""
+    workplace = local_workplace(tmp_path_factory.mktemp("published"))
+    large_image(workplace.folder / "new" / "a.png")
+    workplace.run("publish", workplace.folder / "new", "--name", DATASET)
+    return workplace
+
+
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
-    """An empty catalog with a local store."""
-    return local_workplace(tmp_path)
+def workplace(published: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that catalog."""
+    return copy_of(published, tmp_path)
 
 
-def test_a_large_image_is_read_as_it_was_published(workplace: Workplace) -> None:
-    content = published(workplace)
+@pytest.fixture(scope="module")
+def content(published: Workplace) -> bytes:
+    """The image that was published."""
+    return (published.folder / "new" / "a.png").read_bytes()
+
+
+def test_a_large_image_is_read_as_it_was_published(workplace: Workplace, content: bytes) -> None:
     assert 2 * EXTENT_BYTES < len(content) < LENGTH
     with workplace.mounted() as mountpoint:
         assert (mountpoint / DATASET / "a.png").read_bytes() == content
@@ -89,9 +96,8 @@ def test_a_large_image_is_read_as_it_was_published(workplace: Workplace) -> None
 
 
 def test_the_extent_of_a_published_blob_that_has_a_flipped_bit_is_stale_and_the_others_are_read(
-    workplace: Workplace,
+    workplace: Workplace, content: bytes
 ) -> None:
-    content = published(workplace)
     flip(blob_of(workplace), EXTENT_BYTES + 5000)
     with workplace.mounted() as mountpoint:
         image = mountpoint / DATASET / "a.png"
@@ -105,7 +111,6 @@ def test_the_extent_of_a_published_blob_that_has_a_flipped_bit_is_stale_and_the_
 
 
 def test_a_blob_of_an_earlier_versions_catalog_that_has_a_flipped_bit_is_stale(workplace: Workplace) -> None:
-    published(workplace)
     forget_digests(workplace)
     flip(blob_of(workplace), 5000)
     with workplace.mounted() as mountpoint:
@@ -116,16 +121,14 @@ def test_a_blob_of_an_earlier_versions_catalog_that_has_a_flipped_bit_is_stale(w
         assert "its MD5 differs" in (mountpoint / ".imgsyncfs" / "errors.log").read_text()
 
 
-def test_a_blob_of_an_earlier_versions_catalog_is_read_if_it_is_right(workplace: Workplace) -> None:
-    content = published(workplace)
+def test_a_blob_of_an_earlier_versions_catalog_is_read_if_it_is_right(workplace: Workplace, content: bytes) -> None:
     forget_digests(workplace)
     with workplace.mounted() as mountpoint:
         assert (mountpoint / DATASET / "a.png").read_bytes() == content
         assert unverified(mountpoint) == 0
 
 
-def test_publishing_again_gives_an_earlier_versions_catalog_the_digests(workplace: Workplace) -> None:
-    content = published(workplace)
+def test_publishing_again_gives_an_earlier_versions_catalog_the_digests(workplace: Workplace, content: bytes) -> None:
     forget_digests(workplace)
     workplace.run("publish", workplace.folder / "new", "--name", DATASET)
     flip(blob_of(workplace), 5000)
@@ -136,7 +139,8 @@ def test_publishing_again_gives_an_earlier_versions_catalog_the_digests(workplac
         assert read_at(image, EXTENT_BYTES) == content[EXTENT_BYTES:][:1000]
 
 
-def test_indexing_a_folder_keeps_digests_of_extents(workplace: Workplace, tmp_path: Path) -> None:
+def test_indexing_a_folder_keeps_digests_of_extents(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
     content = large_image(tmp_path / "store" / "there" / "a.png")
     workplace.run("index", (tmp_path / "store" / "there").as_uri(), "--name", DATASET)
     flip(tmp_path / "store" / "there" / "a.png", 5000)
@@ -147,8 +151,7 @@ def test_indexing_a_folder_keeps_digests_of_extents(workplace: Workplace, tmp_pa
             read_at(image, 0)
 
 
-def test_what_nothing_can_check_is_read_and_status_says_so(workplace: Workplace) -> None:
-    content = published(workplace)
+def test_what_nothing_can_check_is_read_and_status_says_so(workplace: Workplace, content: bytes) -> None:
     forget_digests(workplace)
     with sqlite3.connect(workplace.folder / "catalog.db") as connection:
         connection.execute("UPDATE images SET md5 = NULL")
@@ -160,7 +163,6 @@ def test_what_nothing_can_check_is_read_and_status_says_so(workplace: Workplace)
 
 
 def test_digests_of_files_that_are_gone_are_forgotten(workplace: Workplace) -> None:
-    published(workplace)
     large_image(workplace.folder / "new" / "a.png", seed=2)
     workplace.run("publish", workplace.folder / "new", "--name", DATASET)
     with open_catalog(workplace.catalog) as catalog:
@@ -172,9 +174,8 @@ def test_digests_of_files_that_are_gone_are_forgotten(workplace: Workplace) -> N
 
 
 @pytest.fixture
-def indexed(container: Container, tmp_path: Path) -> tuple[Workplace, bytes, HttpProxy]:
+def indexed(content: bytes, container: Container, tmp_path: Path) -> tuple[Workplace, bytes, HttpProxy]:
     """A container whose blob was indexed and has no MD5, reached through a proxy that can damage what it passes on."""
-    content = large_image(tmp_path / "a.png")
     with container.azurite.client() as client:
         blob = client.get_blob_client(container.name, "a.png")
         blob.stage_block("MDAx", content)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +28,33 @@ def execute(workplace: Workplace, sql: str, *parameters: object) -> None:
     connection.close()
 
 
+SEVERAL = [f"original_202602{day:02}_rgb_rbbox" for day in range(1, 8)]
+"""Datasets that become odd side by side, each in its own way: one mount shows what each of them does."""
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog with two datasets."""
-    place = local_workplace(tmp_path_factory.mktemp("published"))
-    for name in (GOOD, ODD):
-        place.run("publish", write_folder(place.folder / name, count=3), "--name", name)
+    return workplace_with(tmp_path_factory.mktemp("published"), GOOD, ODD)
+
+
+@pytest.fixture(scope="module")
+def with_several(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A catalog with one dataset that stays as it is, and several."""
+    return workplace_with(tmp_path_factory.mktemp("several"), GOOD, *SEVERAL)
+
+
+def workplace_with(folder: Path, *names: str) -> Workplace:
+    """A catalog with datasets of three images."""
+    place = local_workplace(folder)
+    for name in names:
+        place.run("publish", write_folder(folder / name, count=3), "--name", name)
     return place
 
 
 @pytest.fixture
 def workplace(published: Workplace, tmp_path: Path) -> Workplace:
-    """A copy of that catalog."""
+    """A copy of the catalog with two datasets."""
     return copy_of(published, tmp_path)
 
 
@@ -67,8 +83,8 @@ HIDING = [
 ]
 
 
-def make_odd(workplace: Workplace, oddity: Oddity) -> None:
-    execute(workplace, f"UPDATE datasets SET {oddity.column} = {oddity.value} WHERE dataset_id = ?", ODD)
+def make_odd(workplace: Workplace, oddity: Oddity, dataset: str = ODD) -> None:
+    execute(workplace, f"UPDATE datasets SET {oddity.column} = {oddity.value} WHERE dataset_id = ?", dataset)
 
 
 def is_readable(dataset: Path) -> bool:
@@ -84,87 +100,125 @@ def datasets_in(mountpoint: Path) -> list[str]:
     return sorted(path.name for path in mountpoint.iterdir() if not path.name.startswith("."))
 
 
-def mounting_says(workplace: Workplace, seen: Callable[[Path], None]) -> tuple[str, str]:
-    """Mount, have a look, and return what the terminal said and what ``errors.log`` says."""
+@dataclass(frozen=True)
+class Mount:
+    """A mount.
+
+    Attributes:
+        mountpoint: where it is.
+        terminal: what was said when it was made.
+    """
+
+    mountpoint: Path
+    terminal: str
+
+    @property
+    def log(self) -> str:
+        """What ``errors.log`` says."""
+        return (self.mountpoint / ".imgsyncfs" / "errors.log").read_text()
+
+    def says_at_once(self, *words: str) -> bool:
+        """Whether one line on the terminal holds all these words, and one of ``errors.log`` too."""
+        return all(
+            any(all(word in line for word in words) for line in said.splitlines()) for said in (self.terminal, self.log)
+        )
+
+
+@contextlib.contextmanager
+def mounted(workplace: Workplace) -> Iterator[Mount]:
+    """Mount for as long as the block runs."""
     mountpoint = workplace.folder / "mnt"
     mountpoint.mkdir()
     done = workplace.run("mount", mountpoint)
     try:
-        seen(mountpoint)
-        log = (mountpoint / ".imgsyncfs" / "errors.log").read_text()
+        assert "Traceback" not in done.stderr
+        yield Mount(mountpoint, done.stderr)
     finally:
         workplace.run("umount", mountpoint)
-    assert "Traceback" not in done.stderr
-    return done.stderr, log
+
+
+@pytest.fixture(scope="module")
+def hiding(with_several: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount where each oddity hides a dataset, and one has an odd id."""
+    workplace = copy_of(with_several, tmp_path_factory.mktemp("hiding"))
+    *odd, nameless = SEVERAL
+    for dataset, oddity in zip(odd, HIDING, strict=True):
+        make_odd(workplace, oddity, dataset)
+    execute(workplace, "UPDATE datasets SET dataset_id = CAST(x'6fff' AS TEXT) WHERE dataset_id = ?", nameless)
+    with mounted(workplace) as mount:
+        yield mount
 
 
 @pytest.mark.parametrize("oddity", HIDING, ids=lambda oddity: f"{oddity.column}-{oddity.value}")
 def test_a_dataset_whose_row_cannot_be_used_is_hidden_and_named_and_the_others_are_mounted(
-    workplace: Workplace, oddity: Oddity
+    hiding: Mount, oddity: Oddity
 ) -> None:
-    def seen(mountpoint: Path) -> None:
-        assert datasets_in(mountpoint) == [GOOD]
-        assert is_readable(mountpoint / GOOD)
-
-    make_odd(workplace, oddity)
-    for said in mounting_says(workplace, seen):
-        assert ODD in said
-        assert oddity.said in said
+    assert datasets_in(hiding.mountpoint) == [GOOD]
+    assert is_readable(hiding.mountpoint / GOOD)
+    assert hiding.says_at_once(SEVERAL[HIDING.index(oddity)], oddity.said)
 
 
-def test_a_dataset_with_an_id_that_is_no_utf_8_is_hidden_and_named(workplace: Workplace) -> None:
-    execute(workplace, "UPDATE datasets SET dataset_id = CAST(x'6fff' AS TEXT) WHERE dataset_id = ?", ODD)
-
-    def seen(mountpoint: Path) -> None:
-        assert datasets_in(mountpoint) == [GOOD]
-
-    for said in mounting_says(workplace, seen):
-        assert "dataset_id is not valid UTF-8" in said
+def test_a_dataset_with_an_id_that_is_no_utf_8_is_hidden_and_named(hiding: Mount) -> None:
+    assert datasets_in(hiding.mountpoint) == [GOOD]
+    assert hiding.says_at_once("dataset_id is not valid UTF-8")
 
 
-@pytest.mark.parametrize("column", ["note", "classes", "image_type"])
+TEXT_COLUMNS = ["note", "classes", "image_type"]
+
+
+@pytest.fixture(scope="module")
+def with_odd_texts(with_several: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount where datasets have, each in another column, a text that is no UTF-8."""
+    workplace = copy_of(with_several, tmp_path_factory.mktemp("texts"))
+    for dataset, column in zip(SEVERAL, TEXT_COLUMNS, strict=False):
+        make_odd(workplace, Oddity(column, "CAST(x'67ff6f' AS TEXT)", ""), dataset)
+    with mounted(workplace) as mount:
+        yield mount
+
+
+@pytest.mark.parametrize("column", TEXT_COLUMNS)
 def test_a_dataset_with_a_text_for_people_that_is_no_utf_8_is_shown_and_named(
-    workplace: Workplace, column: str
+    with_odd_texts: Mount, column: str
 ) -> None:
-    make_odd(workplace, Oddity(column, "CAST(x'67ff6f' AS TEXT)", ""))
-
-    def seen(mountpoint: Path) -> None:
-        assert is_readable(mountpoint / ODD)
-        assert is_readable(mountpoint / GOOD)
-        [row] = [
-            row
-            for row in orjson.loads((mountpoint / ".imgsyncfs" / "datasets.json").read_bytes())
-            if row["dataset_id"] == ODD
-        ]
-        assert row[column] in ("g\ufffdo", ["g\ufffdo"])
-
-    for said in mounting_says(workplace, seen):
-        assert f"{ODD} is shown in part: {column} is not valid UTF-8" in said
+    odd = SEVERAL[TEXT_COLUMNS.index(column)]
+    mountpoint = with_odd_texts.mountpoint
+    assert is_readable(mountpoint / odd)
+    assert is_readable(mountpoint / GOOD)
+    rows = orjson.loads((mountpoint / ".imgsyncfs" / "datasets.json").read_bytes())
+    [row] = [row for row in rows if row["dataset_id"] == odd]
+    assert row[column] in ("g\ufffdo", ["g\ufffdo"])
+    assert with_odd_texts.says_at_once(f"{odd} is shown in part: {column} is not valid UTF-8")
 
 
-@pytest.mark.parametrize(
-    ("store", "said"),
-    [
-        ("ftp://host/folder", "no known kind"),
-        ("nonsense", "no known kind"),
-        ("file:relative", "names no local folder"),
-        ("azure://", "azure://"),
-    ],
-)
+STORES = {
+    "ftp://host/folder": "no known kind",
+    "nonsense": "no known kind",
+    "file:relative": "names no local folder",
+    "azure://": "azure://",
+}
+
+
+@pytest.fixture(scope="module")
+def with_odd_stores(with_several: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount where datasets lie in stores that make no sense."""
+    workplace = copy_of(with_several, tmp_path_factory.mktemp("stores"))
+    for dataset, store in zip(SEVERAL, STORES, strict=False):
+        execute(workplace, "UPDATE datasets SET store = ? WHERE dataset_id = ?", store, dataset)
+    with mounted(workplace) as mount:
+        yield mount
+
+
+@pytest.mark.parametrize(("store", "said"), STORES.items())
 def test_a_dataset_in_a_store_that_makes_no_sense_is_named_and_the_others_are_read(
-    workplace: Workplace, store: str, said: str
+    with_odd_stores: Mount, store: str, said: str
 ) -> None:
-    execute(workplace, "UPDATE datasets SET store = ? WHERE dataset_id = ?", store, ODD)
-
-    def seen(mountpoint: Path) -> None:
-        assert is_readable(mountpoint / GOOD)
-        with pytest.raises(OSError, match=r"\[Errno (5|13)\]"):
-            (mountpoint / ODD / "img_00000.jpg").read_bytes()
-
-    terminal, log = mounting_says(workplace, seen)
-    assert ODD in terminal
-    assert ODD in log
-    assert said in log or "allow" in log
+    odd = SEVERAL[list(STORES).index(store)]
+    assert is_readable(with_odd_stores.mountpoint / GOOD)
+    with pytest.raises(OSError, match=r"\[Errno (5|13)\]"):
+        (with_odd_stores.mountpoint / odd / "img_00000.jpg").read_bytes()
+    assert odd in with_odd_stores.terminal
+    lines = [line for line in with_odd_stores.log.splitlines() if odd in line]
+    assert any(said in line or "allow" in line for line in lines)
 
 
 def test_a_dataset_in_a_store_that_is_missing_is_named_and_the_others_are_read(
@@ -172,15 +226,13 @@ def test_a_dataset_in_a_store_that_is_missing_is_named_and_the_others_are_read(
 ) -> None:
     missing = tmp_path / "store" / "gone"
     execute(workplace, "UPDATE datasets SET store = ? WHERE dataset_id = ?", missing.as_uri(), ODD)
-
-    def seen(mountpoint: Path) -> None:
-        assert is_readable(mountpoint / GOOD)
+    with mounted(workplace) as mount:
+        assert is_readable(mount.mountpoint / GOOD)
         with pytest.raises(OSError, match=r"\[Errno 5\]"):
-            (mountpoint / ODD / "img_00000.jpg").read_bytes()
-
-    for said in mounting_says(workplace, seen):
-        assert ODD in said
-        assert str(missing) in said
+            (mount.mountpoint / ODD / "img_00000.jpg").read_bytes()
+        for said in (mount.terminal, mount.log):
+            assert ODD in said
+            assert str(missing) in said
 
 
 def test_a_dataset_in_a_store_that_refuses_us_is_named_and_the_others_are_read(
@@ -192,73 +244,81 @@ def test_a_dataset_in_a_store_that_refuses_us_is_named_and_the_others_are_read(
     config.parent.mkdir(parents=True)
     config.write_text(f'[stores."{container.url}"]\nconnection_string = "{wrong}"\n')
     config.chmod(0o600)
-
-    def seen(mountpoint: Path) -> None:
-        assert is_readable(mountpoint / GOOD)
+    with mounted(workplace) as mount:
+        assert is_readable(mount.mountpoint / GOOD)
         with pytest.raises(PermissionError):
-            (mountpoint / ODD / "img_00000.jpg").read_bytes()
+            (mount.mountpoint / ODD / "img_00000.jpg").read_bytes()
+        for said in (mount.terminal, mount.log):
+            assert ODD in said
+            assert container.url in said
 
-    for said in mounting_says(workplace, seen):
-        assert ODD in said
-        assert container.url in said
+
+SUBSCRIPTIONS = {
+    ("odd-1", "[", "[]", 1): "left out",
+    ("odd-2", "[]", '["size"]', 1): "cannot be used",
+    ("odd-3", "[]", '["colour=red"]', 1): "cannot be used",
+    ("odd-4", '{"a": 1}', "[]", 1): "left out",
+    ("odd-5", "[]", "[]", "yesterday"): "left out",
+}
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        (("odd", "[", "[]", 1), "left out"),
-        (("odd", "[]", '["size"]', 1), "cannot be used"),
-        (("odd", "[]", '["colour=red"]', 1), "cannot be used"),
-        (("odd", '{"a": 1}', "[]", 1), "left out"),
-        (("odd", "[]", "[]", "yesterday"), "left out"),
-    ],
-)
-def test_a_subscription_that_makes_no_sense_is_named_and_the_others_are_there(
-    workplace: Workplace, row: tuple[object, ...], said: str
-) -> None:
+@pytest.fixture(scope="module")
+def with_odd_subscriptions(published: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount with a subscription that is as it should be, and others that make no sense."""
+    workplace = copy_of(published, tmp_path_factory.mktemp("subscriptions"))
     workplace.run("subscribe", "good", GOOD)
-    execute(workplace, "INSERT INTO subscriptions VALUES (?, ?, ?, ?)", *row)
-
-    def seen(mountpoint: Path) -> None:
-        assert [path.name for path in (mountpoint / ".subscriptions").iterdir()] == ["good"]
-        assert is_readable(mountpoint / ".subscriptions" / "good" / GOOD)
-
-    for words in mounting_says(workplace, seen):
-        assert "'odd'" in words
-        assert said in words
+    for row in SUBSCRIPTIONS:
+        execute(workplace, "INSERT INTO subscriptions VALUES (?, ?, ?, ?)", *row)
+    with mounted(workplace) as mount:
+        yield mount
 
 
-@pytest.mark.parametrize(
-    ("table", "column", "value", "left"),
-    [
-        ("images", "byte_count", "much", {"img_00000", "img_00002"}),
-        ("images", "width", "wide", {"img_00000", "img_00002"}),
-        ("images", "modified_at", "today", {"img_00000", "img_00002"}),
-        ("images", "byte_count", 2**70, {"img_00000", "img_00002"}),
-    ],
-)
-def test_a_number_of_an_image_that_is_none_hides_that_image_alone(
-    workplace: Workplace, table: str, column: str, value: object, left: set[str]
+@pytest.mark.parametrize(("row", "said"), SUBSCRIPTIONS.items())
+def test_a_subscription_that_makes_no_sense_is_named_and_the_others_are_there(
+    with_odd_subscriptions: Mount, row: tuple[object, ...], said: str
 ) -> None:
-    execute(workplace, f"UPDATE {table} SET {column} = ? WHERE dataset_id = ? AND name = 'img_00001'", str(value), ODD)
-
-    def seen(mountpoint: Path) -> None:
-        assert {path.name.partition(".")[0] for path in (mountpoint / ODD).iterdir()} == left
-        assert len(list((mountpoint / ODD).iterdir())) == 8
-
-    _, log = mounting_says(workplace, seen)
-    assert f"{ODD}: the row 'img_00001.jpg' is hidden: " in log
+    subscriptions = with_odd_subscriptions.mountpoint / ".subscriptions"
+    assert [path.name for path in subscriptions.iterdir()] == ["good"]
+    assert is_readable(subscriptions / "good" / GOOD)
+    assert with_odd_subscriptions.says_at_once(f"'{row[0]}'", said)
 
 
-def test_a_number_of_an_annotation_that_is_none_hides_that_annotation_alone(workplace: Workplace) -> None:
-    execute(workplace, "UPDATE annotations SET blob_offset = 'x' WHERE dataset_id = ? AND name = 'img_00001'", ODD)
+NUMBERS = [("byte_count", "much"), ("width", "wide"), ("modified_at", "today"), ("byte_count", 2**70)]
 
-    def seen(mountpoint: Path) -> None:
-        assert "img_00001.jpg" in {path.name for path in (mountpoint / ODD).iterdir()}
-        assert len(list((mountpoint / ODD).iterdir())) == 9
 
-    _, log = mounting_says(workplace, seen)
-    assert f"{ODD}: the row 'img_00001.json' is hidden: blob_offset is 'x'" in log
+@pytest.fixture(scope="module")
+def with_odd_files(with_several: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount where datasets have, each in another column, an image with an odd number, and one an annotation."""
+    workplace = copy_of(with_several, tmp_path_factory.mktemp("files"))
+    for dataset, (column, value) in zip(SEVERAL, NUMBERS, strict=False):
+        change = f"UPDATE images SET {column} = ? WHERE dataset_id = ? AND name = 'img_00001'"
+        execute(workplace, change, str(value), dataset)
+    change = "UPDATE annotations SET blob_offset = 'x' WHERE dataset_id = ? AND name = 'img_00001'"
+    execute(workplace, change, SEVERAL[-1])
+    with mounted(workplace) as mount:
+        # All before anybody reads the log, of which the kernel keeps what it knows for a while.
+        for dataset in SEVERAL:
+            assert any((mount.mountpoint / dataset).iterdir())
+        yield mount
+
+
+@pytest.mark.parametrize(("column", "value"), NUMBERS)
+def test_a_number_of_an_image_that_is_none_hides_that_image_alone(
+    with_odd_files: Mount, column: str, value: object
+) -> None:
+    odd = SEVERAL[NUMBERS.index((column, value))]
+    names = [path.name for path in (with_odd_files.mountpoint / odd).iterdir()]
+    assert {name.partition(".")[0] for name in names} == {"img_00000", "img_00002"}
+    assert len(names) == 8
+    assert f"{odd}: the row 'img_00001.jpg' is hidden: " in with_odd_files.log
+
+
+def test_a_number_of_an_annotation_that_is_none_hides_that_annotation_alone(with_odd_files: Mount) -> None:
+    odd = SEVERAL[-1]
+    names = [path.name for path in (with_odd_files.mountpoint / odd).iterdir()]
+    assert "img_00001.jpg" in names
+    assert len(names) == 9
+    assert f"{odd}: the row 'img_00001.json' is hidden: blob_offset is 'x'" in with_odd_files.log
 
 
 def test_publishing_mends_a_row_that_could_not_be_used(workplace: Workplace, tmp_path: Path) -> None:

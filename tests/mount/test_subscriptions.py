@@ -7,16 +7,24 @@ from pathlib import Path
 
 import orjson
 import pytest
-from support.mounting import Workplace, demo_workplace, write_folder
+from support.mounting import Workplace, copy_of, demo_workplace, eventually, write_folder
 from support.services import Container, Database
 
 FISHEYE = "original_20200207_fisheye_rbbox"
 
 
+@pytest.fixture(scope="module")
+def subscribed(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The demo catalog with a subscription, which stays as it is."""
+    workplace = demo_workplace(tmp_path_factory.mktemp("subscribed"))
+    workplace.run("subscribe", "mine", FISHEYE)
+    return workplace
+
+
 @pytest.fixture
-def demo(tmp_path: Path) -> Workplace:
-    """The demo catalog."""
-    return demo_workplace(tmp_path)
+def demo(subscribed: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that catalog."""
+    return copy_of(subscribed, tmp_path)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -35,7 +43,6 @@ def test_a_subscription_has_the_datasets_it_names_and_those_that_meet_its_condit
 
 
 def test_subscribing_again_replaces_and_removing_forgets(demo: Workplace) -> None:
-    demo.run("subscribe", "mine", FISHEYE)
     demo.run("subscribe", "mine", "original_20200114_rgb_bbox")
     [only] = orjson.loads(demo.run("subscriptions", "--json").stdout)
     assert only["datasets"] == ["original_20200114_rgb_bbox"]
@@ -55,12 +62,11 @@ def test_subscribing_again_replaces_and_removing_forgets(demo: Workplace) -> Non
     ],
 )
 def test_what_is_unknown_is_an_error_that_lists_the_near_ones(
-    demo: Workplace, arguments: list[str], expected: str
+    subscribed: Workplace, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
-    demo.run("subscribe", "mine", FISHEYE)
-    (demo.folder / "mnt").mkdir()
-    arguments = [str(demo.folder / "mnt") if argument == "mnt" else argument for argument in arguments]
-    assert expected in demo.run(*arguments, status=1).stderr
+    (tmp_path / "mnt").mkdir()
+    arguments = [str(tmp_path / "mnt") if argument == "mnt" else argument for argument in arguments]
+    assert expected in subscribed.run(*arguments, status=1).stderr
 
 
 def test_a_mount_of_a_subscription_shows_only_its_datasets_and_what_joins_later(demo: Workplace) -> None:
@@ -71,14 +77,12 @@ def test_a_mount_of_a_subscription_shows_only_its_datasets_and_what_joins_later(
         assert not (mountpoint / "original_20200114_rgb_bbox").exists()
         demo.run("publish", folder, "--name", "original_20260105_fisheye_rbbox")
         demo.run("publish", folder, "--name", "original_20260105_rgb_rbbox")
-        while not (mountpoint / "original_20260105_fisheye_rbbox").exists():
-            pass
+        assert eventually((mountpoint / "original_20260105_fisheye_rbbox").exists)
         assert not (mountpoint / "original_20260105_rgb_rbbox").exists()
 
 
-def test_symlinks_lead_to_the_datasets_by_column_and_by_subscription(demo: Workplace) -> None:
-    demo.run("subscribe", "mine", FISHEYE)
-    with demo.mounted() as mountpoint:
+def test_symlinks_lead_to_the_datasets_by_column_and_by_subscription(subscribed: Workplace) -> None:
+    with subscribed.mounted() as mountpoint:
         assert names_in(mountpoint / ".by") == sorted(
             ["source", "image_type", "label_type", "class", "project", "label_version"]
         )
@@ -96,8 +100,8 @@ def test_symlinks_lead_to_the_datasets_by_column_and_by_subscription(demo: Workp
         assert not (mountpoint / ".by" / "class" / "birds").exists()
 
 
-def test_find_does_not_see_an_image_twice_though_links_lead_to_it(demo: Workplace) -> None:
-    with demo.mounted("--siblings", "none") as mountpoint:
+def test_find_does_not_see_an_image_twice_though_links_lead_to_it(subscribed: Workplace) -> None:
+    with subscribed.mounted("--siblings", "none") as mountpoint:
         found = [path for path in mountpoint.rglob("*.jpg") if ".by" not in path.parts]
         assert len({path.name for path in found}) == len(found)
         walked = [name for _, _, names in os.walk(mountpoint) for name in names if name.endswith(".jpg")]

@@ -13,11 +13,12 @@ from support.azure_stores import CONTENT, TIMEOUT, USES, ended_in_time, proxy_be
 from support.http_proxy import Fault, HttpProxy
 from support.scripted_server import Handler, scripted_server
 from support.services import Container
+from support.store_reads import read_whole
 
 from imgsyncfs.blob_layout import MEBIBYTE
 from imgsyncfs.errors import StoreUnreachable
+from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import Store
-from imgsyncfs.stores.ranges import RangeInParts
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_server_that_is_silent_once_is_asked_again(patient_store: Store, proxy
 def test_a_server_that_comes_back_is_used_again(patient_store: Store, proxy: HttpProxy) -> None:
     proxy.stop()
     with ThreadPoolExecutor(1) as threads:
-        content = threads.submit(patient_store.read, "x")
+        content = threads.submit(read_whole, patient_store, "x")
         proxy.start()
         assert content.result() == CONTENT
 

@@ -1,4 +1,4 @@
-"""Sixteen readers for two minutes, through a cache that is too small for them: nothing grows, every byte is right.
+"""Sixteen readers for a minute, through a cache that is too small for them: nothing grows, every byte is right.
 
 ``IMGSYNCFS_SOAK_SECONDS=3600 scripts/test soak --timeout=4000`` does it for an hour.
 """
@@ -23,7 +23,7 @@ from support.mounting import Workplace, box_annotation, process_ids
 from support.places import SUPPORT
 from support.services import Container
 
-SECONDS = float(os.environ.get("IMGSYNCFS_SOAK_SECONDS", "120"))
+SECONDS = float(os.environ.get("IMGSYNCFS_SOAK_SECONDS", "60"))
 WARM_SHARE = 0.4
 """The share of the time after which everything has the size that it is to keep."""
 
@@ -32,7 +32,7 @@ CACHE_BYTES = 16 << 20
 READERS = 16
 EXTENT_BYTES = 4 << 20
 
-GROWTH_BYTES = 48 << 20
+GROWTH_BYTES = min(48 << 20, int(SECONDS * 0.4 * (1 << 20)))
 """What all processes together may grow by. The daemon takes some 0.3 MB more each second of the first two minutes; why,
 and whether that ends, is not known yet."""
 

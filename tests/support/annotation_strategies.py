@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from imgsyncfs.annotations.geometry import compress_counts
 from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
@@ -27,8 +27,8 @@ LARGEST_INTEGER = 2**63 - 1
 
 # An example is fast, but the machine that runs the tests may be busy with something else for a while.
 unhurried = settings(deadline=None)
-# A few hundred at each run; IMGSYNCFS_EXAMPLES=10000 tries as many as somebody has patience for.
-thorough = settings(deadline=None, max_examples=int(os.environ.get("IMGSYNCFS_EXAMPLES", "200")))
+# A hundred at each run; IMGSYNCFS_EXAMPLES=10000 tries as many as somebody has patience for.
+thorough = settings(deadline=None, max_examples=int(os.environ.get("IMGSYNCFS_EXAMPLES", "100")))
 
 texts = st.text(max_size=12)
 names = st.one_of(st.sampled_from(["person", "face", "人", "", " ", "a & <b>", "\x01\ufffe\r\n", "😀"]), texts)
@@ -44,6 +44,20 @@ any_numbers: st.SearchStrategy[float] = st.one_of(
     coordinates, coordinates, finite_floats, st.integers(-LARGEST_INTEGER, LARGEST_INTEGER)
 )
 angles = st.one_of(st.floats(-10, 10), st.sampled_from([0, 0.0, 3.1415926, 1.5707963267948966, -1e-9]), any_numbers)
+
+
+def compress_counts(counts: Sequence[int]) -> str:
+    """Write run lengths as COCO's compressed text (``rleToString`` of maskApi.c)."""
+    characters = bytearray()
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count  # maskApi.c's rule: from the fourth on
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != (-1 if bits & 0x10 else 0)
+            characters.append(48 + (bits | 0x20 if more else bits))
+    return characters.decode("ascii")
 
 
 def extras(*known: str) -> st.SearchStrategy[dict[str, Any]]:

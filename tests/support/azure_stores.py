@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from imgsyncfs.blob_layout import MEBIBYTE
+from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import Store
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.stores.ranges import RangeInParts
 from support.http_proxy import HttpProxy
 from support.scripted_server import ScriptedServer
 from support.services import Container

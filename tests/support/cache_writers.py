@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -12,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.cache.files import ExtentFiles
-from imgsyncfs.cache.table import Entry, ExtentTable
+from imgsyncfs.cache.extent import Entry
+from imgsyncfs.cache.files import FOLDERS, ExtentFiles
+from imgsyncfs.cache.table import ExtentTable
 
 CONTENT_BYTES = 100_000
 BATCH = 4
@@ -35,6 +37,12 @@ def bytes_on_disk(folder: Path) -> int:
             # A writer has removed it meanwhile.
             continue
     return total
+
+
+def files_of_entries(folder: Path) -> set[Path]:
+    """The files that the table's entries lead to."""
+    with contextlib.closing(ExtentTable(folder)) as table:
+        return {folder / name for letter in FOLDERS for name in table.filenames(letter)}
 
 
 def start_writer(folder: Path, *, size_limit: int, name: str, batches: int = 0, die: str = "") -> subprocess.Popen[str]:

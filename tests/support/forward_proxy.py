@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import http.server
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+from support.scripted_server import RecordingHandler, RecordingServer, serving
 
 SECONDS = 20.0
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(RecordingHandler):
     server: ForwardProxy
 
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            super().handle()
+    def answer(self) -> None:
+        if self.server.refuses:
+            self.send(b"", self.server.refuses)
+        elif self.command == "CONNECT":
+            self.tunnel()
+        else:
+            self.pass_on()
 
-    def do_CONNECT(self) -> None:
-        if self.is_refused():
-            return
+    def tunnel(self) -> None:
         host, _, port = self.path.rpartition(":")
         with socket.create_connection((host, int(port)), SECONDS) as upstream:
             self.send_response_only(200, "Connection established")
@@ -40,9 +40,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                         return
                     ends[ready].sendall(content)
 
-    def do_GET(self) -> None:
-        if self.is_refused():
-            return
+    def pass_on(self) -> None:
         url = urlsplit(self.path)
         with contextlib.closing(http.client.HTTPConnection(url.netloc, timeout=SECONDS)) as upstream:
             headers = {name: value for name, value in self.headers.items() if not name.lower().startswith("proxy-")}
@@ -59,33 +57,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content)
 
-    do_HEAD = do_PUT = do_GET  # noqa: N815  # the names that http.server looks for
 
-    def is_refused(self) -> bool:
-        self.server.requests.append((self.command, self.path, dict(self.headers)))
-        if self.server.refuses:
-            self.send_response_only(self.server.refuses)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        return bool(self.server.refuses)
-
-    def log_message(self, *_arguments: object) -> None:
-        """Nothing."""
-
-
-class ForwardProxy(http.server.ThreadingHTTPServer):
-    """A forward proxy on a loopback port.
+class ForwardProxy(RecordingServer):
+    """A forward proxy on a loopback port; of what goes through a tunnel, `requests` has nothing.
 
     Attributes:
-        requests: method, target and headers of each request to the proxy itself, which sees nothing of a tunnel.
         refuses: the HTTP status that it refuses everything with; 0 means that it serves.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        super().__init__(_Handler)
         self.refuses = 0
 
     @property
@@ -95,11 +76,5 @@ class ForwardProxy(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def forward_proxy() -> Iterator[ForwardProxy]:
-    with ForwardProxy() as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with serving(ForwardProxy()) as proxy:
+        yield proxy

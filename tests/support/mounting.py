@@ -19,6 +19,8 @@ import numpy as np
 import orjson
 from PIL import Image
 
+from support.forked_command import run_forked
+
 COMMAND_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0
 
@@ -53,17 +55,22 @@ class Workplace:
     ) -> subprocess.CompletedProcess[str]:
         """Run `imgsyncfs` with arguments, under another command if one is given.
 
-        Its exit status must be the one given (None: any).
+        Its exit status must be the one given (None: any). It has an interpreter of its own only where that tells: under
+        another command, or with variables that are the interpreter's.
         """
-        done = subprocess.run(
-            [*under, sys.executable, "-m", "imgsyncfs", *map(str, arguments)],
-            env=self.variables(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        words = [str(argument) for argument in arguments]
+        if under or any(name.startswith("PYTHON") for name in self.environment):
+            done = subprocess.run(
+                [*under, sys.executable, "-m", "imgsyncfs", *words],
+                env=self.variables(),
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        else:
+            done = run_forked(words, environment=self.variables(), seconds=COMMAND_SECONDS)
         if status is not None and done.returncode != status:
             raise AssertionError(f"{arguments} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}")
         return done
@@ -147,12 +154,13 @@ def copy_of(workplace: Workplace, folder: Path) -> Workplace:
     Publishing anew for each test would start two processes each time.
     """
     shutil.copytree(workplace.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache", "mnt"))
-    with contextlib.closing(sqlite3.connect(folder / "catalog.db")) as connection, connection:
+    catalog = folder / Path(workplace.catalog).relative_to(workplace.folder)
+    with contextlib.closing(sqlite3.connect(catalog)) as connection, connection:
         for table, column in (("datasets", "store"), ("catalog_settings", "value")):
             connection.execute(
                 f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (workplace.folder.as_uri(), folder.as_uri())
             )
-    return Workplace(str(folder / "catalog.db"), folder)
+    return Workplace(str(catalog), folder)
 
 
 def demo_workplace(folder: Path) -> Workplace:

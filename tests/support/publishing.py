@@ -88,8 +88,8 @@ class WatchedStore(Store):
         return self.inner.url
 
     @property
-    def vouches_for_ranges(self) -> bool:
-        return self.inner.vouches_for_ranges
+    def has_range_digests(self) -> bool:
+        return self.inner.has_range_digests
 
     @property
     def is_cheap_to_read(self) -> bool:
@@ -101,7 +101,7 @@ class WatchedStore(Store):
     def create(self) -> None:
         self.inner.create()
 
-    def read(self, blob: str, offset: int = 0, length: int | None = None, *, etag: str = "") -> bytes:
+    def read(self, blob: str, offset: int, length: int, *, etag: str = "") -> bytes:
         with self._lock:
             self.read_bytes.append((blob, 0))
             number = len(self.read_bytes)

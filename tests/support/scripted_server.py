@@ -1,4 +1,4 @@
-"""An HTTP server that answers as a test says, for what Azurite never does."""
+"""HTTP servers that note each request: one that answers as a test says, for what Azurite never does, and their base."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ import http.server
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 Answer = Callable[["Handler"], None]
 
 _ABOUT_BLOB = {"ETag": '"1"', "Last_Modified": "Thu, 01 Jan 1970 00:00:01 GMT", "x_ms_blob_type": "BlockBlob"}
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Gives each request to the server's `answer`."""
+class RecordingHandler(http.server.BaseHTTPRequestHandler):
+    """Notes each request, and leaves the rest to `answer`."""
 
     protocol_version = "HTTP/1.1"
-    server: ScriptedServer
+    disable_nagle_algorithm = True
+    server: RecordingServer
 
     def handle(self) -> None:
         self.server.connections += 1
         with contextlib.suppress(OSError):
             super().handle()
+        self.server.ended += 1
 
     def do_GET(self) -> None:
         self.server.requests.append((self.command, self.path, dict(self.headers)))
-        self.server.answer(self)
+        self.answer()
 
-    do_HEAD = do_PUT = do_GET  # noqa: N815  # the names that http.server looks for
+    do_HEAD = do_PUT = do_CONNECT = do_GET  # noqa: N815  # the names that http.server looks for
+
+    def answer(self) -> None:
+        raise NotImplementedError
 
     def send(self, content: bytes, status: int = 200, **headers: str) -> None:
         self.send_response_only(status)
@@ -37,6 +43,55 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+
+class RecordingServer(http.server.ThreadingHTTPServer):
+    """A server on a loopback port.
+
+    Attributes:
+        requests: method, target and headers of each request.
+        connections: how many there were.
+        ended: how many of them have ended.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, handler: type[RecordingHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.connections = self.ended = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+_Server = TypeVar("_Server", bound=RecordingServer)
+
+
+@contextlib.contextmanager
+def serving(server: _Server) -> Iterator[_Server]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Handler(RecordingHandler):
+    """Gives each request to the server's `answer`."""
+
+    server: ScriptedServer
+
+    def answer(self) -> None:
+        self.server.answer(self)
 
     def send_blob(self, content: bytes) -> None:
         """Answer as the Blob service does: a GET with the range asked for."""
@@ -48,36 +103,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content_range = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
         self.send(part, 206, Content_Range=content_range, **_ABOUT_BLOB)
 
-    def log_message(self, *_arguments: object) -> None:
-        """Nothing."""
 
-
-class ScriptedServer(http.server.ThreadingHTTPServer):
-    """An HTTP server that answers as the test says, for what Azurite never does."""
-
-    daemon_threads = True
-    request_queue_size = 64
+class ScriptedServer(RecordingServer):
+    """A server that answers as the test says."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.answer = answer
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.connections = 0
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
 @contextlib.contextmanager
 def scripted_server(answer: Answer, *, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
-    with ScriptedServer(answer) as server:
-        if context:
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ScriptedServer(answer)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    with serving(server):
+        yield server

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.stores.beneath import LinkLeadsOut, Opener, open_beneath, open_by_openat2, open_by_walk
 
@@ -54,7 +55,7 @@ def make(top: Path, inner: str, *, link: str | None) -> None:
 
 
 @pytest.mark.parametrize("opener", OPENERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     files=st.lists(st.tuples(st.booleans(), BENEATH), max_size=4),
     links=st.lists(st.tuples(BENEATH, PATHS, st.sampled_from(["", "/root/", "/outside/"])), max_size=5),

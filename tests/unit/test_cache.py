@@ -157,3 +157,15 @@ def test_an_extent_of_another_length_is_not_trusted(folder: Path) -> None:
     cache.trust("key")
 
     assert cache.find("key") is None
+
+
+def test_an_extent_in_the_database_is_verified_although_it_was_just_written(folder: Path) -> None:
+    CacheWriter(folder, size_limit=SIZE_LIMIT).put("key", SMALL)
+    cache = CacheReader(folder)
+    with contextlib.closing(sqlite3.connect(folder / "cache.db")) as connection, connection:
+        connection.execute("UPDATE Cache SET value = ?", (bytes(len(SMALL)),))
+
+    cache.trust("key")
+
+    assert cache.find("key") is None
+    assert cache.counts().damaged == 1

@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 from support.cache_writers import content_of
 
 from imgsyncfs.cache import CacheReader, CacheWriter, content_tag, prepare_cache
-from imgsyncfs.cache.extent import OpenExtent
-from imgsyncfs.cache.files import ExtentFiles, file_and_offset, is_file_name, new_name, part_name, tagged_length
-from imgsyncfs.cache.folders import RefusedFile
-from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
-from imgsyncfs.cache.upkeep import CacheCheck, cache_content, clear_cache, verify_cache
+from imgsyncfs.cache.extent import Entry, OpenExtent, tagged_length
+from imgsyncfs.cache.files import ExtentFiles, RefusedFile, file_and_offset, is_file_name, new_name, part_name
+from imgsyncfs.cache.upkeep import IN_FLIGHT_SECONDS, CacheCheck, cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError
 from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.workers.progress import SilentProgress
@@ -231,11 +229,17 @@ def test_a_worker_forgets_what_is_no_regular_file(folder: Path, treasure: Path, 
     assert tag_of_key(folder) == (content_tag(content_of("key")) if action == "put" else None)
 
 
-def test_a_file_of_somebody_else_is_not_read(folder: Path) -> None:
+def entry_of_file(name: str, *, content: bytes = CONTENT) -> Entry:
+    return Entry("key", content_tag(content), name, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("theirs", ["", "3", NAME])
+def test_a_file_of_somebody_else_is_not_read(folder: Path, theirs: str) -> None:
     (folder / NAME).write_bytes(CONTENT)
-    files = ExtentFiles(folder, user=os.geteuid() + 1)
+    os.chown(folder / theirs, 12345, 12345)
     with pytest.raises(RefusedFile, match="another user"):
-        files.open(NAME)
+        ExtentFiles(folder).open(entry_of_file(NAME))
 
 
 def test_an_extent_of_somebody_else_is_a_damaged_one(folder: Path, writer: CacheWriter) -> None:
@@ -457,7 +461,11 @@ def test_whatever_is_a_tag_a_length_comes_of_it(tag: object) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "/etc/passwd", "3", "3/", NAME.upper(), f"{NAME}/x", f"./{NAME}"])
 def test_files_are_asked_for_by_the_caches_names_alone(folder: Path, name: str) -> None:
     with contextlib.closing(ExtentFiles(folder)) as files:
-        for use in (files.open, files.modified_at, lambda name: files.write(name, [b"x"])):
+        for use in (
+            lambda name: files.open(entry_of_file(name)),
+            files.modified_at,
+            lambda name: files.write(name, [b"x"]),
+        ):
             with pytest.raises(RefusedFile):
                 use(name)
         assert files.remove([name]) == 0
@@ -493,9 +501,9 @@ def test_files_are_written_and_read_in_a_folder_that_was_made_anew(folder: Path)
         (folder.with_name("moved") / "3").rmdir()
         folder.mkdir()
         files.write(NAME, [b"after"])
-        opened = files.open(NAME)
-        assert opened is not None
-        os.close(opened.descriptor)
+        extent = files.open(entry_of_file(NAME, content=b"after"))
+        assert extent is not None
+        assert extent.read(0, 10) == b"after"
         assert (folder / NAME).read_bytes() == b"after"
 
 
@@ -503,14 +511,13 @@ def test_files_are_written_and_read_in_a_folder_that_was_made_anew(folder: Path)
 @pytest.mark.parametrize("looked_at", [NAME, f"4/{BASE}"])
 def test_a_file_in_a_folder_that_was_made_anew_is_found(folder: Path, anew: str, looked_at: str) -> None:
     with contextlib.closing(ExtentFiles(folder)) as files:
-        assert files.open(looked_at) is None
+        assert files.open(entry_of_file(looked_at)) is None
         shutil.rmtree(folder / anew)
         (folder / NAME).parent.mkdir(parents=True)
         (folder / NAME).write_bytes(CONTENT)
-        opened = files.open(NAME)
-        assert opened is not None
-        assert opened.byte_count == len(CONTENT)
-        os.close(opened.descriptor)
+        extent = files.open(entry_of_file(NAME))
+        assert extent is not None
+        assert extent.read(0, len(CONTENT)) == CONTENT
 
 
 def test_a_closed_cache_leaves_no_folder_open(folder: Path) -> None:

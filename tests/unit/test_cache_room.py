@@ -6,17 +6,17 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-from support.cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_of, start_writer
+from support.cache_writers import BATCH, CONTENT_BYTES, bytes_on_disk, content_of, files_of_entries, start_writer
 
-from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache, table
+from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.cache.extent import DESCRIPTOR_WEIGHT
 from imgsyncfs.cache.files import ExtentFiles, disk_bytes, new_name
-from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
-from imgsyncfs.cache.upkeep import verify_cache
+from imgsyncfs.cache.upkeep import IN_FLIGHT_SECONDS, verify_cache
 from imgsyncfs.errors import CacheError
 from imgsyncfs.workers.progress import SilentProgress
 
@@ -48,11 +48,6 @@ def content_files(folder: Path) -> list[Path]:
     return list(folder.rglob("*.val"))
 
 
-def files_led_to(folder: Path) -> set[Path]:
-    with contextlib.closing(table.ExtentTable(folder)) as opened:
-        return {folder / name for name in opened.filenames()}
-
-
 def let_time_pass(folder: Path) -> None:
     """Make all files older than one that a writer has in hand."""
     for path in content_files(folder):
@@ -72,7 +67,7 @@ def test_the_limit_holds_while_eight_processes_write_at_once(folder: Path) -> No
     check = verify_cache(folder, progress=SilentProgress())
     assert (check.damaged, check.orphans) == (0, 0)
     assert check.entries > 20
-    assert files_led_to(folder) == set(content_files(folder))
+    assert files_of_entries(folder) == set(content_files(folder))
 
 
 def test_small_extents_in_the_database_count_too(folder: Path, writer: CacheWriter) -> None:
@@ -113,7 +108,6 @@ def test_uses_are_taken_once_and_the_oldest_are_forgotten(folder: Path, writer: 
     cache = CacheReader(folder, most_used=2)
     for number in (0, 1, 2, 1):
         cache.find(f"key-{number}")
-    assert cache.used_count == 2
     assert cache.take_used() == ["key-2", "key-1"]
     assert cache.take_used() == []
 
@@ -230,10 +224,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_cache_to_go_on_with(folder: Path
 def test_files_that_a_killed_writer_left_without_an_entry_are_removed(folder: Path, die: str) -> None:
     process = start_writer(folder, size_limit=LIMIT // 4, name="killed", die=die)
     assert process.wait() == -signal.SIGKILL
-    assert files_led_to(folder) < set(content_files(folder))
+    assert files_of_entries(folder) < set(content_files(folder))
     let_time_pass(folder)
     CacheWriter(folder, size_limit=LIMIT).remove_orphans()
-    assert files_led_to(folder) == set(content_files(folder))
+    assert files_of_entries(folder) == set(content_files(folder))
 
 
 def test_a_file_that_a_writer_is_about_to_add_is_left_alone(folder: Path, writer: CacheWriter) -> None:
@@ -241,13 +235,13 @@ def test_a_file_that_a_writer_is_about_to_add_is_left_alone(folder: Path, writer
     with contextlib.closing(ExtentFiles(folder)) as files:
         files.write(new_name(), [b"on its way"])
     before = set(content_files(folder))
-    assert before > files_led_to(folder)
+    assert before > files_of_entries(folder)
     writer.remove_orphans()
     assert verify_cache(folder, progress=SilentProgress()).orphans == 0
     assert set(content_files(folder)) == before
     let_time_pass(folder)
     assert verify_cache(folder, progress=SilentProgress()).orphans == 1
-    assert set(content_files(folder)) == files_led_to(folder)
+    assert set(content_files(folder)) == files_of_entries(folder)
 
 
 def test_putting_an_extent_again_replaces_it(folder: Path, writer: CacheWriter) -> None:
@@ -260,12 +254,18 @@ def test_putting_an_extent_again_replaces_it(folder: Path, writer: CacheWriter) 
     assert (check.entries, check.damaged, check.orphans) == (1, 0, 0)
 
 
-def test_a_locked_cache_is_not_thrown_away(folder: Path, writer: CacheWriter) -> None:
-    writer.put("key", content_of("key"))
-
-    def locked(_folder: Path) -> NoReturn:
-        raise sqlite3.OperationalError("database is locked")
-
-    with pytest.raises(CacheError, match="locked"):
-        prepare_cache(folder, open_table=locked)
-    assert writer.get("key") is not None
+@pytest.mark.parametrize("use", [prepare_cache, lambda folder: verify_cache(folder, progress=SilentProgress())])
+def test_a_locked_cache_is_named_within_seconds_and_not_thrown_away(
+    folder: Path, use: Callable[[Path], object]
+) -> None:
+    with contextlib.closing(CacheWriter(folder, size_limit=LIMIT)) as writer:
+        writer.put("key", content_of("key"))
+    began = time.monotonic()
+    with contextlib.closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(CacheError, match="locked|busy"):
+            use(folder)
+    assert time.monotonic() < began + 10
+    with contextlib.closing(CacheReader(folder)) as reader:
+        assert reader.find("key") is not None

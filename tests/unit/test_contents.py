@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.cache import OpenExtent
@@ -99,7 +100,7 @@ NEAR_A_BORDER = st.sampled_from(STARTS).flatmap(lambda start: st.integers(max(0,
     opened=st.sets(st.sampled_from(STARTS)),
     kind=st.sampled_from([0, 1]),
 )
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_any_part_of_a_packed_file_is_what_lies_there_even_across_the_border_of_two_extents(
     all_extents: list[dict[int, OpenExtent]],
     begin: int,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
@@ -17,7 +18,7 @@ from imgsyncfs.library.dataset_files import IMAGES_AT_ONCE, DatasetFiles, FileSo
 from imgsyncfs.library.directory_positions import find_place
 from imgsyncfs.library.nodes import FIRST_POSITION
 
-FEW = settings(max_examples=60)
+FEW = settings(max_examples=examples(60))
 NO_READER: Any = None
 """Listing names reads no content."""
 

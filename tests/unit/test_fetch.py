@@ -25,7 +25,7 @@ from imgsyncfs.fetching.queue import (
     MOST_LARGE_NEAR,
     MOST_SMALL_IN_JOB,
 )
-from imgsyncfs.stores.kept_buffers import BUFFER_BYTES
+from imgsyncfs.stores.buffers import BUFFER_BYTES
 from imgsyncfs.workers.pool import Answer, OnPart, WorkerPool
 
 SIZE_LIMIT = 1 << 30

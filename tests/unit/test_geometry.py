@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from support.annotation_strategies import unhurried
+from support.annotation_strategies import compress_counts, unhurried
 from support.places import SAMPLES
 
 from imgsyncfs.annotations.geometry import (
     boxes_from_corners,
     check_run_length,
     clockwise_corners,
-    compress_counts,
     corners,
     decode_run_length,
     decompress_counts,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.scripted_server import ScriptedServer, scripted_server
+from support.scripted_server import Handler, ScriptedServer, scripted_server
 
-from imgsyncfs.stores.http.client import Body, Get, HttpClient
+from imgsyncfs.stores.http_client import Body, Get, HttpClient
 
 
 @pytest.fixture
@@ -67,3 +69,27 @@ def test_a_deadline_that_has_passed_ends_a_call_at_once(client: HttpClient, serv
     with pytest.raises(TimeoutError):
         client.get(get(server, "/", []), deadline=time.monotonic() - 1)
     assert client.get_all([get(server, "/", [])], deadline=time.monotonic() - 1) == [None]
+
+
+def test_connections_that_nobody_uses_are_closed_after_their_time() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def answer(handler: Handler) -> None:
+        if handler.path == "/both":
+            both.wait()
+        handler.send(b"content", Other="a: B")
+
+    with (
+        scripted_server(answer) as server,
+        contextlib.closing(
+            HttpClient(proxy="", authorities="/dev/null", stall_timeout=5, most_kept=2, idle_seconds=0.2)
+        ) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        deadline = time.monotonic() + 10
+        requests = [get(server, "/both", [])] * 2
+        assert all(threads.map(lambda request: client.get(request, deadline=deadline).is_taken, requests))
+        assert (server.connections, server.ended) == (2, 0)
+        while not server.ended:
+            assert client.get(get(server, "/one", []), deadline=deadline).is_taken
+        assert server.connections == 2

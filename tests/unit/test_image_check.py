@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import examples
 
 from imgsyncfs.errors import PublishError
 from imgsyncfs.tools.images import HEADER_BYTES, ImageFacts, check_image, read_image_header
@@ -91,7 +92,7 @@ def test_a_header_that_is_not_complete_tells_nothing() -> None:
     assert read_image_header(encoded(picture("RGB"), "JPEG")[:100]) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "WEBP", "TIFF"]), st.data())
 def test_a_damaged_image_is_refused_or_read_and_never_fails_otherwise(file_format: str, data: st.DataObject) -> None:
     content = bytearray(encoded(picture("RGB", 24, 16), file_format))

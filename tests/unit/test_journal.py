@@ -16,6 +16,7 @@ import diskcache
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.stores.contract import BlobInfo
 from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
@@ -57,7 +58,7 @@ def test_what_was_put_is_there_at_once_and_the_next_time(tmp_path: Path) -> None
         assert journal.get("b") is None
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(findings=JSON_MAPPINGS)
 def test_any_mapping_that_json_can_say_comes_back(tmp_path: Path, findings: dict[str, Any]) -> None:
     with Journal(tmp_path / "journal") as journal:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from imgsyncfs.stores.kept_buffers import BUFFER_BYTES, MOST_KEPT, KeptBuffers
+from imgsyncfs.stores.buffers import BUFFER_BYTES, MOST_KEPT, KeptBuffers
 
 
 def test_two_who_need_memory_at_once_get_different_pieces() -> None:

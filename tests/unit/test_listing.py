@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.catalog.listing import (
     CollectedRows,
@@ -89,7 +90,7 @@ DIGESTS = st.one_of(st.just(""), st.from_regex(r"[1-9a-f][0-9a-f]{31}", fullmatc
 COUNTS = st.integers(0, 2**62)
 
 
-FEW = settings(max_examples=40)
+FEW = settings(max_examples=examples(40))
 """For tests whose examples are whole tables."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from support.store_reads import read_whole
 
 from imgsyncfs.errors import (
     BlobChanged,
@@ -22,9 +23,9 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
+from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.stores.ranges import RangeInParts
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def files_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["/etc/passwd", "a//b", "a/", "/"])
 def test_a_name_with_nothing_beside_a_slash_is_refused(store: Store, name: str) -> None:
     with pytest.raises(StoreError, match="cannot be used"):
-        store.read(name)
+        read_whole(store, name)
     with pytest.raises(StoreError, match="cannot be used"):
         store.write(name, b"x")
 
@@ -148,7 +149,7 @@ def test_a_disk_without_hard_links_keeps_what_came_meanwhile(
     with pytest.raises(BlobChanged):
         store.write("x", b"content", md5="9a0364b9e99bb480dd25e1f0284c8555")
     assert files_in(folder) == ["x"]
-    assert store.read("x") == b"another"
+    assert read_whole(store, "x") == b"another"
 
 
 def test_a_disk_that_cannot_sync_folders_will_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_a_disk_that_cannot_sync_folders_will_do(store: Store, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", fsync)
     store.write("x", b"content")
 
-    assert store.read("x") == b"content"
+    assert read_whole(store, "x") == b"content"
 
 
 def test_a_folder_that_goes_away_is_a_missing_store_and_is_not_made_anew(store: Store, folder: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_folder_that_goes_away_is_a_missing_store_and_is_not_made_anew(store: 
     folder.rename(folder.with_name("elsewhere"))
 
     with pytest.raises(StoreMissing, match="mounted"):
-        store.read("x")
+        read_whole(store, "x")
     with pytest.raises(StoreMissing):
         store.write("y", b"content")
     assert not folder.exists()
@@ -182,7 +183,7 @@ def test_a_file_that_may_not_be_read_is_refused(store: Store, monkeypatch: pytes
     monkeypatch.setattr(os, "open", failing(number))
 
     with pytest.raises(StoreRefused, match=r"may not be read .*; check the permissions of /.*/x"):
-        store.read("x")
+        read_whole(store, "x")
 
 
 def test_a_read_only_disk_refuses_writes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +206,7 @@ def test_a_disk_that_fails_is_an_unreachable_store(store: Store, monkeypatch: py
     monkeypatch.setattr(os, "preadv", failing(number))
 
     with pytest.raises(StoreUnreachable, match="cannot be reached"):
-        store.read("x")
+        read_whole(store, "x")
 
 
 def test_too_many_open_files_are_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_too_many_open_files_are_named(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "open", failing(errno.EMFILE))
 
     with pytest.raises(StoreError, match="ulimit -n"):
-        store.read("x")
+        read_whole(store, "x")
 
 
 def test_a_range_comes_whole_however_the_system_serves_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +249,7 @@ def test_a_blob_behind_a_link_out_of_the_store_is_not_read(store: Store, blob: s
     parts = RangeInParts(memoryview(bytearray(7)), 0, 7)
 
     for read in (
-        lambda: store.read(blob),
+        lambda: read_whole(store, blob),
         lambda: store.read_into(blob, memoryview(bytearray(7))),
         lambda: store.read_parts(blob, parts),
         lambda: store.read_all_into([RangeRead(blob, memoryview(bytearray(7)))]),
@@ -291,9 +292,9 @@ def test_links_within_the_store_are_followed(store: Store, folder: Path) -> None
     (folder / "folder").symlink_to(folder / "inner")
 
     for blob in ("relative", "absolute", "inner/up", "folder/x"):
-        assert store.read(blob) == b"content"
+        assert read_whole(store, blob) == b"content"
     store.write("folder/new", b"content")
-    assert store.read("inner/new") == b"content"
+    assert read_whole(store, "inner/new") == b"content"
     assert {info.blob for info in store.list()} >= {"relative", "absolute", "folder/x", "inner/new"}
 
 
@@ -302,7 +303,7 @@ def test_links_in_the_stores_own_path_are_followed(folder: Path, tmp_path: Path)
     (tmp_path / "link").symlink_to(folder)
 
     store = open_store((tmp_path / "link").as_uri())
-    assert store.read("x") == b"content"
+    assert read_whole(store, "x") == b"content"
     assert [info.blob for info in store.list()] == ["x"]
 
 
@@ -312,7 +313,7 @@ def test_a_store_below_an_allowed_one_is_not_reached_by_a_link_out_of_that(folde
 
     for use in (
         store.check,
-        lambda: store.read("inner/x"),
+        lambda: read_whole(store, "inner/x"),
         lambda: store.write("new", b"content"),
         lambda: list(store.list()),
     ):
@@ -325,7 +326,7 @@ def test_a_store_below_an_allowed_one_is_reached_by_a_link_within_that(folder: P
     (folder / "inner/x").write_bytes(b"content")
     (folder / "link").symlink_to("inner")
 
-    assert open_store((folder / "link").as_uri(), within=folder.as_uri()).read("x") == b"content"
+    assert read_whole(open_store((folder / "link").as_uri(), within=folder.as_uri()), "x") == b"content"
 
 
 NO_OPENAT2 = """
@@ -353,11 +354,11 @@ import sys
 from imgsyncfs.errors import BlobMissing, BlobRefused
 from imgsyncfs.stores.opening import open_store
 store = open_store(sys.argv[1])
-print(store.read("inner/x"), store.read("within/x"), sorted(info.blob for info in store.list()))
-print(store.write("new/y", b"y").byte_count, store.read("new/y"))
+print(store.read("inner/x", 0, 9), store.read("within/x", 0, 9), sorted(info.blob for info in store.list()))
+print(store.write("new/y", b"y").byte_count, store.read("new/y", 0, 9))
 for blob in {OUTWARD} + ["missing"]:
     try:
-        store.read(blob)
+        store.read(blob, 0, 9)
     except (BlobMissing, BlobRefused) as error:
         print(type(error).__name__)
 """
@@ -393,7 +394,7 @@ def test_a_pipe_does_not_hang_a_reader(store: Store, folder: Path, caplog: pytes
     os.mkfifo(folder / "pipe")
 
     with pytest.raises(BlobMissing):
-        store.read("pipe")
+        read_whole(store, "pipe")
     assert list(store.list()) == []
     assert "no regular file" in caplog.text
 
@@ -433,4 +434,4 @@ def test_a_file_replaced_while_it_is_read_is_noticed_by_its_etag(
     monkeypatch.setattr(os, "preadv", preadv)
 
     with pytest.raises(StoreError, match="etag"):
-        store.read("x", etag=etag)
+        read_whole(store, "x", etag=etag)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.places import importing_support
 from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place
 
@@ -249,7 +250,7 @@ def test_a_publish_that_is_killed_goes_on_where_it_stopped(tmp_path: Path) -> No
         assert place.published() == files
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.integers(0, 5), st.tuples(st.integers(0, 3), st.integers(0, 3))), max_size=4))
 def test_after_each_publish_the_dataset_is_what_the_folder_is(
     tmp_path_factory: pytest.TempPathFactory, states: list[dict[int, tuple[int, int]]]

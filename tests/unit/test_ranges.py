@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.stores.ranges import RangeInParts
+from imgsyncfs.stores.buffers import RangeInParts
 
 
 @given(

@@ -13,7 +13,7 @@ from support.scripted_server import Handler, ScriptedServer, scripted_server
 
 from imgsyncfs.errors import BlobMissing, StoreUnreachable
 from imgsyncfs.stores.contract import RangeRead, Store
-from imgsyncfs.stores.http.client import MOST_CONNECTIONS
+from imgsyncfs.stores.http_client import MOST_CONNECTIONS
 
 BLOBS = {f"blob{number}": random.Random(number).randbytes(50_000 + number) for number in range(6)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.publishing import DATASET, Place, annotated_folder, open_place
-from support.syncing import files_in, open_library, read_again
+from support.syncing import files_in, open_library
 
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.listing.saved import COLUMNS_FILE, load_listing, save_listing
@@ -25,17 +25,25 @@ COUNT = 3
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
+    """A catalog with one dataset of three annotated images, for a test that changes it."""
+    with published(tmp_path) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def published(folder: Path) -> Iterator[Place]:
     """A catalog with one dataset of three annotated images."""
-    with open_place(tmp_path) as opened:
+    with open_place(folder) as opened:
         annotated_folder(opened.folder, COUNT)
         opened.publish()
         yield opened
 
 
-@pytest.fixture
-def library(place: Place, tmp_path: Path) -> Iterator[Library]:
-    """The library of that catalog."""
-    with open_library(tmp_path) as opened:
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """The library of a catalog that stays as it is: only records, targets and links are odd."""
+    folder = tmp_path_factory.mktemp("library")
+    with published(folder), open_library(folder) as opened:
         yield opened
 
 
@@ -119,8 +127,11 @@ def test_a_dataset_in_the_record_does_not_lead_to_the_record(library: Library, t
 
 @pytest.mark.parametrize("delete", [False, True])
 def test_a_datasets_folder_that_is_a_link_is_refused(
-    place: Place, library: Library, target: Path, treasure: Path, delete: bool
+    place: Place, tmp_path: Path, treasure: Path, delete: bool
 ) -> None:
+    target = tmp_path / "target"
+    with open_library(tmp_path) as library:
+        sync_again(library, target)
     elsewhere = target.parent / "moved"
     (target / DATASET).rename(elsewhere)
     (target / DATASET).symlink_to(elsewhere)
@@ -129,9 +140,8 @@ def test_a_datasets_folder_that_is_a_link_is_refused(
     (place.folder / "a_00000.json").unlink()
     (place.folder / "a_00000.jpg").unlink()
     place.publish()
-    read_again(library)
     before = files_in(elsewhere)
-    with pytest.raises(SyncError, match=f"{target / DATASET} is a link"):
+    with open_library(tmp_path) as library, pytest.raises(SyncError, match=f"{target / DATASET} is a link"):
         sync_again(library, target, delete=delete)
     assert files_in(elsewhere) == before
 

@@ -32,16 +32,16 @@ def extent_of(number: int, *, md5: str = MD5, byte_count: int = len(CONTENT)) ->
 class Blob(LocalStore):
     """A store with one blob that says what is read of it."""
 
-    def __init__(self, *, vouches_for_ranges: bool) -> None:
+    def __init__(self, *, has_range_digests: bool) -> None:
         super().__init__("file:///never/looked/at")
-        self._vouches_for_ranges = vouches_for_ranges
+        self._has_range_digests = has_range_digests
         self.content = CONTENT
         self.reads: list[int] = []
         self._lock = threading.Lock()
 
     @property
-    def vouches_for_ranges(self) -> bool:
-        return self._vouches_for_ranges
+    def has_range_digests(self) -> bool:
+        return self._has_range_digests
 
     def read_checked(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
         assert (blob, etag) == ("blob", "")
@@ -49,7 +49,7 @@ class Blob(LocalStore):
             self.reads.append(offset)
         part = self.content[offset : offset + len(buffer)]
         buffer[: len(part)] = part
-        return len(part), self.vouches_for_ranges
+        return len(part), self.has_range_digests
 
 
 class Place:
@@ -60,8 +60,8 @@ class Place:
         self.cache = CacheWriter(folder, size_limit=1 << 30)
         self.now = 1e9
         self.checks = self.another_process()
-        self.azure = Blob(vouches_for_ranges=True)
-        self.disk = Blob(vouches_for_ranges=False)
+        self.azure = Blob(has_range_digests=True)
+        self.disk = Blob(has_range_digests=False)
 
     def another_process(self) -> WholeChecks:
         return WholeChecks(self.cache, timeout=10.0, clock=lambda: self.now)

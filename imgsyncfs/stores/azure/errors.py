@@ -16,8 +16,9 @@ import requests
 import urllib3
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.stores.azure.policies import causes
+from imgsyncfs.errors import StoreError, StoreMissing, StoreRefused, StoreUnreachable
+from imgsyncfs.stores.azure.pipeline import causes
+from imgsyncfs.stores.contract import blob_changed, blob_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,13 +68,11 @@ class ErrorTexts:
                 f"`imgsyncfs init --store {self._url}`."
             )
         if status == HTTPStatus.NOT_FOUND:
-            return BlobMissing(
-                f"Blob {blob} is missing in {self._url}; bring it back, or publish or index its dataset again."
-            )
+            return blob_missing(blob, self._url)
         if status == HTTPStatus.PRECONDITION_FAILED:
-            return self.changed(blob, "its etag is another one")
+            return blob_changed(blob, self._url, "its etag is another one")
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return self.changed(blob, "it ends before the range asked for")
+            return blob_changed(blob, self._url, "it ends before the range asked for")
         if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._unreachable(f"it answered {reason}")
         if code == "BlobArchived":
@@ -90,12 +89,6 @@ class ErrorTexts:
         if any(isinstance(cause, ClientAuthenticationError) for cause in causes(error)):
             return StoreRefused(f"Store {self._url} can't be opened: logging in with Entra ID failed; {self._remedy}.")
         return self._unreachable(self._network_reason(error))
-
-    def changed(self, blob: str, reason: str) -> BlobChanged:
-        """Say that a blob is not what it should be."""
-        return BlobChanged(
-            f"Blob {blob} in {self._url} is not what it should be: {reason}; publish or index its dataset again."
-        )
 
     def _unreachable(self, reason: str) -> StoreUnreachable:
         return StoreUnreachable(

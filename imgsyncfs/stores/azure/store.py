@@ -1,7 +1,7 @@
 """An Azure blob container, or a part of it, as a store.
 
-Reads go over libcurl (`imgsyncfs.stores.azure.reads`), everything else through the SDK's client; both use the same
-credentials and obey the same timeout.
+Reads go over libcurl, everything else through the SDK's client; both use the same credentials and obey the same timeout
+(`imgsyncfs.stores.azure.pipeline`).
 
 Importing this module takes half a second, most of it the SDK's: only `imgsyncfs.stores.opening.open_store` does so, for
 ``azure://`` URLs.
@@ -9,29 +9,48 @@ Importing this module takes half a second, most of it the SDK's: only `imgsyncfs
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
+import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.pipeline import Pipeline, PipelineContext, PipelineRequest
+from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob import BlobBlock, ContainerClient, ContentSettings
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
-from imgsyncfs.errors import BlobMissing, StoreMissing
+from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE
+from imgsyncfs.errors import BlobMissing, StoreError, StoreMissing
 from imgsyncfs.stores.azure.account import find_account
 from imgsyncfs.stores.azure.errors import ErrorTexts, error_code
-from imgsyncfs.stores.azure.policies import RetryUntilDeadline
-from imgsyncfs.stores.azure.reads import AzureReads
-from imgsyncfs.stores.azure.transport import (
+from imgsyncfs.stores.azure.pipeline import (
     DeadlineTransport,
     NetworkSettings,
+    ReadHeaders,
+    ReadResponse,
+    ReadTransport,
+    RetryUntilDeadline,
     keep_signatures_from_the_log,
+    signing_policy,
 )
-from imgsyncfs.stores.blob_names import blob_name_fault
-from imgsyncfs.stores.blocks import open_content
-from imgsyncfs.stores.contract import BlobInfo, RangeRead, Store, check_blob_name
+from imgsyncfs.stores.buffers import RangeInParts
+from imgsyncfs.stores.contract import (
+    BlobInfo,
+    Content,
+    RangeRead,
+    Store,
+    blob_changed,
+    blob_name_fault,
+    check_blob_name,
+    check_range,
+    open_content,
+)
 from imgsyncfs.stores.urls import parse_azure_url
 
 if TYPE_CHECKING:
@@ -39,11 +58,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from azure.core.pipeline.transport import HttpResponse
     from azure.storage.blob import BlobProperties
 
-    from imgsyncfs.stores.blocks import Content
     from imgsyncfs.stores.credentials import StoreCredentials
-    from imgsyncfs.stores.ranges import RangeInParts
+    from imgsyncfs.stores.http_client import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +72,12 @@ connection of 4 Mbit/s gets a block through within the default time limit."""
 
 LIST_PAGE_BLOBS = 5000
 """The most that Azure gives in one answer."""
+
+MOST_DIGESTED_BYTES = 4 * MEBIBYTE
+"""The longest range of which Azure makes an MD5 ("Get Blob", Azure Storage REST API)."""
+
+MOST_DAMAGED = 3
+"""How often a range that arrives damaged is asked for before an error is raised."""
 
 # What nobody has published; asking for it shows whether the container is there and may be read, and needs no right to
 # list it or to see its properties, which a SAS often lacks.
@@ -76,11 +101,13 @@ class AzureStore(Store):
 
     def __init__(self, url: str, *, credentials: StoreCredentials, timeout: float) -> None:
         self.list_page_blobs = LIST_PAGE_BLOBS
+        self._timeout = timeout
         self._location = parse_azure_url(url)
         account = find_account(self._location, credentials, timeout=timeout)
         keep_signatures_from_the_log()
         self._errors = ErrorTexts(self.url, remedy=account.remedy, timeout=timeout)
-        network = NetworkSettings.of(f"{account.endpoint}/{self._location.container}/")
+        self._blobs_url = f"{account.endpoint}/{self._location.container}/"
+        network = NetworkSettings.of(self._blobs_url)
         self._client = ContainerClient(
             account.endpoint,
             self._location.container,
@@ -88,13 +115,10 @@ class AzureStore(Store):
             transport=DeadlineTransport(network, timeout=timeout),
             retry_policy=RetryUntilDeadline(timeout),
         )
-        self._reads = AzureReads(
-            self._location,
-            account,
-            network,
-            api_version=self._client.api_version,
-            errors=self._errors,
-            timeout=timeout,
+        self._read_transport = ReadTransport(network, timeout=timeout)
+        self._signing = (ReadHeaders(self._client.api_version), signing_policy(account, self._location.container))
+        self._read_pipeline: Pipeline[HttpRequest, HttpResponse] = Pipeline(
+            self._read_transport, [RetryUntilDeadline(timeout), *self._signing]
         )
 
     @property
@@ -103,13 +127,17 @@ class AzureStore(Store):
         return self._location.url
 
     @property
-    def vouches_for_ranges(self) -> bool:
-        """Azure makes an MD5 of each if it is asked to."""
+    def has_range_digests(self) -> bool:
+        """Azure makes an MD5 of each range if it is asked to."""
         return True
 
     def check(self) -> None:
         """Return if the container is there and may be read."""
-        self._reads.probe(_PROBE)
+        answer = self._send(_PROBE, RangeInParts(memoryview(bytearray(1)), 0, 1), "", retry_total=1)
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            error = self._errors.from_response(answer.status, answer.headers, _PROBE)
+            if not isinstance(error, BlobMissing):
+                raise error
 
     def create(self) -> None:
         """Make the container unless it is there."""
@@ -126,19 +154,51 @@ class AzureStore(Store):
 
     def read_into(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> int:
         """Read a range of a blob, with one GET, from the connection into the buffer."""
-        return self._reads.read_into(blob, buffer, offset, etag=etag)
+        parts = RangeInParts(buffer, offset, len(buffer))
+        self.read_parts(blob, parts, etag=etag)
+        return parts.received
 
     def read_checked(self, blob: str, buffer: memoryview, offset: int = 0, *, etag: str = "") -> tuple[int, bool]:
-        """Read a range of a blob into a buffer and compare it with the MD5 that Azure makes of it."""
-        return self._reads.read_checked(blob, buffer, offset, etag=etag)
+        """Read a range of a blob 4 MiB at a time, and compare each piece with the MD5 that Azure makes of it."""
+        self._check_read(blob, offset, len(buffer))
+        received, compared = 0, True
+        for start in range(0, len(buffer), MOST_DIGESTED_BYTES):
+            part = buffer[start : start + MOST_DIGESTED_BYTES]
+            count, was_compared = self._read_digested(blob, part, offset + start, etag)
+            received += count
+            compared = compared and was_compared
+            if count < len(part):
+                break
+        return received, compared
 
-    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "") -> None:
+    def read_parts(self, blob: str, parts: RangeInParts, *, etag: str = "", deadline: float | None = None) -> None:
         """Read a range of a blob part by part; a GET that breaks off is followed by one for the rest."""
-        self._reads.read_parts(blob, parts, etag=etag)
+        self._check_read(blob, parts.offset, parts.left)
+        if parts.left:
+            self._check_answer(self._send(blob, parts, etag, deadline=deadline), blob, parts)
+            parts.end()
 
     def read_all_into(self, reads: Sequence[RangeRead], *, answered: Callable[[], None] = lambda: None) -> list[int]:
         """Read several ranges into their buffers, with GETs side by side; what fails is asked for again singly."""
-        return self._reads.read_all_into(reads, answered=answered)
+        for read in reads:
+            self._check_read(read.blob, read.offset, len(read.buffer))
+        deadline = time.monotonic() + self._timeout
+        ranges = [RangeInParts(read.buffer, read.offset, len(read.buffer), answered=answered) for read in reads]
+        missing = [(read, parts) for read, parts in zip(reads, ranges, strict=True) if parts.left]
+        if len(missing) > 1:
+            signed = [self._signed(read, parts) for read, parts in missing]
+            answers = self._read_transport.send_all(signed, [parts for _, parts in missing], deadline=deadline)
+            pairs = zip(missing, answers, strict=True)
+            missing = [pair for pair, answer in pairs if answer is None or not answer.is_taken]
+        for read, parts in missing:
+            if not parts.left:
+                # More came than the answer said, so nothing of it can be trusted.
+                parts.restart()
+            # As often as it takes, which also shows what is wrong. The first one has the time that is left, so that a
+            # dead server does not get more; if it is answered, the others have all of theirs.
+            self.read_parts(read.blob, parts, etag=read.etag, deadline=deadline)
+            deadline = time.monotonic() + self._timeout
+        return [parts.received for parts in ranges]
 
     def write(self, blob: str, content: bytes | Path, *, md5: str = "") -> BlobInfo:
         """Write a new blob; its digest is kept as its Content-MD5."""
@@ -160,7 +220,7 @@ class AzureStore(Store):
             return self._kept(blob, opened, md5)
 
     def describe(self, blob: str) -> BlobInfo:
-        """Say what a blob is."""
+        """Describe a blob."""
         check_blob_name(blob, self.url)
         with self._translated(blob):
             properties = self._client.get_blob_client(self._full_name(blob)).get_blob_properties()
@@ -182,8 +242,76 @@ class AzureStore(Store):
 
     def close(self) -> None:
         """Close all connections."""
-        self._reads.close()
+        self._read_transport.close()
         self._client.close()
+
+    def _read_digested(self, blob: str, buffer: memoryview, offset: int, etag: str) -> tuple[int, bool]:
+        deadline = time.monotonic() + self._timeout
+        for _ in range(MOST_DAMAGED):
+            parts = RangeInParts(buffer, offset, len(buffer))
+            answer = self._send(blob, parts, etag, digest=True, deadline=deadline)
+            self._check_answer(answer, blob, parts)
+            content, digest = buffer[: parts.received], answer.headers.get("content-md5")
+            if not digest or hashlib.md5(content, usedforsecurity=False).digest() == _decoded(digest):
+                return parts.received, bool(digest)
+        raise StoreError(
+            f"Blob {blob} in {self.url} arrived damaged {MOST_DAMAGED} times (its MD5 differs from byte {offset} on); "
+            "check the network between here and the store, and its proxies."
+        )
+
+    def _send(
+        self,
+        blob: str,
+        parts: RangeInParts,
+        etag: str,
+        *,
+        deadline: float | None = None,
+        digest: bool = False,
+        **options: Any,
+    ) -> Answer:
+        """Ask for what is missing of a range, again and again until the deadline."""
+        request = self._request(blob, etag)
+        if digest:
+            request.headers["x-ms-range-get-content-md5"] = "true"
+        with self._translated(blob):
+            run = self._read_pipeline.run(request, parts=parts, deadline=deadline, **options)
+        return cast("ReadResponse", run.http_response).answer
+
+    def _check_read(self, blob: str, offset: int, length: int) -> None:
+        check_range(offset, length)
+        check_blob_name(blob, self.url)
+
+    def _check_answer(self, answer: Answer, blob: str, parts: RangeInParts) -> None:
+        """See that an answer has brought what was asked for, or that the blob is empty."""
+        # An empty blob has no range at all.
+        if answer.is_taken or (answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and parts.offset == 0):
+            return
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise self._errors.from_response(answer.status, answer.headers, blob)
+        if answer.has_body:
+            raise StoreError(
+                f"Blob {blob} in {self.url} was answered with another range than the one asked for; check the proxy "
+                "between here and the store."
+            )
+        # Azure answers 416 to a range that starts where the blob ends; Azurite gives an empty one.
+        if parts.offset:
+            raise blob_changed(blob, self.url, f"it ends before byte {parts.offset}")
+
+    def _request(self, blob: str, etag: str) -> HttpRequest:
+        # `ReadHeaders` asks for a range, also for whole blobs: the answer then says what it is, and no proxy's page
+        # passes for a blob.
+        if not (etag.isascii() and etag.isprintable()):
+            raise blob_changed(blob, self.url, "its etag is another one")
+        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        return HttpRequest("GET", self._blobs_url + quote(self._full_name(blob), safe="/~"), headers=headers)
+
+    def _signed(self, read: RangeRead, parts: RangeInParts) -> HttpRequest:
+        context = PipelineContext(self._read_transport, parts=parts)
+        request = PipelineRequest(self._request(read.blob, read.etag), context)
+        with self._translated(read.blob):
+            for policy in self._signing:
+                policy.on_request(request)
+        return request.http_request
 
     def _upload(self, blob: str, content: Content, md5: str) -> BlobInfo:
         client = self._client.get_blob_client(self._full_name(blob))
@@ -209,7 +337,7 @@ class AzureStore(Store):
         """Describe the blob that is there already; raises BlobChanged if it is another one."""
         info = self.describe(blob)
         if info.byte_count != content.byte_count or (md5 and info.md5 and info.md5 != md5):
-            raise self._errors.changed(blob, "another one has that name, with other content")
+            raise blob_changed(blob, self.url, "another one has that name, with other content")
         return info
 
     def _describe_page(self, page: Iterable[BlobProperties]) -> Iterator[BlobInfo]:
@@ -255,3 +383,10 @@ def _describe(blob: str, properties: BlobProperties) -> BlobInfo:
 
 def _seconds(moment: datetime) -> int:
     return int(moment.timestamp())
+
+
+def _decoded(digest: str) -> bytes:
+    try:
+        return base64.b64decode(digest, validate=True)
+    except ValueError:
+        return b""

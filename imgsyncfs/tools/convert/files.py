@@ -3,7 +3,7 @@
 A new content is written under a temporary name in the same folder, brought to the disk, and renamed. Temporary names
 begin with `TEMPORARY_PREFIX`; the next conversion removes what a killed process left (`remove_leftovers`).
 
-Names are brought to the disk once a folder (`imgsyncfs.stores.local_files.sync_folder`), which halves the time: file
+Names are brought to the disk once a folder (`imgsyncfs.stores.local.sync_folder`), which halves the time: file
 systems with a journal keep the order in which names were given, and only the order matters until the end.
 """
 

@@ -21,7 +21,7 @@ from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, get_format
-from imgsyncfs.stores.local_files import sync_folder
+from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.convert.conversion import convert_annotation
 from imgsyncfs.tools.convert.files import locked, remove_leftovers
 from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imgsyncfs.annotations.house_format import (
     Annotation,
+    BoundingBox,
     ClassificationLabel,
     LabelledObject,
     Mask,
@@ -21,7 +22,6 @@ from imgsyncfs.annotations.house_format import (
     RegressionLabel,
     UnknownLabel,
 )
-from imgsyncfs.annotations.labels import BoundingBox
 from imgsyncfs.errors import PreviewError
 from imgsyncfs.tools.annotation_facts import size_warnings
 from imgsyncfs.tools.images import ImageFacts

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from imgsyncfs.annotations.geometry import corners, decode_run_length, mask_bounds
-from imgsyncfs.annotations.labels import LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotations.house_format import LabelledObject, Mask, Polygon, RotatedBox
 from imgsyncfs.tools.preview.colours import DARK, Colour, class_colour
 
 Points = npt.NDArray[np.float64]

@@ -27,7 +27,7 @@ MOST_CONNECTIONS = 8
 """Connections that one call uses side by side: more only queue up in a near server."""
 
 IDLE_SECONDS = 110.0
-"""After this time unused connections are closed; libcurl does not use them again after 118 s."""
+"""libcurl uses no connection again that was idle for 118 s."""
 
 _RECEIVE_BYTES = 512 << 10
 _MOST_DISCARDED = 64 << 10
@@ -123,12 +123,22 @@ class HttpClient:
         authorities: file or folder with the certificates to trust.
         stall_timeout: how long a connection may be silent, in seconds.
         most_kept: how many threads may use the client without new connections.
+        idle_seconds: after this time connections that nobody uses are closed.
     """
 
-    def __init__(self, *, proxy: str, authorities: str, stall_timeout: float, most_kept: int) -> None:
+    def __init__(
+        self,
+        *,
+        proxy: str,
+        authorities: str,
+        stall_timeout: float,
+        most_kept: int,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         self._proxy = proxy
         self._authorities = authorities
         self._stall_timeout = stall_timeout
+        self._idle_seconds = idle_seconds
         self._kept: deque[_Session] = deque(maxlen=most_kept)
 
     def get(self, request: Get, *, deadline: float) -> Answer:
@@ -198,7 +208,7 @@ class HttpClient:
             oldest = self._kept.popleft()
         except IndexError:
             return
-        if time.monotonic() < oldest.used_at + IDLE_SECONDS:
+        if time.monotonic() < oldest.used_at + self._idle_seconds:
             self._kept.appendleft(oldest)
         else:
             oldest.close()

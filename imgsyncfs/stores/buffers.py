@@ -1,16 +1,51 @@
-"""A range of a blob that is received part by part into one buffer, so that 16 MiB pass through a buffer of 4 MiB.
+"""The memory that blobs are received into: buffers that are kept between uses, and ranges that come part by part.
 
-A part that is written to a file at once is still in the processor's cache: 320 MiB from a connection into files take
-0.2 s of CPU in parts of 4 MiB, and 0.65 s in parts of 16 MiB.
+Fresh memory costs a page fault a page: 4 MiB received into fresh `bytes` take 7.4 ms of CPU, into a kept buffer that
+begins at a page 0.7 ms. A part of 4 MiB that is written to a file at once is still in the processor's cache, so a range
+of 16 MiB passes through a buffer of 4 MiB, in a third of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import mmap
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES
+
+BUFFER_BYTES = WHOLE_BLOB_BYTES
+"""Enough for the largest extent, and for small blobs that come together. What is never touched takes no memory."""
+
+MOST_KEPT = 4
 
 
-def _ignore(*_arguments: object) -> None:
-    """Nothing is to be done."""
+class KeptBuffers:
+    """Lends buffers, and keeps `MOST_KEPT` of `BUFFER_BYTES` for the next borrowers.
+
+    Threads: any number may use it; the table is a deque, whose ends may be used without a lock.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[mmap.mmap] = deque(maxlen=MOST_KEPT)
+
+    @contextmanager
+    def borrow(self, byte_count: int) -> Iterator[memoryview]:
+        """Lend a buffer for the duration of a block; nothing may look at it afterwards.
+
+        Args:
+            byte_count: its length; a longer one than `BUFFER_BYTES` is not kept.
+        """
+        buffer = None
+        if byte_count <= BUFFER_BYTES:
+            try:
+                buffer = self._kept.pop()
+            except IndexError:
+                buffer = mmap.mmap(-1, BUFFER_BYTES)
+        yield memoryview(buffer or mmap.mmap(-1, byte_count))[:byte_count]
+        # Only after a good end: after an error another thread may be writing into it still.
+        if buffer is not None:
+            self._kept.append(buffer)
 
 
 class RangeInParts:
@@ -31,8 +66,8 @@ class RangeInParts:
         offset: int,
         length: int,
         *,
-        take: Callable[[int], None] = _ignore,
-        answered: Callable[[], None] = _ignore,
+        take: Callable[[int], None] = lambda _count: None,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self._buffer = buffer
         self._offset = offset

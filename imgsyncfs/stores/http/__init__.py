@@ -1,1 +1,0 @@
-"""GETs over libcurl."""
