@@ -14,15 +14,13 @@ from typing import Any
 import orjson
 
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
-from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS, SUBSCRIPTION_COLUMNS
-
-INTEGER_COLUMNS = frozenset(
-    {
-        *("size", "revision", "updated_at", "height", "width", "depth", "byte_count", "blob_offset", "position"),
-        *("modified_at", "label_checked", "object_count"),
-    }
+from imgsyncfs.catalog.schema import (
+    ANNOTATION_COLUMNS,
+    DATASET_COLUMNS,
+    IMAGE_COLUMNS,
+    INTEGER_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
 )
-"""The columns that hold whole numbers; all others hold text."""
 
 LISTED_IMAGE_COLUMNS = tuple(column for column in IMAGE_COLUMNS if column != "position")
 LISTED_ANNOTATION_COLUMNS = ANNOTATION_COLUMNS
@@ -42,10 +40,15 @@ _TEXTS = tuple(place for place, column in enumerate(DATASET_COLUMNS) if column n
 _FREE_TEXTS = frozenset({"image_type", "classes", "projects", "label_type", "note"})
 """Texts for people: a dataset whose note cannot be read is a dataset all the same."""
 
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """What stands in a text where bytes were not valid UTF-8."""
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text that came from a database was valid UTF-8 there."""
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def decoded(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -95,7 +98,7 @@ def dataset_row(values: Sequence[Any], default_store: str) -> tuple[DatasetRow, 
     """
     parts = list(values)
     _check_numbers(parts, DATASET_COLUMNS)
-    odd = [] if _is_utf8("".join(map(str, values))) else [place for place in _TEXTS if not _is_utf8(values[place])]
+    odd = [] if is_utf8("".join(map(str, values))) else [place for place in _TEXTS if not is_utf8(values[place])]
     for place in odd:
         if DATASET_COLUMNS[place] not in _FREE_TEXTS:
             raise ValueError(f"{DATASET_COLUMNS[place]} is not valid UTF-8")
@@ -153,7 +156,7 @@ def subscription_row(values: Sequence[Any]) -> SubscriptionRow:
     name, dataset_ids, conditions, updated_at = values
     row = SubscriptionRow(_text(name), _texts(dataset_ids), _texts(conditions), _integer(updated_at, "updated_at"))
     _check_numbers(values, SUBSCRIPTION_COLUMNS)
-    if not _is_utf8("".join((row.name, *row.dataset_ids, *row.conditions))):
+    if not is_utf8("".join((row.name, *row.dataset_ids, *row.conditions))):
         raise ValueError("it holds text that is not valid UTF-8")
     return row
 
@@ -171,12 +174,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _check_numbers(values: Sequence[Any], columns: tuple[str, ...]) -> None:
     for value, column in zip(values, columns, strict=True):
-        if isinstance(value, int) and not 0 <= value <= _LARGEST:
+        if isinstance(value, int) and not 0 <= value <= LARGEST:
             raise ValueError(f"{column} is {value}, which is below 0 or has more than 64 bits")
-
-
-def _is_utf8(text: str) -> bool:
-    return text.isascii() or not _SURROGATE.search(text)
 
 
 def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:

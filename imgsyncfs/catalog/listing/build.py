@@ -12,9 +12,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations, collect_images
+from imgsyncfs.catalog.listing.collected import (
+    NO_IMAGE,
+    TWICE,
+    CollectedRows,
+    Hidden,
+    collect_annotations,
+    collect_images,
+)
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact, first_seen
-from imgsyncfs.catalog.listing.row_faults import NO_IMAGE, TWICE, Hidden
 from imgsyncfs.catalog.listing.table import (
     ANNOTATION_EXT,
     ANNOTATION_PREFIX,
