@@ -19,8 +19,8 @@ from imgsyncfs.stores.allowed import allowed_stores, is_allowed, open_allowed_st
 from imgsyncfs.stores.opening import DEFAULT_TIMEOUT
 from imgsyncfs.tools.demo import make_demo
 from imgsyncfs.tools.publish.container import index
-from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary, dataset_store
 
 LEFT_OUT_STATUS = 3

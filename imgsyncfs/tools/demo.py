@@ -11,12 +11,10 @@ from imgsyncfs.errors import CatalogError, PublishError
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.publication import DatasetOptions
-from imgsyncfs.workers.progress import Progress, SilentProgress
+from imgsyncfs.workers.progress import Progress
 
 DEMO_FILES = Path(__file__).with_name("demo_files")
 """Made by scripts/make_demo_images: datasets.csv, the users' own table, and a folder for each dataset in it."""
-
-_SILENT = SilentProgress()
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def demo_options() -> dict[str, DatasetOptions]:
         }
 
 
-def make_demo(folder: Path, *, progress: Progress = _SILENT) -> DemoSummary:
+def make_demo(folder: Path, *, progress: Progress | None = None) -> DemoSummary:
     """Make the demo, or complete it where it is there already.
 
     Args:

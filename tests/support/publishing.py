@@ -17,8 +17,8 @@ from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.stores.contract import BlobInfo, Store
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
 
 DATASET = "original_20200207_rgb_bbox"

@@ -24,7 +24,7 @@ from imgsyncfs.cache.folders import RefusedFile
 from imgsyncfs.cache.orphans import IN_FLIGHT_SECONDS
 from imgsyncfs.cache.upkeep import CacheCheck, cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.workers.progress import SilentProgress
 
 CONTENT = content_of("treasure")
