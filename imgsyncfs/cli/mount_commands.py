@@ -15,6 +15,7 @@ import click
 from imgsyncfs.cli.common import (
     allow_store_option,
     ask_for_password,
+    cache_options,
     catalog_options,
     may_ask_for_password,
 )
@@ -116,9 +117,7 @@ def _stay(settings: MountSettings) -> None:
     metavar="LIST",
     help=f"Rendered files beside each image: {','.join(FORMATS)}. [default: {','.join(DEFAULT_SIBLINGS)}]",
 )
-@click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
-@click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
-@click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")
+@cache_options
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
