@@ -1,4 +1,4 @@
-"""Read what the annotation files of one stem say together, and decide where they say different things.
+"""Reconcile the annotation files of one image: read what they say together, and decide where they differ.
 
 ``x.json`` is a house annotation or a file of labelme's. In the latter case
 ``ImageSynchronizer_annotation/x.json`` may hold the house annotation that it was made from. ``x.labelme.json`` and
@@ -7,7 +7,7 @@
 - A file of labelme's is an edit of the original: what a tool dropped when it saved is taken from there.
 - A sibling that says the same, or was rendered and left alone since, says nothing new.
 - One that a tool saved later than ``x.json`` is an edit, and wins; likewise one whose ``x.json`` is of labelme's and
-  was left alone. If that was edited as well, nobody knows: the stem is left as it is, and named.
+  was left alone. If that was edited as well, nobody knows: the files are left as they are, and named.
 - One that a tool saved earlier than ``x.json`` does not count, and is named.
 - Where only siblings are, the first one, ``x.labelme.json``, takes the place of ``x.json``.
 """
@@ -39,7 +39,7 @@ _DEFAULT_EXTENSION = "jpg"
 
 
 class FileUnusable(ConvertError):
-    """A file that stands in the way of converting a stem.
+    """A file that stands in the way of converting an image's annotations.
 
     Attributes:
         path: which one.
@@ -53,7 +53,7 @@ class FileUnusable(ConvertError):
 
 
 @dataclass(frozen=True)
-class StemPaths:
+class AnnotationPaths:
     """Where the annotations of one image stand.
 
     Attributes:
@@ -80,8 +80,8 @@ class StemPaths:
 
 
 @dataclass(frozen=True)
-class StemAnnotation:
-    """What the annotation files of one stem say together.
+class ReconciledAnnotation:
+    """What the annotation files of one image say together.
 
     Attributes:
         paths: where they stand.
@@ -98,7 +98,7 @@ class StemAnnotation:
             nothing is lost with them, since they are renderings.
     """
 
-    paths: StemPaths
+    paths: AnnotationPaths
     image: ImageInfo
     annotation: Annotation
     source: Path
@@ -111,8 +111,8 @@ class StemAnnotation:
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
-def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
-    """Read the annotation files of one stem.
+def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation | None:
+    """Read the annotation files of one image, and bring together what they say.
 
     Args:
         paths: where they stand.
@@ -142,7 +142,7 @@ def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
     return current
 
 
-def embeds_the_only_image(paths: StemPaths, name: str) -> bool:
+def embeds_the_only_image(paths: AnnotationPaths, name: str) -> bool:
     """Tell whether ``x.json``, of format `name`, embeds an image that is nowhere else."""
     reference = CONVERTIBLE[name].image_reference(_read(paths.json) or b"")
     if reference.embedded_content is None:
@@ -155,8 +155,8 @@ def embeds_the_only_image(paths: StemPaths, name: str) -> bool:
     return not any(map(is_file, named)) and find_image(paths, None) is None
 
 
-def find_image(paths: StemPaths, likely: str | None) -> Path | None:
-    """Find the image of a stem.
+def find_image(paths: AnnotationPaths, likely: str | None) -> Path | None:
+    """Find the image of annotations.
 
     Args:
         paths: of its annotations; it is looked for beside them.
@@ -182,7 +182,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
+def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | None:
     content, original = _read(paths.json), _read(paths.original)
     if content is None:
         return None
@@ -197,15 +197,15 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
         if original not in (None, content):
             reason = f"{ORIGINALS_FOLDER}/{paths.json.name} is another original of it; remove one of the two"
             raise FileUnusable(paths.json, reason)
-        return _stem_annotation(
+        return _reconciled(
             paths, dataset, annotation, paths.json, name, house_content=content, has_original=original is not None
         )
     if original is None:
         edited = not is_as_rendered(name, content)
-        found = _stem_annotation(paths, dataset, annotation, paths.json, name, is_edited=edited)
+        found = _reconciled(paths, dataset, annotation, paths.json, name, is_edited=edited)
         return replace(found, annotation=completed(found.annotation, found.image))
     before = _parse(paths.original, original, HOUSE)
-    found = _stem_annotation(paths, dataset, before, paths.original, HOUSE, has_original=True)
+    found = _reconciled(paths, dataset, before, paths.original, HOUSE, has_original=True)
     found = replace(found, json_format=name, source=paths.json, source_format=name)
     attached = CONVERTIBLE[name].reattached(content, before, found.image)
     if attached != content:
@@ -215,13 +215,13 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
     return replace(found, annotation=annotation, is_edited=True, modified_ns=paths.json.stat().st_mtime_ns)
 
 
-def _from_sibling(paths: StemPaths, path: Path, content: bytes, name: str, dataset: str) -> StemAnnotation:
-    found = _stem_annotation(paths, dataset, _parse(path, content, name), path, name)
+def _from_sibling(paths: AnnotationPaths, path: Path, content: bytes, name: str, dataset: str) -> ReconciledAnnotation:
+    found = _reconciled(paths, dataset, _parse(path, content, name), path, name)
     edited = not is_as_rendered(name, content)
     return replace(found, annotation=completed(found.annotation, found.image), json_format=None, is_edited=edited)
 
 
-def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemAnnotation:
+def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) -> ReconciledAnnotation:
     name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
     if content == CONVERTIBLE[name].render(current.annotation, current.image).content:
         return current
@@ -252,14 +252,14 @@ def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemA
     )
 
 
-def _stem_annotation(
-    paths: StemPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
-) -> StemAnnotation:
+def _reconciled(
+    paths: AnnotationPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
+) -> ReconciledAnnotation:
     image = _describe_image(paths, annotation, dataset)
-    return StemAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
+    return ReconciledAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
 
 
-def _describe_image(paths: StemPaths, annotation: Annotation, dataset: str) -> ImageInfo:
+def _describe_image(paths: AnnotationPaths, annotation: Annotation, dataset: str) -> ImageInfo:
     path = find_image(paths, annotation.ext)
     if path is None:
         return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION)
