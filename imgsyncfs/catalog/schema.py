@@ -59,7 +59,6 @@ class Dialect:
         key: type of a text that is compared, given its longest length in characters; compares case and all.
         text: type of a text of limited length.
         long_text: type of a text of any length.
-        integer: type of a 64-bit integer.
         primary_key: the words before a primary key's columns.
         clustered: the end of a large table's definition, given the columns that order it.
         after: what stands after a table's definition.
@@ -67,10 +66,9 @@ class Dialect:
     """
 
     name: str
-    key: Callable[[int], str]
-    text: Callable[[int], str]
-    long_text: str
-    integer: str
+    key: Callable[[int], str] = lambda length: "TEXT"  # noqa: ARG005
+    text: Callable[[int], str] = lambda length: "TEXT"  # noqa: ARG005
+    long_text: str = "TEXT"
     primary_key: str = "PRIMARY KEY"
     clustered: Callable[[str], str] = lambda columns: ""  # noqa: ARG005
     after: str = ""
@@ -79,21 +77,12 @@ class Dialect:
 
 SQLITE = Dialect(
     name="SQLite",
-    key=lambda length: "TEXT",  # noqa: ARG005
-    text=lambda length: "TEXT",  # noqa: ARG005
-    long_text="TEXT",
-    # Not INTEGER: SQLite's ODBC driver would read that with 32 bits.
-    integer="BIGINT",
     # A dataset's rows then lie side by side in the order of their names, and the key is stored once.
     after=" WITHOUT ROWID",
 )
 
 POSTGRESQL = Dialect(
     name="PostgreSQL",
-    key=lambda length: "TEXT",  # noqa: ARG005
-    text=lambda length: "TEXT",  # noqa: ARG005
-    long_text="TEXT",
-    integer="BIGINT",
     session=lambda milliseconds: (
         f"SET statement_timeout = {milliseconds}",
         # Less, so that a statement that waits for a lock is told to be that.
@@ -107,7 +96,6 @@ SQL_SERVER = Dialect(
     key=lambda length: f"NVARCHAR({length}) COLLATE Latin1_General_100_BIN2",
     text=lambda length: f"NVARCHAR({length})",
     long_text="NVARCHAR(MAX)",
-    integer="BIGINT",
     # A clustered key may have 900 bytes, this one 1,700: dataset_id, label_version and name come to 1,400.
     primary_key="PRIMARY KEY NONCLUSTERED",
     # A dataset's rows then lie side by side: reading them all is what listings do.
@@ -120,7 +108,6 @@ STANDARD = Dialect(
     key=lambda length: f"VARCHAR({length})",
     text=lambda length: f"VARCHAR({length})",
     long_text="VARCHAR(8000)",
-    integer="BIGINT",
 )
 
 
@@ -197,7 +184,8 @@ def _create(
 def _type(dialect: Dialect, column: str) -> str:
     """The type of a column that is no part of its table's key."""
     if column in INTEGER_COLUMNS:
-        return dialect.integer
+        # Not INTEGER: SQLite's ODBC driver would read that with 32 bits.
+        return "BIGINT"
     if column == "label_version":
         return dialect.key(50)
     return dialect.text(_LENGTHS[column]) if column in _LENGTHS else dialect.long_text

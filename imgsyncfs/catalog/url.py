@@ -19,7 +19,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from imgsyncfs.errors import ConfigurationError
 
@@ -190,7 +190,11 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
     database = unquote(parts.path.strip("/"))
     if not database:
         raise ConfigurationError(f"The catalog URL names no database; write {form}.")
-    host = dict(options).get("host", "") or _host(parts) or ("localhost" if scheme == "postgresql" else "")
+    host = (
+        dict(options).get("host", "")
+        or unquote(parts.hostname or "")
+        or ("localhost" if scheme == "postgresql" else "")
+    )
     if not host:
         raise ConfigurationError(f"The catalog URL names no server; write {form}.")
     return ServerUrl(
@@ -201,10 +205,6 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         database=database,
         options=tuple((key, value) for key, value in options if key != "host"),
     )
-
-
-def _host(parts: SplitResult) -> str:
-    return unquote(parts.hostname or "")
 
 
 def _parse_attributes(text: str) -> tuple[tuple[str, str], ...]:

@@ -25,7 +25,7 @@ from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
-from imgsyncfs.settings.config_file import Configuration, load_configuration
+from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.settings.values import parse_seconds
 
@@ -135,13 +135,3 @@ def mount_command(
     mount(settings, foreground=foreground)
     if not foreground and sys.stdout.isatty():
         click.echo(f"Mounted at {mountpoint}; end it with: imgsyncfs umount {mountpoint}")
-
-
-def configuration_for_helper(catalog: str, options: tuple[str, ...]) -> Configuration:
-    """The configuration of a mount made by ``mount(8)``: as for the command, with ``-o config=FILE``.
-
-    Raises:
-        ConfigurationError: an option or the config file makes no sense.
-    """
-    config = parse_mount_options(options).ours.get("config")
-    return replace(load_configuration(Path(config) if config else None), catalog=catalog)

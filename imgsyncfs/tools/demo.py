@@ -23,19 +23,15 @@ class DemoSummary:
 
     Attributes:
         catalog: the SQLite file.
-        store_url: where the images and annotations lie.
         datasets: how many.
         images: how many in all datasets.
-        annotations: how many in all datasets.
-        byte_count: length of them all.
+        byte_count: length of the images and annotations.
         changed: False if all of it was there already.
     """
 
     catalog: Path
-    store_url: str
     datasets: int
     images: int
-    annotations: int
     byte_count: int
     changed: bool
 
@@ -101,10 +97,8 @@ def make_demo(folder: Path, *, progress: Progress | None = None) -> DemoSummary:
         store.close()
     return DemoSummary(
         catalog=catalog_file,
-        store_url=store.url,
         datasets=len(summaries),
         images=sum(summary.images for summary in summaries),
-        annotations=sum(summary.annotations for summary in summaries),
         byte_count=sum(summary.byte_count for summary in summaries),
         changed=any(summary.changed for summary in summaries),
     )

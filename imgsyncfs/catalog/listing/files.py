@@ -129,16 +129,13 @@ class FileTable:
 
     def _in_template(self, number: int, start: int, stop: int) -> list[tuple[int, int, str]]:
         blobs, offsets, order = self._blobs, self._offsets, self._order
-        if len(order):
-            places = range(len(order))
-            low = bisect_left(places, (number, start), key=lambda place: (blobs[order[place]], offsets[order[place]]))
-            high = bisect_left(places, (number, stop), key=lambda place: (blobs[order[place]], offsets[order[place]]))
-            chosen = self.columns["order"][low:high]
-        else:
-            places = range(len(blobs))
-            low = bisect_left(places, (number, start), key=lambda place: (blobs[place], offsets[place]))
-            high = bisect_left(places, (number, stop), key=lambda place: (blobs[place], offsets[place]))
-            chosen = np.arange(low, high)
+        # Without an order of their own, the files are in this order.
+        places = order if len(order) else range(len(blobs))
+        low, high = (
+            bisect_left(places, (number, bound), key=lambda index: (blobs[index], offsets[index]))
+            for bound in (start, stop)
+        )
+        chosen = self.columns["order"][low:high] if len(order) else np.arange(low, high)
         digests = join_digests(self.columns["md5_upper"][chosen], self.columns["md5_lower"][chosen])
         starts, lengths = self.columns["blob_offset"][chosen].tolist(), self.columns["byte_count"][chosen].tolist()
         return list(zip(starts, lengths, digests, strict=True))

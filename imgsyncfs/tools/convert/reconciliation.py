@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
 from imgsyncfs.tools.convert.conversion import completed, is_as_rendered, recognize, with_missing_sizes
 from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER
+from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, image_names
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -156,20 +155,10 @@ def embeds_the_only_image(paths: AnnotationPaths, name: str) -> bool:
 
 
 def find_image(paths: AnnotationPaths, likely: str | None) -> Path | None:
-    """Find the image of annotations.
-
-    Args:
-        paths: of its annotations; it is looked for beside them.
-        likely: an extension to try first, without the dot.
-
-    Returns:
-        The image file; None if there is none.
-    """
-    for ext in _extensions(likely):
-        path = paths.folder / f"{paths.stem}.{ext}"
-        if is_file(path):
-            return path
-    return None
+    """Find the image beside annotations; None if there is none. See `imgsyncfs.tools.pairing.image_names`."""
+    if likely and likely.lower() not in IMAGE_EXTENSIONS:
+        likely = None
+    return next(filter(is_file, (paths.folder / name for name in image_names(paths.stem, likely))), None)
 
 
 def is_file(path: Path) -> bool:
@@ -283,11 +272,6 @@ def _read_facts(path: Path) -> ImageFacts | None:
     except (OSError, PublishError) as error:
         logger.warning("%s: its size is not known: %s", path, error)
         return None
-
-
-def _extensions(likely: str | None) -> Iterator[str]:
-    known = (spelling for ext in IMAGE_EXTENSIONS for spelling in (ext, ext.upper()))
-    yield from dict.fromkeys([likely, *known] if likely and likely.lower() in IMAGE_EXTENSIONS else known)
 
 
 def _read(path: Path) -> bytes | None:

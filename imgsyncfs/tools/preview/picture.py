@@ -23,8 +23,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.annotations.labels import BoundingBox
 from imgsyncfs.errors import PreviewError
-from imgsyncfs.tools.annotation_facts import size_warnings
-from imgsyncfs.tools.images import ImageFacts
+from imgsyncfs.tools.images import ImageFacts, size_warnings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
 from imgsyncfs.tools.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for

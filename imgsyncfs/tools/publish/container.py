@@ -15,8 +15,7 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_exten
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
-from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
-from imgsyncfs.tools.images import HEADER_BYTES, read_image_header
+from imgsyncfs.tools.images import HEADER_BYTES, read_image_header, size_warnings
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
@@ -26,6 +25,7 @@ from imgsyncfs.tools.publish.findings import (
     CheckedImage,
     PairFindings,
     check_all,
+    describe_annotation,
     unusable,
 )
 from imgsyncfs.tools.publish.journal import Journal, blob_fingerprint

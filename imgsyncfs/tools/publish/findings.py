@@ -6,10 +6,12 @@ changed since.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imgsyncfs.tools.annotation_facts import AnnotationFacts, annotation_facts_from_json
+from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel
+from imgsyncfs.blob_layout import cut_into_extents, extent_digests
 from imgsyncfs.tools.images import ImageFacts
 from imgsyncfs.tools.pairing import LeftOut, printable
 from imgsyncfs.workers.threads import map_in_order
@@ -28,6 +30,27 @@ CHECK_VERSION = 1
 
 LARGE_CHECK_VERSION = 2
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFacts:
+    """Facts about a house annotation.
+
+    Attributes:
+        byte_count: length of the JSON.
+        md5: its digest, in hexadecimal.
+        label_checked: 1 if a person has checked the labels, else 0.
+        object_count: number of objects, classifications, values and unknown labels.
+        classes: classes of the objects and names of the classifications, each once, in the order of the file.
+        extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
+    """
+
+    byte_count: int
+    md5: str
+    label_checked: int
+    object_count: int
+    classes: tuple[str, ...]
+    extents: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,24 @@ class PairFindings:
     annotation: CheckedAnnotation | None = None
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFacts:
+    """Describe an annotation whose JSON is `content`."""
+    classes: dict[str, None] = {}
+    for label in annotation.labels:
+        if isinstance(label, ObjectLabel):
+            classes.update((item.class_name, None) for item in label.objects)
+        elif isinstance(label, ClassificationLabel):
+            classes[label.label_name] = None
+    return AnnotationFacts(
+        byte_count=len(content),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        label_checked=annotation.label_checked,
+        object_count=annotation.object_count,
+        classes=tuple(classes),
+        extents=extent_digests(cut_into_extents(content), len(content)),
+    )
 
 
 def unusable(names: Sequence[str], reasons: Mapping[str, str]) -> PairFindings:
@@ -132,11 +173,10 @@ def check_all(
 def _findings_from_json(document: Mapping[str, Any]) -> PairFindings:
     """Make findings again from what a journal made of `dataclasses.asdict` of them."""
     image, annotation = document["image"], document["annotation"]
-    return PairFindings(
-        image=None if image is None else CheckedImage(**{**image, "facts": ImageFacts(**image["facts"])}),
-        annotation=None
-        if annotation is None
-        else CheckedAnnotation(**{**annotation, "facts": annotation_facts_from_json(annotation["facts"])}),
-        left_out=tuple(LeftOut(**entry) for entry in document["left_out"]),
-        warnings=tuple(document["warnings"]),
-    )
+    if image is not None:
+        image = CheckedImage(**{**image, "facts": ImageFacts(**image["facts"])})
+    if annotation is not None:
+        facts = AnnotationFacts(**{**annotation["facts"], "classes": tuple(annotation["facts"]["classes"])})
+        annotation = CheckedAnnotation(**{**annotation, "facts": facts})
+    left_out = tuple(LeftOut(**entry) for entry in document["left_out"])
+    return PairFindings(image, annotation, left_out, tuple(document["warnings"]))

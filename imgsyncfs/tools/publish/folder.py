@@ -17,9 +17,8 @@ from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_dig
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, PublishError
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, ImageInfo
-from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
 from imgsyncfs.tools.convert.conversion import completed
-from imgsyncfs.tools.images import ImageFacts, check_image
+from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
@@ -29,6 +28,7 @@ from imgsyncfs.tools.publish.findings import (
     CheckedImage,
     PairFindings,
     check_all,
+    describe_annotation,
     unusable,
 )
 from imgsyncfs.tools.publish.journal import Journal, file_fingerprint

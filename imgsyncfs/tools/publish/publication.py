@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from imgsyncfs.catalog import Catalog
-    from imgsyncfs.tools.annotation_facts import AnnotationFacts
     from imgsyncfs.tools.pairing import LeftOut, PairedNames
-    from imgsyncfs.tools.publish.findings import CheckedImage, PairFindings
+    from imgsyncfs.tools.publish.findings import AnnotationFacts, CheckedImage, PairFindings
     from imgsyncfs.workers.progress import Progress
 
 DEFAULT_LABEL_VERSION = "1.0.0"

@@ -15,7 +15,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from imgsyncfs.catalog.naming import file_name_fault
@@ -168,9 +167,7 @@ class SyncRecord:
     def __enter__(self) -> SyncRecord:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _is_folder_name(self, dataset_id: object) -> bool:
