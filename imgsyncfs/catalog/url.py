@@ -190,11 +190,9 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
     database = unquote(parts.path.strip("/"))
     if not database:
         raise ConfigurationError(f"The catalog URL names no database; write {form}.")
-    host = (
-        dict(options).get("host", "")
-        or unquote(parts.hostname or "")
-        or ("localhost" if scheme == "postgresql" else "")
-    )
+    host = dict(options).get("host", "") or unquote(parts.hostname or "")
+    if not host and scheme == "postgresql":
+        host = "localhost"
     if not host:
         raise ConfigurationError(f"The catalog URL names no server; write {form}.")
     return ServerUrl(

@@ -150,9 +150,8 @@ def get_format(name: str, *, among: Mapping[str, FormatDescription] = FORMATS, p
     found = among.get(_OTHER_NAMES.get(wanted, wanted))
     if found is not None:
         return found
-    raise FormatError(
-        f"There is no annotation format {name!r}{purpose and ' '}{purpose}; {did_you_mean(wanted, among)}"
-    )
+    hint = did_you_mean(wanted, among)
+    raise FormatError(f"There is no annotation format {name!r}{purpose and ' '}{purpose}; {hint}")
 
 
 def recognize_format(content: bytes) -> FormatDescription | None:
