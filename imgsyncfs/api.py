@@ -191,7 +191,7 @@ class ImageCatalog:
             ConfigurationError: a dataset is unknown; the message names near ones.
             CatalogError: a listing cannot be read.
             StoreError: no store can be reached.
-            SyncError: the folder cannot be written, is in use by another sync, or has not enough room.
+            SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
         """
         # Late: who only reads needs none of it.
         from imgsyncfs.tools.sync.run import sync

@@ -213,7 +213,7 @@ class Catalog:
             try:
                 row, fault = self._dataset(values)
             except ValueError as error:
-                faults.append(f"The dataset {_shown(values[0])} is hidden: {error}; correct its row in the catalog.")
+                faults.append(f"The dataset {values[0]!a} is hidden: {error}; correct its row in the catalog.")
             else:
                 rows.append(row)
                 if fault:
@@ -292,7 +292,7 @@ class Catalog:
             row,
             images,
             annotations,
-            progress or _ignore,
+            progress or (lambda _: None),
             extent_digests=extent_digests or {},
             has_additions=self._has_additions,
         )
@@ -314,8 +314,7 @@ class Catalog:
                 rows.append(subscription_row(values))
             except ValueError as error:
                 faults.append(
-                    f"The subscription {_shown(values[0])} is left out: {error}; make it again with: "
-                    "imgsyncfs subscribe"
+                    f"The subscription {values[0]!a} is left out: {error}; make it again with: imgsyncfs subscribe"
                 )
         return sorted(rows, key=lambda row: row.name)
 
@@ -392,7 +391,7 @@ class Catalog:
                 logger.warning(
                     "The catalog %s has a row of %s in %s that cannot be read: %s; correct the row.",
                     self._connection.where,
-                    _shown(values[0]),
+                    ascii(values[0]),
                     dataset,
                     error,
                 )
@@ -410,12 +409,3 @@ def _logging_faults(read: Callable[[list[str]], list[Kept]]) -> list[Kept]:
 
 def _decoding(make: Callable[[Sequence[Any]], FileRow]) -> Callable[[Sequence[Any]], FileRow]:
     return lambda values: make(decoded(values))
-
-
-def _shown(value: object) -> str:
-    """A value of a row as messages show it: on one line, whatever it is."""
-    return ascii(value)
-
-
-def _ignore(count: int) -> None:
-    """Ignore progress."""

@@ -55,13 +55,7 @@ class TimeLimitedThread:
         self._end = weakref.finalize(self, self._jobs.put, None)
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Run a function in the thread.
-
-        Args:
-            function: what to run.
-
-        Returns:
-            What it returns.
+        """Run a function in the thread; returns what it returns.
 
         Raises:
             TimeLimitExceeded: it did not come back in time, or an earlier one did not.

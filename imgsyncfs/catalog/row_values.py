@@ -78,9 +78,7 @@ def read_dataset_values(values: Sequence[Any]) -> tuple[Any, ...]:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) == _DATASET_TYPES:
-        return tuple(values)
-    return _tidy(values, _DATASET_TYPES, DATASET_COLUMNS)
+    return _tidied(values, _DATASET_TYPES, DATASET_COLUMNS)
 
 
 def dataset_row(values: Sequence[Any], default_store: str) -> tuple[DatasetRow, str]:
@@ -121,9 +119,7 @@ def image_row(values: Sequence[Any]) -> ImageRow:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) != _IMAGE_TYPES or values[_IMAGE_MD5] != values[_IMAGE_MD5].lower():
-        values = _tidy(values, _IMAGE_TYPES, IMAGE_COLUMNS)
-    return ImageRow(*values)
+    return ImageRow(*_tidied(values, _IMAGE_TYPES, IMAGE_COLUMNS, _IMAGE_MD5))
 
 
 def listed_image_row(values: Sequence[Any]) -> ImageRow:
@@ -137,9 +133,7 @@ def annotation_row(values: Sequence[Any]) -> AnnotationRow:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) != _ANNOTATION_TYPES or values[_ANNOTATION_MD5] != values[_ANNOTATION_MD5].lower():
-        values = _tidy(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS)
-    return AnnotationRow(*values)
+    return AnnotationRow(*_tidied(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS, _ANNOTATION_MD5))
 
 
 def subscription_values(row: SubscriptionRow) -> tuple[str | int, ...]:
@@ -178,15 +172,18 @@ def _check_numbers(values: Sequence[Any], columns: tuple[str, ...]) -> None:
             raise ValueError(f"{column} is {value}, which is below 0 or has more than 64 bits")
 
 
-def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:
-    tidied: list[Any] = []
-    for value, wanted, column in zip(values, types, columns, strict=True):
-        if wanted is int:
-            tidied.append(_integer(value, column))
-        else:
-            text = _text(value)
-            tidied.append(text.lower() if column == "md5" else text)
-    return tuple(tidied)
+def _tidied(
+    values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...], md5: int | None = None
+) -> tuple[Any, ...]:
+    """Values of the types of their columns; `md5` is the place of the digest, which gets small letters."""
+    if tuple(map(type, values)) != types:
+        values = [
+            _integer(value, column) if wanted is int else _text(value)
+            for value, wanted, column in zip(values, types, columns, strict=True)
+        ]
+    if md5 is not None and values[md5] != values[md5].lower():
+        values = [*values[:md5], values[md5].lower(), *values[md5 + 1 :]]
+    return tuple(values)
 
 
 def _text(value: Any) -> str:

@@ -109,13 +109,7 @@ CatalogUrl = SqliteUrl | ServerUrl | OdbcUrl
 
 
 def parse_catalog_url(text: str) -> CatalogUrl:
-    """Read a catalog's URL.
-
-    Args:
-        text: one of the forms of this module's table.
-
-    Returns:
-        What it says.
+    """Read a catalog's URL, of one of the forms of this module's table.
 
     Raises:
         ConfigurationError: it has none of the forms, lacks a part, or holds a password. The message repeats no part
@@ -137,14 +131,9 @@ def parse_catalog_url(text: str) -> CatalogUrl:
 
 
 def catalog_identity(url: str) -> str:
-    """Name a catalog by a stable text, for the keys of caches.
+    """Name a catalog by a stable text, for the keys of caches: the same one for every way to write the same URL.
 
-    Args:
-        url: the catalog's URL.
-
-    Returns:
-        The same text for every way to write the same URL; it holds no secret. Different users of a server are
-        different catalogs, since they may see different tables.
+    It holds no secret. Different users of a server are different catalogs, since they may see different tables.
 
     Raises:
         ConfigurationError: see `parse_catalog_url`.

@@ -121,19 +121,17 @@ def open_configured_catalog(
     try:
         return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
     except CatalogRefused:
-        if not may_ask_for_password(configuration.password):
+        password = another_password(configuration.password)
+        if password is None:
             raise
-    configuration = replace(configuration, password=ask_for_password())
+    configuration = replace(configuration, password=password)
     return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
 
 
-def may_ask_for_password(known: str | None) -> bool:
-    """Whether a catalog that refused us may be tried with another password: none was given, and someone is there."""
-    return not known and sys.stdin.isatty()
-
-
-def ask_for_password() -> str:
-    """Ask whoever is at the terminal."""
+def another_password(known: str | None) -> str | None:
+    """Ask for the password of a catalog that refused us; None if one was given already, or nobody is there to ask."""
+    if known or not sys.stdin.isatty():
+        return None
     password: str = click.prompt("Password for the catalog", hide_input=True)
     return password
 
@@ -166,6 +164,14 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def echo_some(lines: Sequence[str], count: int) -> None:
+    """Print the first ones of `count` lines on standard error, and how many there are beyond them."""
+    for line in lines:
+        click.echo(f"  {line}", err=True)
+    if count > len(lines):
+        click.echo(f"  and {count - len(lines):,} more", err=True)
+
+
 def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
     """Name the files that were left out, if there are any, and exit with `LEFT_OUT_STATUS`.
 
@@ -176,8 +182,5 @@ def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
     if not count:
         return
     click.echo(f"Left out: {count:,} files", err=True)
-    for entry in left_out:
-        click.echo(f"  {entry.path}: {entry.reason}", err=True)
-    if count > len(left_out):
-        click.echo(f"  and {count - len(left_out):,} more", err=True)
+    echo_some([f"{entry.path}: {entry.reason}" for entry in left_out], count)
     sys.exit(LEFT_OUT_STATUS)

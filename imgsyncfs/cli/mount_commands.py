@@ -12,13 +12,7 @@ from typing import Any
 
 import click
 
-from imgsyncfs.cli.common import (
-    allow_store_option,
-    ask_for_password,
-    cache_options,
-    catalog_options,
-    may_ask_for_password,
-)
+from imgsyncfs.cli.common import allow_store_option, another_password, cache_options, catalog_options
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
@@ -89,10 +83,10 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     try:
         start(settings)
     except CatalogRefused:
-        if not may_ask_for_password(settings.library.password):
+        password = another_password(settings.library.password)
+        if password is None:
             raise
-        library = replace(settings.library, password=ask_for_password())
-        start(replace(settings, library=library))
+        start(replace(settings, library=replace(settings.library, password=password)))
 
 
 def _launch(settings: MountSettings) -> None:

@@ -17,6 +17,7 @@ from imgsyncfs.cli.common import (
     cache_options,
     catalog_options,
     counted,
+    echo_some,
     open_configured_catalog,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar, SyncBar
@@ -125,11 +126,7 @@ def prefetch_command(
 
 
 def _checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
-    """Put together a library's settings; ask for the catalog's password if it needs one.
-
-    Args:
-        configuration: catalog, secrets, cache folder.
-        given: the options siblings, cache_dir, cache_size, keep_free and timeout, None where not given.
+    """Put together a library's settings from options, None where not given; ask for a password that is missing.
 
     Raises:
         ConfigurationError: an option makes no sense.
@@ -177,15 +174,9 @@ def _report(summary: SyncSummary, target: Path) -> None:
         click.echo(f"Nothing to transfer: {counted(summary.kept, 'file')} of {datasets} in {target} already.")
     if summary.changed:
         click.echo("Kept, since somebody changed them (--overwrite replaces them):", err=True)
-        _name(summary.changed)
+        echo_some([printable(path) for path in summary.changed[:MOST_NAMED]], len(summary.changed))
     if summary.failed:
         click.echo(f"Could not be synced ({len(summary.failed):,}):", err=True)
-        _name([f"{failure.path}: {failure.reason}" for failure in summary.failed])
+        named = [printable(f"{failure.path}: {failure.reason}") for failure in summary.failed[:MOST_NAMED]]
+        echo_some(named, len(summary.failed))
         sys.exit(LEFT_OUT_STATUS)
-
-
-def _name(lines: Sequence[str]) -> None:
-    for line in lines[:MOST_NAMED]:
-        click.echo(f"  {printable(line)}", err=True)
-    if len(lines) > MOST_NAMED:
-        click.echo(f"  and {len(lines) - MOST_NAMED:,} more", err=True)

@@ -116,14 +116,7 @@ class Listing:
         return sum(stored_bytes(column) for column in self.columns.values())
 
     def find(self, stem: bytes) -> int:
-        """The index of an image.
-
-        Args:
-            stem: its name without extension, UTF-8.
-
-        Returns:
-            The index, from 0 in the order of the stems' bytes; -1 if there is no such image.
-        """
+        """The index of the image of a stem, from 0 in the order of the stems' bytes; -1 if there is no such image."""
         return self.stems.find(stem)
 
     def stem(self, index: int) -> bytes:

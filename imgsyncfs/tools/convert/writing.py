@@ -62,20 +62,15 @@ def write_in_place(found: ReconciledAnnotation, target: str) -> tuple[Loss, ...]
 
 
 def write_to_folder(found: ReconciledAnnotation, target: str, folder: Path) -> tuple[Loss, ...] | None:
-    """Write one image's annotation into another folder.
-
-    Args:
-        found: what is there.
-        target: a key of `imgsyncfs.formats.registry.CONVERTIBLE`.
-        folder: where the file goes, under the name that it would have in place.
+    """Write one image's annotation into another folder, under the name that it would have in place.
 
     Returns:
-        What the new file does not show; None if the folder had it.
+        As `write_in_place`; None if the folder had it.
 
     Raises:
         FileUnusable: there is a file of this name that says something else, and is no mere rendering.
-        AnnotationError: the annotation holds what cannot be written at all.
-        OSError: the disk is full, or cannot be written.
+        AnnotationError: as for `write_in_place`.
+        OSError: likewise.
     """
     rendered = CONVERTIBLE[target].render(found.annotation, found.image)
     content = found.house_content if target == HOUSE and found.house_content else rendered.content
@@ -191,7 +186,7 @@ def keep_copy(path: Path, copy: Path, *, link: Callable[[Path, Path], None] = os
     """Keep a copy of a file, so that the file may get another content.
 
     Args:
-        path: the file.
+        path: its path.
         copy: the path of the copy, on the same disk; nothing is there yet.
         link: makes a hard link to the first path at the second.
 

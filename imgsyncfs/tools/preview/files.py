@@ -67,13 +67,7 @@ def read_preview_source(path: Path) -> PreviewSource:
 
 
 def decode_image(source: PreviewSource) -> Image.Image:
-    """Decode an image file.
-
-    Args:
-        source: what was read.
-
-    Returns:
-        The image as it is stored, not yet turned as EXIF asks for.
+    """Decode the image as it is stored, not yet turned as EXIF asks for.
 
     Raises:
         PreviewError: it is no image that is known, or damaged.
@@ -93,12 +87,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
     Values of more than 8 bits are spread so that the darkest is black and the brightest white (a thousandth at either
     end is cut off); transparent parts become white.
-
-    Args:
-        image: of any mode.
-
-    Returns:
-        The copy.
 
     Raises:
         PreviewError: its mode has no colours that can be shown.

@@ -79,8 +79,7 @@ def preview_file(path: Path) -> Image.Image:
     """Draw an annotation file's content into its image, or an image's annotation into it.
 
     Args:
-        path: an image, or an annotation in the house format, labelme's or roLabelImg's; the other of the two is found
-            beside it, see `imgsyncfs.tools.preview.files.read_preview_source`.
+        path: one of the two; `imgsyncfs.tools.preview.files.read_preview_source` says how it finds the other one.
 
     Returns:
         An RGB image. If the annotation was made for an image of another size, a warning is logged.

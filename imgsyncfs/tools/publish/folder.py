@@ -163,13 +163,7 @@ def publish(
 
 
 def _scan_folder(folder: Path) -> tuple[list[FoundPair], list[LeftOut]]:
-    """List a folder's images with their annotations.
-
-    Args:
-        folder: is not searched below its own level.
-
-    Returns:
-        The images by stem, in the order of their characters; and what is left out.
+    """List a folder's images with their annotations, by stem, in the order of their characters; and what is left out.
 
     Raises:
         PublishError: there is no such folder, or it cannot be listed.
@@ -224,14 +218,8 @@ def _journal_key(pair: FoundPair, *, dataset_id: str) -> str:
 def _check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindings:
     """Read an image and its annotations and judge them.
 
-    Args:
-        folder: where they lie.
-        pair: which they are.
-        dataset_id: rendered siblings name it.
-
-    Returns:
-        The findings. An image is left out if it cannot be decoded, or if its annotation cannot be read: an image that
-        silently lost its labels would be worse than one that is missing.
+    An image is left out if it cannot be decoded, or if its annotation cannot be read: an image that silently lost its
+    labels would be worse than one that is missing.
     """
     names = (pair.image.name, *pair.names.annotations)
     try:
@@ -260,12 +248,6 @@ def _check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindin
 
 def _read_annotation(path: Path, format_name: str, image: ImageFacts, ext: str) -> bytes:
     """Return the bytes of an annotation that is published: those of the file, or what it is converted to.
-
-    Args:
-        path: the file.
-        format_name: `HOUSE`, or the format that it is converted from.
-        image: its image.
-        ext: the image's extension, without the dot.
 
     Raises:
         PublishError: the file cannot be read any more.

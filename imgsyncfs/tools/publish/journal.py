@@ -48,22 +48,12 @@ _FAULTS = (sqlite3.Error, diskcache.Timeout, OSError, CacheError)
 
 
 def file_fingerprint(path: Path, status: os.stat_result) -> str:
-    """A fingerprint of a file: it changes when the file is moved, resized or written.
-
-    Args:
-        path: where it lies.
-        status: what `Path.stat` says about it.
-    """
+    """A fingerprint of a file, given what `Path.stat` says: it changes when the file is moved, resized or written."""
     return _fingerprint(b"file", os.fsencode(path.absolute()), b"%d %d" % (status.st_size, status.st_mtime_ns))
 
 
 def blob_fingerprint(store_url: str, info: BlobInfo) -> str:
-    """A fingerprint of a blob: it changes when the blob is replaced.
-
-    Args:
-        store_url: of the store that it lies in.
-        info: what the store says about it.
-    """
+    """A fingerprint of a blob, given what its store says: it changes when the blob is replaced."""
     return _fingerprint(
         b"blob", os.fsencode(store_url), os.fsencode(info.blob), b"%d" % info.byte_count, os.fsencode(info.etag)
     )

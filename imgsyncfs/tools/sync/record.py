@@ -195,7 +195,7 @@ class SyncRecord:
             if "locked" in text:
                 raise SyncError(f"Another sync is at work in {self._target}; wait until it has ended.") from error
             if "is full" in text:
-                raise no_room_left(self._target) from error
+                raise disk_full(self._target) from error
             raise SyncError(
                 f"The record in {self._target / RECORD_FOLDER} cannot be used ({error}); remove that folder, and the "
                 "next sync reads the files instead."
@@ -215,7 +215,7 @@ def refuse_link(path: Path) -> None:
         )
 
 
-def no_room_left(path: Path) -> SyncError:
+def disk_full(path: Path) -> SyncError:
     """Say that the disk has become full."""
     return SyncError(f"There is no room left for {path}; make room and sync again, it goes on from here.")
 
