@@ -173,6 +173,15 @@ class Place:
 
 
 @contextmanager
+def published_place(folder: Path, count: int) -> Iterator[Place]:
+    """A place as `open_place` makes it, with one published dataset of so many annotated images."""
+    with open_place(folder) as place:
+        annotated_folder(place.folder, count)
+        place.publish()
+        yield place
+
+
+@contextmanager
 def open_place(folder: Path) -> Iterator[Place]:
     """A place whose catalog and store lie in a folder; they are made there if they are missing."""
     store = WatchedStore(open_store((folder / "store").as_uri()))

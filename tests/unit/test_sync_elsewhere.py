@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.publishing import DATASET, Place, annotated_folder, open_place
+from support.publishing import DATASET, Place, published_place
 from support.syncing import files_in, open_library, read_again
 
 from imgsyncfs.catalog import catalog_identity
@@ -26,9 +26,7 @@ COUNT = 3
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """A catalog with one dataset of three annotated images."""
-    with open_place(tmp_path) as opened:
-        annotated_folder(opened.folder, COUNT)
-        opened.publish()
+    with published_place(tmp_path, COUNT) as opened:
         yield opened
 
 
