@@ -222,7 +222,10 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
             files.setdefault(path.parent, {})[_stem_of(path)] = None
         else:
             raise ConvertError(f"There is no {path} to convert; check the path.")
-    tasks = [_Task(folder, None, _output_of(folder, output, several=len(folders) > 1)) for folder in folders]
+    tasks = []
+    for folder in folders:
+        own = output / folder.resolve().name if output is not None and len(folders) > 1 else output
+        tasks.append(_Task(folder, None, own))
     tasks += [_Task(folder, tuple(stems), output) for folder, stems in files.items()]
     outputs = Counter(task.output for task in tasks if task.stems is None and task.output is not None)
     for task in tasks:
@@ -240,10 +243,6 @@ def _stem_of(path: Path) -> str:
         return path.stem
     endings = ", ".join(ANNOTATION_SUFFIXES)
     raise ConvertError(f"{path} is neither an annotation ({endings}) nor an image; name one of these, or a folder.")
-
-
-def _output_of(folder: Path, output: Path | None, *, several: bool) -> Path | None:
-    return output / folder.resolve().name if several and output is not None else output
 
 
 def _check_writable(task: _Task) -> None:
