@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -101,8 +101,17 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
             timeout=DEFAULT_TIMEOUT,
         )
 
-    with _opened(configuration, open_store) as (store, shared):
-        summary = publish(folder, store=store, dataset_id=dataset_id, options=_options(given), loose=loose, **shared)
+    with _opened(configuration, open_store) as opened:
+        summary = publish(
+            folder,
+            catalog=opened.catalog,
+            store=opened.store,
+            dataset_id=dataset_id,
+            options=_options(given),
+            loose=loose,
+            journal=opened.journal,
+            progress=opened.progress,
+        )
     _report(summary, dataset_id)
 
 
@@ -112,23 +121,35 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
 @catalog_options
 def index_command(*, store_url: str, dataset_id: str, configuration: Configuration, **given: Any) -> None:
     """Catalogue the blobs that lie at STORE_URL as a dataset, in place: nothing is copied."""
-    with _opened(configuration, lambda _, known: open_configured_store(store_url, known)) as (store, shared):
-        own_store = shared["catalog"].default_store()
-        summary = index(store, dataset_id=dataset_id, options=_options(given), **shared)
-    if not is_allowed(store.url, [own_store]):
+    with _opened(configuration, lambda _, known: open_configured_store(store_url, known)) as opened:
+        own_store, store_url = opened.catalog.default_store(), opened.store.url
+        summary = index(
+            opened.store,
+            catalog=opened.catalog,
+            dataset_id=dataset_id,
+            options=_options(given),
+            journal=opened.journal,
+            progress=opened.progress,
+        )
+    if not is_allowed(store_url, [own_store]):
         click.echo(
             f"Note: {dataset_id} does not lie in the catalog's own store; mounts and copies of it need "
-            f"--allow-store {shlex.quote(store.url)}.",
+            f"--allow-store {shlex.quote(store_url)}.",
             err=True,
         )
     _report(summary, dataset_id)
 
 
+class _Opened(NamedTuple):
+    catalog: Catalog
+    store: Store
+    journal: Journal
+    progress: ProgressBar
+
+
 @contextmanager
-def _opened(
-    configuration: Configuration, open_store: Callable[[Catalog, Configuration], Store]
-) -> Iterator[tuple[Store, dict[str, Any]]]:
-    """Open what `publish` and `index` need: a store, and the catalog, journal and progress that both take."""
+def _opened(configuration: Configuration, open_store: Callable[[Catalog, Configuration], Store]) -> Iterator[_Opened]:
+    """Open what both `publish` and `index` need."""
     catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
@@ -136,7 +157,7 @@ def _opened(
             store.check()
             folder = cache_folder(configuration.cache_dir) / "journal"
             with Journal(folder) as journal, ProgressBar() as progress:
-                yield store, {"catalog": catalog, "journal": journal, "progress": progress}
+                yield _Opened(catalog, store, journal, progress)
 
 
 def _report(summary: PublishSummary, dataset_id: str) -> None:
