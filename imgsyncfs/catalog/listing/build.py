@@ -237,16 +237,10 @@ def _find_images(annotations: CollectedRows, stems: TextTable) -> tuple[Column, 
 
 
 def _file_columns(collected: CollectedRows, rows: Column, indices: Column, count: int) -> tuple[dict[str, Column], int]:
-    """Make the columns of the files of one kind.
+    """Make the columns of the files of one kind; gives them by name, and what is to be added to each time.
 
-    Args:
-        collected: the rows.
-        rows: numbers of those to be listed, in the order of their places in the listing.
-        indices: these places, rising.
-        count: length of the listing; some of its images may lack a file of this kind.
-
-    Returns:
-        (columns by name, what is to be added to each time)
+    `rows` are the numbers of those to be listed, `indices` their places in the listing, rising, and `count` is its
+    length: some of its images may lack a file of this kind.
     """
     times = collected.columns["modified_at"][rows]
     epoch = int(times.min()) if len(times) else 0

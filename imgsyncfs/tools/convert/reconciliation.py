@@ -87,7 +87,6 @@ class ReconciledAnnotation:
         image: the image, whether or not it is there; with the sizes that the annotation does not say.
         annotation: what they say.
         source: the file that this was read from.
-        source_format: that file's format.
         json_format: the format of ``x.json``; None if there is none.
         modified_ns: when `annotation` was last written, Unix nanoseconds.
         has_original: whether a house annotation is kept in the folder of originals.
@@ -101,7 +100,6 @@ class ReconciledAnnotation:
     image: ImageInfo
     annotation: Annotation
     source: Path
-    source_format: str
     json_format: str | None
     modified_ns: int
     has_original: bool = False
@@ -195,7 +193,7 @@ def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | N
         return replace(found, annotation=completed(found.annotation, found.image))
     before = _parse(paths.original, original, HOUSE)
     found = _reconciled(paths, dataset, before, paths.original, HOUSE, has_original=True)
-    found = replace(found, json_format=name, source=paths.json, source_format=name)
+    found = replace(found, json_format=name, source=paths.json)
     attached = CONVERTIBLE[name].reattached(content, before, found.image)
     if attached != content:
         annotation = CONVERTIBLE[name].parse(attached)
@@ -234,7 +232,6 @@ def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) ->
         current,
         annotation=said,
         source=path,
-        source_format=name,
         house_content=None,
         is_edited=True,
         modified_ns=modified_ns,
@@ -245,7 +242,7 @@ def _reconciled(
     paths: AnnotationPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
 ) -> ReconciledAnnotation:
     image = _describe_image(paths, annotation, dataset)
-    return ReconciledAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
+    return ReconciledAnnotation(paths, image, annotation, source, name, source.stat().st_mtime_ns, **others)
 
 
 def _describe_image(paths: AnnotationPaths, annotation: Annotation, dataset: str) -> ImageInfo:

@@ -156,13 +156,14 @@ def check_all(
     """
 
     def find(pair: Pair) -> PairFindings:
-        known = journal.get(key(pair)) if journal is not None else None
+        name = key(pair)
+        known = journal.get(name) if journal is not None else None
         if known is not None:
             return _findings_from_json(known)
         findings = check(pair)
         # What cannot be used is looked at again each time: a network disk may have been the cause.
         if journal is not None and findings.image is not None:
-            journal.put(key(pair), asdict(findings))
+            journal.put(name, asdict(findings))
         return findings
 
     for findings in map_in_order(find, pairs, threads=threads):
