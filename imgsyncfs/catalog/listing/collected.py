@@ -35,28 +35,26 @@ from imgsyncfs.catalog.schema import INTEGER_COLUMNS
 
 Row = TypeVar("Row", ImageRow, AnnotationRow)
 
-_NUMBERED_TEXTS = ("ext", "blob", "etag")
-_NO_DIGEST = b"0" * 32
-_HALF = np.dtype(">u8")
-_LENGTH = struct.Struct("<Q")
-
-SEPARATOR = b"\0"
-"""Stands between joined texts: no file name can hold it."""
+Hidden = list[tuple[str, str]]
 
 TWICE = "there is another row of this name; delete one"
 NO_IMAGE = "there is no image of this name that can be shown; delete the row, or publish the image"
 
+_SEPARATOR = b"\0"
+"""Stands between joined texts: no file name can hold it."""
+
+_NUMBERED_TEXTS = ("ext", "blob", "etag")
+_NOT_NEGATIVE = ("byte_count", "blob_offset", "height", "width", "depth")
+_NO_DIGEST = b"0" * 32
 _DIGEST = re.compile(r"(?:[0-9a-f]{32})?")
 _DIGEST_LENGTHS = frozenset({0, 32})
 _DIGITS_AND_SEPARATOR = b"0123456789abcdef\0"
-
-_NOT_NEGATIVE = ("byte_count", "blob_offset", "height", "width", "depth")
-
-Hidden = list[tuple[str, str]]
+_HALF = np.dtype(">u8")
+_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
-class Texts:
+class _Texts:
     """A column of texts.
 
     Attributes:
@@ -74,11 +72,11 @@ class Texts:
 
     def end_to_end(self) -> bytes:
         """All of them with nothing between."""
-        return self.joined.replace(SEPARATOR, b"")
+        return self.joined.replace(_SEPARATOR, b"")
 
 
 @dataclass(frozen=True)
-class TypedColumns:
+class _TypedColumns:
     """Some rows as columns.
 
     Attributes:
@@ -87,7 +85,7 @@ class TypedColumns:
     """
 
     numbers: Mapping[str, Column]
-    texts: Mapping[str, Texts]
+    texts: Mapping[str, _Texts]
 
 
 @dataclass(frozen=True)
@@ -184,18 +182,20 @@ class _Collector(Generic[Row]):
 
     def add(self, portion: Portion[Row]) -> None:
         """Take in a portion."""
-        columns = typed_columns(portion.columns, portion.values)
-        if columns is None or not have_no_fault(columns):
+        columns = _typed_columns(portion.columns, portion.values)
+        if columns is None or not _have_no_fault(columns):
             rows, unreadable = portion.rows()
             self._hidden += [(self._file_name(values), f"{reason}; correct it") for values, reason in unreadable]
-            faults = [self._fault(row) for row in rows]
-            self._hidden += [
-                (self._file_name(self._values(row)), fault) for row, fault in zip(rows, faults, strict=True) if fault
-            ]
-            rows = [row for row, fault in zip(rows, faults, strict=True) if fault is None]
-            if not rows:
+            good = []
+            for row in rows:
+                fault = self._fault(row)
+                if fault is None:
+                    good.append(row)
+                else:
+                    self._hidden.append((self._file_name(self._values(row)), fault))
+            if not good:
                 return
-            columns = self._columns_of(rows)
+            columns = self._columns_of(good)
         self._take(columns)
 
     def collected(self) -> CollectedRows:
@@ -214,7 +214,7 @@ class _Collector(Generic[Row]):
         texts = dict(zip(self._columns, decoded(values), strict=True))
         return f"{texts['name']}.{texts.get('ext', ANNOTATION_EXT)}"
 
-    def _columns_of(self, rows: Sequence[Row]) -> TypedColumns:
+    def _columns_of(self, rows: Sequence[Row]) -> _TypedColumns:
         """Rows that have been looked at one by one; unlike elsewhere an etag of theirs may hold a NUL."""
         numbers, texts = {}, {}
         for name, values in zip(self._columns, zip(*map(self._values, rows), strict=True), strict=True):
@@ -222,10 +222,10 @@ class _Collector(Generic[Row]):
                 numbers[name] = np.array(values, np.int64)
             else:
                 encoded = [value.encode() for value in values]
-                texts[name] = Texts(encoded, SEPARATOR.join(encoded))
-        return TypedColumns(numbers, texts)
+                texts[name] = _Texts(encoded, _SEPARATOR.join(encoded))
+        return _TypedColumns(numbers, texts)
 
-    def _take(self, columns: TypedColumns) -> None:
+    def _take(self, columns: _TypedColumns) -> None:
         names, digests = columns.texts["name"].values, columns.texts["md5"]
         self._ascending &= self._last < names[0] and all(map(operator.lt, names, islice(names, 1, None)))
         self._last = names[-1]
@@ -247,9 +247,9 @@ class _Collector(Generic[Row]):
         self._places[name].append(np.repeat(np.array(places), np.diff(starts, append=len(texts))))
 
 
-def _digests(digests: Texts) -> bytes:
+def _digests(digests: _Texts) -> bytes:
     """Digests of 16 bytes, of 32 hexadecimal digits each; zeros where there are none."""
-    if len(digests.joined) == len(digests.values) * (len(_NO_DIGEST) + len(SEPARATOR)) - len(SEPARATOR):
+    if len(digests.joined) == len(digests.values) * (len(_NO_DIGEST) + len(_SEPARATOR)) - len(_SEPARATOR):
         return binascii.unhexlify(digests.end_to_end())
     return binascii.unhexlify(b"".join([digest or _NO_DIGEST for digest in digests.values]))
 
@@ -258,18 +258,13 @@ def _concatenated(parts: list[Column]) -> Column:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def typed_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TypedColumns | None:
-    """Turn rows into columns.
+def _typed_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> _TypedColumns | None:
+    """Turn rows into columns. None stands for 0 or an empty text.
 
-    Args:
-        names: of the columns.
-        rows: one or more; a text is `str`, or `bytes` in UTF-8. None stands for 0 or an empty text.
-
-    Returns:
-        The columns; None if a value is not of its column's type, or a text is no UTF-8 or holds a NUL character.
+    None is given back if a value is not of its column's type, or a text is no UTF-8 or holds a NUL character.
     """
     numbers: dict[str, Column] = {}
-    texts: dict[str, Texts] = {}
+    texts: dict[str, _Texts] = {}
     try:
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
             if name in INTEGER_COLUMNS:
@@ -278,7 +273,7 @@ def typed_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TypedC
                 texts[name] = _texts(values)
     except (TypeError, ValueError, OverflowError):
         return None
-    return TypedColumns(numbers, texts)
+    return _TypedColumns(numbers, texts)
 
 
 def _numbers(values: Sequence[Any]) -> Column:
@@ -296,7 +291,7 @@ def _numbers(values: Sequence[Any]) -> Column:
     return np.frombuffer(numbers, np.int64)
 
 
-def _texts(values: Sequence[Any]) -> Texts:
+def _texts(values: Sequence[Any]) -> _Texts:
     """A column of texts.
 
     Raises:
@@ -310,29 +305,22 @@ def _texts(values: Sequence[Any]) -> Texts:
         return _join_texts([kind() if value is None else value for value in values])
 
 
-def _join_texts(values: Sequence[Any]) -> Texts:
+def _join_texts(values: Sequence[Any]) -> _Texts:
     if isinstance(values[0], str):
         joined = "\0".join(values).encode()
-        texts: Sequence[bytes] = joined.split(SEPARATOR)
+        texts: Sequence[bytes] = joined.split(_SEPARATOR)
     else:
-        joined = SEPARATOR.join(values)
+        joined = _SEPARATOR.join(values)
         if not joined.isascii():
             joined.decode()
         texts = values
-    if joined.count(SEPARATOR) != len(values) - 1:
+    if joined.count(_SEPARATOR) != len(values) - 1:
         raise ValueError("a text holds a NUL")
-    return Texts(texts, joined)
+    return _Texts(texts, joined)
 
 
-def have_no_fault(columns: TypedColumns) -> bool:
-    """Whether rows can surely be shown, each by itself. That a name is there twice is not seen here.
-
-    Args:
-        columns: of images or annotations; texts are UTF-8 and hold no NUL.
-
-    Returns:
-        True if there is no fault; False if there may be one.
-    """
+def _have_no_fault(columns: _TypedColumns) -> bool:
+    """Whether rows can surely be shown, each by itself. That a name is there twice is not seen here."""
     texts = columns.texts
     lengths = texts["name"].lengths
     exts = {ext.decode() for ext in set(texts["ext"].values)} if "ext" in texts else {ANNOTATION_EXT}
