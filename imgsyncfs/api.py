@@ -23,7 +23,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.annotations.house_format import Annotation, parse_annotation
@@ -192,7 +191,7 @@ class ImageCatalog:
             ConfigurationError: a dataset is unknown; the message names near ones.
             CatalogError: a listing cannot be read.
             StoreError: no store can be reached.
-            SyncError: the folder cannot be written, is in use by another sync, or has not enough room.
+            SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
         """
         # Late: who only reads needs none of it.
         from imgsyncfs.tools.sync.run import sync
@@ -215,9 +214,7 @@ class ImageCatalog:
     def __enter__(self) -> ImageCatalog:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 LINE_SECONDS = 0.1
 """The line is not printed anew more often: each time it travels to the browser."""
@@ -39,9 +38,7 @@ class PrintedProgress:
     def __enter__(self) -> PrintedProgress:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end_line()
 
     def _line(self) -> str:

@@ -9,13 +9,12 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
-from imgsyncfs.catalog.replacement import replace_dataset
+from imgsyncfs.catalog.replacement import insert, replace_dataset
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
@@ -58,6 +57,7 @@ _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
+Kept = TypeVar("Kept", DatasetRow, SubscriptionRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -98,9 +98,7 @@ class Catalog:
     def __enter__(self) -> Catalog:  # noqa: PYI034  # Self came with Python 3.11
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -161,8 +159,7 @@ class Catalog:
                 "store": store,
                 "catalog_id": uuid.uuid4().hex,
             }
-            for setting in settings.items():
-                self._connection.execute("INSERT INTO catalog_settings (name, value) VALUES (?, ?)", setting)
+            insert(self._connection, "catalog_settings", ("name", "value"), [*settings.items()])
         return True
 
     def default_store(self) -> str:
@@ -188,12 +185,8 @@ class Catalog:
 
     def datasets(self) -> list[DatasetRow]:
         """All datasets, ordered by id (by code points, whatever the database's own order); odd rows are logged."""
-        faults: list[str] = []
         self._read_settings()
-        datasets = self._datasets(faults)
-        for fault in faults:
-            logger.warning("%s", fault)
-        return datasets
+        return _logging_faults(self._datasets)
 
     def dataset(self, dataset_id: str) -> DatasetRow | None:
         """One dataset, None if there is no such.
@@ -220,7 +213,7 @@ class Catalog:
             try:
                 row, fault = self._dataset(values)
             except ValueError as error:
-                faults.append(f"The dataset {_shown(values[0])} is hidden: {error}; correct its row in the catalog.")
+                faults.append(f"The dataset {values[0]!a} is hidden: {error}; correct its row in the catalog.")
             else:
                 rows.append(row)
                 if fault:
@@ -299,7 +292,7 @@ class Catalog:
             row,
             images,
             annotations,
-            progress or _ignore,
+            progress or (lambda _: None),
             extent_digests=extent_digests or {},
             has_additions=self._has_additions,
         )
@@ -311,11 +304,7 @@ class Catalog:
 
     def subscriptions(self) -> list[SubscriptionRow]:
         """All subscriptions, ordered by name (by code points); odd rows are logged."""
-        faults: list[str] = []
-        subscriptions = self._subscriptions(faults)
-        for fault in faults:
-            logger.warning("%s", fault)
-        return subscriptions
+        return _logging_faults(self._subscriptions)
 
     def _subscriptions(self, faults: list[str]) -> list[SubscriptionRow]:
         """The subscriptions; what is wrong with others is added to the faults."""
@@ -325,19 +314,15 @@ class Catalog:
                 rows.append(subscription_row(values))
             except ValueError as error:
                 faults.append(
-                    f"The subscription {_shown(values[0])} is left out: {error}; make it again with: "
-                    "imgsyncfs subscribe"
+                    f"The subscription {values[0]!a} is left out: {error}; make it again with: imgsyncfs subscribe"
                 )
         return sorted(rows, key=lambda row: row.name)
 
     def put_subscription(self, row: SubscriptionRow) -> None:
         """Keep a subscription; one of the same name is replaced."""
-        values = subscription_values(row)
-        columns = ", ".join(SUBSCRIPTION_COLUMNS)
         with self._connection.transaction():
             self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (row.name,))
-            marks = ", ".join("?" * len(values))
-            self._connection.execute(f"INSERT INTO subscriptions ({columns}) VALUES ({marks})", values)  # noqa: S608  # constant names
+            insert(self._connection, "subscriptions", SUBSCRIPTION_COLUMNS, [subscription_values(row)])
 
     def remove_subscription(self, name: str) -> None:
         """Forget a subscription; it may be gone already."""
@@ -372,8 +357,7 @@ class Catalog:
                 for statement in addition_statements(self._connection.dialect):
                     self._connection.execute(statement)
                 self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
-                setting = (_ADDITIONS, SCHEMA_ADDITIONS)
-                self._connection.execute("INSERT INTO catalog_settings (name, value) VALUES (?, ?)", setting)
+                insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, SCHEMA_ADDITIONS)])
         except CatalogUnreachable:
             raise
         except CatalogError as error:
@@ -407,7 +391,7 @@ class Catalog:
                 logger.warning(
                     "The catalog %s has a row of %s in %s that cannot be read: %s; correct the row.",
                     self._connection.where,
-                    _shown(values[0]),
+                    ascii(values[0]),
                     dataset,
                     error,
                 )
@@ -415,14 +399,13 @@ class Catalog:
                 yield row
 
 
+def _logging_faults(read: Callable[[list[str]], list[Kept]]) -> list[Kept]:
+    faults: list[str] = []
+    rows = read(faults)
+    for fault in faults:
+        logger.warning("%s", fault)
+    return rows
+
+
 def _decoding(make: Callable[[Sequence[Any]], FileRow]) -> Callable[[Sequence[Any]], FileRow]:
     return lambda values: make(decoded(values))
-
-
-def _shown(value: object) -> str:
-    """A value of a row as messages show it: on one line, whatever it is."""
-    return ascii(value)
-
-
-def _ignore(count: int) -> None:
-    """Ignore progress."""

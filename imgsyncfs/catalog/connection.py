@@ -47,24 +47,7 @@ class Connection(Protocol):
 
 
 def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bool) -> Connection:
-    """Connect to a catalog's database.
-
-    Args:
-        url: where it is.
-        password: for the user in the URL, if one is needed.
-        timeout: the longest that the server may take to answer, or that a lock is waited for, in seconds.
-        create: whether a missing SQLite file is made.
-
-    Returns:
-        The connection.
-
-    Raises:
-        CatalogMissing: no such file or database.
-        CatalogRefused: user or password are refused.
-        CatalogUnreachable: the server cannot be reached, or does not answer in time.
-        CatalogError: the database cannot be opened for another reason.
-        ConfigurationError: the driver is not installed.
-    """
+    """Connect to a catalog's database; see `imgsyncfs.catalog.catalog.open_catalog`."""
     # Late: a mount's start waits for the first connection, which needs one of them.
     if isinstance(url, SqliteUrl):
         from imgsyncfs.catalog.sqlite_connection import SqliteConnection

@@ -137,12 +137,7 @@ def _find_rule(state: str, text: str) -> _Rule:
 
 
 def readable(text: str, secrets: Iterable[str]) -> str:
-    """Make a driver's message fit to be shown: one line, no tags in brackets, no secrets.
-
-    Args:
-        text: the driver's message.
-        secrets: texts to be blotted out.
-    """
+    """Make a driver's message fit to be shown: one line, no tags in brackets, no secrets."""
     for secret in secrets:
         for form in {secret, secret.replace("}", "}}")}:
             if form:

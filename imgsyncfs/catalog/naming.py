@@ -46,13 +46,7 @@ class DatasetName:
 
 
 def parse_dataset_name(dataset_id: str) -> DatasetName:
-    """Take a dataset id apart.
-
-    Args:
-        dataset_id: for example ``opensource_imdbwiki&affectnet_rgb_clf&reg``.
-
-    Returns:
-        Its four parts; ``str()`` of them is `dataset_id`.
+    """Take a dataset id apart, for example ``opensource_imdbwiki&affectnet_rgb_clf&reg``.
 
     Raises:
         NamingError: it breaks the grammar; the message says which part is wrong and what is allowed there.

@@ -55,13 +55,7 @@ class TimeLimitedThread:
         self._end = weakref.finalize(self, self._jobs.put, None)
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Run a function in the thread.
-
-        Args:
-            function: what to run.
-
-        Returns:
-            What it returns.
+        """Run a function in the thread; returns what it returns.
 
         Raises:
             TimeLimitExceeded: it did not come back in time, or an earlier one did not.
@@ -113,21 +107,7 @@ SERVER_SHARE = 0.8
 
 
 class OdbcConnection:
-    """A connection through ODBC.
-
-    Args:
-        url: where to.
-        password: for the user in the URL, if one is needed.
-        timeout: the longest that the server may take for one answer, in seconds.
-        create: whether a missing SQLite file is made.
-
-    Raises:
-        CatalogMissing: no such database.
-        CatalogRefused: user or password are refused.
-        CatalogUnreachable: the server cannot be reached, or does not answer in time.
-        CatalogError: the database cannot be opened for another reason.
-        ConfigurationError: the driver is not installed.
-    """
+    """A connection through ODBC; see `imgsyncfs.catalog.catalog.open_catalog` for arguments and errors."""
 
     def __init__(self, url: ServerUrl | OdbcUrl, *, password: str | None, timeout: float, create: bool) -> None:
         self.where = url.identity

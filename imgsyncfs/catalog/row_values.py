@@ -14,15 +14,13 @@ from typing import Any
 import orjson
 
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
-from imgsyncfs.catalog.schema import ANNOTATION_COLUMNS, DATASET_COLUMNS, IMAGE_COLUMNS, SUBSCRIPTION_COLUMNS
-
-INTEGER_COLUMNS = frozenset(
-    {
-        *("size", "revision", "updated_at", "height", "width", "depth", "byte_count", "blob_offset", "position"),
-        *("modified_at", "label_checked", "object_count"),
-    }
+from imgsyncfs.catalog.schema import (
+    ANNOTATION_COLUMNS,
+    DATASET_COLUMNS,
+    IMAGE_COLUMNS,
+    INTEGER_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
 )
-"""The columns that hold whole numbers; all others hold text."""
 
 LISTED_IMAGE_COLUMNS = tuple(column for column in IMAGE_COLUMNS if column != "position")
 LISTED_ANNOTATION_COLUMNS = ANNOTATION_COLUMNS
@@ -42,10 +40,15 @@ _TEXTS = tuple(place for place, column in enumerate(DATASET_COLUMNS) if column n
 _FREE_TEXTS = frozenset({"image_type", "classes", "projects", "label_type", "note"})
 """Texts for people: a dataset whose note cannot be read is a dataset all the same."""
 
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """What stands in a text where bytes were not valid UTF-8."""
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text that came from a database was valid UTF-8 there."""
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def decoded(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -75,9 +78,7 @@ def read_dataset_values(values: Sequence[Any]) -> tuple[Any, ...]:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) == _DATASET_TYPES:
-        return tuple(values)
-    return _tidy(values, _DATASET_TYPES, DATASET_COLUMNS)
+    return _tidied(values, _DATASET_TYPES, DATASET_COLUMNS)
 
 
 def dataset_row(values: Sequence[Any], default_store: str) -> tuple[DatasetRow, str]:
@@ -95,7 +96,7 @@ def dataset_row(values: Sequence[Any], default_store: str) -> tuple[DatasetRow, 
     """
     parts = list(values)
     _check_numbers(parts, DATASET_COLUMNS)
-    odd = [] if _is_utf8("".join(map(str, values))) else [place for place in _TEXTS if not _is_utf8(values[place])]
+    odd = [] if is_utf8("".join(map(str, values))) else [place for place in _TEXTS if not is_utf8(values[place])]
     for place in odd:
         if DATASET_COLUMNS[place] not in _FREE_TEXTS:
             raise ValueError(f"{DATASET_COLUMNS[place]} is not valid UTF-8")
@@ -118,9 +119,7 @@ def image_row(values: Sequence[Any]) -> ImageRow:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) != _IMAGE_TYPES or values[_IMAGE_MD5] != values[_IMAGE_MD5].lower():
-        values = _tidy(values, _IMAGE_TYPES, IMAGE_COLUMNS)
-    return ImageRow(*values)
+    return ImageRow(*_tidied(values, _IMAGE_TYPES, IMAGE_COLUMNS, _IMAGE_MD5))
 
 
 def listed_image_row(values: Sequence[Any]) -> ImageRow:
@@ -134,9 +133,7 @@ def annotation_row(values: Sequence[Any]) -> AnnotationRow:
     Raises:
         ValueError: a value that should be a number is none.
     """
-    if tuple(map(type, values)) != _ANNOTATION_TYPES or values[_ANNOTATION_MD5] != values[_ANNOTATION_MD5].lower():
-        values = _tidy(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS)
-    return AnnotationRow(*values)
+    return AnnotationRow(*_tidied(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS, _ANNOTATION_MD5))
 
 
 def subscription_values(row: SubscriptionRow) -> tuple[str | int, ...]:
@@ -153,7 +150,7 @@ def subscription_row(values: Sequence[Any]) -> SubscriptionRow:
     name, dataset_ids, conditions, updated_at = values
     row = SubscriptionRow(_text(name), _texts(dataset_ids), _texts(conditions), _integer(updated_at, "updated_at"))
     _check_numbers(values, SUBSCRIPTION_COLUMNS)
-    if not _is_utf8("".join((row.name, *row.dataset_ids, *row.conditions))):
+    if not is_utf8("".join((row.name, *row.dataset_ids, *row.conditions))):
         raise ValueError("it holds text that is not valid UTF-8")
     return row
 
@@ -171,23 +168,22 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _check_numbers(values: Sequence[Any], columns: tuple[str, ...]) -> None:
     for value, column in zip(values, columns, strict=True):
-        if isinstance(value, int) and not 0 <= value <= _LARGEST:
+        if isinstance(value, int) and not 0 <= value <= LARGEST:
             raise ValueError(f"{column} is {value}, which is below 0 or has more than 64 bits")
 
 
-def _is_utf8(text: str) -> bool:
-    return text.isascii() or not _SURROGATE.search(text)
-
-
-def _tidy(values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:
-    tidied: list[Any] = []
-    for value, wanted, column in zip(values, types, columns, strict=True):
-        if wanted is int:
-            tidied.append(_integer(value, column))
-        else:
-            text = _text(value)
-            tidied.append(text.lower() if column == "md5" else text)
-    return tuple(tidied)
+def _tidied(
+    values: Sequence[Any], types: tuple[type, ...], columns: tuple[str, ...], md5: int | None = None
+) -> tuple[Any, ...]:
+    """Values of the types of their columns; `md5` is the place of the digest, which gets small letters."""
+    if tuple(map(type, values)) != types:
+        values = [
+            _integer(value, column) if wanted is int else _text(value)
+            for value, wanted, column in zip(values, types, columns, strict=True)
+        ]
+    if md5 is not None and values[md5] != values[md5].lower():
+        values = [*values[:md5], values[md5].lower(), *values[md5 + 1 :]]
+    return tuple(values)
 
 
 def _text(value: Any) -> str:

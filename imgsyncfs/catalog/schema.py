@@ -8,7 +8,7 @@ Only keys are NOT NULL: rows that were written by hand may leave the rest out, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
@@ -26,6 +26,27 @@ IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
+INTEGER_COLUMNS = frozenset(
+    field.name
+    for kind in (DatasetRow, ImageRow, AnnotationRow, SubscriptionRow)
+    for field in fields(kind)
+    if field.type == "int"
+)
+"""The columns that hold whole numbers; all others hold text."""
+
+_LENGTHS = {
+    "blob": 1100,
+    "etag": 200,
+    "ext": 100,
+    "image_type": 100,
+    "label_type": 200,
+    "md5": 32,
+    "publish_id": 32,
+    "store": 2000,
+    "value": 2000,
+}
+"""The longest length of texts in characters; others may have any."""
+
 TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions", "extent_digests")
 
 
@@ -38,7 +59,6 @@ class Dialect:
         key: type of a text that is compared, given its longest length in characters; compares case and all.
         text: type of a text of limited length.
         long_text: type of a text of any length.
-        integer: type of a 64-bit integer.
         primary_key: the words before a primary key's columns.
         clustered: the end of a large table's definition, given the columns that order it.
         after: what stands after a table's definition.
@@ -46,10 +66,9 @@ class Dialect:
     """
 
     name: str
-    key: Callable[[int], str]
-    text: Callable[[int], str]
-    long_text: str
-    integer: str
+    key: Callable[[int], str] = lambda length: "TEXT"  # noqa: ARG005
+    text: Callable[[int], str] = lambda length: "TEXT"  # noqa: ARG005
+    long_text: str = "TEXT"
     primary_key: str = "PRIMARY KEY"
     clustered: Callable[[str], str] = lambda columns: ""  # noqa: ARG005
     after: str = ""
@@ -58,21 +77,12 @@ class Dialect:
 
 SQLITE = Dialect(
     name="SQLite",
-    key=lambda length: "TEXT",  # noqa: ARG005
-    text=lambda length: "TEXT",  # noqa: ARG005
-    long_text="TEXT",
-    # Not INTEGER: SQLite's ODBC driver would read that with 32 bits.
-    integer="BIGINT",
     # A dataset's rows then lie side by side in the order of their names, and the key is stored once.
     after=" WITHOUT ROWID",
 )
 
 POSTGRESQL = Dialect(
     name="PostgreSQL",
-    key=lambda length: "TEXT",  # noqa: ARG005
-    text=lambda length: "TEXT",  # noqa: ARG005
-    long_text="TEXT",
-    integer="BIGINT",
     session=lambda milliseconds: (
         f"SET statement_timeout = {milliseconds}",
         # Less, so that a statement that waits for a lock is told to be that.
@@ -86,7 +96,6 @@ SQL_SERVER = Dialect(
     key=lambda length: f"NVARCHAR({length}) COLLATE Latin1_General_100_BIN2",
     text=lambda length: f"NVARCHAR({length})",
     long_text="NVARCHAR(MAX)",
-    integer="BIGINT",
     # A clustered key may have 900 bytes, this one 1,700: dataset_id, label_version and name come to 1,400.
     primary_key="PRIMARY KEY NONCLUSTERED",
     # A dataset's rows then lie side by side: reading them all is what listings do.
@@ -99,7 +108,6 @@ STANDARD = Dialect(
     key=lambda length: f"VARCHAR({length})",
     text=lambda length: f"VARCHAR({length})",
     long_text="VARCHAR(8000)",
-    integer="BIGINT",
 )
 
 
@@ -107,98 +115,32 @@ def find_dialect(dbms_name: str) -> Dialect:
     """Find the dialect of a database.
 
     Args:
-        dbms_name: what its ODBC driver says for SQL_DBMS_NAME.
-
-    Returns:
-        The dialect; `STANDARD` for databases nobody thought of.
+        dbms_name: what its ODBC driver says for SQL_DBMS_NAME; `STANDARD` is for all that are unknown.
     """
     known = {dialect.name.lower(): dialect for dialect in (SQLITE, POSTGRESQL, SQL_SERVER)}
     return known.get(dbms_name.lower(), STANDARD)
 
 
 def create_statements(dialect: Dialect) -> list[str]:
-    """Write the statements that make the tables of an empty catalog.
-
-    Args:
-        dialect: of the database.
-
-    Returns:
-        One CREATE TABLE for each of `TABLES`, in that order.
-    """
-    key, text, integer = dialect.key, dialect.text, dialect.integer
-    dataset_id, name, label_version = key(200), key(450), key(50)
-    file_columns = f"""
-        byte_count {integer},
-        md5 {text(32)},
-        blob {text(1100)},
-        blob_offset {integer}"""
+    """Write the statements that make the tables of an empty catalog: one for each of `TABLES`, in that order."""
     return [
-        _create(
-            dialect,
-            "catalog_settings",
-            f"""
-        name {key(100)} NOT NULL,
-        value {text(2000)},""",
-            "name",
-        ),
-        _create(
-            dialect,
-            "datasets",
-            f"""
-        dataset_id {dataset_id} NOT NULL,
-        label_version {label_version},
-        image_type {text(100)},
-        classes {dialect.long_text},
-        projects {dialect.long_text},
-        label_type {text(200)},
-        size {integer},
-        note {dialect.long_text},
-        store {text(2000)},
-        revision {integer},
-        updated_at {integer},
-        publish_id {text(32)},""",
-            "dataset_id",
-        ),
+        _create(dialect, "catalog_settings", ("name", "value"), {"name": 100}),
+        _create(dialect, "datasets", DATASET_COLUMNS, {"dataset_id": 200}),
         _create(
             dialect,
             "images",
-            f"""
-        dataset_id {dataset_id} NOT NULL,
-        name {name} NOT NULL,
-        ext {text(100)},
-        height {integer},
-        width {integer},
-        depth {integer},{file_columns},
-        position {integer},
-        etag {text(200)},
-        modified_at {integer},""",
-            "dataset_id, name",
+            ("dataset_id", *IMAGE_COLUMNS),
+            {"dataset_id": 200, "name": 450},
             clustered_by="dataset_id, position",
         ),
         _create(
             dialect,
             "annotations",
-            f"""
-        dataset_id {dataset_id} NOT NULL,
-        label_version {label_version} NOT NULL,
-        name {name} NOT NULL,
-        label_checked {integer},
-        object_count {integer},{file_columns},
-        etag {text(200)},
-        modified_at {integer},""",
-            "dataset_id, label_version, name",
+            ("dataset_id", "label_version", *ANNOTATION_COLUMNS),
+            {"dataset_id": 200, "label_version": 50, "name": 450},
             clustered_by="dataset_id, label_version",
         ),
-        _create(
-            dialect,
-            "subscriptions",
-            f"""
-        name {key(200)} NOT NULL,
-        dataset_ids {dialect.long_text},
-        conditions {dialect.long_text},
-        updated_at {integer},""",
-            "name",
-        ),
+        _create(dialect, "subscriptions", SUBSCRIPTION_COLUMNS, {"name": 200}),
         _extent_digests(dialect),
     ]
 
@@ -216,30 +158,34 @@ def select_datasets(*, has_additions: bool) -> str:
 
 
 def addition_statements(dialect: Dialect) -> list[str]:
-    """Write the statements that bring an earlier version's catalog to `SCHEMA_ADDITIONS`.
-
-    Args:
-        dialect: of the database.
-    """
+    """Write the statements that bring an earlier version's catalog to `SCHEMA_ADDITIONS`."""
     # SQL Server knows no ADD COLUMN, and the others need no COLUMN.
-    return [f"ALTER TABLE datasets ADD publish_id {dialect.text(32)}", _extent_digests(dialect)]
+    return [f"ALTER TABLE datasets ADD publish_id {_type(dialect, 'publish_id')}", _extent_digests(dialect)]
 
 
 def _extent_digests(dialect: Dialect) -> str:
     """The table of what `imgsyncfs.blob_layout` makes, by the MD5 of the whole file."""
-    return _create(
-        dialect,
-        "extent_digests",
-        f"""
-        dataset_id {dialect.key(200)} NOT NULL,
-        md5 {dialect.key(32)} NOT NULL,
-        xxh3 {dialect.long_text},""",
-        "dataset_id, md5",
-    )
+    return _create(dialect, "extent_digests", ("dataset_id", "md5", "xxh3"), {"dataset_id": 200, "md5": 32})
 
 
-def _create(dialect: Dialect, table: str, columns: str, key_columns: str, *, clustered_by: str = "") -> str:
+def _create(
+    dialect: Dialect, table: str, columns: Sequence[str], key: Mapping[str, int], *, clustered_by: str = ""
+) -> str:
+    """The definition of a table; the key's columns are given with their longest length in characters."""
+    definitions = [
+        f"{column} {dialect.key(key[column])} NOT NULL" if column in key else f"{column} {_type(dialect, column)}"
+        for column in columns
+    ]
+    definitions.append(f"{dialect.primary_key} ({', '.join(key)})")
     clustered = dialect.clustered(clustered_by) if clustered_by else ""
-    return (
-        f"CREATE TABLE {table} ({columns}\n        {dialect.primary_key} ({key_columns}){clustered}\n){dialect.after}"
-    )
+    return f"CREATE TABLE {table} ({', '.join(definitions)}{clustered}){dialect.after}"
+
+
+def _type(dialect: Dialect, column: str) -> str:
+    """The type of a column that is no part of its table's key."""
+    if column in INTEGER_COLUMNS:
+        # Not INTEGER: SQLite's ODBC driver would read that with 32 bits.
+        return "BIGINT"
+    if column == "label_version":
+        return dialect.key(50)
+    return dialect.text(_LENGTHS[column]) if column in _LENGTHS else dialect.long_text

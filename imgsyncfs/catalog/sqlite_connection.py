@@ -21,17 +21,8 @@ ROWS_AT_ONCE = 1000
 class SqliteConnection:
     """A connection to an SQLite file.
 
-    The file's journal stays as it is: a write-ahead log would not work on network disks, where catalogs may lie.
-
-    Args:
-        url: the file.
-        timeout: how long to wait for another one's lock, in seconds.
-        create: whether a missing file is made.
-
-    Raises:
-        CatalogMissing: there is no such file.
-        NotACatalog: it is a directory.
-        CatalogError: it may not be opened.
+    See `imgsyncfs.catalog.catalog.open_catalog` for arguments and errors. The file's journal stays as it is: a
+    write-ahead log would not work on network disks, where catalogs may lie.
     """
 
     dialect = SQLITE

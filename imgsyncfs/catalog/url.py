@@ -19,7 +19,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from imgsyncfs.errors import ConfigurationError
 
@@ -109,13 +109,7 @@ CatalogUrl = SqliteUrl | ServerUrl | OdbcUrl
 
 
 def parse_catalog_url(text: str) -> CatalogUrl:
-    """Read a catalog's URL.
-
-    Args:
-        text: one of the forms of this module's table.
-
-    Returns:
-        What it says.
+    """Read a catalog's URL, of one of the forms of this module's table.
 
     Raises:
         ConfigurationError: it has none of the forms, lacks a part, or holds a password. The message repeats no part
@@ -137,14 +131,9 @@ def parse_catalog_url(text: str) -> CatalogUrl:
 
 
 def catalog_identity(url: str) -> str:
-    """Name a catalog by a stable text, for the keys of caches.
+    """Name a catalog by a stable text, for the keys of caches: the same one for every way to write the same URL.
 
-    Args:
-        url: the catalog's URL.
-
-    Returns:
-        The same text for every way to write the same URL; it holds no secret. Different users of a server are
-        different catalogs, since they may see different tables.
+    It holds no secret. Different users of a server are different catalogs, since they may see different tables.
 
     Raises:
         ConfigurationError: see `parse_catalog_url`.
@@ -190,7 +179,9 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
     database = unquote(parts.path.strip("/"))
     if not database:
         raise ConfigurationError(f"The catalog URL names no database; write {form}.")
-    host = dict(options).get("host", "") or _host(parts) or ("localhost" if scheme == "postgresql" else "")
+    host = dict(options).get("host", "") or unquote(parts.hostname or "")
+    if not host and scheme == "postgresql":
+        host = "localhost"
     if not host:
         raise ConfigurationError(f"The catalog URL names no server; write {form}.")
     return ServerUrl(
@@ -201,10 +192,6 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         database=database,
         options=tuple((key, value) for key, value in options if key != "host"),
     )
-
-
-def _host(parts: SplitResult) -> str:
-    return unquote(parts.hostname or "")
 
 
 def _parse_attributes(text: str) -> tuple[tuple[str, str], ...]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, extents_folder, verify_cache
 from imgsyncfs.catalog.listing import read_listing
-from imgsyncfs.cli.common import catalog_options, open_configured_catalog
+from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_configured_catalog, table_console
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.fetching.contents import belongs_to, store_and_folder
@@ -26,9 +23,6 @@ from imgsyncfs.settings.private_folders import cache_folder
 
 MOST_SHOWN = 20
 """Rows of the table of datasets and folders, those that take up most."""
-
-PIPE_COLUMNS = 250
-"""A pipe has no width; 80 columns would cut paths that a script is about to read."""
 
 
 @click.group("cache")
@@ -81,7 +75,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
                 for (store, name), (count, byte_count) in groups
             ],
         }
-        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        echo_json(shown)
         return
     limit = f" of {decimal(content.limits.size_limit)}" if content.limits else ""
     keep = f", {decimal(content.limits.keep_free)} are kept free" if content.limits else ""
@@ -90,7 +84,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     facts.add_row("size", f"{decimal(content.byte_count)}{limit}")
     facts.add_row("disk", f"{decimal(disk.free)} free{keep}")
     facts.add_row("extents", f"{entries:,}")
-    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    console = table_console()
     console.print(facts)
     if not groups:
         return
@@ -117,7 +111,7 @@ def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
         count, byte_count = clear_cache(folder, chosen=chosen, progress=bar)
-    click.echo(f"Removed {_extents(count)} ({decimal(byte_count)}) from the cache {folder}.")
+    click.echo(f"Removed {counted(count, 'extent')} ({decimal(byte_count)}) from the cache {folder}.")
 
 
 @cache_command.command("verify")
@@ -132,12 +126,10 @@ def verify_command(*, configuration: Configuration, folder: Path, dataset_id: st
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
         check = verify_cache(folder, chosen=chosen, progress=bar)
-    found = f"Checked {_extents(check.entries)} ({decimal(check.byte_count)}) in the cache {folder}"
-    orphans = "1 file" if check.orphans == 1 else f"{check.orphans:,} files"
-    mended = [
-        *([f"removed {_extents(check.damaged)} that {_were(check.damaged)} damaged"] if check.damaged else []),
-        *([f"removed {orphans} that belonged to nothing"] if check.orphans else []),
-    ]
+    found = f"Checked {counted(check.entries, 'extent')} ({decimal(check.byte_count)}) in the cache {folder}"
+    damaged = f"removed {counted(check.damaged, 'extent')} that {'was' if check.damaged == 1 else 'were'} damaged"
+    orphans = f"removed {counted(check.orphans, 'file')} that belonged to nothing"
+    mended = [*([damaged] if check.damaged else []), *([orphans] if check.orphans else [])]
     click.echo(f"{found}: {' and '.join(mended) or 'all is well'}.")
 
 
@@ -157,11 +149,3 @@ def _chosen(configuration: Configuration, dataset_id: str | None) -> Callable[[s
     if listing is None:
         raise ConfigurationError(f"There is no dataset {dataset_id} in the catalog; imgsyncfs datasets lists them.")
     return belongs_to(listing)
-
-
-def _extents(count: int) -> str:
-    return "1 extent" if count == 1 else f"{count:,} extents"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"

@@ -1,23 +1,30 @@
-"""Commands about catalogs: init, datasets."""
+"""Commands about catalogs: init, datasets, subscribe, subscriptions."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
+from contextlib import closing
+from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
-from imgsyncfs.cli.common import catalog_options, open_configured_catalog, open_configured_store
+from imgsyncfs.catalog.naming import SOURCES
+from imgsyncfs.catalog.subscriptions import find_subscription, members, subscribe
+from imgsyncfs.cli.common import (
+    catalog_options,
+    echo_json,
+    open_configured_catalog,
+    open_configured_store,
+    table_console,
+)
+from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.library.configuration import catalog_url
 from imgsyncfs.settings.config_file import Configuration
 
 NOTE_CHARACTERS = 40
 """A longer note would push the table over the edge; --json and --csv have it whole."""
-
-PIPE_COLUMNS = 250
 
 
 @click.command("init")
@@ -30,12 +37,9 @@ PIPE_COLUMNS = 250
 @catalog_options
 def init_command(*, store: str, configuration: Configuration) -> None:
     """Make a catalog: its tables in the database, and the store if it is missing."""
-    opened = open_configured_store(store, configuration)
-    try:
+    with closing(open_configured_store(store, configuration)) as opened:
         opened.create()
         opened.check()
-    finally:
-        opened.close()
     catalog, _ = open_configured_catalog(configuration, create=True)
     with catalog:
         made = catalog.initialize(store=opened.url)
@@ -65,7 +69,67 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
     for row in rows:
         fields = {**shown_fields(row), "note": textwrap.shorten(row.note, NOTE_CHARACTERS, placeholder="…")}
         table.add_row(*fields.values())
-    # A pipe has no width; 80 columns would cut ids that a script is about to read.
-    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    console = table_console()
     console.print(table)
     console.print(f"{len(rows)} datasets, {sum(row.size for row in rows):,} images")
+
+
+@click.command("subscribe")
+@click.argument("name")
+@click.argument("dataset_ids", metavar="[DATASET]...", nargs=-1)
+@click.option("--where", "conditions", metavar="COLUMN=VALUE", multiple=True, help="Datasets that meet all of these.")
+@click.option("--source", type=click.Choice(SOURCES), help="Short for --where source=…")
+@catalog_options
+def subscribe_command(
+    *,
+    name: str,
+    dataset_ids: tuple[str, ...],
+    conditions: tuple[str, ...],
+    source: str | None,
+    configuration: Configuration,
+) -> None:
+    """Keep a choice of datasets under NAME: these, and all that meet the conditions, now or later."""
+    if source:
+        conditions = (*conditions, f"source={source}")
+    catalog, _ = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        subscription = subscribe(catalog, name, dataset_ids=dataset_ids, conditions=conditions)
+        rows = members(subscription, catalog.datasets())
+    click.echo(f"{name}: {len(rows)} datasets, {sum(row.size for row in rows):,} images")
+
+
+@click.command("subscriptions")
+@click.argument("name", required=False)
+@click.option("--remove", is_flag=True, help="Forget the subscription NAME. Its datasets stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@catalog_options
+def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, configuration: Configuration) -> None:
+    """List subscriptions, or the datasets of the subscription NAME."""
+    if remove and not name:
+        raise ConfigurationError("Say which subscription to forget: imgsyncfs subscriptions NAME --remove")
+    catalog, _ = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        known = {subscription.name: subscription for subscription in catalog.subscriptions()}
+        chosen = [find_subscription(known, name)] if name else list(known.values())
+        if remove:
+            catalog.remove_subscription(chosen[0].name)
+            click.echo(f"{name} is forgotten.")
+            return
+        rows = catalog.datasets()
+    datasets = {subscription.name: members(subscription, rows) for subscription in chosen}
+    if as_json:
+        listed = [
+            {**asdict(subscription), "datasets": [row.dataset_id for row in datasets[subscription.name]]}
+            for subscription in chosen
+        ]
+        echo_json(listed)
+    elif name:
+        for row in datasets[name]:
+            click.echo(row.dataset_id)
+    else:
+        for subscription in chosen:
+            named = f"{len(subscription.dataset_ids)} named" if subscription.dataset_ids else ""
+            how = " and ".join(filter(None, (named, ", ".join(subscription.conditions))))
+            click.echo(f"{subscription.name}: {len(datasets[subscription.name])} datasets ({how})")

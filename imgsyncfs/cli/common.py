@@ -1,18 +1,19 @@
-"""What commands share: the catalog option, opening a catalog or a store.
+"""What commands share: options, opening a catalog or a store, and how results are told.
 
-Catalog and stores are imported where they are opened: `mount` opens neither, and should not wait for them.
+What opens catalogs and stores or draws tables is imported where it is used: `mount` should not wait for it.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import orjson
 
 from imgsyncfs.errors import CatalogRefused
 from imgsyncfs.library.configuration import catalog_url
@@ -21,10 +22,40 @@ from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import store_credentials
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.stores.contract import Store
+    from imgsyncfs.tools.pairing import LeftOut
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+LEFT_OUT_STATUS = 3
+"""Exit status when the rest was done but something was left out: a script should notice."""
+
+PIPE_COLUMNS = 250
+"""A pipe has no width; 80 columns would cut ids and paths that a script is about to read."""
+
+
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several of click's options as one decorator, in the order in which help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+cache_options = with_options(
+    click.option(
+        "--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]"
+    ),
+    click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]"),
+    click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]"),
+)
+"""The options of whatever reads through the disk cache."""
 
 
 def catalog_options(command: Command) -> Command:
@@ -90,19 +121,17 @@ def open_configured_catalog(
     try:
         return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
     except CatalogRefused:
-        if not may_ask_for_password(configuration.password):
+        password = another_password(configuration.password)
+        if password is None:
             raise
-    configuration = replace(configuration, password=ask_for_password())
+    configuration = replace(configuration, password=password)
     return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
 
 
-def may_ask_for_password(known: str | None) -> bool:
-    """Whether a catalog that refused us may be tried with another password: none was given, and someone is there."""
-    return not known and sys.stdin.isatty()
-
-
-def ask_for_password() -> str:
-    """Ask whoever is at the terminal."""
+def another_password(known: str | None) -> str | None:
+    """Ask for the password of a catalog that refused us; None if one was given already, or nobody is there to ask."""
+    if known or not sys.stdin.isatty():
+        return None
     password: str = click.prompt("Password for the catalog", hide_input=True)
     return password
 
@@ -116,3 +145,42 @@ def open_configured_store(url: str, configuration: Configuration, *, timeout: fl
     from imgsyncfs.stores.opening import open_store
 
     return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)
+
+
+def table_console() -> Console:
+    """A console for tables on standard output, wide enough where that is a pipe."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+
+
+def echo_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def counted(count: int, thing: str) -> str:
+    """A number with what it counts, for example ``2,000 files``; the thing is given in the singular."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def echo_some(lines: Sequence[str], count: int) -> None:
+    """Print the first ones of `count` lines on standard error, and how many there are beyond them."""
+    for line in lines:
+        click.echo(f"  {line}", err=True)
+    if count > len(lines):
+        click.echo(f"  and {count - len(lines):,} more", err=True)
+
+
+def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
+    """Name the files that were left out, if there are any, and exit with `LEFT_OUT_STATUS`.
+
+    Args:
+        left_out: all of them, or the first ones.
+        count: of them all.
+    """
+    if not count:
+        return
+    click.echo(f"Left out: {count:,} files", err=True)
+    echo_some([f"{entry.path}: {entry.reason}" for entry in left_out], count)
+    sys.exit(LEFT_OUT_STATUS)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from imgsyncfs.cli.common import exit_if_left_out
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.formats.registry import FORMATS, HOUSE
 from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
-
-LEFT_OUT_STATUS = 3
-"""Exit status when the rest was converted but something was left out: a script should notice."""
 
 
 @click.command("convert")
@@ -46,13 +43,7 @@ def _report(summary: ConvertSummary) -> None:
         )
     for note in summary.notes:
         click.echo(f"Note: {_listed(note.files, note.file_count)}: {note.reason}.", err=True)
-    if summary.left_out_count:
-        click.echo(f"Left out: {summary.left_out_count:,} files", err=True)
-        for left_out in summary.left_out:
-            click.echo(f"  {left_out.path}: {left_out.reason}", err=True)
-        if summary.left_out_count > len(summary.left_out):
-            click.echo(f"  and {summary.left_out_count - len(summary.left_out):,} more", err=True)
-        sys.exit(LEFT_OUT_STATUS)
+    exit_if_left_out(summary.left_out, summary.left_out_count)
 
 
 def _listed(files: tuple[str, ...], count: int) -> str:

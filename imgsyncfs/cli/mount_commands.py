@@ -12,19 +12,14 @@ from typing import Any
 
 import click
 
-from imgsyncfs.cli.common import (
-    allow_store_option,
-    ask_for_password,
-    catalog_options,
-    may_ask_for_password,
-)
+from imgsyncfs.cli.common import allow_store_option, another_password, cache_options, catalog_options
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
-from imgsyncfs.settings.config_file import Configuration, load_configuration
+from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.settings.values import parse_seconds
 
@@ -102,10 +97,10 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     try:
         start(settings)
     except CatalogRefused:
-        if not may_ask_for_password(settings.library.password):
+        password = another_password(settings.library.password)
+        if password is None:
             raise
-        library = replace(settings.library, password=ask_for_password())
-        start(replace(settings, library=library))
+        start(replace(settings, library=replace(settings.library, password=password)))
 
 
 def _launch(settings: MountSettings) -> None:
@@ -130,9 +125,7 @@ def _stay(settings: MountSettings) -> None:
     metavar="LIST",
     help=f"Rendered files beside each image: {','.join(FORMATS)}. [default: {','.join(DEFAULT_SIBLINGS)}]",
 )
-@click.option("--cache-dir", metavar="DIR", help="Folder of the disk cache. [IMGSYNCFS_CACHE_DIR; ~/.cache/imgsyncfs]")
-@click.option("--cache-size", metavar="SIZE", help="Most that the cache keeps. [default: 20G]")
-@click.option("--keep-free", metavar="SHARE", help="How much of the cache's disk stays free. [default: 5%]")
+@cache_options
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
 @click.option("--responders", metavar="N", help="Processes that answer. [default: one for each core, 2 to 8]")
@@ -151,13 +144,3 @@ def mount_command(
     mount(settings, foreground=foreground)
     if not foreground and sys.stdout.isatty():
         click.echo(f"Mounted at {mountpoint}; end it with: imgsyncfs umount {mountpoint}")
-
-
-def configuration_for_helper(catalog: str, options: tuple[str, ...]) -> Configuration:
-    """The configuration of a mount made by ``mount(8)``: as for the command, with ``-o config=FILE``.
-
-    Raises:
-        ConfigurationError: an option or the config file makes no sense.
-    """
-    config = parse_mount_options(options).ours.get("config")
-    return replace(load_configuration(Path(config) if config else None), catalog=catalog)

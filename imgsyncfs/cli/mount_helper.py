@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from imgsyncfs.cli.mount_commands import configuration_for_helper, make_settings, mount
+from imgsyncfs.cli.mount_commands import make_settings, mount
 from imgsyncfs.errors import ConfigurationError, ImgsyncfsError
+from imgsyncfs.mount.options import parse_mount_options
+from imgsyncfs.settings.config_file import load_configuration
 
 WRONG_USAGE = 1
 MOUNT_FAILURE = 32
@@ -40,7 +43,8 @@ def mount_helper(
 ) -> None:
     """Mount CATALOG at MOUNTPOINT, as mount(8) and /etc/fstab ask."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="mount.imgsyncfs: %(message)s")
-    configuration = configuration_for_helper(catalog, options)
+    config = parse_mount_options(options).ours.get("config")
+    configuration = replace(load_configuration(Path(config) if config else None), catalog=catalog)
     settings = make_settings(configuration, mountpoint, {}, options)
     if not fake:
         mount(settings)

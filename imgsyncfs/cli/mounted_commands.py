@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from imgsyncfs.cli.common import echo_json
 from imgsyncfs.errors import MountError
 from imgsyncfs.mount.launch import wait_for_end
 from imgsyncfs.mount.mountpoint import absolute, mount_entry, unmount
@@ -66,7 +67,7 @@ def status_command(*, mountpoint: Path, as_json: bool) -> None:
     """Show how the mount at MOUNTPOINT is doing."""
     status = read_status(absolute(mountpoint))
     if as_json:
-        click.echo(orjson.dumps(status, option=orjson.OPT_INDENT_2).decode())
+        echo_json(status)
         return
     table = Table(show_header=False, box=None)
     catalog, cache, store = status["catalog"], status["cache"], status["store"]

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import click
 
+from imgsyncfs.cli.common import LEFT_OUT_STATUS
 from imgsyncfs.errors import ImgsyncfsError, PreviewError
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, printable
+from imgsyncfs.tools.pairing import annotation_suffix, printable
 from imgsyncfs.tools.preview.files import PreviewSource, read_preview_source
 from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, save_picture
-
-LEFT_OUT_STATUS = 3
-"""Exit status when some of several previews were made and others could not be: a script should notice."""
 
 
 @click.command("preview")
@@ -75,18 +73,12 @@ def output_paths(files: Sequence[Path], output: str | None) -> list[Path]:
     taken: set[str] = set()
     for path in files:
         # Several FILEs may have one stem: x.json and x.xml, or files of two folders.
-        wanted = [_stem(path.name), path.name, *(f"{path.name}.{number}" for number in range(2, len(files) + 2))]
+        stem = path.name.removesuffix(annotation_suffix(path.name) or path.suffix)
+        wanted = [stem, path.name, *(f"{path.name}.{number}" for number in range(2, len(files) + 2))]
         name = next(each for each in wanted if each not in taken)
         taken.add(name)
         paths.append(folder / f"{name}.preview.png")
     return paths
-
-
-def _stem(name: str) -> str:
-    for suffix in sorted(ANNOTATION_SUFFIXES, key=len, reverse=True):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return Path(name).stem
 
 
 def _refuse_to_overwrite(source: PreviewSource, target: Path) -> None:

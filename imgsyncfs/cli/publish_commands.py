@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from imgsyncfs.cli.common import allow_store_option, catalog_options, open_configured_catalog, open_configured_store
+from imgsyncfs.cli.common import (
+    allow_store_option,
+    catalog_options,
+    exit_if_left_out,
+    open_configured_catalog,
+    open_configured_store,
+    with_options,
+)
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import PublishError
 from imgsyncfs.settings.config_file import Configuration
@@ -19,31 +26,24 @@ from imgsyncfs.stores.allowed import allowed_stores, is_allowed, open_allowed_st
 from imgsyncfs.stores.opening import DEFAULT_TIMEOUT
 from imgsyncfs.tools.demo import make_demo
 from imgsyncfs.tools.publish.container import index
-from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary, dataset_store
 
-LEFT_OUT_STATUS = 3
-"""Exit status when the rest was published but something was left out: a script should notice."""
+if TYPE_CHECKING:
+    from imgsyncfs.catalog import Catalog
+    from imgsyncfs.stores.contract import Store
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def dataset_options(command: Command) -> Command:
-    """Add the options that describe a dataset."""
-    for option in reversed(
-        (
-            click.option("--name", "dataset_id", required=True, metavar="ID", help="source_name_imtype_labeltype"),
-            click.option("--label-version", metavar="VERSION", help="The labelling standard. [default: 1.0.0]"),
-            click.option("--image-type", metavar="TYPE", help="[default: from the id]"),
-            click.option("--label-type", metavar="A,B", help="[default: from the id]"),
-            click.option("--classes", metavar="A,B", help="[default: those seen in the annotations]"),
-            click.option("--projects", metavar="A,B", help="Projects that use it."),
-            click.option("--note", metavar="TEXT", help="What people should know about it."),
-        )
-    ):
-        command = option(command)
-    return command
+dataset_options = with_options(
+    click.option("--name", "dataset_id", required=True, metavar="ID", help="source_name_imtype_labeltype"),
+    click.option("--label-version", metavar="VERSION", help="The labelling standard. [default: 1.0.0]"),
+    click.option("--image-type", metavar="TYPE", help="[default: from the id]"),
+    click.option("--label-type", metavar="A,B", help="[default: from the id]"),
+    click.option("--classes", metavar="A,B", help="[default: those seen in the annotations]"),
+    click.option("--projects", metavar="A,B", help="Projects that use it."),
+    click.option("--note", metavar="TEXT", help="What people should know about it."),
+)
+"""The options that describe a dataset."""
 
 
 def _options(given: dict[str, Any]) -> DatasetOptions:
@@ -91,32 +91,28 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
     """
     if not folder.is_dir():
         raise PublishError(f"There is no folder {folder} to publish; check the path.")
-    catalog, configuration = open_configured_catalog(configuration)
-    with catalog:
-        catalog.check()
+
+    def open_store(catalog: Catalog, configuration: Configuration) -> Store:
         # Somebody else may have named it.
-        store = open_allowed_store(
+        return open_allowed_store(
             dataset_store(catalog, dataset_id),
             allowed=allowed_stores(catalog.default_store(), configuration.allowed_stores),
             sections=configuration.stores,
             timeout=DEFAULT_TIMEOUT,
         )
-        try:
-            store.check()
-            with _journal(configuration) as journal, ProgressBar() as progress:
-                summary = publish(
-                    folder,
-                    catalog=catalog,
-                    store=store,
-                    dataset_id=dataset_id,
-                    options=_options(given),
-                    loose=loose,
-                    journal=journal,
-                    progress=progress,
-                )
-        finally:
-            store.close()
-    report(summary, dataset_id)
+
+    with _opened(configuration, open_store) as opened:
+        summary = publish(
+            folder,
+            catalog=opened.catalog,
+            store=opened.store,
+            dataset_id=dataset_id,
+            options=_options(given),
+            loose=loose,
+            journal=opened.journal,
+            progress=opened.progress,
+        )
+    _report(summary, dataset_id)
 
 
 @click.command("index")
@@ -125,38 +121,47 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
 @catalog_options
 def index_command(*, store_url: str, dataset_id: str, configuration: Configuration, **given: Any) -> None:
     """Catalogue the blobs that lie at STORE_URL as a dataset, in place: nothing is copied."""
+    with _opened(configuration, lambda _, known: open_configured_store(store_url, known)) as opened:
+        own_store, store_url = opened.catalog.default_store(), opened.store.url
+        summary = index(
+            opened.store,
+            catalog=opened.catalog,
+            dataset_id=dataset_id,
+            options=_options(given),
+            journal=opened.journal,
+            progress=opened.progress,
+        )
+    if not is_allowed(store_url, [own_store]):
+        click.echo(
+            f"Note: {dataset_id} does not lie in the catalog's own store; mounts and copies of it need "
+            f"--allow-store {shlex.quote(store_url)}.",
+            err=True,
+        )
+    _report(summary, dataset_id)
+
+
+class _Opened(NamedTuple):
+    catalog: Catalog
+    store: Store
+    journal: Journal
+    progress: ProgressBar
+
+
+@contextmanager
+def _opened(configuration: Configuration, open_store: Callable[[Catalog, Configuration], Store]) -> Iterator[_Opened]:
+    """Open what both `publish` and `index` need."""
     catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
-        store = open_configured_store(store_url, configuration)
-        try:
+        with closing(open_store(catalog, configuration)) as store:
             store.check()
-            with _journal(configuration) as journal, ProgressBar() as progress:
-                summary = index(
-                    store,
-                    catalog=catalog,
-                    dataset_id=dataset_id,
-                    options=_options(given),
-                    journal=journal,
-                    progress=progress,
-                )
-        finally:
-            store.close()
-        if not is_allowed(store.url, [catalog.default_store()]):
-            click.echo(
-                f"Note: {dataset_id} does not lie in the catalog's own store; mounts and copies of it need "
-                f"--allow-store {shlex.quote(store.url)}.",
-                err=True,
-            )
-    report(summary, dataset_id)
+            folder = cache_folder(configuration.cache_dir) / "journal"
+            with Journal(folder) as journal, ProgressBar() as progress:
+                yield _Opened(catalog, store, journal, progress)
 
 
-def _journal(configuration: Configuration) -> Journal:
-    return Journal(cache_folder(configuration.cache_dir) / "journal")
-
-
-def report(summary: PublishSummary, dataset_id: str) -> None:
-    """Tell what came of it; exit with `LEFT_OUT_STATUS` if something was left out."""
+def _report(summary: PublishSummary, dataset_id: str) -> None:
+    """Tell what came of it, and exit if something was left out."""
     done = (
         f"is now at revision {summary.revision}"
         if summary.changed
@@ -170,8 +175,4 @@ def report(summary: PublishSummary, dataset_id: str) -> None:
         click.echo(f"No longer in it: {len(summary.removed):,} images, {', '.join(summary.removed[:5])} …")
     for warning in summary.warnings:
         click.echo(f"Note: {warning}", err=True)
-    if summary.left_out:
-        click.echo(f"Left out: {len(summary.left_out):,} files", err=True)
-        for left_out in summary.left_out:
-            click.echo(f"  {left_out.path}: {left_out.reason}", err=True)
-        sys.exit(LEFT_OUT_STATUS)
+    exit_if_left_out(summary.left_out, len(summary.left_out))

@@ -10,7 +10,6 @@ and most commands render nothing. An entry point's module is imported at once, s
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import logging
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from types import MappingProxyType
 
 from imgsyncfs.errors import FormatError
 from imgsyncfs.formats.contract import Format, FormatDescription, ImageInfo, ImageReference, Loss, Rendered
+from imgsyncfs.settings.values import did_you_mean
 
 __all__ = [
     "CONVERTIBLE",
@@ -149,9 +149,8 @@ def get_format(name: str, *, among: Mapping[str, FormatDescription] = FORMATS, p
     found = among.get(_OTHER_NAMES.get(wanted, wanted))
     if found is not None:
         return found
-    near = difflib.get_close_matches(wanted, among, n=len(among))
-    known = ", ".join([*near, *(other for other in among if other not in near)])
-    raise FormatError(f"There is no annotation format {name!r}{purpose and ' '}{purpose}; use one of {known}.")
+    hint = did_you_mean(wanted, among)
+    raise FormatError(f"There is no annotation format {name!r}{purpose and ' '}{purpose}; {hint}")
 
 
 def recognize_format(content: bytes) -> FormatDescription | None:

@@ -81,7 +81,8 @@ def receive(connection: socket.socket) -> Message | None:
     try:
         content, ancillary, _, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return None
+        # It ended with messages unread. What it sent before is still to come.
+        content, ancillary, _, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, values in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

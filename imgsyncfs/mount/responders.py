@@ -54,6 +54,10 @@ State = tuple[dict[str, Any], Sequence[int]]
 """A message that every responder gets: header and descriptors, which stay the sender's."""
 
 
+Retry = tuple[dict[str, Any], bytes]
+"""A request to be tried again: header and request."""
+
+
 @dataclass
 class _Responder:
     number: int
@@ -61,6 +65,7 @@ class _Responder:
     connection: socket.socket
     started: float = field(default_factory=time.monotonic)
     send_lock: threading.Lock = field(default_factory=threading.Lock)
+    has_ended: bool = False
     sent: int = 0
     retries: deque[tuple[int, dict[str, Any], bytes]] = field(default_factory=deque)
     barrier: int = 0
@@ -98,6 +103,8 @@ class Responders:
         self._lock = threading.Lock()
         self._passed = threading.Condition(self._lock)
         self._responders: dict[int, _Responder] = {}
+        self._undelivered: dict[int, list[Retry]] = {}
+        self._due: dict[int, float] = {}
         self._before: Counter[str] = Counter()
         self._replaced = 0
         self._barrier = 0
@@ -129,10 +136,15 @@ class Responders:
             payload: raw bytes.
             descriptors: are sent along, and stay the caller's.
         """
-        with self._lock:
-            responder = self._responders.get(number)
-        if responder is not None:
-            self._send(responder, header, payload, descriptors)
+        while True:
+            with self._lock:
+                responder = self._responders.get(number)
+                if responder is None:
+                    if "retry" in header:
+                        self._undelivered.setdefault(number, []).append((header, payload))
+                    return
+            if self._send(responder, header, payload, descriptors):
+                return
 
     def broadcast(self, header: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a message to all responders; a part of the state that new ones get by then."""
@@ -193,7 +205,7 @@ class Responders:
         for responder in responders:
             responder.connection.close()
 
-    def _send(self, responder: _Responder, header: dict[str, Any], payload: bytes, descriptors: Sequence[int]) -> None:
+    def _send(self, responder: _Responder, header: dict[str, Any], payload: bytes, descriptors: Sequence[int]) -> bool:
         with responder.send_lock:
             with self._lock:
                 responder.sent += 1
@@ -210,6 +222,7 @@ class Responders:
             except OSError:
                 # The receiving thread sees its end as well, and what was not handled goes to the next one.
                 logger.debug("The responder %d is gone.", responder.process)
+            return True
 
     def _kill(self, responder: _Responder) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -256,10 +269,10 @@ class Responders:
                     responder = by_descriptor.get(descriptor)
                     if responder is not None:
                         self._receive(responder)
-                pause = self._tick()
+                pause = min(self._tick(), self._replace_due())
             except Exception:
                 logger.exception("A responder's message could not be handled.")
-                pause = 1.0
+                pause = PAUSE_SECONDS
 
     def _receive(self, responder: _Responder) -> None:
         try:
@@ -267,7 +280,7 @@ class Responders:
         except (OSError, ValueError):
             message = None
         if message is None:
-            self._replace(responder)
+            self._take_end(responder)
         elif "barrier" in message.header:
             with self._passed:
                 responder.barrier = message.header["barrier"]
@@ -278,31 +291,49 @@ class Responders:
             self._take(responder.number, message)
             close_all(message.descriptors)
 
-    def _replace(self, dead: _Responder) -> None:
-        """Put another responder in the place of one that has ended."""
+    def _take_end(self, dead: _Responder) -> None:
+        """Answer for a responder that has ended, and have it replaced."""
         with contextlib.suppress(KeyError, ValueError):
             self._epoll.unregister(dead.connection)
-        slot = self.board.slots[dead.number]
-        unique, counts = slot.in_hand(), slot.counts()
         with self._passed:
             if self._closing or self._responders.get(dead.number) is not dead:
                 return
             del self._responders[dead.number]
             self._passed.notify_all()
         logger.warning("The responder %d has ended; it is replaced.", dead.process)
+        slot = self.board.slots[dead.number]
+        unique, counts = slot.in_hand(), slot.counts()
         if unique:
             protocol.write_quietly(self._device, protocol.refusal(unique, errno.EIO))
-        with dead.send_lock, self._lock:
-            left = [(header, payload) for place, header, payload in dead.retries if place > counts["handled"]]
-            self._before.update({name: counts[name] for name in COUNTED})
-            self._replaced += 1
+        with dead.send_lock:
+            dead.has_ended = True
+            with self._lock:
+                left = [
+                    (header, payload)
+                    for place, header, payload in dead.retries
+                    if place > counts["handled"] and protocol.IN_HEADER.unpack_from(payload)[2] != unique
+                ]
+                self._undelivered.setdefault(dead.number, [])[:0] = left
+                self._before.update({name: counts[name] for name in COUNTED})
+                self._replaced += 1
+        slot.clear()
         dead.connection.close()
-        if time.monotonic() - dead.started < QUICK_DEATH_SECONDS:
-            time.sleep(PAUSE_SECONDS)
-        responder = self._fork(dead.number)
-        for header, payload in left:
-            if protocol.IN_HEADER.unpack_from(payload)[2] != unique:
-                self._send(responder, header, payload, ())
+        young = time.monotonic() - dead.started < QUICK_DEATH_SECONDS
+        self._due[dead.number] = time.monotonic() + (PAUSE_SECONDS if young else 0.0)
+
+    def _replace_due(self) -> float:
+        """Put others in the place of responders that have ended; returns in how many seconds to look again."""
+        for number, due in list(self._due.items()):
+            if due <= time.monotonic():
+                # Tried again a little later if the template cannot fork.
+                self._due[number] = time.monotonic() + PAUSE_SECONDS
+                responder = self._fork(number)
+                del self._due[number]
+                with self._lock:
+                    left = self._undelivered.pop(number, [])
+                for header, payload in left:
+                    self._send(responder, header, payload, ())
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else PAUSE_SECONDS * 5
 
 
 class Template:

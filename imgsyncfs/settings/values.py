@@ -11,18 +11,22 @@ from imgsyncfs.errors import ConfigurationError
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def did_you_mean(written: str, known: Iterable[str], *, otherwise: str) -> str:
+def did_you_mean(written: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """The remedy for a name that there is not.
 
     Args:
         written: what was written.
         known: what there is.
-        otherwise: the remedy if nothing is near.
+        otherwise: the remedy if nothing is near. Without it all that there is gets listed, near names first.
 
     Returns:
         The end of a sentence: near names as a question, or the other remedy.
     """
-    near = difflib.get_close_matches(written, list(known), n=3, cutoff=0.5)
+    known = list(known)
+    if not otherwise:
+        near = difflib.get_close_matches(written, known, n=len(known))
+        return f"use one of {', '.join(dict.fromkeys([*near, *known]))}."
+    near = difflib.get_close_matches(written, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 

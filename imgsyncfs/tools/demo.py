@@ -11,12 +11,10 @@ from imgsyncfs.errors import CatalogError, PublishError
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.publication import DatasetOptions
-from imgsyncfs.workers.progress import Progress, SilentProgress
+from imgsyncfs.workers.progress import Progress
 
 DEMO_FILES = Path(__file__).with_name("demo_files")
 """Made by scripts/make_demo_images: datasets.csv, the users' own table, and a folder for each dataset in it."""
-
-_SILENT = SilentProgress()
 
 
 @dataclass(frozen=True)
@@ -25,19 +23,15 @@ class DemoSummary:
 
     Attributes:
         catalog: the SQLite file.
-        store_url: where the images and annotations lie.
         datasets: how many.
         images: how many in all datasets.
-        annotations: how many in all datasets.
-        byte_count: length of them all.
+        byte_count: length of the images and annotations.
         changed: False if all of it was there already.
     """
 
     catalog: Path
-    store_url: str
     datasets: int
     images: int
-    annotations: int
     byte_count: int
     changed: bool
 
@@ -58,7 +52,7 @@ def demo_options() -> dict[str, DatasetOptions]:
         }
 
 
-def make_demo(folder: Path, *, progress: Progress = _SILENT) -> DemoSummary:
+def make_demo(folder: Path, *, progress: Progress | None = None) -> DemoSummary:
     """Make the demo, or complete it where it is there already.
 
     Args:
@@ -103,10 +97,8 @@ def make_demo(folder: Path, *, progress: Progress = _SILENT) -> DemoSummary:
         store.close()
     return DemoSummary(
         catalog=catalog_file,
-        store_url=store.url,
         datasets=len(summaries),
         images=sum(summary.images for summary in summaries),
-        annotations=sum(summary.annotations for summary in summaries),
         byte_count=sum(summary.byte_count for summary in summaries),
         changed=any(summary.changed for summary in summaries),
     )

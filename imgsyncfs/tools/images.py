@@ -6,11 +6,14 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, ImageMode, UnidentifiedImageError
 
 from imgsyncfs.errors import PublishError
+
+if TYPE_CHECKING:
+    from imgsyncfs.annotations.house_format import Annotation
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
 """What a published image's name may end in, in any letter case."""
@@ -111,6 +114,16 @@ def read_image_header(content: bytes) -> ImageFacts | None:
         raise PublishError(_too_large()) from None
     except _DECODING_ERRORS:
         return None
+
+
+def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple[str, ...]:
+    """Warn if an annotation was made for an image of another size; an annotation without a size fits any image."""
+    width = image.width if annotation.width is None else annotation.width
+    height = image.height if annotation.height is None else annotation.height
+    if (width, height) == (image.width, image.height):
+        return ()
+    warning = f"{name} is made for {width} x {height} pixels, its image has {image.width} x {image.height}"
+    return (f"{warning}; the labels may not fit",)
 
 
 def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:

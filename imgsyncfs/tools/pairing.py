@@ -6,22 +6,37 @@ goes with no image is left out, with the reason.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE
+from imgsyncfs.catalog.naming import LONGEST_FILE_NAME_BYTES, file_name_fault
+from imgsyncfs.formats.registry import FORMATS, HOUSE_SUFFIX, READABLE
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
-from imgsyncfs.tools.stems import stem_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 ANNOTATION_SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in READABLE.values()))
 """Suffixes of annotation files, the most trusted first."""
 
 ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
 """Where a folder that was converted for labelme in place keeps its house annotations. The users' name for it."""
+
+
+_SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in FORMATS.values()))
+
+LONGEST_STEM_BYTES = LONGEST_FILE_NAME_BYTES - max(map(len, _SUFFIXES))
+"""The longest sibling of an image still fits into a directory."""
+
+# The file beside "a.labelme" that ends in ".json" would have the name of a file beside "a".
+_RESERVED_ENDINGS = tuple(
+    longer.removesuffix(shorter)
+    for longer in _SUFFIXES
+    for shorter in _SUFFIXES
+    if longer != shorter and longer.endswith(shorter)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,43 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
         reason = "there is no image of this name; put the image beside it, or remove it"
         left_out += [LeftOut(printable(name), reason) for name in orphans]
     return pairs, sorted(left_out, key=lambda entry: entry.path)
+
+
+def stem_fault(stem: str) -> str | None:
+    """Say why an image with this file stem cannot be published.
+
+    Args:
+        stem: the file name without its extension, as Python decodes it (bytes that are not UTF-8 are surrogates).
+
+    Returns:
+        The reason, to be read after the name; None if the stem is fine.
+    """
+    fault = file_name_fault(stem)
+    if fault is not None:
+        return fault
+    if stem.startswith("."):
+        return "it starts with a dot, which hides the file; rename it"
+    for ending in _RESERVED_ENDINGS:
+        if stem.endswith(ending):
+            return f"it ends in {ending!r}, which is kept for the rendered annotations; rename it"
+    if any(unicodedata.category(character) == "Cc" for character in stem):
+        return "it holds a control character such as a newline; rename it"
+    length = len(stem.encode())
+    if length > LONGEST_STEM_BYTES:
+        return f"it is {length} bytes long without its extension; shorten it to {LONGEST_STEM_BYTES}"
+    return None
+
+
+def image_names(stem: str, likely: str | None) -> Iterator[str]:
+    """The names that the image of a stem may have, the likeliest first.
+
+    Args:
+        stem: the image's name without its extension.
+        likely: an extension to try first, without the dot.
+    """
+    for ext in dict.fromkeys([likely, *IMAGE_EXTENSIONS] if likely else IMAGE_EXTENSIONS):
+        for spelling in dict.fromkeys((ext, ext.lower(), ext.upper(), ext.capitalize())):
+            yield f"{stem}.{spelling}"
 
 
 def _other_reason(name: str) -> str:

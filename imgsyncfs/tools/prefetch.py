@@ -50,7 +50,7 @@ def prefetch(
         CatalogError: a listing cannot be read.
         StoreNotAllowed: a dataset lies in a store that may not be read.
         StoreError: something cannot be had.
-        CacheError: the datasets are larger than the cache, or there is no room on the disk.
+        CacheError: the datasets are larger than the cache, or there is no space on the disk.
     """
     rows = find_datasets(library.rows.values(), dataset_ids)
     for row in rows:

@@ -16,7 +16,7 @@ from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError, ConfigurationError
 from imgsyncfs.mount.launch import LOG_BYTES
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.workers.progress import SilentProgress
 
 SOMEBODY = 12345

@@ -24,8 +24,8 @@ from support.mounting import Workplace, box_annotation, demo_workplace, write_im
 from imgsyncfs.annotations.house_format import ObjectLabel, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
-from imgsyncfs.tools.convert.files import TEMPORARY_PREFIX, keep_copy, locked
 from imgsyncfs.tools.convert.run import convert_paths
+from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX, keep_copy, locked
 from imgsyncfs.tools.images import HEADER_BYTES
 
 LABELME = FORMATS["labelme"]

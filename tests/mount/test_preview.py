@@ -42,8 +42,8 @@ from imgsyncfs.cli.preview_commands import output_paths
 from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.demo import DEMO_FILES
-from imgsyncfs.tools.preview.colours import class_colour, luminance
 from imgsyncfs.tools.preview.picture import draw_annotation, preview_file, save_picture
+from imgsyncfs.tools.preview.shapes import class_colour, luminance
 
 LONGEST_SIDE = 480
 STORED = (

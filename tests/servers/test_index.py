@@ -20,7 +20,7 @@ from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.images import HEADER_BYTES
 from imgsyncfs.tools.publish.container import index
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
 
 

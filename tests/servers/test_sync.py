@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.mounting import Workplace, local_workplace, write_folder
-from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place
+from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg, open_place, published_place
 from support.syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
@@ -32,9 +32,7 @@ COUNT = 5
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """A catalog with one dataset of five annotated images in packs."""
-    with open_place(tmp_path) as opened:
-        annotated_folder(opened.folder, COUNT)
-        opened.publish()
+    with published_place(tmp_path, COUNT) as opened:
         yield opened
 
 

@@ -17,8 +17,8 @@ from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.stores.contract import BlobInfo, Store
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.tools.publish.findings import Journal
 from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary
 
 DATASET = "original_20200207_rgb_bbox"
@@ -170,6 +170,15 @@ class Place:
         images = {f"{row.name}.{row.ext}": self.content(row) for row in self.images(dataset_id).values()}
         annotations = {f"{row.name}.json": self.content(row) for row in self.annotations(dataset_id).values()}
         return images | annotations
+
+
+@contextmanager
+def published_place(folder: Path, count: int) -> Iterator[Place]:
+    """A place as `open_place` makes it, with one published dataset of so many annotated images."""
+    with open_place(folder) as place:
+        annotated_folder(place.folder, count)
+        place.publish()
+        yield place
 
 
 @contextmanager

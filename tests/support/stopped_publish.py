@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 from support.publishing import open_place
 
 

@@ -22,7 +22,7 @@ from imgsyncfs.cache.extent import Entry, OpenExtent, tagged_length
 from imgsyncfs.cache.files import ExtentFiles, RefusedFile, file_and_offset, is_file_name, new_name, part_name
 from imgsyncfs.cache.upkeep import IN_FLIGHT_SECONDS, CacheCheck, cache_content, clear_cache, verify_cache
 from imgsyncfs.errors import CacheError
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.workers.progress import SilentProgress
 
 CONTENT = content_of("treasure")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from imgsyncfs.stores.contract import BlobInfo
-from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
+from imgsyncfs.tools.publish.journal import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
 
 FINDINGS = {"md5": "0" * 32, "height": 1080, "width": 1920, "fault": None, "name": "ü"}
 
@@ -80,7 +80,7 @@ def test_the_newest_findings_count(tmp_path: Path) -> None:
 def test_a_process_that_is_killed_loses_little(tmp_path: Path) -> None:
     program = f"""
 import os, pathlib, sys
-from imgsyncfs.tools.publish.findings import Journal
+from imgsyncfs.tools.publish.journal import Journal
 journal = Journal(pathlib.Path(sys.argv[1]))
 for number in range({UNSAVED_FINDINGS + 10}):
     journal.put(str(number), {{"number": number}})

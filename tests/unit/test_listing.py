@@ -29,7 +29,7 @@ from imgsyncfs.catalog.listing import (
     read_listing,
     save_listing,
 )
-from imgsyncfs.catalog.listing.blob_names import blob_template, expand_template
+from imgsyncfs.catalog.listing.files import blob_template, expand_template
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,

@@ -20,7 +20,7 @@ from imgsyncfs.catalog.naming import (
     parse_dataset_name,
 )
 from imgsyncfs.errors import NamingError
-from imgsyncfs.tools.stems import LONGEST_STEM_BYTES, stem_fault
+from imgsyncfs.tools.pairing import LONGEST_STEM_BYTES, stem_fault
 
 dates = st.dates().map(lambda date: date.strftime("%Y%m%d").rjust(8, "0"))
 free_names = st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True)

@@ -20,7 +20,7 @@ from support.publishing import DATASET, Place, annotated_folder, fill, house, jp
 
 from imgsyncfs.blob_layout import SEAL_BYTES
 from imgsyncfs.errors import PublishError, StoreUnreachable
-from imgsyncfs.tools.publish.findings import UNSAVED_FINDINGS, Journal
+from imgsyncfs.tools.publish.journal import UNSAVED_FINDINGS, Journal
 
 
 @pytest.fixture

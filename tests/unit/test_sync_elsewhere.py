@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.publishing import DATASET, Place, annotated_folder, open_place
+from support.publishing import DATASET, Place, published_place
 from support.syncing import files_in, open_library
 
 from imgsyncfs.catalog import catalog_identity
@@ -33,9 +33,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @contextlib.contextmanager
 def published(folder: Path) -> Iterator[Place]:
     """A catalog with one dataset of three annotated images."""
-    with open_place(folder) as opened:
-        annotated_folder(opened.folder, COUNT)
-        opened.publish()
+    with published_place(folder, COUNT) as opened:
         yield opened
 
 

@@ -12,9 +12,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations, collect_images
+from imgsyncfs.catalog.listing.collected import (
+    NO_IMAGE,
+    TWICE,
+    CollectedRows,
+    Hidden,
+    collect_annotations,
+    collect_images,
+)
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact, first_seen
-from imgsyncfs.catalog.listing.row_faults import NO_IMAGE, TWICE, Hidden
 from imgsyncfs.catalog.listing.table import (
     ANNOTATION_EXT,
     ANNOTATION_PREFIX,
@@ -238,16 +244,10 @@ def _find_images(annotations: CollectedRows, stems: TextTable) -> tuple[Column, 
 
 
 def _file_columns(collected: CollectedRows, rows: Column, indices: Column, count: int) -> tuple[dict[str, Column], int]:
-    """Make the columns of the files of one kind.
+    """Make the columns of the files of one kind; gives them by name, and what is to be added to each time.
 
-    Args:
-        collected: the rows.
-        rows: numbers of those to be listed, in the order of their places in the listing.
-        indices: these places, rising.
-        count: length of the listing; some of its images may lack a file of this kind.
-
-    Returns:
-        (columns by name, what is to be added to each time)
+    `rows` are the numbers of those to be listed, `indices` their places in the listing, rising, and `count` is its
+    length: some of its images may lack a file of this kind.
     """
     times = collected.columns["modified_at"][rows]
     epoch = int(times.min()) if len(times) else 0

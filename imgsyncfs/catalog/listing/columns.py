@@ -84,11 +84,16 @@ class TextTable:
     def texts(self, indices: Column | None = None) -> list[bytes]:
         """Many texts at once: those at `indices`, or all."""
         content = self.content.tobytes()
-        ends = self.ends.astype(np.int64)
-        starts = np.concatenate((np.zeros(1, np.int64), ends[:-1])) if len(ends) else ends
+        starts, ends = self._bounds()
         if indices is not None:
             starts, ends = starts[indices], ends[indices]
         return [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def _bounds(self) -> tuple[Column, Column]:
+        """Where each text begins and ends."""
+        ends = self.ends.astype(np.int64)
+        starts = np.concatenate((np.zeros(1, np.int64), ends[:-1])) if len(ends) else ends
+        return starts, ends
 
     def between(self, start: int, stop: int) -> list[bytes]:
         """The texts from one index up to another, which may lie beyond the end."""
@@ -142,8 +147,7 @@ class TextTable:
 
     def ending_in(self, suffix: bytes) -> list[int]:
         """The indices of all texts that end in `suffix`, for a suffix that is not empty."""
-        ends = self.ends.astype(np.int64)
-        starts = np.concatenate((np.zeros(1, np.int64), ends[:-1])) if len(ends) else ends
+        starts, ends = self._bounds()
         chosen = np.flatnonzero(ends - starts >= len(suffix))
         for position, byte in enumerate(reversed(suffix)):
             chosen = chosen[self.content[ends[chosen] - 1 - position] == byte]

@@ -89,6 +89,9 @@ class ListingFacts:
 class Listing:
     """The files of one revision of a dataset. Made by `build_listing` and `load_listing`.
 
+    `dataset_id`, `catalog_id`, `key`, `revision`, `label_version`, `store`, `updated_at` and `hidden` are those of its
+    `ListingFacts`.
+
     Args:
         facts: everything but the columns.
         columns: by the names in `ALL_COLUMNS`.
@@ -111,6 +114,10 @@ class Listing:
         self._sizes = tuple(columns[name].data for name in ("height", "width", "depth"))
         self._flags = columns["flags"].data
         self._count = len(self.stems)
+        self.dataset_id, self.revision, self.label_version = facts.dataset_id, facts.revision, facts.label_version
+        self.catalog_id, self.store, self.updated_at = facts.catalog_id, facts.store, facts.updated_at
+        self.key = facts.key
+        self.hidden = facts.hidden
 
     def _files(self, prefix: str, epoch: int) -> FileTable:
         columns = {name: self.columns[prefix + name] for name in COLUMNS}
@@ -125,59 +132,12 @@ class Listing:
         return self._count
 
     @property
-    def dataset_id(self) -> str:
-        """The dataset."""
-        return self.facts.dataset_id
-
-    @property
-    def catalog_id(self) -> str:
-        """Identity of the catalog that it was read from."""
-        return self.facts.catalog_id
-
-    @property
-    def key(self) -> str:
-        """Tells this listing from every other one."""
-        return self.facts.key
-
-    @property
-    def revision(self) -> int:
-        """The dataset's revision that this is a listing of."""
-        return self.facts.revision
-
-    @property
-    def label_version(self) -> str:
-        """The label version whose annotations are listed."""
-        return self.facts.label_version
-
-    @property
-    def store(self) -> str:
-        """URL of the store that holds the blobs."""
-        return self.facts.store
-
-    @property
-    def updated_at(self) -> int:
-        """When the revision was published, Unix seconds."""
-        return self.facts.updated_at
-
-    @property
-    def hidden(self) -> tuple[tuple[str, str], ...]:
-        """(name, reason) of each row that is left out, since it cannot be shown as a file."""
-        return self.facts.hidden
-
-    @property
     def memory_bytes(self) -> int:
         """The size of the columns in bytes."""
         return sum(stored_bytes(column) for column in self.columns.values())
 
     def find(self, stem: bytes) -> int:
-        """The index of an image.
-
-        Args:
-            stem: its name without extension, UTF-8.
-
-        Returns:
-            The index, from 0 in the order of the stems' bytes; -1 if there is no such image.
-        """
+        """The index of the image of a stem, from 0 in the order of the stems' bytes; -1 if there is no such image."""
         return self.stems.find(stem)
 
     def stem(self, index: int) -> bytes:

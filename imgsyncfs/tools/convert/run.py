@@ -1,8 +1,8 @@
 """Convert annotation files between the house format, labelme's and roLabelImg's: whole folders, or single files.
 
-This module goes through the files and counts. What the files of one stem say together is
-`imgsyncfs.tools.convert.stem_annotations`'s job, how the result gets to its place `imgsyncfs.tools.convert.steps`'s,
-and `imgsyncfs.tools.convert.conversion` converts one annotation without any file.
+This module goes through the files and counts. `imgsyncfs.tools.convert.reconciliation` brings together what the
+annotation files of one image say, `imgsyncfs.tools.convert.writing` puts the result in its place, and
+`imgsyncfs.tools.convert.conversion` converts one annotation without any file.
 
 Memory does not grow with the number of files: the names of a folder wait in a temporary file, since a folder must not
 be listed while it changes, and results are counted, with a few files named.
@@ -15,29 +15,88 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
-from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, get_format
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Loss, get_format
 from imgsyncfs.stores.local import sync_folder
-from imgsyncfs.tools.convert.conversion import convert_annotation
-from imgsyncfs.tools.convert.files import locked, remove_leftovers
-from imgsyncfs.tools.convert.stem_annotations import FileUnusable, StemPaths, is_file, read_stem
-from imgsyncfs.tools.convert.steps import write_in_place, write_to_folder
-from imgsyncfs.tools.convert.summary import ConvertNote, ConvertSummary, ConvertTally, LossCount
+from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
+from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, annotation_suffix, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix, printable
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
-__all__ = ["ConvertNote", "ConvertSummary", "LossCount", "convert_annotation", "convert_paths"]
+NAMED_FILES = 5
+"""How many files are named of each kind of loss and of each note."""
+
+NAMED_LEFT_OUT = 1000
+"""How many of the files that could not be converted are named; the others are counted."""
+
 
 _REMOVED = (
     f"the file of labelme's was removed, so none is made from its original in {ORIGINALS_FOLDER}; "
     "move that back if it was a mistake, or remove it"
 )
 _OUTDATED = "it says something else than the .json of this name, which is newer, and is left as it is"
+
+
+@dataclass(frozen=True)
+class LossCount:
+    """One kind of thing that the new files do not show.
+
+    Attributes:
+        what: the name of the things, in the plural.
+        reason: why the format cannot show them.
+        count: their number.
+        file_count: the number of files that they are in.
+        files: the first few of these files.
+    """
+
+    what: str
+    reason: str
+    count: int = 0
+    file_count: int = 0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvertNote:
+    """A remark about some files.
+
+    Attributes:
+        reason: the remark.
+        file_count: the number of files that it applies to.
+        files: the first few of these files.
+    """
+
+    reason: str
+    file_count: int = 0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvertSummary:
+    """The result of a conversion.
+
+    Attributes:
+        to: the name of the format.
+        converted: the number of images whose annotations were converted.
+        already: the number of images whose annotations were in that format already.
+        losses: what the new files do not show.
+        notes: remarks about files.
+        left_out: files that could not be converted, at most `NAMED_LEFT_OUT`.
+        left_out_count: the number of all files that could not be converted.
+    """
+
+    to: str
+    converted: int
+    already: int
+    losses: tuple[LossCount, ...]
+    notes: tuple[ConvertNote, ...]
+    left_out: tuple[LeftOut, ...]
+    left_out_count: int
 
 
 def convert_paths(
@@ -51,7 +110,7 @@ def convert_paths(
 
     Args:
         paths: folders, whose sub-folders are not searched; annotation files, or images with annotations beside them.
-            All annotation files of one stem count as one.
+            All annotation files of one image count as one.
         to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
@@ -67,7 +126,7 @@ def convert_paths(
     """
     target = get_format(to, among=CONVERTIBLE, purpose="to convert to").name
     tasks = _plan(paths, output)
-    tally = ConvertTally(target)
+    tally = _Tally(target)
     for task in tasks:
         try:
             _convert_task(task, tally, progress or SilentProgress())
@@ -76,6 +135,59 @@ def convert_paths(
             reason = f"{name} cannot be read or written ({error.strerror}); see to it"
             raise ConvertError(f"{reason} and run the same again, which goes on where this stopped.") from error
     return tally.summary()
+
+
+@dataclass
+class _Tally:
+    """Counts results while a conversion runs; see `ConvertSummary`."""
+
+    to: str
+    converted: int = 0
+    already: int = 0
+    losses: dict[tuple[str, str], LossCount] = field(default_factory=dict)
+    notes: dict[str, ConvertNote] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    left_out_count: int = 0
+
+    def done(self, path: Path, losses: Iterable[Loss] | None) -> None:
+        """Count an annotation by what its new file does not show; None if there was nothing to do."""
+        if losses is None:
+            self.already += 1
+            return
+        self.converted += 1
+        for loss in losses:
+            before = self.losses.get((loss.what, loss.reason), LossCount(loss.what, loss.reason))
+            self.losses[loss.what, loss.reason] = LossCount(
+                loss.what,
+                loss.reason,
+                count=before.count + loss.count,
+                file_count=before.file_count + 1,
+                files=(*before.files, printable(path.name))[:NAMED_FILES],
+            )
+
+    def note(self, path: Path, reason: str) -> None:
+        """Count a file that a remark applies to."""
+        before = self.notes.get(reason, ConvertNote(reason))
+        files = (*before.files, printable(path.name))[:NAMED_FILES]
+        self.notes[reason] = ConvertNote(reason, before.file_count + 1, files)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Count a file that could not be converted, and why."""
+        self.left_out_count += 1
+        if len(self.left_out) < NAMED_LEFT_OUT:
+            self.left_out.append(LeftOut(printable(str(path)), reason))
+
+    def summary(self) -> ConvertSummary:
+        """Give the counts so far."""
+        return ConvertSummary(
+            to=self.to,
+            converted=self.converted,
+            already=self.already,
+            losses=tuple(self.losses.values()),
+            notes=tuple(self.notes.values()),
+            left_out=tuple(self.left_out),
+            left_out_count=self.left_out_count,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +222,10 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
             files.setdefault(path.parent, {})[_stem_of(path)] = None
         else:
             raise ConvertError(f"There is no {path} to convert; check the path.")
-    tasks = [_Task(folder, None, _output_of(folder, output, several=len(folders) > 1)) for folder in folders]
+    tasks = []
+    for folder in folders:
+        own = output / folder.resolve().name if output is not None and len(folders) > 1 else output
+        tasks.append(_Task(folder, None, own))
     tasks += [_Task(folder, tuple(stems), output) for folder, stems in files.items()]
     outputs = Counter(task.output for task in tasks if task.stems is None and task.output is not None)
     for task in tasks:
@@ -128,10 +243,6 @@ def _stem_of(path: Path) -> str:
         return path.stem
     endings = ", ".join(ANNOTATION_SUFFIXES)
     raise ConvertError(f"{path} is neither an annotation ({endings}) nor an image; name one of these, or a folder.")
-
-
-def _output_of(folder: Path, output: Path | None, *, several: bool) -> Path | None:
-    return output / folder.resolve().name if several and output is not None else output
 
 
 def _check_writable(task: _Task) -> None:
@@ -155,7 +266,7 @@ def _check_writable(task: _Task) -> None:
         raise ConvertError(f"{task.output} is where the annotations are; leave --output away to convert in place.")
 
 
-def _convert_task(task: _Task, tally: ConvertTally, progress: Progress) -> None:
+def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
     dataset = task.folder.resolve().name
     with locked(task.written_folder), tempfile.TemporaryFile() as names:
         _tidy(task)
@@ -167,16 +278,16 @@ def _convert_task(task: _Task, tally: ConvertTally, progress: Progress) -> None:
             count = _write_names(task.stems, names)
         progress.phase(f"Converting {printable(dataset)}", count, "annotations")
         for stem in _read_names(names):
-            _convert_stem(task, StemPaths(task.folder, stem), dataset, tally)
+            _convert_image(task, AnnotationPaths(task.folder, stem), dataset, tally)
             progress.advance(1)
         if task.stems is None:
             _note_removed(task.folder, tally)
         _finish(task, tally)
 
 
-def _convert_stem(task: _Task, paths: StemPaths, dataset: str, tally: ConvertTally) -> None:
+def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Tally) -> None:
     try:
-        found = read_stem(paths, dataset=dataset)
+        found = reconcile(paths, dataset=dataset)
         if found is None:
             if paths.original.exists():
                 tally.note(paths.json, _REMOVED)
@@ -234,7 +345,7 @@ def _tidy(task: _Task) -> None:
         remove_leftovers(originals)
 
 
-def _finish(task: _Task, tally: ConvertTally) -> None:
+def _finish(task: _Task, tally: _Tally) -> None:
     """Bring the names to the disk, and remove the folder of the originals if none is left in it."""
     originals = task.folder / ORIGINALS_FOLDER
     if task.output is None and originals.is_dir():
@@ -245,7 +356,7 @@ def _finish(task: _Task, tally: ConvertTally) -> None:
     sync_folder(task.written_folder)
 
 
-def _note_removed(folder: Path, tally: ConvertTally) -> None:
+def _note_removed(folder: Path, tally: _Tally) -> None:
     """Name the originals whose file of labelme's is gone, and that no other annotation file stands for."""
     originals = folder / ORIGINALS_FOLDER
     if not originals.is_dir():

@@ -15,7 +15,7 @@ from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
 from imgsyncfs.formats.registry import ImageReference, recognize_format
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names, printable
 
 _CONTRAST_SAMPLES = 1 << 20
 _DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
@@ -67,13 +67,7 @@ def read_preview_source(path: Path) -> PreviewSource:
 
 
 def decode_image(source: PreviewSource) -> Image.Image:
-    """Decode an image file.
-
-    Args:
-        source: what was read.
-
-    Returns:
-        The image as it is stored, not yet turned as EXIF asks for.
+    """Decode the image as it is stored, not yet turned as EXIF asks for.
 
     Raises:
         PreviewError: it is no image that is known, or damaged.
@@ -93,12 +87,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
     Values of more than 8 bits are spread so that the darkest is black and the brightest white (a thousandth at either
     end is cut off); transparent parts become white.
-
-    Args:
-        image: of any mode.
-
-    Returns:
-        The copy.
 
     Raises:
         PreviewError: its mode has no colours that can be shown.
@@ -155,17 +143,11 @@ def _image_candidates(path: Path, annotation: Annotation, reference: ImageRefere
             yield folder / name.replace("\\", "/")
             yield folder / PureWindowsPath(name).name
         for stem in _stems(path):
-            yield from _with_extensions(folder, stem, annotation.ext)
+            yield from map(folder.joinpath, image_names(stem, annotation.ext))
         for name in reference.mentioned_paths:
             base = PureWindowsPath(name).name
             yield folder / base
-            yield from _with_extensions(folder, base, annotation.ext)
-
-
-def _with_extensions(folder: Path, stem: str, likely: str | None) -> Iterator[Path]:
-    for ext in dict.fromkeys([*([likely] if likely else []), *IMAGE_EXTENSIONS]):
-        for spelling in dict.fromkeys((ext, ext.lower(), ext.upper(), ext.capitalize())):
-            yield folder / f"{stem}.{spelling}"
+            yield from map(folder.joinpath, image_names(base, annotation.ext))
 
 
 def _stems(annotation: Path) -> list[str]:

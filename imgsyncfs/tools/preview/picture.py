@@ -23,8 +23,7 @@ from imgsyncfs.annotations.house_format import (
     UnknownLabel,
 )
 from imgsyncfs.errors import PreviewError
-from imgsyncfs.tools.annotation_facts import size_warnings
-from imgsyncfs.tools.images import ImageFacts
+from imgsyncfs.tools.images import ImageFacts, size_warnings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
 from imgsyncfs.tools.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
@@ -80,8 +79,7 @@ def preview_file(path: Path) -> Image.Image:
     """Draw an annotation file's content into its image, or an image's annotation into it.
 
     Args:
-        path: an image, or an annotation in the house format, labelme's or roLabelImg's; the other of the two is found
-            beside it, see `imgsyncfs.tools.preview.files.read_preview_source`.
+        path: one of the two; `imgsyncfs.tools.preview.files.read_preview_source` says how it finds the other one.
 
     Returns:
         An RGB image. If the annotation was made for an image of another size, a warning is logged.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from imgsyncfs.tools.pairing import printable
-from imgsyncfs.tools.preview.colours import DARK, Colour
+from imgsyncfs.tools.preview.shapes import DARK, Colour
 
 logger = logging.getLogger(__name__)
 
@@ -239,17 +239,9 @@ def _wishes(anchor: Anchor, plate: tuple[int, int], gap: float) -> list[tuple[fl
 
 
 def _costs(boxes: _Boxes, *, moved: _Boxes, itself: _Boxes, others: _Boxes, occupied: _Boxes) -> tuple[_Boxes, _Boxes]:
-    """How bad each of some places for a plate is.
+    """How bad (n, 4) places for a plate are that were `moved` (n, 2) from where they were wished.
 
-    Args:
-        boxes: (n, 4), the places.
-        moved: (n, 2), how far in x and y each is from where it was wished.
-        itself: (1, 4), around the plate's own object.
-        others: (m, 4), around other objects.
-        occupied: (k, 4), where other plates are.
-
-    Returns:
-        (n,) costs, and (n,) the largest part of a plate, or of an object by it, that is hidden.
+    Gives (n,) costs, and (n,) the largest part of a plate, or of an object by it, that is hidden.
     """
     height = boxes[0, 3] - boxes[0, 1]
     areas = _areas(boxes)

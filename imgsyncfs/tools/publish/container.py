@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.house_format import parse_annotation
@@ -16,44 +15,40 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_exten
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
-from imgsyncfs.tools.annotation_facts import describe_annotation, size_warnings
-from imgsyncfs.tools.images import HEADER_BYTES, read_image_header
+from imgsyncfs.tools.images import HEADER_BYTES, read_image_header, size_warnings
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
-from imgsyncfs.tools.publish.findings import blob_fingerprint
-from imgsyncfs.tools.publish.pair_check import (
+from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
     HOUSE,
     LARGE_CHECK_VERSION,
     CheckedAnnotation,
     CheckedImage,
     PairFindings,
-    findings_from_json,
+    check_all,
+    describe_annotation,
     unusable,
 )
+from imgsyncfs.tools.publish.journal import Journal, blob_fingerprint
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     PublishSummary,
+    annotation_row,
     changed_at,
-    check_new_name,
-    known_digests,
+    image_row,
     read_published,
     record,
 )
 from imgsyncfs.workers.progress import Progress, SilentProgress
-from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.stores.contract import BlobInfo, Store
-    from imgsyncfs.tools.publish.findings import Journal
 
 INDEX_THREADS = 16
 """The check of a blob mostly waits for the server."""
 
-_SILENT = SilentProgress()
-_NO_OPTIONS = DatasetOptions()
 _NOT_CONVERTED = "indexing copies nothing and so converts nothing; download the folder and publish it"
 
 
@@ -62,18 +57,18 @@ def index(
     *,
     catalog: Catalog,
     dataset_id: str,
-    options: DatasetOptions = _NO_OPTIONS,
+    options: DatasetOptions | None = None,
     journal: Journal | None = None,
-    progress: Progress = _SILENT,
+    progress: Progress | None = None,
 ) -> PublishSummary:
     """Catalogue the blobs at a store's URL as a dataset, new or for another time.
 
     Args:
         store: its URL's folder or prefix is the dataset's; what lies in folders below is left out.
         catalog: where the dataset is written.
-        dataset_id: by the grammar, unless the catalog has it already.
-        options: what is said about the dataset; what is not said stays as the catalog has it.
-        journal: keeps the findings about blobs for the next run.
+        dataset_id: as for `imgsyncfs.tools.publish.folder.publish`, like all that follow.
+        options: what is said about the dataset.
+        journal: keeps the findings about blobs.
         progress: of the work.
 
     Returns:
@@ -85,23 +80,35 @@ def index(
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
-    check_new_name(catalog, dataset_id)
+    options, progress = options or DatasetOptions(), progress or SilentProgress()
     published = read_published(catalog, dataset_id, options.label_version)
     blobs, left_out = _listed(store, progress)
     pairs, others = pair_names(blobs)
-    checked = list(zip(pairs, _look_at_all(store, pairs, blobs, journal=journal, progress=progress), strict=True))
+    progress.phase("Looking at", len(pairs), "images")
+    checked = list(
+        check_all(
+            pairs,
+            lambda pair: _look_at_pair(store, pair, blobs),
+            key=lambda pair: _journal_key(store, pair, blobs),
+            journal=journal,
+            progress=progress,
+            threads=INDEX_THREADS,
+        )
+    )
     images: list[ImageRow] = []
     annotations: list[AnnotationRow] = []
-    for pair, findings in checked:
+    for pair, findings in zip(pairs, checked, strict=True):
         if findings.image is None:
             continue
-        images.append(_image_row(pair, findings.image, blobs, len(images), published.images.get(pair.stem)))
+        info = blobs[pair.image]
+        time = _modified_at(info, findings.image.md5, published.images.get(pair.stem))
+        row = image_row(pair, findings.image, position=len(images), modified_at=time, blob=info.blob, etag=info.etag)
+        images.append(row)
         if findings.annotation is not None:
-            known = published.annotations.get(pair.stem)
-            annotations.append(_annotation_row(pair, findings.annotation, blobs, known))
-    moved = published.dataset is not None and published.dataset.store != store.url
-    warnings = [f"the dataset's files were in {published.dataset.store} before"] if published.dataset and moved else []
-    found = [findings for _, findings in checked]
+            info, facts = blobs[findings.annotation.name], findings.annotation.facts
+            time = _modified_at(info, facts.md5, published.annotations.get(pair.stem))
+            annotations.append(annotation_row(pair, facts, modified_at=time, blob=info.blob, etag=info.etag))
+    before = store.url if published.dataset is None else published.dataset.store
     return record(
         catalog,
         published,
@@ -109,11 +116,10 @@ def index(
         store_url=store.url,
         images=images,
         annotations=annotations,
-        extent_digests=known_digests(found),
-        classes_seen=(name for one in found if one.annotation is not None for name in one.annotation.facts.classes),
+        findings=checked,
         uploaded_bytes=0,
-        left_out=[*left_out, *others, *(entry for one in found for entry in one.left_out)],
-        warnings=[*warnings, *(warning for one in found for warning in one.warnings)],
+        left_out=[*left_out, *others],
+        warnings=[] if before == store.url else [f"the dataset's files were in {before} before"],
         progress=progress,
     )
 
@@ -138,32 +144,10 @@ def _listed(store: Store, progress: Progress) -> tuple[dict[str, BlobInfo], list
     ]
 
 
-def _look_at_all(
-    store: Store,
-    pairs: list[PairedNames],
-    blobs: Mapping[str, BlobInfo],
-    *,
-    journal: Journal | None,
-    progress: Progress,
-) -> Iterator[PairFindings]:
-    """Look at every pair that the journal does not know, in several threads."""
-    progress.phase("Looking at", len(pairs), "images")
-
-    def look(pair: PairedNames) -> PairFindings:
-        prints = [blob_fingerprint(store.url, blobs[name]) for name in (pair.image, *pair.annotations)]
-        is_large = max(blobs[name].byte_count for name in (pair.image, *pair.annotations)) > WHOLE_BLOB_BYTES
-        key = " ".join((f"blobs-{LARGE_CHECK_VERSION if is_large else CHECK_VERSION}", *prints))
-        known = journal.get(key) if journal is not None else None
-        if known is not None:
-            return findings_from_json(known)
-        findings = _look_at_pair(store, pair, blobs)
-        if journal is not None and findings.image is not None:
-            journal.put(key, asdict(findings))
-        return findings
-
-    for findings in map_in_order(look, pairs, threads=INDEX_THREADS):
-        progress.advance(1)
-        yield findings
+def _journal_key(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]) -> str:
+    files = [blobs[name] for name in (pair.image, *pair.annotations)]
+    version = LARGE_CHECK_VERSION if max(file.byte_count for file in files) > WHOLE_BLOB_BYTES else CHECK_VERSION
+    return " ".join((f"blobs-{version}", *(blob_fingerprint(store.url, file) for file in files)))
 
 
 def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]) -> PairFindings:
@@ -249,43 +233,6 @@ def _digests(store: Store, info: BlobInfo) -> tuple[str, str]:
 
     digests = [extent_digest(content) for content in extents()]
     return whole.hexdigest(), b"".join(digests).hex() if info.byte_count > WHOLE_BLOB_BYTES else ""
-
-
-def _image_row(
-    pair: PairedNames, image: CheckedImage, blobs: Mapping[str, BlobInfo], position: int, known: ImageRow | None
-) -> ImageRow:
-    info = blobs[pair.image]
-    return ImageRow(
-        name=pair.stem,
-        ext=pair.ext,
-        height=image.facts.height,
-        width=image.facts.width,
-        depth=image.facts.depth,
-        byte_count=image.byte_count,
-        md5=image.md5,
-        blob=info.blob,
-        blob_offset=0,
-        position=position,
-        etag=info.etag,
-        modified_at=_modified_at(info, image.md5, known),
-    )
-
-
-def _annotation_row(
-    pair: PairedNames, annotation: CheckedAnnotation, blobs: Mapping[str, BlobInfo], known: AnnotationRow | None
-) -> AnnotationRow:
-    info = blobs[annotation.name]
-    return AnnotationRow(
-        name=pair.stem,
-        label_checked=annotation.facts.label_checked,
-        object_count=annotation.facts.object_count,
-        byte_count=annotation.facts.byte_count,
-        md5=annotation.facts.md5,
-        blob=info.blob,
-        blob_offset=0,
-        etag=info.etag,
-        modified_at=_modified_at(info, annotation.facts.md5, known),
-    )
 
 
 def _modified_at(info: BlobInfo, md5: str, known: ImageRow | AnnotationRow | None) -> int:

@@ -1,192 +1,183 @@
-"""Findings about inputs, kept so that `publish` and `index` go on where they stopped.
+"""What the check of images and their annotations found, before they are published.
 
-A journal on disk maps a fingerprint, which changes with the input's content, to findings such as its digest, height and
-width. It only saves work: a lost or damaged journal costs time, and nothing fails because of it.
-
-Invariants: `_lock` guards `_unsaved` and `_cache`; it is held while the disk is written, never while a caller works.
+The findings are plain values, so that a journal can keep them: a publish that is run again reads no file that has not
+changed since.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import sqlite3
-import threading
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import diskcache
-import orjson
-
-from imgsyncfs.cache import PlainDisk, check_database
-from imgsyncfs.errors import CacheError
-from imgsyncfs.settings.private_folders import make_own_folder
+from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel
+from imgsyncfs.blob_layout import cut_into_extents, extent_digests
+from imgsyncfs.tools.images import ImageFacts
+from imgsyncfs.tools.pairing import LeftOut, printable
+from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from imgsyncfs.stores.contract import BlobInfo
+    from imgsyncfs.tools.publish.journal import Journal
+    from imgsyncfs.workers.progress import Progress
 
-logger = logging.getLogger(__name__)
+Pair = TypeVar("Pair")
 
-MOST_BYTES = 1 << 30
-"""Enough for the findings about some two million inputs."""
+HOUSE = "house"
+CHECK_VERSION = 1
+"""Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-UNSAVED_FINDINGS = 256
-UNSAVED_SECONDS = 1.0
-"""Findings are saved this many at a time, and at the latest when this long has passed: each transaction costs 0.3 ms, a
-third of what it takes to look at a small image. A process that is killed loses no more than that."""
-
-_BUSY_SECONDS = 10.0
-
-_NEVER_IN_FILES = 1 << 30
-
-_FAULTS = (sqlite3.Error, diskcache.Timeout, OSError, CacheError)
+LARGE_CHECK_VERSION = 2
+"""As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
-def file_fingerprint(path: Path, status: os.stat_result) -> str:
-    """A fingerprint of a file: it changes when the file is moved, resized or written.
+@dataclass(frozen=True, slots=True)
+class AnnotationFacts:
+    """Facts about a house annotation.
 
-    Args:
-        path: where it lies.
-        status: what `Path.stat` says about it.
+    Attributes:
+        byte_count: length of the JSON.
+        md5: its digest, in hexadecimal.
+        label_checked: 1 if a person has checked the labels, else 0.
+        object_count: number of objects, classifications, values and unknown labels.
+        classes: classes of the objects and names of the classifications, each once, in the order of the file.
+        extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
     """
-    return _fingerprint(b"file", os.fsencode(path.absolute()), b"%d %d" % (status.st_size, status.st_mtime_ns))
+
+    byte_count: int
+    md5: str
+    label_checked: int
+    object_count: int
+    classes: tuple[str, ...]
+    extents: str = ""
 
 
-def blob_fingerprint(store_url: str, info: BlobInfo) -> str:
-    """A fingerprint of a blob: it changes when the blob is replaced.
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """An image that can be published.
 
-    Args:
-        store_url: of the store that it lies in.
-        info: what the store says about it.
+    Attributes:
+        byte_count: length of the file.
+        md5: its digest, in hexadecimal.
+        facts: what the image is.
+        extents: `imgsyncfs.blob_layout.extent_digests` of it; ``""`` if nobody read all of it.
     """
-    return _fingerprint(
-        b"blob", os.fsencode(store_url), os.fsencode(info.blob), b"%d" % info.byte_count, os.fsencode(info.etag)
+
+    byte_count: int
+    md5: str
+    facts: ImageFacts
+    extents: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAnnotation:
+    """An annotation that can be published.
+
+    Attributes:
+        name: the file that it comes from.
+        format_name: `HOUSE`, or the name of the format that it is converted from.
+        facts: what the annotation is, after the conversion.
+    """
+
+    name: str
+    format_name: str
+    facts: AnnotationFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PairFindings:
+    """What the check of an image and its annotations found.
+
+    Attributes:
+        image: None if it is left out; then nothing of the pair is published.
+        annotation: None if there is none.
+        left_out: files of this pair that are not published.
+        warnings: what is odd about files that are.
+    """
+
+    image: CheckedImage | None
+    annotation: CheckedAnnotation | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFacts:
+    """Describe an annotation whose JSON is `content`."""
+    classes: dict[str, None] = {}
+    for label in annotation.labels:
+        if isinstance(label, ObjectLabel):
+            classes.update((item.class_name, None) for item in label.objects)
+        elif isinstance(label, ClassificationLabel):
+            classes[label.label_name] = None
+    return AnnotationFacts(
+        byte_count=len(content),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        label_checked=annotation.label_checked,
+        object_count=annotation.object_count,
+        classes=tuple(classes),
+        extents=extent_digests(cut_into_extents(content), len(content)),
     )
 
 
-class Journal:
-    """A memory of findings in a folder. It may be used by several threads, and by several processes.
+def unusable(names: Sequence[str], reasons: Mapping[str, str]) -> PairFindings:
+    """Return findings that leave out an image and all that goes with it.
 
     Args:
-        folder: where it lies, for the user alone; made if it is missing. A damaged one is thrown away.
-        most_bytes: how large it may become, in bytes; the oldest findings go first.
-        unsaved_seconds: how long findings may wait to be saved.
+        names: its file and those of its annotations.
+        reasons: why, for those at fault; the others are left out because the image is.
+    """
+    return PairFindings(
+        None, left_out=tuple(LeftOut(printable(name), reasons.get(name, "its image is left out")) for name in names)
+    )
+
+
+def check_all(
+    pairs: Sequence[Pair],
+    check: Callable[[Pair], PairFindings],
+    *,
+    key: Callable[[Pair], str],
+    journal: Journal | None,
+    progress: Progress,
+    threads: int,
+) -> Iterator[PairFindings]:
+    """Check every pair that the journal does not know, in several threads.
+
+    Args:
+        pairs: images with their annotations.
+        check: looks at one.
+        key: what the journal keeps the findings about one under: it changes whenever a file of the pair does.
+        journal: keeps the findings about images that can be published.
+        progress: in images; the caller begins the phase.
+        threads: how many.
+
+    Returns:
+        The findings about each pair, in their order.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES, unsaved_seconds: float = UNSAVED_SECONDS) -> None:
-        self._folder = folder
-        self._most_bytes = most_bytes
-        self._unsaved_seconds = unsaved_seconds
-        self._lock = threading.Lock()
-        self._unsaved: dict[str, bytes] = {}
-        self._saved_at = time.monotonic()
-        self._cache = self._open()
-
-    def get(self, fingerprint: str) -> dict[str, Any] | None:
-        """The findings about an input; None if there are none."""
-        with self._lock:
-            content = self._unsaved.get(fingerprint)
-            if content is None and self._cache is not None:
-                try:
-                    content = self._cache.get(fingerprint)
-                except _FAULTS as error:
-                    self._recover(error)
-        if content is None:
-            return None
-        try:
-            findings = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            findings = None
-        if not isinstance(findings, dict):
-            logger.warning("An entry of the journal %s is damaged; its input is looked at again.", self._folder)
-            return None
+    def find(pair: Pair) -> PairFindings:
+        name = key(pair)
+        known = journal.get(name) if journal is not None else None
+        if known is not None:
+            return _findings_from_json(known)
+        findings = check(pair)
+        # What cannot be used is looked at again each time: a network disk may have been the cause.
+        if journal is not None and findings.image is not None:
+            journal.put(name, asdict(findings))
         return findings
 
-    def put(self, fingerprint: str, findings: Mapping[str, Any]) -> None:
-        """Remember the findings about an input.
-
-        Args:
-            fingerprint: from `file_fingerprint` or `blob_fingerprint`.
-            findings: what JSON can say.
-        """
-        content = orjson.dumps(dict(findings))
-        with self._lock:
-            self._unsaved[fingerprint] = content
-            if len(self._unsaved) >= UNSAVED_FINDINGS or time.monotonic() - self._saved_at >= self._unsaved_seconds:
-                self._save()
-
-    def close(self) -> None:
-        """Save the findings that are not saved yet, and close the files."""
-        with self._lock:
-            self._save()
-            if self._cache is not None:
-                self._cache.close()
-                self._cache = None
-
-    def __enter__(self) -> Journal:  # noqa: PYI034  # Self is in `typing` from Python 3.11 on
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _save(self) -> None:
-        unsaved, self._unsaved, self._saved_at = self._unsaved, {}, time.monotonic()
-        if self._cache is None or not unsaved:
-            return
-        try:
-            with self._cache.transact():
-                for fingerprint, content in unsaved.items():
-                    self._cache.set(fingerprint, content)
-        except _FAULTS as error:
-            self._recover(error)
-
-    def _open(self) -> diskcache.Cache | None:
-        for attempt in ("first", "last"):
-            try:
-                make_own_folder(self._folder)
-                check_database(self._folder)
-                return diskcache.Cache(
-                    self._folder,
-                    timeout=_BUSY_SECONDS,
-                    disk=PlainDisk,
-                    disk_min_file_size=_NEVER_IN_FILES,
-                    size_limit=self._most_bytes,
-                    eviction_policy="least-recently-stored",
-                )
-            except _FAULTS as error:
-                if attempt == "first" and isinstance(error, sqlite3.Error):
-                    self._throw_away(error)
-                else:
-                    logger.warning("Going on without the journal %s, which can't be used: %s.", self._folder, error)
-        return None
-
-    def _recover(self, error: Exception) -> None:
-        # Among these are a full disk and one that is busy: what is there may still be good.
-        passing = isinstance(error, sqlite3.OperationalError | OSError | diskcache.Timeout)
-        if self._cache is not None:
-            self._cache.close()
-            self._cache = None
-        if passing:
-            logger.warning("Going on without the journal %s, which can't be used: %s.", self._folder, error)
-        else:
-            self._throw_away(error)
-            self._cache = self._open()
-
-    def _throw_away(self, error: Exception) -> None:
-        logger.warning("The journal %s is damaged (%s); it is begun anew.", self._folder, error)
-        # By name, for the folder could be one that holds other things as well.
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            with suppress(OSError):
-                (self._folder / f"{diskcache.core.DBNAME}{suffix}").unlink(missing_ok=True)
+    for findings in map_in_order(find, pairs, threads=threads):
+        progress.advance(1)
+        yield findings
 
 
-def _fingerprint(*parts: bytes) -> str:
-    return hashlib.blake2b(b"\0".join(parts), digest_size=20).hexdigest()
+def _findings_from_json(document: Mapping[str, Any]) -> PairFindings:
+    """Make findings again from what a journal made of `dataclasses.asdict` of them."""
+    image, annotation = document["image"], document["annotation"]
+    if image is not None:
+        image = CheckedImage(**{**image, "facts": ImageFacts(**image["facts"])})
+    if annotation is not None:
+        facts = AnnotationFacts(**{**annotation["facts"], "classes": tuple(annotation["facts"]["classes"])})
+        annotation = CheckedAnnotation(**{**annotation, "facts": facts})
+    left_out = tuple(LeftOut(**entry) for entry in document["left_out"])
+    return PairFindings(image, annotation, left_out, tuple(document["warnings"]))

@@ -6,37 +6,44 @@ changed. A file that is what the catalog says it is keeps its place in the store
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
+from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.errors import PublishError
-from imgsyncfs.tools.publish.folder_scan import FoundPair, scan_folder
-from imgsyncfs.tools.publish.pair_check import (
+from imgsyncfs.errors import AnnotationError, PublishError
+from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, ImageInfo
+from imgsyncfs.tools.convert.conversion import completed
+from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
+from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.tools.publish.findings import (
+    CHECK_VERSION,
+    HOUSE,
+    LARGE_CHECK_VERSION,
     CheckedAnnotation,
     CheckedImage,
     PairFindings,
-    check_pair,
-    findings_from_json,
-    journal_key,
-    read_annotation,
-    read_file,
+    check_all,
+    describe_annotation,
+    unusable,
 )
+from imgsyncfs.tools.publish.journal import Journal, file_fingerprint
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     Published,
     PublishSummary,
+    annotation_row,
     changed_at,
-    check_new_name,
-    known_digests,
+    image_row,
     read_published,
     record,
 )
 from imgsyncfs.tools.publish.upload import Placement, Uploader, UploadFile, present_blobs
 from imgsyncfs.workers.progress import Progress, SilentProgress
-from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,16 +51,45 @@ if TYPE_CHECKING:
 
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.stores.contract import Store
-    from imgsyncfs.tools.publish.findings import Journal
 
 CHECK_THREADS = min(8, os.cpu_count() or 1)
 """One for each core: decoding an image releases the interpreter lock."""
 
-_SILENT = SilentProgress()
-_NO_OPTIONS = DatasetOptions()
 _NANOSECONDS = 1_000_000_000
 
 Row = TypeVar("Row", ImageRow, AnnotationRow)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file as the folder shows it.
+
+    Attributes:
+        name: its plain name.
+        byte_count: its length.
+        modified_ns: when its content was last written, Unix nanoseconds.
+        fingerprint: changes with the file's content, however its times were set.
+    """
+
+    name: str
+    byte_count: int
+    modified_ns: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPair:
+    """An image and the annotations beside it, as the folder shows them.
+
+    Attributes:
+        names: which files belong together.
+        image: the image.
+        annotations: in the order in which they are believed.
+    """
+
+    names: PairedNames
+    image: FoundFile
+    annotations: tuple[FoundFile, ...]
 
 
 def publish(
@@ -62,10 +98,10 @@ def publish(
     catalog: Catalog,
     store: Store,
     dataset_id: str,
-    options: DatasetOptions = _NO_OPTIONS,
+    options: DatasetOptions | None = None,
     loose: bool = False,
     journal: Journal | None = None,
-    progress: Progress = _SILENT,
+    progress: Progress | None = None,
 ) -> PublishSummary:
     """Publish a folder as a dataset, new or for another time.
 
@@ -91,16 +127,26 @@ def publish(
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
-    check_new_name(catalog, dataset_id)
+    options, progress = options or DatasetOptions(), progress or SilentProgress()
     published = read_published(catalog, dataset_id, options.label_version)
     if published.dataset is not None and published.dataset.store != store.url:
         raise PublishError(
             f"The dataset {dataset_id} lies in {published.dataset.store} and cannot be published to {store.url}; "
             "publish it to its own store, or under another id."
         )
-    pairs, left_out = scan_folder(folder)
-    checked = list(_check_all(folder, pairs, dataset_id=dataset_id, journal=journal, progress=progress))
-    usable = [(pair, findings) for pair, findings in checked if findings.image is not None]
+    pairs, left_out = _scan_folder(folder)
+    progress.phase("Checking", len(pairs), "images")
+    checked = list(
+        check_all(
+            pairs,
+            lambda pair: _check_pair(folder, pair, dataset_id=dataset_id),
+            key=lambda pair: _journal_key(pair, dataset_id=dataset_id),
+            journal=journal,
+            progress=progress,
+            threads=CHECK_THREADS,
+        )
+    )
+    usable = [(pair, findings) for pair, findings in zip(pairs, checked, strict=True) if findings.image is not None]
     images, annotations, sent = _bring(folder, usable, published, store=store, loose=loose, progress=progress)
     return record(
         catalog,
@@ -109,37 +155,138 @@ def publish(
         store_url=store.url,
         images=images,
         annotations=annotations,
-        extent_digests=known_digests(findings for _, findings in usable),
-        classes_seen=(
-            name for _, found in usable if found.annotation is not None for name in found.annotation.facts.classes
-        ),
+        findings=checked,
         uploaded_bytes=sent,
-        left_out=[*left_out, *(entry for _, findings in checked for entry in findings.left_out)],
-        warnings=[warning for _, findings in usable for warning in findings.warnings],
+        left_out=left_out,
         progress=progress,
     )
 
 
-def _check_all(
-    folder: Path, pairs: Sequence[FoundPair], *, dataset_id: str, journal: Journal | None, progress: Progress
-) -> Iterator[tuple[FoundPair, PairFindings]]:
-    """Check every pair that the journal does not know, in several threads."""
-    progress.phase("Checking", len(pairs), "images")
+def _scan_folder(folder: Path) -> tuple[list[FoundPair], list[LeftOut]]:
+    """List a folder's images with their annotations, by stem, in the order of their characters; and what is left out.
 
-    def check(pair: FoundPair) -> PairFindings:
-        key = journal_key(pair, dataset_id=dataset_id)
-        known = journal.get(key) if journal is not None else None
-        if known is not None:
-            return findings_from_json(known)
-        findings = check_pair(folder, pair, dataset_id=dataset_id)
-        # What cannot be used is looked at again each time: a network disk may have been the cause.
-        if journal is not None and findings.image is not None:
-            journal.put(key, asdict(findings))
-        return findings
+    Raises:
+        PublishError: there is no such folder, or it cannot be listed.
+    """
+    files: dict[str, FoundFile] = {}
+    left_out = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = _look_at(folder, entry)
+                if isinstance(found, LeftOut):
+                    left_out.append(found)
+                else:
+                    files[entry.name] = found
+    except OSError as error:
+        raise PublishError(
+            f"The folder {folder} cannot be listed ({error.strerror}); check its path and rights."
+        ) from error
+    pairs, others = pair_names(files)
+    found_pairs = [
+        FoundPair(names, files[names.image], tuple(files[name] for name in names.annotations)) for names in pairs
+    ]
+    return found_pairs, sorted(left_out + others, key=lambda entry: entry.path)
 
-    for pair, findings in zip(pairs, map_in_order(check, pairs, threads=CHECK_THREADS), strict=True):
-        progress.advance(1)
-        yield pair, findings
+
+def _look_at(folder: Path, entry: os.DirEntry[str]) -> FoundFile | LeftOut:
+    try:
+        if entry.is_dir():
+            return LeftOut(
+                printable(entry.name) + "/", "sub-folders are not searched; publish it under an id of its own"
+            )
+        status = entry.stat()
+        if not entry.is_file():
+            return LeftOut(printable(entry.name), "it is no ordinary file")
+    except OSError as error:
+        return LeftOut(
+            printable(entry.name), f"it cannot be looked at ({error.strerror}); check the link and its rights"
+        )
+    # The time of the last change of any kind is in it as well: copying with the times kept hides from the other one.
+    fingerprint = f"{file_fingerprint(folder / entry.name, status)}-{status.st_ctime_ns:x}"
+    return FoundFile(entry.name, status.st_size, status.st_mtime_ns, fingerprint)
+
+
+def _journal_key(pair: FoundPair, *, dataset_id: str) -> str:
+    files = (pair.image, *pair.annotations)
+    # A house annotation may be twice as long as the file that it is converted from; hardly eight times.
+    is_large = max(file.byte_count for file in files) > WHOLE_BLOB_BYTES // 8
+    version = LARGE_CHECK_VERSION if is_large else CHECK_VERSION
+    return " ".join((f"pair-{version}", dataset_id, *(file.fingerprint for file in files)))
+
+
+def _check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindings:
+    """Read an image and its annotations and judge them.
+
+    An image is left out if it cannot be decoded, or if its annotation cannot be read: an image that silently lost its
+    labels would be worse than one that is missing.
+    """
+    names = (pair.image.name, *pair.names.annotations)
+    try:
+        content = _read_file(folder / pair.image.name)
+        facts = check_image(content)
+    except PublishError as error:
+        return unusable(names, {pair.image.name: str(error)})
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    image = CheckedImage(len(content), digest, facts, extent_digests(cut_into_extents(content), len(content)))
+    if not pair.annotations:
+        return PairFindings(image)
+    name = pair.annotations[0].name
+    try:
+        annotation, annotation_content, format_name = _house_annotation(folder / name, facts, pair.names.ext)
+    except (PublishError, AnnotationError) as error:
+        reasons = {name: str(error), pair.image.name: f"its annotation {printable(name)} cannot be used: {error}"}
+        return unusable(names, reasons)
+    info = ImageInfo(dataset_id, pair.names.stem, pair.names.ext, facts.height, facts.width, facts.depth)
+    return PairFindings(
+        image,
+        CheckedAnnotation(name, format_name, describe_annotation(annotation, annotation_content)),
+        left_out=_differing_siblings(folder, pair, annotation, info),
+        warnings=size_warnings(annotation, facts, printable(name)),
+    )
+
+
+def _read_annotation(path: Path, format_name: str, image: ImageFacts, ext: str) -> bytes:
+    """Return the bytes of an annotation that is published: those of the file, or what it is converted to.
+
+    Raises:
+        PublishError: the file cannot be read any more.
+        AnnotationError: it does not parse any more.
+    """
+    return _read_file(path) if format_name == HOUSE else _house_annotation(path, image, ext)[1]
+
+
+def _house_annotation(path: Path, image: ImageFacts, ext: str) -> tuple[Annotation, bytes, str]:
+    """Read an annotation file of any format; returns the annotation, its house JSON, and the name of its format."""
+    content = _read_file(path)
+    if path.name.endswith(HOUSE_SUFFIX) and is_annotation(content):
+        return parse_annotation(content), content, HOUSE
+    for name, known in READABLE.items():
+        if known.recognizes(content):
+            info = ImageInfo("", path.stem, ext, image.height, image.width, image.depth)
+            annotation = completed(known.parse(content), info)
+            return annotation, dump_annotation(annotation), name
+    raise AnnotationError("it is neither a house annotation (it has no anno_version) nor of a format that is known")
+
+
+def _differing_siblings(folder: Path, pair: FoundPair, annotation: Annotation, info: ImageInfo) -> tuple[LeftOut, ...]:
+    """Find the annotations beside the published one that say something else than it renders to."""
+    left_out = []
+    chosen = printable(pair.annotations[0].name)
+    for file in pair.annotations[1:]:
+        fitting = [known for known in READABLE.values() if file.name.endswith(known.suffix)]
+        known = max(fitting, key=lambda known: len(known.suffix))
+        # A folder copied out of a mount bears the name of the dataset it came from.
+        datasets = dict.fromkeys((info.dataset, folder.absolute().name))
+        try:
+            content = _read_file(folder / file.name)
+            same = any(known.render(annotation, replace(info, dataset=name)).content == content for name in datasets)
+            reason = f"{chosen} is published and says something else; remove the one of the two that is out of date"
+        except (PublishError, AnnotationError) as error:
+            same, reason = False, f"{chosen} is published, and this cannot be compared with it: {error}"
+        if not same:
+            left_out.append(LeftOut(printable(file.name), reason))
+    return tuple(left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,37 +367,26 @@ def _placed(candidate: _Candidate[Row], fresh: Iterator[Placement]) -> Row:
 def _image(
     folder: Path, pair: FoundPair, image: CheckedImage, position: int, published: Published
 ) -> _Candidate[ImageRow]:
-    row = ImageRow(
-        name=pair.names.stem,
-        ext=pair.names.ext,
-        height=image.facts.height,
-        width=image.facts.width,
-        depth=image.facts.depth,
-        byte_count=image.byte_count,
-        md5=image.md5,
-        blob="",
-        blob_offset=0,
-        position=position,
-        etag="",
-        modified_at=pair.image.modified_ns // _NANOSECONDS,
-    )
-    return _Candidate(row, published.images.get(row.name), row.ext, partial(read_file, folder / pair.image.name))
+    row = image_row(pair.names, image, position=position, modified_at=pair.image.modified_ns // _NANOSECONDS)
+    return _Candidate(row, published.images.get(row.name), row.ext, partial(_read_file, folder / pair.image.name))
 
 
 def _annotation(
     folder: Path, pair: FoundPair, image: CheckedImage, annotation: CheckedAnnotation, published: Published
 ) -> _Candidate[AnnotationRow]:
     file = next(file for file in pair.annotations if file.name == annotation.name)
-    row = AnnotationRow(
-        name=pair.names.stem,
-        label_checked=annotation.facts.label_checked,
-        object_count=annotation.facts.object_count,
-        byte_count=annotation.facts.byte_count,
-        md5=annotation.facts.md5,
-        blob="",
-        blob_offset=0,
-        etag="",
-        modified_at=file.modified_ns // _NANOSECONDS,
-    )
-    read = partial(read_annotation, folder / file.name, annotation.format_name, image.facts, pair.names.ext)
+    row = annotation_row(pair.names, annotation.facts, modified_at=file.modified_ns // _NANOSECONDS)
+    read = partial(_read_annotation, folder / file.name, annotation.format_name, image.facts, pair.names.ext)
     return _Candidate(row, published.annotations.get(row.name), "json", read)
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file whole.
+
+    Raises:
+        PublishError: it cannot be read; the message is the reason alone, to be read after the file's name.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PublishError(f"it cannot be read ({error.strerror}); check its rights and the disk") from error

@@ -65,8 +65,7 @@ def plan_packs(
     """Decide which file lies where.
 
     Args:
-        files: length in bytes and md5 of each, in the dataset's order; none is longer than an extent has
-            room for beside its seal.
+        files: length in bytes and md5 of each, in the dataset's order; each fits into an extent beside its seal.
         prefix: what the packs' names begin with, for example ``original_20200207_fisheye_rbbox/images``.
         extent_bytes: length of an extent.
         pack_bytes: greatest length of a pack, a multiple of `extent_bytes`.

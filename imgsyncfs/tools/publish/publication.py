@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from imgsyncfs.catalog import Catalog
-    from imgsyncfs.tools.pairing import LeftOut
-    from imgsyncfs.tools.publish.pair_check import PairFindings
+    from imgsyncfs.tools.pairing import LeftOut, PairedNames
+    from imgsyncfs.tools.publish.findings import AnnotationFacts, CheckedImage, PairFindings
     from imgsyncfs.workers.progress import Progress
 
 DEFAULT_LABEL_VERSION = "1.0.0"
@@ -88,6 +88,7 @@ class Published:
         dataset: its row, or None.
         images: its images by name.
         annotations: its annotations of this label version by name.
+        extent_digests: MD5 of each of its large files to the digests of its extents.
     """
 
     dataset_id: str
@@ -98,25 +99,17 @@ class Published:
     extent_digests: Mapping[str, str]
 
 
-def check_new_name(catalog: Catalog, dataset_id: str) -> None:
-    """Refuse a new dataset id that breaks the grammar; one that is in the catalog already may be anything.
-
-    Raises:
-        NamingError: what is wrong with it.
-    """
-    if catalog.dataset(dataset_id) is None:
-        parse_dataset_name(dataset_id)
-
-
 def dataset_store(catalog: Catalog, dataset_id: str) -> str:
     """Return the URL of the store that a dataset is published to: its own if it has one, else the catalog's.
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
     """
-    check_new_name(catalog, dataset_id)
     dataset = catalog.dataset(dataset_id)
-    return dataset.store if dataset is not None else catalog.default_store()
+    if dataset is not None:
+        return dataset.store
+    parse_dataset_name(dataset_id)
+    return catalog.default_store()
 
 
 def read_published(catalog: Catalog, dataset_id: str, label_version: str | None) -> Published:
@@ -126,9 +119,13 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         catalog: the catalog.
         dataset_id: the dataset's id.
         label_version: the one that will be published; None means the dataset's own, or the default.
+
+    Raises:
+        NamingError: a new dataset id that breaks the grammar.
     """
     dataset = catalog.dataset(dataset_id)
     if dataset is None:
+        parse_dataset_name(dataset_id)
         return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {})
     version = label_version or dataset.label_version
     return Published(
@@ -141,7 +138,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
     )
 
 
-def known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
+def _known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
     """MD5 of each large file in some findings to the digests of its extents."""
     digests: dict[str, str] = {}
     for found in findings:
@@ -150,6 +147,43 @@ def known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
             if found.annotation is not None:
                 digests[found.annotation.facts.md5] = found.annotation.facts.extents
     return {md5: extents for md5, extents in digests.items() if md5 and extents}
+
+
+def image_row(
+    names: PairedNames, image: CheckedImage, *, position: int, modified_at: int, blob: str = "", etag: str = ""
+) -> ImageRow:
+    """The catalog's row of an image that is checked; see `imgsyncfs.catalog.rows.ImageRow`."""
+    return ImageRow(
+        name=names.stem,
+        ext=names.ext,
+        height=image.facts.height,
+        width=image.facts.width,
+        depth=image.facts.depth,
+        byte_count=image.byte_count,
+        md5=image.md5,
+        blob=blob,
+        blob_offset=0,
+        position=position,
+        etag=etag,
+        modified_at=modified_at,
+    )
+
+
+def annotation_row(
+    names: PairedNames, facts: AnnotationFacts, *, modified_at: int, blob: str = "", etag: str = ""
+) -> AnnotationRow:
+    """The catalog's row of an annotation that is checked; see `imgsyncfs.catalog.rows.AnnotationRow`."""
+    return AnnotationRow(
+        name=names.stem,
+        label_checked=facts.label_checked,
+        object_count=facts.object_count,
+        byte_count=facts.byte_count,
+        md5=facts.md5,
+        blob=blob,
+        blob_offset=0,
+        etag=etag,
+        modified_at=modified_at,
+    )
 
 
 def changed_at(file_time: int, row: ImageRow | AnnotationRow | None) -> int:
@@ -173,11 +207,10 @@ def record(
     store_url: str,
     images: Sequence[ImageRow],
     annotations: Sequence[AnnotationRow],
-    extent_digests: Mapping[str, str],
-    classes_seen: Iterable[str],
+    findings: Sequence[PairFindings],
     uploaded_bytes: int,
     left_out: Sequence[LeftOut],
-    warnings: Sequence[str],
+    warnings: Sequence[str] = (),
     progress: Progress,
 ) -> PublishSummary:
     """Write a dataset into the catalog, unless it says the same already.
@@ -189,10 +222,9 @@ def record(
         store_url: where the blobs lie.
         images: the dataset's images, in its order.
         annotations: its annotations of the label version.
-        extent_digests: MD5 of a large file among them to the digests of its extents.
-        classes_seen: classes in the annotations, in the order in which they first appear.
+        findings: about them, and about those that are left out.
         uploaded_bytes: for the summary.
-        left_out: for the summary.
+        left_out: for the summary, beside those of the findings; likewise the warnings.
         warnings: for the summary.
         progress: in rows written.
 
@@ -202,14 +234,17 @@ def record(
     Raises:
         PublishError: there is no image at all.
     """
-    in_order = tuple(sorted(left_out, key=lambda entry: entry.path))
+    every_left_out = [*left_out, *(entry for found in findings for entry in found.left_out)]
+    in_order = tuple(sorted(every_left_out, key=lambda entry: entry.path))
     if not images:
         named = "".join(f"; {entry.path}: {entry.reason}" for entry in in_order[:_NAMED_IN_ERROR])
         raise PublishError(
             f"Nothing was published as {published.dataset_id}, because it would have no image: "
             f"{len(in_order)} files were left out{named}."
         )
-    classes = list(dict.fromkeys(classes_seen))
+    annotated = [found.annotation.facts for found in findings if found.annotation is not None]
+    classes = list(dict.fromkeys(name for facts in annotated for name in facts.classes))
+    extent_digests = _known_digests(findings)
     listed = tuple(name for name in classes if _can_be_listed(name))
     row = _dataset_row(published, options, listed, len(images), store_url)
     changed = not _says_the_same(published, row, images, annotations, extent_digests)
@@ -231,6 +266,7 @@ def record(
         left_out=in_order,
         warnings=(
             *warnings,
+            *(warning for found in findings for warning in found.warnings),
             *(
                 f"the class {name!r} is not listed in the column classes, which takes no commas or control characters"
                 for name in classes

@@ -100,7 +100,7 @@ class Uploader:
             Where each file lies, in the same order; and how many bytes were sent.
 
         Raises:
-            PublishError: a file changed since it was checked, or there is no room for a temporary file.
+            PublishError: a file changed since it was checked, or there is no space for a temporary file.
             StoreError: what the store says.
         """
         placements: dict[int, Placement] = {}

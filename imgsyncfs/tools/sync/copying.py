@@ -26,7 +26,7 @@ from pathlib import Path
 
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.errors import BlobChanged, ImgsyncfsError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.tools.sync.record import Entry, SyncRecord, no_room_left, refuse_link
+from imgsyncfs.tools.sync.record import Entry, SyncRecord, disk_full, refuse_link
 from imgsyncfs.tools.sync.source import SourceFile
 from imgsyncfs.tools.sync.summary import Tally
 
@@ -40,7 +40,7 @@ ASK_AGAIN_SECONDS = 0.5
 STORE_FAULTS = (StoreMissing, StoreRefused, StoreUnreachable)
 """What is wrong with a store as a whole, and not with one file in it."""
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Result(enum.Enum):
@@ -117,7 +117,7 @@ class Copier:
             raise
         except OSError as error:
             if is_disk_full(error):
-                raise no_room_left(task.path) from error
+                raise disk_full(task.path) from error
             return Outcome(Result.FAILED, reason=error.strerror or str(error))
         except ImgsyncfsError as error:
             return Outcome(Result.FAILED, reason=str(error))
@@ -250,7 +250,7 @@ def is_current(found: os.stat_result, entries: Sequence[Entry], source: SourceFi
 
 def is_disk_full(error: OSError) -> bool:
     """Whether something could not be written since the disk, or somebody's share of it, is full."""
-    return error.errno in _NO_ROOM
+    return error.errno in _DISK_FULL
 
 
 def _matching(found: os.stat_result, entries: Sequence[Entry]) -> list[Entry]:

@@ -15,7 +15,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from imgsyncfs.catalog.naming import file_name_fault
@@ -88,11 +87,10 @@ class SyncRecord:
 
     def entries(self, dataset_id: str, name: str) -> list[Entry]:
         """How sync may have left a file; mostly there is one entry, and none if sync does not know it."""
-        with self._faults():
-            rows = self._connection.execute(
-                "SELECT byte_count, mtime_ns, md5, version, written FROM files WHERE dataset_id = ? AND name = ?",
-                (dataset_id, name),
-            ).fetchall()
+        rows = self._execute(
+            "SELECT byte_count, mtime_ns, md5, version, written FROM files WHERE dataset_id = ? AND name = ?",
+            (dataset_id, name),
+        )
         return [
             Entry(byte_count, mtime_ns, md5, version, bool(written))
             for byte_count, mtime_ns, md5, version, written in rows
@@ -100,40 +98,27 @@ class SyncRecord:
 
     def add(self, dataset_id: str, name: str, entry: Entry) -> None:
         """Note how a file is about to be left; what was noted before stays. Outlives the process from here on."""
-        with self._faults():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (dataset_id, name, *entry),
-            )
+        self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (dataset_id, name, *entry))
 
     def keep_only(self, dataset_id: str, name: str, entry: Entry) -> None:
         """Forget what was noted of a file before this entry."""
-        with self._faults():
-            self._connection.execute(
-                "DELETE FROM files WHERE dataset_id = ? AND name = ? "
-                "AND NOT (mtime_ns = ? AND md5 = ? AND version = ?)",
-                (dataset_id, name, entry.mtime_ns, entry.md5, entry.version),
-            )
+        self._execute(
+            "DELETE FROM files WHERE dataset_id = ? AND name = ? AND NOT (mtime_ns = ? AND md5 = ? AND version = ?)",
+            (dataset_id, name, entry.mtime_ns, entry.md5, entry.version),
+        )
 
     def forget(self, dataset_id: str, name: str | bytes) -> None:
         """Forget a file."""
-        with self._faults():
-            self._connection.execute("DELETE FROM files WHERE dataset_id = ? AND name = ?", (dataset_id, name))
+        self._execute("DELETE FROM files WHERE dataset_id = ? AND name = ?", (dataset_id, name))
 
     def names(self, dataset_id: str) -> Iterator[str]:
         """The files of a dataset that the record knows, by name; it may be changed meanwhile.
 
         What can be no file's name, in a damaged record, is forgotten.
         """
+        query = "SELECT DISTINCT name FROM files WHERE dataset_id = ? AND name > ? ORDER BY name LIMIT ?"
         last: Any = ""
-        while True:
-            with self._faults():
-                rows = self._connection.execute(
-                    "SELECT DISTINCT name FROM files WHERE dataset_id = ? AND name > ? ORDER BY name LIMIT ?",
-                    (dataset_id, last, _PAGE),
-                ).fetchall()
-            if not rows:
-                return
+        while rows := self._execute(query, (dataset_id, last, _PAGE)):
             for (last,) in rows:
                 fault = file_name_fault(last) if isinstance(last, str) else "it is no text"
                 if fault is None:
@@ -144,20 +129,15 @@ class SyncRecord:
 
     def put_dataset(self, dataset_id: str, catalog: str) -> None:
         """Note which catalog a dataset is from."""
-        with self._faults():
-            self._connection.execute("INSERT OR REPLACE INTO datasets VALUES (?, ?)", (dataset_id, catalog))
+        self._execute("INSERT OR REPLACE INTO datasets VALUES (?, ?)", (dataset_id, catalog))
 
     def forget_dataset(self, dataset_id: str) -> None:
         """Forget a dataset; its files are forgotten already."""
-        with self._faults():
-            self._connection.execute("DELETE FROM datasets WHERE dataset_id = ?", (dataset_id,))
+        self._execute("DELETE FROM datasets WHERE dataset_id = ?", (dataset_id,))
 
     def datasets(self, catalog: str) -> list[str]:
         """The datasets that came from a catalog, but for what can be no folder's name, in a damaged record."""
-        with self._faults():
-            rows = self._connection.execute(
-                "SELECT dataset_id FROM datasets WHERE catalog = ? ORDER BY dataset_id", (catalog,)
-            ).fetchall()
+        rows = self._execute("SELECT dataset_id FROM datasets WHERE catalog = ? ORDER BY dataset_id", (catalog,))
         return [dataset_id for (dataset_id,) in rows if self._is_folder_name(dataset_id)]
 
     def close(self) -> None:
@@ -168,10 +148,12 @@ class SyncRecord:
     def __enter__(self) -> SyncRecord:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _execute(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with self._faults():
+            return self._connection.execute(sql, parameters).fetchall()
 
     def _is_folder_name(self, dataset_id: object) -> bool:
         if not isinstance(dataset_id, str):
@@ -198,7 +180,7 @@ class SyncRecord:
             if "locked" in text:
                 raise SyncError(f"Another sync is at work in {self._target}; wait until it has ended.") from error
             if "is full" in text:
-                raise no_room_left(self._target) from error
+                raise disk_full(self._target) from error
             raise SyncError(
                 f"The record in {self._target / RECORD_FOLDER} cannot be used ({error}); remove that folder, and the "
                 "next sync reads the files instead."
@@ -218,7 +200,7 @@ def refuse_link(path: Path) -> None:
         )
 
 
-def no_room_left(path: Path) -> SyncError:
+def disk_full(path: Path) -> SyncError:
     """Say that the disk has become full."""
     return SyncError(f"There is no room left for {path}; make room and sync again, it goes on from here.")
 

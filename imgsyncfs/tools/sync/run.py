@@ -43,7 +43,7 @@ from imgsyncfs.tools.sync.copying import (
     remove_gone_files,
     remove_leftovers,
 )
-from imgsyncfs.tools.sync.record import Entry, SyncRecord, no_room_left, refuse_link
+from imgsyncfs.tools.sync.record import Entry, SyncRecord, disk_full, refuse_link
 from imgsyncfs.tools.sync.source import DatasetSource
 from imgsyncfs.tools.sync.summary import DatasetSummary, SyncSummary, Tally
 from imgsyncfs.tools.sync.views import View
@@ -117,7 +117,7 @@ def sync(
         ConfigurationError: a dataset is unknown.
         CatalogError: a listing cannot be read; or files shall be removed, and the catalog cannot say which.
         StoreError: no store can be reached.
-        SyncError: the folder cannot be written, is in use by another sync, or has not enough room.
+        SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
     """
     rows = find_datasets(library.datasets.values(), datasets)
     if delete and not library.mirror.table.read_at:
@@ -127,7 +127,7 @@ def sync(
     with open_record(target) as record:
         run = _Run(library, target, record, overwrite, progress or SilentProgress(), copied or (lambda _: None))
         sources = [DatasetSource(library, row.dataset_id, amount=amount, view=view) for row in rows]
-        _check_room(run, sources)
+        _check_space(run, sources)
         summaries = [*_sync_datasets(run, sources, delete=delete, finished=finished or (lambda _: None))]
         if delete:
             summaries += _remove_gone_datasets(run)
@@ -161,15 +161,15 @@ def _sync_datasets(
         yield summary
 
 
-def _check_room(run: _Run, sources: Sequence[DatasetSource]) -> None:
-    """See that the disk has room for what is missing, as far as sizes are known before anything is rendered.
+def _check_space(run: _Run, sources: Sequence[DatasetSource]) -> None:
+    """See that the disk has space for what is missing, as far as sizes are known before anything is rendered.
 
     Raises:
         SyncError: it has not.
     """
     disk = os.statvfs(run.target)
     free = disk.f_bavail * disk.f_frsize
-    # Mostly there is room for all of them once more; then no file needs to be looked at.
+    # Mostly there is space for all of them once more; then no file needs to be looked at.
     if sum(source.most_bytes(disk.f_frsize) for source in sources) <= free:
         return
     missing = sum(_missing_bytes(run, source, disk.f_frsize) for source in sources)
@@ -287,7 +287,7 @@ def _put_in_place(run: _Run, tally: Tally, task: Task, entry: Entry, temporary: 
         temporary.replace(task.path)
     except OSError as error:
         if is_disk_full(error):
-            raise no_room_left(task.path) from error
+            raise disk_full(task.path) from error
         tally.fail(name, error.strerror or str(error))
         return
     if task.entries:

@@ -96,7 +96,7 @@ class DatasetSource:
         return sum(1 for _ in self)
 
     def most_bytes(self, block_bytes: int) -> int:
-        """An upper bound, quick to find, of the room that images and annotations take on a disk.
+        """An upper bound, quick to find, of the space that images and annotations take on a disk.
 
         Args:
             block_bytes: of the disk.

@@ -7,13 +7,13 @@ for.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
+from imgsyncfs.settings.values import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,4 @@ def find_view(name: str) -> View:
     """
     if name in VIEWS:
         return VIEWS[name]
-    near = difflib.get_close_matches(name, VIEWS, n=len(VIEWS))
-    known = [*near, *(other for other in VIEWS if other not in near)]
-    raise ConfigurationError(f"There is no view {name!r}; use one of {', '.join(known)}.")
+    raise ConfigurationError(f"There is no view {name!r}; {did_you_mean(name, VIEWS)}")

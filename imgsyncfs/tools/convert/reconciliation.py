@@ -1,4 +1,4 @@
-"""Read what the annotation files of one stem say together, and decide where they say different things.
+"""Reconcile the annotation files of one image: read what they say together, and decide where they differ.
 
 ``x.json`` is a house annotation or a file of labelme's. In the latter case
 ``ImageSynchronizer_annotation/x.json`` may hold the house annotation that it was made from. ``x.labelme.json`` and
@@ -7,7 +7,7 @@
 - A file of labelme's is an edit of the original: what a tool dropped when it saved is taken from there.
 - A sibling that says the same, or was rendered and left alone since, says nothing new.
 - One that a tool saved later than ``x.json`` is an edit, and wins; likewise one whose ``x.json`` is of labelme's and
-  was left alone. If that was edited as well, nobody knows: the stem is left as it is, and named.
+  was left alone. If that was edited as well, nobody knows: the files are left as they are, and named.
 - One that a tool saved earlier than ``x.json`` does not count, and is named.
 - Where only siblings are, the first one, ``x.labelme.json``, takes the place of ``x.json``.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
 from imgsyncfs.tools.convert.conversion import completed, is_as_rendered, recognize, with_missing_sizes
 from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER
+from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, image_names
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -39,7 +38,7 @@ _DEFAULT_EXTENSION = "jpg"
 
 
 class FileUnusable(ConvertError):
-    """A file that stands in the way of converting a stem.
+    """A file that stands in the way of converting an image's annotations.
 
     Attributes:
         path: which one.
@@ -53,7 +52,7 @@ class FileUnusable(ConvertError):
 
 
 @dataclass(frozen=True)
-class StemPaths:
+class AnnotationPaths:
     """Where the annotations of one image stand.
 
     Attributes:
@@ -80,15 +79,14 @@ class StemPaths:
 
 
 @dataclass(frozen=True)
-class StemAnnotation:
-    """What the annotation files of one stem say together.
+class ReconciledAnnotation:
+    """What the annotation files of one image say together.
 
     Attributes:
         paths: where they stand.
         image: the image, whether or not it is there; with the sizes that the annotation does not say.
         annotation: what they say.
         source: the file that this was read from.
-        source_format: that file's format.
         json_format: the format of ``x.json``; None if there is none.
         modified_ns: when `annotation` was last written, Unix nanoseconds.
         has_original: whether a house annotation is kept in the folder of originals.
@@ -98,11 +96,10 @@ class StemAnnotation:
             nothing is lost with them, since they are renderings.
     """
 
-    paths: StemPaths
+    paths: AnnotationPaths
     image: ImageInfo
     annotation: Annotation
     source: Path
-    source_format: str
     json_format: str | None
     modified_ns: int
     has_original: bool = False
@@ -111,8 +108,8 @@ class StemAnnotation:
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
-def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
-    """Read the annotation files of one stem.
+def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation | None:
+    """Read the annotation files of one image, and bring together what they say.
 
     Args:
         paths: where they stand.
@@ -142,7 +139,7 @@ def read_stem(paths: StemPaths, *, dataset: str) -> StemAnnotation | None:
     return current
 
 
-def embeds_the_only_image(paths: StemPaths, name: str) -> bool:
+def embeds_the_only_image(paths: AnnotationPaths, name: str) -> bool:
     """Tell whether ``x.json``, of format `name`, embeds an image that is nowhere else."""
     reference = CONVERTIBLE[name].image_reference(_read(paths.json) or b"")
     if reference.embedded_content is None:
@@ -155,21 +152,11 @@ def embeds_the_only_image(paths: StemPaths, name: str) -> bool:
     return not any(map(is_file, named)) and find_image(paths, None) is None
 
 
-def find_image(paths: StemPaths, likely: str | None) -> Path | None:
-    """Find the image of a stem.
-
-    Args:
-        paths: of its annotations; it is looked for beside them.
-        likely: an extension to try first, without the dot.
-
-    Returns:
-        The image file; None if there is none.
-    """
-    for ext in _extensions(likely):
-        path = paths.folder / f"{paths.stem}.{ext}"
-        if is_file(path):
-            return path
-    return None
+def find_image(paths: AnnotationPaths, likely: str | None) -> Path | None:
+    """Find the image beside annotations; None if there is none. See `imgsyncfs.tools.pairing.image_names`."""
+    if likely and likely.lower() not in IMAGE_EXTENSIONS:
+        likely = None
+    return next(filter(is_file, (paths.folder / name for name in image_names(paths.stem, likely))), None)
 
 
 def is_file(path: Path) -> bool:
@@ -182,7 +169,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
+def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | None:
     content, original = _read(paths.json), _read(paths.original)
     if content is None:
         return None
@@ -197,16 +184,16 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
         if original not in (None, content):
             reason = f"{ORIGINALS_FOLDER}/{paths.json.name} is another original of it; remove one of the two"
             raise FileUnusable(paths.json, reason)
-        return _stem_annotation(
+        return _reconciled(
             paths, dataset, annotation, paths.json, name, house_content=content, has_original=original is not None
         )
     if original is None:
         edited = not is_as_rendered(name, content)
-        found = _stem_annotation(paths, dataset, annotation, paths.json, name, is_edited=edited)
+        found = _reconciled(paths, dataset, annotation, paths.json, name, is_edited=edited)
         return replace(found, annotation=completed(found.annotation, found.image))
     before = _parse(paths.original, original, HOUSE)
-    found = _stem_annotation(paths, dataset, before, paths.original, HOUSE, has_original=True)
-    found = replace(found, json_format=name, source=paths.json, source_format=name)
+    found = _reconciled(paths, dataset, before, paths.original, HOUSE, has_original=True)
+    found = replace(found, json_format=name, source=paths.json)
     attached = CONVERTIBLE[name].reattached(content, before, found.image)
     if attached != content:
         annotation = CONVERTIBLE[name].parse(attached)
@@ -215,13 +202,13 @@ def _read_json(paths: StemPaths, dataset: str) -> StemAnnotation | None:
     return replace(found, annotation=annotation, is_edited=True, modified_ns=paths.json.stat().st_mtime_ns)
 
 
-def _from_sibling(paths: StemPaths, path: Path, content: bytes, name: str, dataset: str) -> StemAnnotation:
-    found = _stem_annotation(paths, dataset, _parse(path, content, name), path, name)
+def _from_sibling(paths: AnnotationPaths, path: Path, content: bytes, name: str, dataset: str) -> ReconciledAnnotation:
+    found = _reconciled(paths, dataset, _parse(path, content, name), path, name)
     edited = not is_as_rendered(name, content)
     return replace(found, annotation=completed(found.annotation, found.image), json_format=None, is_edited=edited)
 
 
-def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemAnnotation:
+def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) -> ReconciledAnnotation:
     name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
     if content == CONVERTIBLE[name].render(current.annotation, current.image).content:
         return current
@@ -245,21 +232,20 @@ def _with_sibling(current: StemAnnotation, suffix: str, content: bytes) -> StemA
         current,
         annotation=said,
         source=path,
-        source_format=name,
         house_content=None,
         is_edited=True,
         modified_ns=modified_ns,
     )
 
 
-def _stem_annotation(
-    paths: StemPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
-) -> StemAnnotation:
+def _reconciled(
+    paths: AnnotationPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
+) -> ReconciledAnnotation:
     image = _describe_image(paths, annotation, dataset)
-    return StemAnnotation(paths, image, annotation, source, name, name, source.stat().st_mtime_ns, **others)
+    return ReconciledAnnotation(paths, image, annotation, source, name, source.stat().st_mtime_ns, **others)
 
 
-def _describe_image(paths: StemPaths, annotation: Annotation, dataset: str) -> ImageInfo:
+def _describe_image(paths: AnnotationPaths, annotation: Annotation, dataset: str) -> ImageInfo:
     path = find_image(paths, annotation.ext)
     if path is None:
         return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION)
@@ -283,11 +269,6 @@ def _read_facts(path: Path) -> ImageFacts | None:
     except (OSError, PublishError) as error:
         logger.warning("%s: its size is not known: %s", path, error)
         return None
-
-
-def _extensions(likely: str | None) -> Iterator[str]:
-    known = (spelling for ext in IMAGE_EXTENSIONS for spelling in (ext, ext.upper()))
-    yield from dict.fromkeys([likely, *known] if likely and likely.lower() in IMAGE_EXTENSIONS else known)
 
 
 def _read(path: Path) -> bytes | None:
