@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from cachetools import FIFOCache, LRUCache
+from cachetools import LRUCache
 
 from imgsyncfs.cache.extent import Entry, OpenExtent
 from imgsyncfs.cache.files import ExtentFiles, RefusedFile
@@ -35,6 +35,7 @@ from imgsyncfs.cache.table import (
     file_bytes,
     log_bytes,
 )
+from imgsyncfs.cache.written import WrittenExtents
 from imgsyncfs.errors import CacheError
 from imgsyncfs.stores.buffers import KeptBuffers
 
@@ -43,9 +44,6 @@ logger = logging.getLogger(__name__)
 OPEN_WEIGHT = 128 << 20
 """Open extents are kept up to a total weight. One on disk weighs as much as 256 KiB held in memory, so that at most 512
 descriptors are open: half of the usual limit of 1,024."""
-
-MOST_TRUSTED = 4096
-"""Extents remembered as just written and verified by a worker."""
 
 MOST_USED = 4096
 """Uses remembered until a worker notes them; beyond, the oldest are forgotten."""
@@ -70,12 +68,20 @@ class CacheReader:
         folder: made by `prepare_cache`.
         open_weight: of the extents that are kept open, at most.
         most_used: uses that are remembered.
+        written: extents that a worker has just written and verified, which need not be read to be trusted.
 
     Raises:
         CacheError: the database cannot be opened, or is somebody else's.
     """
 
-    def __init__(self, folder: Path, *, open_weight: int = OPEN_WEIGHT, most_used: int = MOST_USED) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        open_weight: int = OPEN_WEIGHT,
+        most_used: int = MOST_USED,
+        written: WrittenExtents | None = None,
+    ) -> None:
         self._folder = folder
         self._files = ExtentFiles(folder)
         check_database(folder)
@@ -97,7 +103,7 @@ class CacheReader:
         # By the time of the last use, the oldest first.
         self._used: OrderedDict[str, None] = OrderedDict()
         self._most_used = most_used
-        self._trusted: FIFOCache[str, bool] = FIFOCache(MOST_TRUSTED)
+        self.written = written or WrittenExtents()
         self._hits = self._misses = self._damaged = 0
         self._looked_through = time.monotonic()
 
@@ -133,15 +139,6 @@ class CacheReader:
         """Keep an extent open for the reads that follow."""
         with self._lock:
             self._open[key] = extent
-
-    def trust(self, key: str) -> None:
-        """Note that a worker has just written an extent which it verified in memory.
-
-        When it is opened the first time, its length is checked and its digest is not: that would read all of it, 1 ms
-        of CPU for 4 MiB, out of the same memory that was written a moment ago.
-        """
-        with self._lock:
-            self._trusted[key] = True
 
     def note_uses(self, keys: Iterable[str]) -> None:
         """Note that extents were used, by another process that reads from the cache."""
@@ -219,9 +216,8 @@ class CacheReader:
         entry = self._ask(key)
         if entry is None:
             return None
-        with self._lock:
-            # What lies in the database is verified each time: it is short.
-            trusted = self._trusted.pop(key, False) and entry.filename is not None
+        # What lies in the database is verified each time: it is short.
+        trusted = entry.filename is not None and self.written.has(key)
         reason = ""
         try:
             extent = self._files.open(entry)

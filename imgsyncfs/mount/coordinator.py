@@ -42,7 +42,8 @@ LISTING_THREADS = 4
 
 CONTROL_THREADS = 2
 
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 60.0
+"""How long to wait for messages if no request has a deadline."""
 
 PIECE_BYTES = 32 << 10
 """The part of an extent that goes in one message."""
@@ -151,13 +152,13 @@ class Coordinator:
         extent = locate(listing, files.record(index), offset)
         if not tries and self._library.cache.holds(extent.key):
             # It has come since the responder looked.
-            self._retry(responder, request, "", 1)
+            self._retry(responder, request, 1)
             return
         kept = self._library.extents.opened(extent.key)
         if kept is not None:
             # The cache had no room for it when it was fetched for another responder.
             self._send_content(responder, extent.key, kept.read(0, kept.length))
-            self._retry(responder, request, "", tries + 1)
+            self._retry(responder, request, tries + 1)
             return
         try:
             flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
@@ -184,11 +185,9 @@ class Coordinator:
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._fail(waiting.request, error)
             return
-        key = flight.extent.key
         if content or not stored:
-            self._send_content(waiting.responder, key, content)
-            key = ""
-        self._retry(waiting.responder, waiting.request, key, waiting.tries + 1)
+            self._send_content(waiting.responder, flight.extent.key, content)
+        self._retry(waiting.responder, waiting.request, waiting.tries + 1)
 
     def _send_content(self, responder: int, key: str, content: bytes) -> None:
         """Send an extent that the cache has no room for."""
@@ -198,17 +197,16 @@ class Coordinator:
                 self._responders.send(responder, {"piece": transfer}, content[start : start + PIECE_BYTES])
             self._responders.send(responder, {"content": transfer, "key": key})
 
-    def _retry(self, responder: int, request: bytes, written: str, tries: int) -> None:
+    def _retry(self, responder: int, request: bytes, tries: int) -> None:
         """Have a responder try a request again.
 
         Args:
             responder: its number.
             request: as it came.
-            written: key of the extent that a worker has just verified and written to the cache; empty if there is none.
             tries: how often it was tried again already, this time included.
         """
         if self._responders is not None:
-            self._responders.send(responder, {"retry": written, "tries": tries}, request)
+            self._responders.send(responder, {"retry": True, "tries": tries}, request)
 
     def _reached(self, place: dict[str, Any]) -> None:
         listing = self._namespace.listing(place["dataset"], place["listing"])
@@ -229,7 +227,7 @@ class Coordinator:
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/" + self._namespace.name_of(number))
         else:
-            self._retry(responder, request, "", 0)
+            self._retry(responder, request, 0)
 
     # Control files, and df.
 

@@ -27,6 +27,7 @@ from imgsyncfs.library.library import Library
 from imgsyncfs.library.processes import LibraryWorkers
 from imgsyncfs.mount.channel import Channel
 from imgsyncfs.mount.coordinator import Coordinator
+from imgsyncfs.mount.exchange import Board
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
@@ -95,7 +96,8 @@ class _Daemon:
         self.settings = settings
         self.since = time.time()
         self.stack = stack
-        self.library = stack.enter_context(Library(settings.library, workers=workers))
+        board = Board(settings.responders)
+        self.library = stack.enter_context(Library(settings.library, workers=workers, written=board.written))
         self.control = ControlFiles(
             {
                 b"datasets.csv": lambda: to_csv(self.library.rows.values()),
@@ -110,7 +112,7 @@ class _Daemon:
             self.library, self.namespace, self.control, owner=settings.owner, stale=self.refresher.soon
         )
         self.responders = Responders(
-            settings.responders,
+            board,
             template,
             take=self.coordinator.take,
             state=self.namespace.state,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from imgsyncfs.cache import WRITTEN_BYTES, WrittenExtents
 from imgsyncfs.mount.protocol import REQUEST_BYTES
 
 MOST_DESCRIPTORS = 4
@@ -31,7 +32,7 @@ _LENGTH = struct.Struct("<I")
 _UNIQUE = struct.Struct("<Q")
 _UNIQUE_OFFSET = 8
 
-BOARD_BYTES = 4096
+BOARD_BYTES = 4096 + WRITTEN_BYTES
 """The first part of the board: what the coordinator tells all responders."""
 
 COUNTS_BYTES = 64
@@ -170,6 +171,8 @@ class Board:
         self.descriptor = shared_memory(size) if descriptor is None else descriptor
         self._map = mmap.mmap(self.descriptor, size)
         view = memoryview(self._map)
+        self.written = WrittenExtents(view[4096:BOARD_BYTES])
+        """The extents that workers have just written."""
         self.slots = [Slot(view, number) for number in range(responders)]
 
     @property

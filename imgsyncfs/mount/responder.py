@@ -154,7 +154,7 @@ class Responder:
         self._slot = board.slots[number]
         self._request = self._slot.request
         self._owner: tuple[int, int] = (setup["owner"][0], setup["owner"][1])
-        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])))
+        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])), written=board.written)
         self._allowed: tuple[str, ...] = ()
         extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
         contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))
@@ -167,7 +167,7 @@ class Responder:
         self._answered = self._handled = self._tries = 0
         self._has_begun = False
         self._pieces: dict[int, list[bytes]] = {}
-        self._noted = time.monotonic()
+        self._noted, self._answered_then = time.monotonic(), 0
         self._operations: dict[int, Callable[[int, int, int], None]] = {
             protocol.LOOKUP: self._look_up,
             protocol.GETATTR: self._getattr,
@@ -210,7 +210,8 @@ class Responder:
                     return
                 if not length:
                     self._note()
-                    sleeping.poll(NOTE_SECONDS)
+                    # Uses that were not told yet wake it once more; after that, an idle mount takes no time at all.
+                    sleeping.poll(NOTE_SECONDS if self._answered != self._answered_then else None)
 
     def _next_request(self) -> int:
         """Receive a request onto the board; returns its length, 0 if there is none, below 0 at the end of the mount."""
@@ -436,7 +437,7 @@ class Responder:
         )
         now = time.monotonic()
         if now - self._noted > NOTE_SECONDS:
-            self._noted = now
+            self._noted, self._answered_then = now, self._answered
             used = self._cache.take_used()
             for start in range(0, len(used), MOST_USED_IN_MESSAGE):
                 self._tell({"used": used[start : start + MOST_USED_IN_MESSAGE]})
@@ -457,8 +458,6 @@ class Responder:
     def _handle(self, message: Message) -> None:
         header = message.header
         if "retry" in header:
-            if header["retry"]:
-                self._cache.trust(header["retry"])
             self._request[: len(message.payload)] = message.payload
             self._tries = header["tries"]
             self._answer(len(message.payload))

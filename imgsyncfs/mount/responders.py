@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import select
 import socket
@@ -75,7 +76,7 @@ class Responders:
     """The responders of a mount.
 
     Args:
-        count: how many.
+        board: shared with them; there are as many as it has slots.
         template: what they are forked from, started ahead; ended with them.
         take: takes what a responder sent: (its number, the message). Runs on the receiving thread; must not wait.
         state: gives the messages that a new responder needs.
@@ -85,7 +86,7 @@ class Responders:
 
     def __init__(
         self,
-        count: int,
+        board: Board,
         template: Template,
         *,
         take: Callable[[int, Message], None],
@@ -93,12 +94,12 @@ class Responders:
         tick: Callable[[], float],
         ended: Callable[[], None],
     ) -> None:
-        self._count = count
+        self._count = len(board.slots)
         self._take = take
         self._state = state
         self._tick = tick
         self._ended = ended
-        self.board = Board(count)
+        self.board = board
         self._device = -1
         self._lock = threading.Lock()
         self._passed = threading.Condition(self._lock)
@@ -258,7 +259,7 @@ class Responders:
         return responder
 
     def _run(self) -> None:
-        pause = 1.0
+        pause = 0.0
         while True:
             with self._lock:
                 if self._closing:
@@ -333,7 +334,7 @@ class Responders:
                     left = self._undelivered.pop(number, [])
                 for header, payload in left:
                     self._send(responder, header, payload, ())
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else PAUSE_SECONDS * 5
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else math.inf
 
 
 class Template:

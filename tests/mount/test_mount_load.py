@@ -11,31 +11,30 @@ from support.http_proxy import Fault, HttpProxy
 from support.mounting import Workplace, write_folder
 from support.services import Container
 
-READERS = 8
+READERS = 64
+SIBLINGS = 16
 ANSWER_SECONDS = 5.0
-LOOKS = 15_000
-"""Two seconds' worth on a quiet machine, done while the readers wait for their first answer."""
+LOOKS = 5_000
+"""Half a second's worth on a quiet machine, done while the readers wait for their first answer."""
 
 DATASET = "original_20260105_rgb_rbbox"
 
 # Runs in a process of its own, as users' programs do: sharing an interpreter with the readers would measure that.
 LOOK_AROUND = """
 import os, sys
-looks = int(sys.argv[2])
 os.chdir(sys.argv[1])
-names = [name for name in os.listdir(".") if name.endswith(".jpg")]
-done = 0
-while done < looks:
-    os.listdir(".")
-    for name in names:
-        os.stat(name)
-    done += len(names) + 1
-print(done)
+for number in range(int(sys.argv[2])):
+    # A name that nobody has asked for: the kernel must ask.
+    if os.path.exists(f"absent-{number}.jpg"):
+        sys.exit(1)
+    if number % 500 == 0:
+        os.listdir(".")
+print(number + 1)
 """
 
 
 @pytest.mark.slow
-def test_while_8_readers_wait_for_a_store_that_answers_after_5_s_15000_looks_are_done(
+def test_while_64_readers_and_16_looks_at_siblings_wait_for_a_slow_store_others_look_around_in_the_same_directory(
     container: Container, tmp_path: Path
 ) -> None:
     with HttpProxy(container.azurite.port) as proxy:
@@ -44,14 +43,15 @@ def test_while_8_readers_wait_for_a_store_that_answers_after_5_s_15000_looks_are
         workplace.run("init", "--store", container.url)
         # Loose, so that each reader waits for a request of its own.
         workplace.run("publish", write_folder(tmp_path / "one", count=200), "--name", DATASET, "--loose")
-        # The kernel is told to forget names at once, so that every look is one that the daemon answers.
-        with workplace.mounted("--siblings", "none", "-o", "entry_timeout=0") as mountpoint:
+        with workplace.mounted() as mountpoint:
             folder = mountpoint / DATASET
             images = sorted(folder.glob("*.jpg"))
+            siblings = sorted(folder.glob("*.xml"))[-SIBLINGS:]
             proxy.forget()
             with proxy.fault(Fault(delay=ANSWER_SECONDS)):
+                looks = [subprocess.Popen(["stat", sibling], stdout=subprocess.DEVNULL) for sibling in siblings]
                 readers = [subprocess.Popen(["cat", image], stdout=subprocess.PIPE) for image in images[:READERS]]
-                proxy.wait_for_requests(READERS)
+                proxy.wait_for_requests(SIBLINGS)
                 looking = subprocess.run(
                     [sys.executable, "-c", LOOK_AROUND, folder, str(LOOKS)],
                     capture_output=True,
@@ -59,9 +59,10 @@ def test_while_8_readers_wait_for_a_store_that_answers_after_5_s_15000_looks_are
                     timeout=60,
                     check=True,
                 )
-                waiting = [reader.poll() is None for reader in readers]
+                waiting = [each.poll() is None for each in (*readers, *looks)]
                 contents = [reader.communicate(timeout=60)[0] for reader in readers]
-    assert int(looking.stdout) >= LOOKS
-    assert waiting == [True] * READERS
+                assert [look.wait(60) for look in looks] == [0] * SIBLINGS
+    assert int(looking.stdout) == LOOKS
+    assert waiting == [True] * (READERS + SIBLINGS)
     published = [(tmp_path / "one" / image.name).read_bytes() for image in images[:READERS]]
     assert contents == published
