@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
-COMMANDS = ("cache", "catalog", "convert", "mount", "mounted", "prefetch", "preview", "publish", "subscription", "sync")
+COMMANDS = ("cache", "catalog", "convert", "mount", "mounted", "preview", "publish", "sync")
 LATE_IMPORTS = (
     *(f"imgsyncfs.cli.{name}_commands" for name in COMMANDS),
     "PIL.Image",
