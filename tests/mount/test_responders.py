@@ -191,10 +191,11 @@ def test_an_earlier_revision_is_let_go_when_nobody_has_a_file_of_it_open(workpla
 def test_a_responder_that_dies_is_replaced_and_reading_goes_on(workplace: Workplace) -> None:
     with workplace.mounted() as mountpoint:
         for number in range(6):
-            os.kill(answering(mountpoint)[number % 2], signal.SIGKILL)
+            victim = answering(mountpoint)[number % 2]
+            os.kill(victim, signal.SIGKILL)
             assert (mountpoint / DATASET / f"img_{number:05}.xml").stat().st_size > 0
-            assert eventually(lambda number=number: replaced(mountpoint) == number + 1)  # type: ignore[misc]  # mypy cannot infer a lambda's default
-        assert len(set(answering(mountpoint))) == 2
+            assert eventually(lambda victim=victim: len({*answering(mountpoint)} - {victim}) == 2)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            assert replaced(mountpoint) == number + 1
 
 
 def test_when_the_template_dies_responders_can_still_be_replaced(workplace: Workplace) -> None:
