@@ -21,18 +21,18 @@ from imgsyncfs.cache.extent import OpenExtent, content_tag
 from imgsyncfs.cache.reader import CacheCounts, CacheReader
 from imgsyncfs.cache.table import INLINE_BYTES, PlainDisk, check_database
 from imgsyncfs.cache.upkeep import extents_folder, prepare_cache
+from imgsyncfs.cache.verified import VERIFIED_BYTES, VerifiedExtents
 from imgsyncfs.cache.writer import CacheWriter
-from imgsyncfs.cache.written import WRITTEN_BYTES, WrittenExtents
 
 __all__ = [
     "INLINE_BYTES",
-    "WRITTEN_BYTES",
+    "VERIFIED_BYTES",
     "CacheCounts",
     "CacheReader",
     "CacheWriter",
     "OpenExtent",
     "PlainDisk",
-    "WrittenExtents",
+    "VerifiedExtents",
     "check_database",
     "content_tag",
     "extents_folder",

@@ -35,7 +35,7 @@ from imgsyncfs.cache.table import (
     file_bytes,
     log_bytes,
 )
-from imgsyncfs.cache.written import WrittenExtents
+from imgsyncfs.cache.verified import VerifiedExtents
 from imgsyncfs.errors import CacheError
 from imgsyncfs.stores.buffers import KeptBuffers
 
@@ -68,7 +68,7 @@ class CacheReader:
         folder: made by `prepare_cache`.
         open_weight: of the extents that are kept open, at most.
         most_used: uses that are remembered.
-        written: extents that a worker has just written and verified, which need not be read to be trusted.
+        verified: extents that were verified lately, which need not be read to be trusted.
 
     Raises:
         CacheError: the database cannot be opened, or is somebody else's.
@@ -80,7 +80,7 @@ class CacheReader:
         *,
         open_weight: int = OPEN_WEIGHT,
         most_used: int = MOST_USED,
-        written: WrittenExtents | None = None,
+        verified: VerifiedExtents | None = None,
     ) -> None:
         self._folder = folder
         self._files = ExtentFiles(folder)
@@ -103,7 +103,7 @@ class CacheReader:
         # By the time of the last use, the oldest first.
         self._used: OrderedDict[str, None] = OrderedDict()
         self._most_used = most_used
-        self.written = written or WrittenExtents()
+        self.verified = verified or VerifiedExtents()
         self._hits = self._misses = self._damaged = 0
         self._looked_through = time.monotonic()
 
@@ -217,13 +217,17 @@ class CacheReader:
         if entry is None:
             return None
         # What lies in the database is verified each time: it is short.
-        trusted = entry.filename is not None and self.written.has(key)
+        trusted = entry.filename is not None and self.verified.has(key)
         reason = ""
         try:
             extent = self._files.open(entry)
             # None: evicted between the look-up and now, or removed by hand; either way a miss.
             # A length of 0 may be that of a damaged tag.
-            if extent is None or (trusted and extent.length) or extent.matches(entry.tag, self._buffers):
+            if extent is None or (trusted and extent.length):
+                return extent
+            if extent.matches(entry.tag, self._buffers):
+                # Other processes that read it now need not do the same.
+                self.verified.note(key)
                 return extent
         except RefusedFile as error:
             reason = f" ({error})"

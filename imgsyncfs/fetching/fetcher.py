@@ -304,7 +304,7 @@ class Fetcher:
             job.arrived.add(number)
             key = job.extents[number].key
             if outcome.stored:
-                self._cache.written.note(key)
+                self._cache.verified.note(key)
             else:
                 # Kept for a reader that comes later.
                 self._cache.keep(key, OpenExtent(content=outcome.content, length=len(outcome.content)))

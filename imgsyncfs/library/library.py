@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
-from imgsyncfs.cache import CacheReader, WrittenExtents, extents_folder
+from imgsyncfs.cache import CacheReader, VerifiedExtents, extents_folder
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
@@ -40,7 +40,7 @@ class Library:
         settings: what to open and how.
         workers: its processes if they were started ahead. The caller then ends them, and calls
             `start_other_workers` when nobody waits for the library any more.
-        written: extents that its workers have just written; None unless other processes are to know them.
+        verified: extents that were verified lately; None unless other processes are to know them.
 
     Raises:
         CatalogError: the catalog cannot be read, and was never read before.
@@ -52,22 +52,22 @@ class Library:
         settings: LibrarySettings,
         *,
         workers: LibraryWorkers | None = None,
-        written: WrittenExtents | None = None,
+        verified: VerifiedExtents | None = None,
     ) -> None:
         self.settings = settings
         self.errors = ErrorLog()
         self._entries: Mapping[bytes, DatasetRow] = MappingProxyType({})
         self._hidden: list[str] = []
         with ExitStack() as stack:
-            self._open(stack, workers, written)
+            self._open(stack, workers, verified)
             self._stack = stack.pop_all()
 
-    def _open(self, stack: ExitStack, workers: LibraryWorkers | None, written: WrittenExtents | None) -> None:
+    def _open(self, stack: ExitStack, workers: LibraryWorkers | None, verified: VerifiedExtents | None) -> None:
         settings = self.settings
         started_ahead = workers is not None
         workers = workers or start_workers(settings, stack)
         self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
-        self.cache = CacheReader(extents_folder(Path(settings.cache_dir)), written=written)
+        self.cache = CacheReader(extents_folder(Path(settings.cache_dir)), verified=verified)
         stack.callback(self.cache.close)
         self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout, own_store=lambda: self.own_store)
         identity = catalog_identity(settings.catalog)

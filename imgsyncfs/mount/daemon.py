@@ -97,7 +97,7 @@ class _Daemon:
         self.since = time.time()
         self.stack = stack
         board = Board(settings.responders)
-        self.library = stack.enter_context(Library(settings.library, workers=workers, written=board.written))
+        self.library = stack.enter_context(Library(settings.library, workers=workers, verified=board.verified))
         self.control = ControlFiles(
             {
                 b"datasets.csv": lambda: to_csv(self.library.rows.values()),
@@ -132,10 +132,13 @@ class _Daemon:
         self.stack.callback(self.coordinator.close)
         self.stack.callback(self.responders.close)
         self.stack.callback(channel.close)
+        self.stack.callback(self.responders.expect_end)
         self.stack.callback(self.refresher.close)
-        self.namespace.begin(self.responders, channel.device)
-        self.coordinator.begin(self.responders, channel.device)
-        self.responders.start(channel.device)
+        # Open until the process ends: a late answer must not go to whatever has the number by then.
+        device = os.dup(channel.device)
+        self.namespace.begin(self.responders, device)
+        self.coordinator.begin(self.responders, device)
+        self.responders.start(device)
 
     def check(self) -> list[str]:
         """Check that the stores can be read; returns what cannot be shown or read: the catalog, a row of it, a store.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from imgsyncfs.cache import WRITTEN_BYTES, WrittenExtents
+from imgsyncfs.cache import VERIFIED_BYTES, VerifiedExtents
 from imgsyncfs.mount.protocol import REQUEST_BYTES
 
 MOST_DESCRIPTORS = 4
@@ -32,7 +32,7 @@ _LENGTH = struct.Struct("<I")
 _UNIQUE = struct.Struct("<Q")
 _UNIQUE_OFFSET = 8
 
-BOARD_BYTES = 4096 + WRITTEN_BYTES
+BOARD_BYTES = 4096 + VERIFIED_BYTES
 """The first part of the board: what the coordinator tells all responders."""
 
 COUNTS_BYTES = 64
@@ -171,8 +171,8 @@ class Board:
         self.descriptor = shared_memory(size) if descriptor is None else descriptor
         self._map = mmap.mmap(self.descriptor, size)
         view = memoryview(self._map)
-        self.written = WrittenExtents(view[4096:BOARD_BYTES])
-        """The extents that workers have just written."""
+        self.verified = VerifiedExtents(view[4096:BOARD_BYTES])
+        """The extents that were verified lately."""
         self.slots = [Slot(view, number) for number in range(responders)]
 
     @property

@@ -154,7 +154,7 @@ class Responder:
         self._slot = board.slots[number]
         self._request = self._slot.request
         self._owner: tuple[int, int] = (setup["owner"][0], setup["owner"][1])
-        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])), written=board.written)
+        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])), verified=board.verified)
         self._allowed: tuple[str, ...] = ()
         extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
         contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))

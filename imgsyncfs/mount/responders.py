@@ -109,6 +109,7 @@ class Responders:
         self._before: Counter[str] = Counter()
         self._replaced = 0
         self._barrier = 0
+        self._ending = False
         self._closing = False
         self._epoll = select.epoll()
         self._template = template
@@ -191,10 +192,15 @@ class Responders:
             counts.update(slot.counts())
         return counts
 
+    def expect_end(self) -> None:
+        """Replace no responder from now on: the mount is about to end."""
+        with self._lock:
+            self._ending = True
+
     def close(self) -> None:
         """End all responders, and the template."""
         with self._passed:
-            self._closing = True
+            self._ending = self._closing = True
             responders, self._responders = list(self._responders.values()), {}
             self._passed.notify_all()
         for responder in responders:
@@ -250,6 +256,10 @@ class Responders:
         # Whoever changes the state sends it after that, so this one misses nothing.
         with responder.send_lock:
             with self._lock:
+                if self._closing:
+                    # It sees that nobody is there.
+                    ours.close()
+                    return responder
                 self._responders[number] = responder
             for header, descriptors in (*self._state(), ({"begin": True}, ())):
                 responder.sent += 1
@@ -287,6 +297,7 @@ class Responders:
                 responder.barrier = message.header["barrier"]
                 self._passed.notify_all()
         elif "ended" in message.header:
+            self.expect_end()
             self._ended()
         else:
             self._take(responder.number, message)
@@ -325,7 +336,7 @@ class Responders:
     def _replace_due(self) -> float:
         """Put others in the place of responders that have ended; returns in how many seconds to look again."""
         for number, due in list(self._due.items()):
-            if due <= time.monotonic():
+            if due <= time.monotonic() and not self._ending:
                 # Tried again a little later if the template cannot fork.
                 self._due[number] = time.monotonic() + PAUSE_SECONDS
                 responder = self._fork(number)
@@ -334,7 +345,8 @@ class Responders:
                     left = self._undelivered.pop(number, [])
                 for header, payload in left:
                     self._send(responder, header, payload, ())
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else math.inf
+        left_until = [due - time.monotonic() for due in self._due.values() if not self._ending]
+        return max(0.0, min(left_until, default=math.inf))
 
 
 class Template:

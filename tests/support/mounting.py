@@ -88,6 +88,17 @@ class Workplace:
             if os.path.ismount(mountpoint):
                 self.run("umount", mountpoint)
         assert all_end_after(processes), "processes outlived the mount"
+        assert eventually(lambda: not self.processes_left()), "processes that took others' places outlived the mount"
+
+    def processes_left(self) -> list[int]:
+        """The process ids of all mounts of this workplace, whoever started them."""
+        mark = f"IMGSYNCFS_CACHE_DIR={self.folder / 'cache'}\0".encode()
+        left = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and b"imgsyncfs.mount." in (entry / "cmdline").read_bytes():
+                    left += [int(entry.name)] if mark in (entry / "environ").read_bytes() + b"\0" else []
+        return left
 
     def log(self) -> str:
         """What the mounts' processes logged."""

@@ -139,7 +139,7 @@ def test_an_extent_that_was_just_written_is_opened_without_reading_all_of_it(fol
     (path,) = (each for each in folder.rglob("*") if each.is_file() and each.stat().st_size == len(content))
     path.write_bytes(b"x" + content[1:])
 
-    cache.written.note("key")
+    cache.verified.note("key")
 
     extent = cache.find("key")
     assert extent is not None
@@ -154,7 +154,7 @@ def test_an_extent_of_another_length_is_not_trusted(folder: Path) -> None:
     (path,) = (each for each in folder.rglob("*") if each.is_file() and each.stat().st_size == len(content))
     path.write_bytes(content[:-1])
 
-    cache.written.note("key")
+    cache.verified.note("key")
 
     assert cache.find("key") is None
 
@@ -165,7 +165,7 @@ def test_an_extent_in_the_database_is_verified_although_it_was_just_written(fold
     with contextlib.closing(sqlite3.connect(folder / "cache.db")) as connection, connection:
         connection.execute("UPDATE Cache SET value = ?", (bytes(len(SMALL)),))
 
-    cache.written.note("key")
+    cache.verified.note("key")
 
     assert cache.find("key") is None
     assert cache.counts().damaged == 1

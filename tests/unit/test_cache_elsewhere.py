@@ -178,7 +178,7 @@ def test_an_entry_that_leads_elsewhere_is_a_damaged_one(folder: Path, treasure: 
     set_row(folder, filename=name_elsewhere(way, treasure))
     with contextlib.closing(CacheReader(folder)) as reader:
         assert reader.find("key") is None
-        reader.written.note("key")
+        reader.verified.note("key")
         assert reader.find("key") is None
         assert (reader.counts().damaged, reader.counts().misses) == (2, 2)
     assert verify(folder).damaged == 1

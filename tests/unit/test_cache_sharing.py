@@ -72,7 +72,7 @@ def test_a_part_that_a_worker_has_just_written_is_opened_without_reading_it(fold
     put(writer, KEYS, length=300_000)
     reader = CacheReader(folder)
     for key in KEYS:
-        reader.written.note(key)
+        reader.verified.note(key)
         extent = reader.find(key)
         assert extent is not None
         assert extent.read(0, 1 << 20) == content_of(key, length=300_000)
@@ -122,7 +122,7 @@ def test_a_file_that_ends_early_is_a_miss_for_what_it_lacks(folder: Path, writer
         reader = CacheReader(folder)
         for key in KEYS:
             if trusted:
-                reader.written.note(key)
+                reader.verified.note(key)
         assert [reader.find(key) is not None for key in KEYS] == [True] * 5 + [False] * 3
 
 

@@ -1,7 +1,7 @@
-"""Which extents a worker has just written, after it had verified them in memory.
+"""Which extents have been verified lately: by the worker that wrote them, or by another process that opened them.
 
 When such an extent is opened, its length is checked and its digest is not: that would read all of it, 1 ms of CPU for
-4 MiB, out of the same memory that was written a moment ago, in each process that reads it.
+4 MiB, out of the same memory that was written or read a moment ago, in each process that reads it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import xxhash
 PLACES = 4096
 """Extents that are remembered at a time, fewer where two fall on one place; a power of two."""
 
-WRITTEN_BYTES = 16 * PLACES
+VERIFIED_BYTES = 16 * PLACES
 
 LASTING_SECONDS = 10
 
 
-class WrittenExtents:
-    """The extents that were written in the last seconds.
+class VerifiedExtents:
+    """The extents that were verified in the last seconds.
 
     Several processes may share the memory without a lock: one that reads half of what another writes trusts nothing.
 
     Args:
-        memory: `WRITTEN_BYTES` of it, all 0 at first; None for memory of its own.
+        memory: `VERIFIED_BYTES` of it, all 0 at first; None for memory of its own.
     """
 
     def __init__(self, memory: memoryview | None = None) -> None:
-        self._places = (memoryview(bytearray(WRITTEN_BYTES)) if memory is None else memory).cast("Q")
+        self._places = (memoryview(bytearray(VERIFIED_BYTES)) if memory is None else memory).cast("Q")
 
     def note(self, key: str) -> None:
-        """Note that the extent of a key was written."""
+        """Note that the extent of a key was verified."""
         digest = xxhash.xxh3_64_intdigest(key.encode())
         place = 2 * (digest % PLACES)
         self._places[place + 1] = 0
@@ -39,7 +39,7 @@ class WrittenExtents:
         self._places[place + 1] = int(time.monotonic()) + LASTING_SECONDS
 
     def has(self, key: str) -> bool:
-        """Whether the extent of a key was written in the last seconds."""
+        """Whether the extent of a key was verified in the last seconds."""
         digest = xxhash.xxh3_64_intdigest(key.encode())
         place = 2 * (digest % PLACES)
         return self._places[place] == digest and self._places[place + 1] > time.monotonic()
