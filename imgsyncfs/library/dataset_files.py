@@ -18,7 +18,7 @@ from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
-from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE, FileAddress, file_number
+from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE, KIND_BITS, FileAddress, dataset_number
 from imgsyncfs.library.renderings import Renderer
 
 if TYPE_CHECKING:
@@ -46,20 +46,9 @@ class FileKey(NamedTuple):
     image: int
 
 
-class DirectoryEntry(NamedTuple):
-    """An entry of a dataset's directory.
-
-    Attributes:
-        name: the file's.
-        kind: as in `FileKey`.
-        image: likewise.
-        position: where to go on reading after it (`imgsyncfs.library.directory_positions`).
-    """
-
-    name: bytes
-    kind: int
-    image: int
-    position: int
+DirectoryEntry = tuple[bytes, int, int, int]
+"""An entry of a dataset's directory: the file's name, its kind and image as in `FileKey`, and the position from which
+to go on reading after it (`imgsyncfs.library.directory_positions`). A plain tuple, since a listing has millions."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +186,11 @@ class DatasetFiles:
             parts = listing.name_parts(start, start + IMAGES_AT_ONCE)
             for index, (stem, ext, annotated, rendered) in enumerate(parts, start):
                 if not first_place:
-                    yield DirectoryEntry(stem + ext, IMAGE, index, after + 1)
+                    yield stem + ext, IMAGE, index, after + 1
                 if annotated:
                     for place, (suffix, kind) in enumerate(suffixes if rendered else suffixes[:1], 1):
                         if place >= first_place and (kind == ANNOTATION or index not in self._shadowed[kind]):
-                            yield DirectoryEntry(stem + suffix, kind, index, after + place + 1)
+                            yield stem + suffix, kind, index, after + place + 1
                 after += kinds
                 first_place = 0
 
@@ -227,14 +216,14 @@ class NodeNumbers:
         from imgsyncfs.catalog.listing import FileNumbers
         from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
 
-        self._dataset = dataset
+        self._directory = dataset_number(dataset)
         self._images: FileNumbers = FileNumbers.of(listing, IMAGE_PREFIX)
         self._annotations: FileNumbers = FileNumbers.of(listing, ANNOTATION_PREFIX)
 
     def number(self, kind: int, index: int) -> int:
         """The node number of a file. A sibling changes with its annotation, so it has the annotation's file number."""
         files = self._images if kind == IMAGE else self._annotations
-        return file_number(self._dataset, files.number(index), kind)
+        return self._directory | (files.number(index) << KIND_BITS) | kind
 
     def key(self, address: FileAddress) -> FileKey | None:
         """The file at an address of this dataset; None if this revision does not have it."""

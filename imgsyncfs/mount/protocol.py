@@ -197,6 +197,9 @@ def absence_answer(unique: int) -> bytes:
     return entry_answer(unique, 0, NO_ATTRIBUTES, (0, 0))
 
 
+_FILLINGS = tuple(bytes(-length % 8) for length in range(8))
+
+
 def directory_entry(number: int, position: int, name: bytes, mode: int) -> bytes:
     """An entry of the answer to READDIR.
 
@@ -206,7 +209,8 @@ def directory_entry(number: int, position: int, name: bytes, mode: int) -> bytes
         name: its own.
         mode: tells its kind, so that `find` and `os.scandir` need no more.
     """
-    return DIRENT.pack(number, position, len(name), mode >> 12) + name + bytes(-len(name) % 8)
+    length = len(name)
+    return DIRENT.pack(number, position, length, mode >> 12) + name + _FILLINGS[length & 7]
 
 
 def statfs_answer(unique: int, *, total_bytes: int, files: int) -> bytes:

@@ -22,7 +22,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -348,29 +348,28 @@ class Responder:
         dots = ((number, 1, b"."), (node.parent, FIRST_POSITION, b".."))[position:]
         parts = [protocol.directory_entry(inode, after, name, DIRECTORY_MODE) for inode, after, name in dots]
         taken = sum(map(len, parts))
-        for inode, after, name, mode in entries:
-            part = protocol.directory_entry(inode, after, name, mode)
+        for part in entries:
             taken += len(part)
             if taken > size:
                 break
             parts.append(part)
         self._write(protocol.answer(unique, b"".join(parts)))
 
-    def _dataset_entries(self, dataset: int, position: int) -> Iterable[tuple[int, int, bytes, int]]:
+    def _dataset_entries(self, dataset: int, position: int) -> Iterator[bytes]:
         mapped = self._mapped(dataset)
         revision = mapped.current
         earlier = mapped.earlier[-1].listing if mapped.earlier else None
-        number = revision.numbers.number
+        number, entry = revision.numbers.number, protocol.directory_entry
         for name, kind, image, after in revision.files.entries_from(max(position, FIRST_POSITION), earlier=earlier):
-            yield number(kind, image), after, name, FILE_MODE
+            yield entry(number(kind, image), after, name, FILE_MODE)
 
-    def _tree_entries(self, node: TreeNode, position: int) -> Iterable[tuple[int, int, bytes, int]]:
+    def _tree_entries(self, node: TreeNode, position: int) -> Iterator[bytes]:
         nodes = self._tree.nodes
         first = max(0, position - FIRST_POSITION)
         for place, (name, number) in enumerate([*node.children.items()][first:], first):
             child = nodes.get(number)
             mode = child.attributes.mode if child is not None else DIRECTORY_MODE
-            yield number, FIRST_POSITION + place + 1, name, mode
+            yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, mode)
 
     def _dataset_of(self, number: int) -> int:
         """The number of the dataset whose directory a node is; 0 if it is another directory."""

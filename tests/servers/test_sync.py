@@ -74,7 +74,7 @@ def test_a_second_run_transfers_nothing(place: Place, library: Library, tmp_path
 
 def test_siblings_are_copied_when_asked_for_and_not_rendered_again(place: Place, tmp_path: Path) -> None:
     with open_library(tmp_path, siblings=("labelme", "rolabelimg")) as library:
-        names = {entry.name.decode() for entry in library.files(DATASET).entries_from(FIRST_POSITION)}
+        names = {name.decode() for name, *_ in library.files(DATASET).entries_from(FIRST_POSITION)}
         sync_all(library, tmp_path / "target")
         assert set(files_in(tmp_path / "target" / DATASET)) == names
         assert {"a_00000.labelme.json", "a_00000.xml"} <= names

@@ -55,7 +55,7 @@ class Directory:
 
     def from_position(self, position: int) -> Iterator[tuple[bytes, int]]:
         """(name, position after it) of each entry."""
-        return ((each.name, each.position) for each in self.files.entries_from(position, earlier=self.earlier))
+        return ((name, after) for name, *_, after in self.files.entries_from(position, earlier=self.earlier))
 
 
 def names_of(stems: set[str]) -> list[bytes]:
@@ -147,11 +147,11 @@ def test_beyond_the_last_position_there_is_nothing(stems: set[str]) -> None:
 @FEW
 def test_each_entry_is_found_by_its_name_and_named_by_its_key(stems: set[str]) -> None:
     files = DatasetFiles(listing_of(stems, 1), SOURCES)
-    for entry in files.entries_from(FIRST_POSITION):
-        key = files.find(entry.name)
-        assert key == (entry.kind, entry.image)
+    for name, kind, image, _ in files.entries_from(FIRST_POSITION):
+        key = files.find(name)
+        assert key == (kind, image)
         assert files.has(key)
-        assert files.name(key) == entry.name
+        assert files.name(key) == name
 
 
 def test_a_position_at_the_end_of_the_revision_before_is_the_end_of_this_one() -> None:

@@ -37,6 +37,7 @@ class FileNumbers:
         self._starts: list[int] = starts.tolist()
         self._numbers: list[int] = numbers.tolist()
         self._count = count
+        self._offset: int | None = self._numbers[0] if len(self._numbers) == 1 else None
 
     @classmethod
     def of(cls, listing: Listing, prefix: str) -> FileNumbers:
@@ -50,6 +51,8 @@ class FileNumbers:
 
     def number(self, index: int) -> int:
         """The number of the file at an index."""
+        if self._offset is not None:
+            return self._offset + index
         run = bisect_right(self._starts, index) - 1
         return self._numbers[run] + index - self._starts[run]
 
