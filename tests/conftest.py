@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,17 @@ settings.register_profile("usual", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("usual")
 # For a second and third version of Python: a bug in the code is found on the first, with all examples.
 settings.register_profile("few", settings.get_profile("usual"), max_examples=10)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_are_not_ignored() -> Iterator[None]:
+    """With `nohup scripts/test`, or `scripts/test &`, commands and mounts would ignore these signals as well."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGHUP, signal.SIGINT)]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,6 @@ def is_mounted(mountpoint: Path) -> bool:
     return f" {mountpoint} " in Path("/proc/self/mountinfo").read_text()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hang_up_is_not_ignored() -> Iterator[None]:
-    """With `nohup scripts/test`, mounts would ignore that signal as well."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_mount_and_its_workers(workplace: Workplace, signal_number: signal.Signals) -> None:
     with own_mount(workplace, f"by-{signal_number.name}") as mountpoint:
