@@ -312,6 +312,10 @@ class Responders:
                 return
             del self._responders[dead.number]
             self._passed.notify_all()
+            ending = self._ending
+        if ending:
+            dead.connection.close()
+            return
         logger.warning("The responder %d has ended; it is replaced.", dead.process)
         slot = self.board.slots[dead.number]
         unique, counts = slot.in_hand(), slot.counts()
