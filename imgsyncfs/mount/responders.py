@@ -112,6 +112,8 @@ class Responders:
         self._ending = False
         self._closing = False
         self._epoll = select.epoll()
+        self._wake, self._woken = connected_pair()
+        self._epoll.register(self._woken, select.EPOLLIN)
         self._template = template
         self._thread = threading.Thread(target=self._run, name="responders", daemon=True)
 
@@ -206,6 +208,7 @@ class Responders:
         for responder in responders:
             with contextlib.suppress(OSError):
                 responder.connection.shutdown(socket.SHUT_RDWR)
+        self._wake.close()
         self._template.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(END_SECONDS)
