@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_commands import BenchError
-from bench_mounts import Contestant, Mounted, mounted_imgsyncfs
+from bench_mounts import Contestant, Mounted, family, mounted_imgsyncfs
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS
 from bench_stage import Stage
@@ -68,8 +68,8 @@ def play_million(stage: Stage, contestant: Contestant) -> None:
         ) as mounted:
             note("saved_listing_seconds", _first_stat(mounted))
             note("saved_readdir_seconds", _readdir(mounted))
-            note("memory_megabytes", _memory(mounted, "VmRSS"))
-            note("anonymous_megabytes", _memory(mounted, "RssAnon"))
+            note("memory_megabytes", _memory(mounted, "Pss"))
+            note("anonymous_megabytes", _memory(mounted, "Pss_Anon"))
         saved = [path for path in cache.rglob("*") if path.is_file() and "listings" in path.parts]
         if not saved:
             raise BenchError(f"no listing was saved below {cache}")
@@ -196,7 +196,14 @@ def _readdir(mounted: Mounted) -> float:
 
 
 def _memory(mounted: Mounted, field: str) -> float:
-    """A field of the daemon's status in the kernel, in megabytes."""
-    lines = Path(f"/proc/{mounted.process_id}/status").read_text().splitlines()
-    kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
-    return int(kilobytes) * 1024 / MEGABYTE
+    """What all processes behind a mount take, in megabytes; a page that several share counts once.
+
+    Args:
+        mounted: the mount.
+        field: of the kernel's summary: ``Pss`` for all, ``Pss_Anon`` for what is in no file.
+    """
+    kilobytes = 0
+    for process_id in family(mounted.process_id or 0):
+        lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return kilobytes * 1024 / MEGABYTE
