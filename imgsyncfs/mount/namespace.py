@@ -19,6 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -150,14 +151,15 @@ class Namespace:
         """Use these responders, and tell the kernel of changes, from now on."""
         self._responders, self._device = responders, device
 
-    def state(self) -> list[State]:
-        """The messages that a new responder needs."""
+    @contextmanager
+    def state(self) -> Iterator[list[State]]:
+        """The messages that a new responder needs; nothing changes while the block runs."""
         with self._lock:
             messages = [self._tree_message()]
             for number, dataset in self._datasets.items():
                 messages.append(dataset.current.message(number, is_current=True))
                 messages += [each.held.message(number, is_current=False) for each in dataset.retired]
-            return messages
+            yield messages
 
     def listing(self, dataset_id: str, key: str) -> Listing | None:
         """A listing that the responders have."""

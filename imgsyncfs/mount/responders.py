@@ -22,7 +22,8 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,7 @@ class Responders:
         board: shared with them; there are as many as it has slots.
         template: what they are forked from, started ahead; ended with them.
         take: takes what a responder sent: (its number, the message). Runs on the receiving thread; must not wait.
-        state: gives the messages that a new responder needs.
+        state: gives the messages that a new responder needs, and keeps them as they are for the time of a block.
         tick: called on the receiving thread every now and then; returns in how many seconds to call it again.
         ended: called when the kernel has ended the mount.
     """
@@ -90,7 +91,7 @@ class Responders:
         template: Template,
         *,
         take: Callable[[int, Message], None],
-        state: Callable[[], Iterable[State]],
+        state: Callable[[], AbstractContextManager[list[State]]],
         tick: Callable[[], float],
         ended: Callable[[], None],
     ) -> None:
@@ -256,15 +257,15 @@ class Responders:
         finally:
             theirs.close()
         responder = _Responder(number, process, ours)
-        # Whoever changes the state sends it after that, so this one misses nothing.
-        with responder.send_lock:
+        # Whoever changes the state waits for the end of this, and then sends the change to this one too.
+        with self._state() as messages, responder.send_lock:
             with self._lock:
                 if self._closing:
                     # It sees that nobody is there.
                     ours.close()
                     return responder
                 self._responders[number] = responder
-            for header, descriptors in (*self._state(), ({"begin": True}, ())):
+            for header, descriptors in (*messages, ({"begin": True}, ())):
                 responder.sent += 1
                 send(ours, header, b"", descriptors)
             responder.barrier = self._barrier
