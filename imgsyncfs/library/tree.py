@@ -1,14 +1,16 @@
 """The directories above the datasets' files: the root, ``.by/<column>/<value>`` and ``.subscriptions/<name>``.
 
-They are made from the table of datasets, all at once, and again when it has changed. Each node has its number
-(`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON.
+They are made from the table of datasets, and again when it has changed. Each node has its number
+(`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON. Most
+mounts do without what is below ``.by`` and ``.subscriptions``, ten nodes for each dataset: a tree may end there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -23,9 +25,8 @@ from imgsyncfs.library.numbers import ROOT, named_number
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
 
-@dataclass(frozen=True)
-class TreeNode:
-    """A directory or a symlink.
+class TreeNode(NamedTuple):
+    """A directory or a symlink. A tuple, since a catalog of many datasets has ten times as many symlinks.
 
     Attributes:
         parent: the number of the directory that it is in.
@@ -47,43 +48,56 @@ class TreeNode:
         return Attributes(LINK_MODE if self.target else DIRECTORY_MODE, len(self.target), self.modified_at)
 
 
+_NO_CHILDREN: Mapping[bytes, int] = MappingProxyType({})
+
+
 class Tree:
     """All nodes by number.
 
     Args:
         nodes: number to node.
+        is_complete: whether what is below the hidden directories is there.
     """
 
-    def __init__(self, nodes: Mapping[int, TreeNode]) -> None:
+    def __init__(self, nodes: Mapping[int, TreeNode], *, is_complete: bool = True) -> None:
         self.nodes = nodes
+        self.is_complete = is_complete
 
     def to_bytes(self) -> bytes:
         """As JSON; see `from_bytes`."""
         return orjson.dumps(
             [
-                [number, node.parent, node.name.decode(), node.modified_at, node.target.decode()]
-                for number, node in self.nodes.items()
+                self.is_complete,
+                [
+                    [number, node.parent, node.name.decode(), node.modified_at, node.target.decode()]
+                    for number, node in self.nodes.items()
+                ],
             ]
         )
 
     @classmethod
     def from_bytes(cls, content: bytes | memoryview) -> Tree:
         """Back from `to_bytes`."""
+        is_complete, nodes = orjson.loads(content)
         return cls.of(
-            (number, parent, name.encode(), modified_at, target.encode())
-            for number, parent, name, modified_at, target in orjson.loads(content)
+            (
+                (number, parent, name.encode(), modified_at, target.encode())
+                for number, parent, name, modified_at, target in nodes
+            ),
+            is_complete=is_complete,
         )
 
     @classmethod
-    def of(cls, nodes: Iterable[tuple[int, int, bytes, int, bytes]]) -> Tree:
+    def of(cls, nodes: Iterable[tuple[int, int, bytes, int, bytes]], *, is_complete: bool = True) -> Tree:
         """Make a tree of (number, parent, name, modified_at, target) of each node, parents first."""
         children: dict[int, dict[bytes, int]] = {}
         made: dict[int, TreeNode] = {}
         for number, parent, name, modified_at, target in nodes:
-            made[number] = TreeNode(parent, name, modified_at, target, children.setdefault(number, {}))
+            own = _NO_CHILDREN if target else children.setdefault(number, {})
+            made[number] = TreeNode(parent, name, modified_at, target, own)
             if number != ROOT:
                 children[parent][name] = number
-        return cls(made)
+        return cls(made, is_complete=is_complete)
 
     def changes_from(self, before: Tree) -> TreeChanges:
         """What is no longer as it was in another tree."""
@@ -115,7 +129,12 @@ class TreeChanges:
 
 
 def build_tree(
-    table: DatasetTable, datasets: Mapping[bytes, tuple[int, DatasetRow]], *, control: tuple[bytes, int], since: int
+    table: DatasetTable,
+    datasets: Mapping[bytes, tuple[int, DatasetRow]],
+    *,
+    control: tuple[bytes, int],
+    since: int,
+    is_complete: bool = True,
 ) -> Tree:
     """Make the tree of a catalog.
 
@@ -124,9 +143,11 @@ def build_tree(
         datasets: name of each dataset that is shown to (node number of its directory, its row).
         control: name and number of the directory of control files, which is not in the tree.
         since: the Unix time that directories show if there is no dataset.
+        is_complete: whether to make what is below the hidden directories as well.
     """
     newest = table.updated_at or since
-    return Tree.of(_nodes(table, datasets, control, newest, since))
+    nodes = _nodes(table, datasets, control, newest, since, is_complete=is_complete)
+    return Tree.of(nodes, is_complete=is_complete)
 
 
 def _nodes(
@@ -135,12 +156,15 @@ def _nodes(
     control: tuple[bytes, int],
     newest: int,
     since: int,
+    *,
+    is_complete: bool,
 ) -> Iterator[tuple[int, int, bytes, int, bytes]]:
     yield ROOT, ROOT, b"", newest, b""
     yield control[1], ROOT, control[0], since, b""
-    shown = {row.dataset_id: row for _, row in datasets.values()}
-    for name, links in ((b".by", by_columns(shown.values())), (b".subscriptions", by_subscriptions(table))):
-        yield from _directory(ROOT, b"", name, links, newest)
+    shown = [row for _, row in datasets.values()]
+    by, subscriptions = (by_columns(shown), by_subscriptions(table)) if is_complete else ({}, {})
+    yield from _directory(ROOT, b"", b".by", by, newest)
+    yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
     for name, (number, row) in datasets.items():
         yield number, ROOT, name, row.updated_at, b""
 

@@ -117,6 +117,8 @@ class Coordinator:
             self._want_extent(responder, header, request)
         elif header.get("want") == "listing":
             self._listings.submit(self._bring_listing, responder, header["number"], request)
+        elif header.get("want") == "tree":
+            self._listings.submit(self._complete_tree, responder, request)
         elif "hand" in header:
             self._controls.submit(self._answer, request)
         elif "reached" in header:
@@ -226,6 +228,14 @@ class Coordinator:
             self._namespace.load(number)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/" + self._namespace.name_of(number))
+        else:
+            self._retry(responder, request, 0)
+
+    def _complete_tree(self, responder: int, request: bytes) -> None:
+        try:
+            self._namespace.complete_tree()
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
+            self._refuse(request, error, "/.by")
         else:
             self._retry(responder, request, 0)
 

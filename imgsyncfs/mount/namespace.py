@@ -140,6 +140,7 @@ class Namespace:
         self._names: dict[int, str] = {}
         self._datasets: dict[int, _Dataset] = {}
         self._tree = Tree({})
+        self._is_complete = False
         self._tree_memory = -1
         self._siblings = library.sources.siblings
         self.notified = 0
@@ -196,6 +197,14 @@ class Namespace:
         """How many earlier revisions somebody has files open of, as far as is known."""
         with self._lock:
             return sum(len(dataset.retired) for dataset in self._datasets.values())
+
+    def complete_tree(self) -> None:
+        """Have the responders take over what is below the hidden directories, if they have not yet."""
+        with self._lock:
+            if not self._tree.is_complete:
+                self._is_complete = True
+                self._take_tree(self._build())
+                self._broadcast(self._tree_message())
 
     def load(self, number: int) -> None:
         """Have the responders take over a dataset's listing, if they have not yet.
@@ -334,7 +343,11 @@ class Namespace:
             self._names = {**self._names, **{number: name for name, number in numbers.items()}}
         datasets = {name: (dataset_number(numbers[row.dataset_id]), row) for name, row in rows.items()}
         return build_tree(
-            self._library.mirror.table, datasets, control=(CONTROL_NAME, CONTROL_NUMBER), since=self._control.since
+            self._library.mirror.table,
+            datasets,
+            control=(CONTROL_NAME, CONTROL_NUMBER),
+            since=self._control.since,
+            is_complete=self._is_complete,
         )
 
     def _take_tree(self, tree: Tree) -> None:

@@ -273,7 +273,7 @@ class Responder:
             # Asked by whoever exports the mount over NFS, which knows nodes by their numbers alone.
             self._answer_entry(unique, parent if name == b"." else self._parent(parent))
             return
-        node = self._tree.nodes.get(parent)
+        node = self._directory(parent)
         if node is None:
             raise OSError(errno.ESTALE if parent & NAMED else errno.ENOTDIR, "no directory")
         number = node.children.get(name)
@@ -306,7 +306,7 @@ class Responder:
         self._write(protocol.entry_answer(unique, number, self._attributes(number), self._owner))
 
     def _parent(self, number: int) -> int:
-        node = self._tree.nodes.get(number)
+        node = self._directory(number)
         return node.parent if node is not None else dataset_number(address(number).dataset)
 
     def _attributes(self, number: int) -> Attributes:
@@ -330,7 +330,7 @@ class Responder:
             logger.debug("Nobody waits for %d any more.", unique)
 
     def _readlink(self, unique: int, number: int, _length: int) -> None:
-        node = self._tree.nodes.get(number)
+        node = self._tree.nodes.get(number) or self._directory(number)
         if node is None or not node.target:
             raise OSError(errno.ESTALE if node is None else errno.EINVAL, "no symlink")
         self._write(protocol.answer(unique, node.target))
@@ -341,7 +341,7 @@ class Responder:
     def _readdir(self, unique: int, number: int, _length: int) -> None:
         _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         dataset = self._dataset_of(number)
-        node = self._tree.nodes.get(number)
+        node = self._directory(number)
         if node is None:
             raise OSError(errno.ESTALE, "this directory is gone")
         entries = self._dataset_entries(dataset, position) if dataset else self._tree_entries(node, position)
@@ -371,6 +371,16 @@ class Responder:
             mode = child.attributes.mode if child is not None else DIRECTORY_MODE
             yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, mode)
 
+    def _directory(self, number: int) -> TreeNode | None:
+        """The directory with a number, to be looked into; None if there is none.
+
+        Raises:
+            NotHere: what is below the hidden directories has not been needed yet.
+        """
+        if number & NAMED and not self._tree.is_complete:
+            raise NotHere({"want": "tree"})
+        return self._tree.nodes.get(number)
+
     def _dataset_of(self, number: int) -> int:
         """The number of the dataset whose directory a node is; 0 if it is another directory."""
         return 0 if number & NAMED or number == ROOT else address(number).dataset
@@ -386,6 +396,7 @@ class Responder:
         if found is not None:
             return found
         if number & NAMED or number == ROOT:
+            self._directory(number)
             raise OSError(errno.ESTALE, "this file is gone")
         place = address(number)
         mapped = self._mapped(place.dataset)
