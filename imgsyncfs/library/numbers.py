@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 ROOT = 1
 
-DIRECTORY = 0
 IMAGE = 1
 ANNOTATION = 2
 FIRST_SIBLING = 3
@@ -32,7 +31,6 @@ DATASET_BITS = 18
 
 MOST_DATASETS = (1 << DATASET_BITS) - 1
 MOST_FILES = 1 << FILE_BITS
-MOST_SIBLINGS = (1 << KIND_BITS) - FIRST_SIBLING
 
 NAMED = 1 << 62
 CONTROL = 1 << 61
@@ -48,7 +46,7 @@ class FileAddress(NamedTuple):
     Attributes:
         dataset: the dataset's number.
         file: the file's number among those of its kind.
-        kind: `DIRECTORY`, `IMAGE`, `ANNOTATION`, or from `FIRST_SIBLING` on.
+        kind: 0 for the directory, `IMAGE`, `ANNOTATION`, or from `FIRST_SIBLING` on.
     """
 
     dataset: int

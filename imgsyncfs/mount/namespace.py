@@ -139,6 +139,7 @@ class Namespace:
         self._by_name: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._datasets: dict[int, _Dataset] = {}
+        self._listings: dict[tuple[str, str], Listing] = {}
         self._tree = Tree({})
         self._is_complete = False
         self._tree_memory = -1
@@ -163,13 +164,9 @@ class Namespace:
             yield messages
 
     def listing(self, dataset_id: str, key: str) -> Listing | None:
-        """A listing that the responders have."""
+        """A listing that the responders have, whichever number its dataset has by now."""
         with self._lock:
-            dataset = self._datasets.get(self._by_name.get(dataset_id, 0))
-            if dataset is None:
-                return None
-            held = [dataset.current, *(each.held for each in dataset.retired)]
-        return next((each.listing for each in held if each.listing.key == key), None)
+            return self._listings.get((dataset_id, key))
 
     def name_of(self, number: int) -> str:
         """The id of the dataset with a number; empty if there is none."""
@@ -330,9 +327,14 @@ class Namespace:
             if time.monotonic() > each.since + SETTLED_SECONDS and not each.ask(self._device):
                 with self._lock:
                     dataset.retired.remove(each)
+                    listing = each.held.listing
+                    if listing.key != dataset.current.listing.key:
+                        self._listings.pop((listing.dataset_id, listing.key), None)
                     self._broadcast(({"drop": each.held.listing.key, "dataset": dataset.number}, ()))
 
     def _hold(self, listing: Listing) -> HeldListing:
+        """Keep a listing for the responders. Needs the lock."""
+        self._listings[listing.dataset_id, listing.key] = listing
         return HeldListing(listing, shared_memory(sizes_length(listing, len(self._siblings))))
 
     def _build(self) -> Tree:

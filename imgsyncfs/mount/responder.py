@@ -252,10 +252,11 @@ class Responder:
             self._refuse(operation, unique, node, length, error)
 
     def _refuse(self, operation: int, unique: int, node: int, length: int, error: Exception) -> None:
-        self._write(protocol.refusal(unique, error_number(error)))
         report = error_report(error, self._path(operation, node, length), protocol.OPERATION_NAMES.get(operation, ""))
+        # Before the answer: whoever sees the error looks into the log.
         if report is not None:
-            self._send({"error": report}, b"")
+            self._tell({"error": report})
+        self._write(protocol.refusal(unique, error_number(error)))
 
     def _write(self, message: bytes) -> None:
         protocol.write_quietly(self._device, message)

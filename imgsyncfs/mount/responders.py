@@ -218,6 +218,8 @@ class Responders:
 
     def _send(self, responder: _Responder, header: dict[str, Any], payload: bytes, descriptors: Sequence[int]) -> bool:
         with responder.send_lock:
+            if responder.has_ended:
+                return False
             with self._lock:
                 responder.sent += 1
                 if "retry" in header:
@@ -239,7 +241,7 @@ class Responders:
         with contextlib.suppress(ProcessLookupError):
             os.kill(responder.process, 9)
 
-    def _fork(self, number: int) -> _Responder:
+    def _fork(self, number: int) -> None:
         ours, theirs = connected_pair()
         ours.settimeout(SEND_SECONDS)
         self.board.slots[number].clear()
@@ -263,14 +265,13 @@ class Responders:
                 if self._closing:
                     # It sees that nobody is there.
                     ours.close()
-                    return responder
+                    return
                 self._responders[number] = responder
             for header, descriptors in (*messages, ({"begin": True}, ())):
                 responder.sent += 1
                 send(ours, header, b"", descriptors)
             responder.barrier = self._barrier
         self._epoll.register(ours, select.EPOLLIN)
-        return responder
 
     def _run(self) -> None:
         pause = 0.0
@@ -347,12 +348,12 @@ class Responders:
             if due <= time.monotonic() and not self._ending:
                 # Tried again a little later if the template cannot fork.
                 self._due[number] = time.monotonic() + PAUSE_SECONDS
-                responder = self._fork(number)
+                self._fork(number)
                 del self._due[number]
                 with self._lock:
                     left = self._undelivered.pop(number, [])
                 for header, payload in left:
-                    self._send(responder, header, payload, ())
+                    self.send(number, header, payload)
         left_until = [due - time.monotonic() for due in self._due.values() if not self._ending]
         return max(0.0, min(left_until, default=math.inf))
 

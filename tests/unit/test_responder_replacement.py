@@ -1,0 +1,103 @@
+"""The coordinator's side of its responders: what is sent to one that dies reaches the one in its place."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from imgsyncfs.mount import protocol
+from imgsyncfs.mount.exchange import Board, Message, receive
+from imgsyncfs.mount.responders import Responders
+
+WAIT_SECONDS = 20.0
+NO_PROCESS = 1 << 30
+"""Beyond the highest process id."""
+REQUEST = protocol.IN_HEADER.pack(protocol.IN_HEADER.size, protocol.GETATTR, 7, 1, 0, 0, 0, 0, 0)
+
+
+class Threadless:
+    """Stands for the template: forks nothing, and gives away the responders' ends of their sockets."""
+
+    setup: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    process_id = NO_PROCESS
+
+    def __init__(self) -> None:
+        self.ends: Queue[socket.socket] = Queue()
+
+    def fork(self, _header: dict[str, Any], descriptors: Sequence[int]) -> int:
+        end = socket.socket(fileno=os.dup(descriptors[2]))
+        end.settimeout(WAIT_SECONDS)
+        self.ends.put(end)
+        return NO_PROCESS
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def template() -> Threadless:
+    return Threadless()
+
+
+@pytest.fixture
+def responders(template: Threadless) -> Iterator[Responders]:
+    """One responder, whose part the test plays."""
+    anything: Any = template
+    made = Responders(
+        Board(1),
+        anything,
+        take=lambda _number, _message: None,
+        state=lambda: nullcontext([]),
+        tick=lambda: 60.0,
+        ended=lambda: None,
+    )
+    device = os.open("/dev/null", os.O_WRONLY)
+    made.start(device)
+    yield made
+    made.close()
+    os.close(device)
+
+
+def next_retry(end: socket.socket) -> Message:
+    """The next request that is to be tried again."""
+    while True:
+        message = receive(end)
+        assert message is not None
+        if "retry" in message.header:
+            return message
+
+
+def test_a_request_that_a_responder_died_over_unhandled_reaches_the_next(
+    responders: Responders, template: Threadless
+) -> None:
+    with closing(template.ends.get(timeout=WAIT_SECONDS)):
+        responders.send(0, {"retry": True, "tries": 1}, REQUEST)
+    with closing(template.ends.get(timeout=WAIT_SECONDS)) as second:
+        assert next_retry(second).payload == REQUEST
+        assert responders.replaced() == 1
+
+
+def test_a_request_sent_while_a_responder_is_dead_reaches_the_next(
+    responders: Responders, template: Threadless
+) -> None:
+    [dead] = responders._responders.values()
+    template.ends.get(timeout=WAIT_SECONDS).close()
+    with closing(template.ends.get(timeout=WAIT_SECONDS)) as second:
+        # As from a thread that had looked the responder up just before it died.
+        assert not responders._send(dead, {"retry": True, "tries": 1}, REQUEST, ())
+        responders.send(0, {"retry": True, "tries": 1}, REQUEST)
+        assert next_retry(second).payload == REQUEST
+
+
+def test_once_the_end_is_near_no_responder_is_replaced(responders: Responders, template: Threadless) -> None:
+    responders.expect_end()
+    template.ends.get(timeout=WAIT_SECONDS).close()
+    responders.close()
+    assert template.ends.empty()
+    assert responders.replaced() == 0
