@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.mount.protocol import Limits
+from imgsyncfs.mount.protocol import MOST_READ, MOST_REQUESTS, Limits
 from imgsyncfs.settings.values import did_you_mean
 
 OURS = frozenset(
@@ -92,10 +92,11 @@ def limits_of(options: Mapping[str, str | bool]) -> Limits:
     """What the kernel is told at the beginning.
 
     Raises:
-        ConfigurationError: one of the options in `FOR_KERNEL` is no number.
+        ConfigurationError: one of the options in `FOR_KERNEL` is no number, or beyond what the kernel takes.
     """
     given = {name: value for name, value in options.items() if name in FOR_KERNEL}
     for name, value in given.items():
-        if not isinstance(value, str) or not value.isdecimal():
-            raise ConfigurationError(f"The mount option {name} takes a number: {name}=…")
-    return Limits(**{name: int(value) for name, value in given.items()})
+        most = MOST_READ if name == "max_readahead" else MOST_REQUESTS
+        if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) <= most:
+            raise ConfigurationError(f"The mount option {name} takes a number from 1 to {most}: {name}=…")
+    return Limits(**{name: int(value) for name, value in given.items() if isinstance(value, str)})

@@ -48,6 +48,8 @@ NEEDED = NO_OPEN_SUPPORT | NO_OPENDIR_SUPPORT
 MAJOR, MINOR = 7, 31
 LEAST_MINOR = 29
 MOST_READ = 1 << 20
+MOST_REQUESTS = (1 << 16) - 1
+"""The highest of the kernel's own limits of requests."""
 PAGE_BYTES = 4096
 REQUEST_BYTES = 8192
 """The least that the kernel wants to be offered for a request, and the most that one takes: no file is written."""

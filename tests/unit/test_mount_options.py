@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.mount.options import parse_mount_options
+from imgsyncfs.mount.options import limits_of, parse_mount_options
+from imgsyncfs.mount.protocol import Limits
 from imgsyncfs.settings.values import parse_seconds, parse_size
 
 
@@ -67,3 +68,16 @@ def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
 
 def test_a_number_of_seconds_may_be_a_fraction() -> None:
     assert parse_seconds("0.5", option="--refresh") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_background", "0"), ("max_background", "70000"), ("congestion_threshold", "x"), ("max_readahead", True)],
+)
+def test_what_the_kernel_cannot_be_told_is_refused_with_what_it_can(name: str, value: str | bool) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} takes a number from 1 to"):
+        limits_of({name: value})
+
+
+def test_limits_that_are_not_given_have_their_defaults() -> None:
+    assert limits_of({"max_background": "65535", "allow_other": True}) == Limits(max_background=65535)
