@@ -1,6 +1,6 @@
 """Extents on disk: what has been fetched once is read from here.
 
-Two sides share one folder. Worker processes add and evict extents (`CacheWriter`), the daemon reads them
+Two sides share one folder. Worker processes add and evict extents (`CacheWriter`), others read them
 (`CacheReader`). Any number of processes may do either at once: several mounts, `imgsyncfs cache clear` beside them.
 
 - `table`: the index, diskcache's SQLite table; small extents lie in it.
@@ -9,7 +9,7 @@ Two sides share one folder. Worker processes add and evict extents (`CacheWriter
 - `writer` and `reader`: the two sides.
 - `upkeep`: what a mount does before either side comes up, and what `imgsyncfs cache` does.
 
-Nothing is trusted unverified: an entry's tag holds length and digest, checked when the daemon opens it the first time.
+Nothing is trusted unverified: an entry's tag holds length and digest, checked when it is opened the first time.
 An entry that does not match counts as missing; the worker that is then asked for it removes it and fetches it again.
 So does one that leads elsewhere: names come only from those that the cache gives, no link is followed, and the folder
 must be the user's alone (`imgsyncfs.settings.private_folders`).

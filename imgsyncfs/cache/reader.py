@@ -1,4 +1,4 @@
-"""The side of the cache that the daemon reads from.
+"""The side of the cache that is read from, by responders, the coordinator and the Python API.
 
 It reads diskcache's table with one statement over one connection of its own: diskcache keeps a connection for each
 thread in a thread-local, which FUSE callbacks lose each time (0.37 ms to connect again instead of 0.02).

@@ -8,7 +8,7 @@
 
 `imgsyncfs.catalog.listing` has what is built from it: the compact table of one dataset revision's files.
 
-What speaks SQL is imported when it is first used: a mount's daemon leaves that to its worker.
+What speaks SQL is imported when it is first used: a mount's coordinator leaves that to its worker.
 """
 
 from __future__ import annotations

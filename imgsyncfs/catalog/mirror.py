@@ -76,7 +76,7 @@ class DatasetTable:
 
 
 class CatalogMirror:
-    """The daemon's side of a catalog.
+    """The coordinator's side of a catalog.
 
     Args:
         pool: workers that run `imgsyncfs.catalog.worker.CatalogReader`.

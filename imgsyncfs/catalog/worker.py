@@ -1,7 +1,7 @@
 """The worker's side of reading a catalog for a mount: the table of datasets, and listings, saved as files.
 
-The daemon never speaks SQL: turning a million rows into Python values would keep its interpreter lock busy for seconds.
-For the same reason a large dataset's annotations are read by a second process while this one reads the images; it is
+The coordinator never speaks SQL: turning a million rows into Python values would keep its interpreter lock busy for
+seconds. For the same reason a large dataset's annotations are read by a second process while this one reads the images; it is
 started for that and ends with it.
 
 `imgsyncfs.catalog.listing` is imported when the first listing is read: it brings numpy, and a mount's start waits for
@@ -39,7 +39,7 @@ LONGEST_READING_SECONDS = 3600.0
 
 
 class CatalogReader:
-    """Answers the daemon's questions about a catalog; one connection a thread.
+    """Answers the coordinator's questions about a catalog; one connection a thread.
 
     Args:
         settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog.

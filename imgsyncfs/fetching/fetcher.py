@@ -1,4 +1,4 @@
-"""Bring extents from a store into the cache: the daemon's side, which sends jobs to workers and waits.
+"""Bring extents from a store into the cache: the coordinator's side, which sends jobs to workers and waits.
 
 - Single-flight: any number of readers of one extent cause one request.
 - A reader waits at most the timeout. The request goes on meanwhile, so that the next reader profits.

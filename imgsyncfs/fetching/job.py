@@ -26,7 +26,7 @@ class Job:
         background: no reader waits for one of them.
         used: keys of extents that were used since the last job, the oldest use first.
         pinned: keys of extents not to be evicted.
-        arrived: numbers of the extents that have come; the daemon's, on the worker's listening thread.
+        arrived: numbers of the extents that have come; the coordinator's, on the worker's listening thread.
     """
 
     extents: Sequence[Extent]
@@ -106,7 +106,7 @@ class OutcomeSender:
 
 
 def read_outcomes(message: Mapping[str, Any], payload: bytes) -> Iterator[tuple[int, Outcome]]:
-    """The daemon's side: the number of each extent in the job, and its outcome."""
+    """The coordinator's side: the number of each extent in the job, and its outcome."""
     start = 0
     for number, stored, length in zip(message["extents"], message["stored"], message["lengths"], strict=True):
         yield number, Outcome(stored, payload[start : start + length])

@@ -1,6 +1,6 @@
 """Check that stores can be read before anything is mounted, so that the person who mounts sees what is wrong.
 
-A worker does it: the daemon does not import what speaks to stores.
+A worker does it: the coordinator does not import what speaks to stores.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Whoever may publish names the store of a dataset. Without a rule they would have
 ``file:///`` for them, and send keys to an account of theirs. So a store is opened only if it is the catalog's own, was
 allowed, has a section of its own in the config file, or lies below one of these.
 
-`allowed_place` is that rule, and asks nobody. A worker applies it whenever it opens a store, and the daemon before it
+`allowed_place` is that rule, and asks nobody. A worker applies it whenever it opens a store, and a responder before it
 reads from the cache, which other catalogs may share.
 
 Threads: nothing here changes; `functools.lru_cache` guards what it keeps, for dictionary operations only.
@@ -122,7 +122,7 @@ def open_allowed_store(
         StoreNotAllowed: it may not be read.
         ConfigurationError: the URL or the credentials make no sense, or a package is missing.
     """
-    # Late: a mount's daemon opens no store.
+    # Late: a mount's coordinator opens no store.
     from imgsyncfs.stores.credentials import store_credentials
     from imgsyncfs.stores.opening import open_store
 

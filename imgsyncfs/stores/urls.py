@@ -1,6 +1,6 @@
 """Which place the URL of a store names.
 
-Imports nothing of what opens stores: a mount's daemon looks at URLs, and its workers open them.
+Imports nothing of what opens stores: a mount's coordinator looks at URLs, and its workers open them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the daemon and its worker processes talk: frames over a pipe.
+"""How the coordinator and its worker processes talk: frames over a pipe.
 
 A frame is a header (JSON) and an optional payload (raw bytes). JSON and not pickle, so that nothing read from a pipe
 can run code; a payload beside it, because an extent of 4 MiB as JSON text would cost more than fetching it.

@@ -1,6 +1,6 @@
-"""The daemon's side of its worker processes: start them, hand out jobs, replace those that die.
+"""The coordinator's side of its worker processes: start them, hand out jobs, replace those that die.
 
-Why processes: the daemon answers the kernel and must not share its interpreter lock with anything busy. One CPU-bound
+Why processes: the coordinator serves all responders and must not share its interpreter lock with anything busy. One CPU-bound
 thread beside it takes `stat` from 32,900/s to 182/s.
 
 Threads and locks: `WorkerPool._lock` guards the table of jobs and the list of workers, and is held for dictionary

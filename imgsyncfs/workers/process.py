@@ -1,8 +1,8 @@
-"""A worker process: runs jobs for the daemon, several at a time, and ends when the daemon does.
+"""A worker process: runs jobs for the coordinator, several at a time, and ends when the coordinator does.
 
 Started by `imgsyncfs.workers.pool` as ``python -m imgsyncfs.workers.process``. The first frame on standard input names
 the handler class and its settings; each further frame is a job, answered by a frame with the same id. The main thread
-only reads frames, so it sees at once that the daemon is gone (end of file), however the daemon ended, and exits
+only reads frames, so it sees at once that the coordinator is gone (end of file), however the coordinator ended, and exits
 without waiting for in-flight requests. A job may send parts of its answer ahead, in frames with its id and ``part``.
 
 Threads: jobs run on a pool of threads; `_Answers` guards the output stream with its lock, held for one frame.
@@ -31,7 +31,7 @@ class Handler(Protocol):
     def __init__(self, settings: dict[str, Any]) -> None: ...
 
     def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
-        """Do one job; returns a JSON-able result and a payload. An exception reaches the caller in the daemon."""
+        """Do one job; returns a JSON-able result and a payload. An exception reaches the caller in the coordinator."""
         ...
 
 
@@ -46,7 +46,7 @@ class _Answers:
                 write_frame(self.stream, header, payload)
         except OSError:
             # Nobody is left to answer; the main thread is about to see the same.
-            logger.debug("The daemon is gone.")
+            logger.debug("The coordinator is gone.")
 
 
 def load_handler(name: str, settings: dict[str, Any]) -> Handler:
