@@ -1,8 +1,8 @@
 """The worker's side of reading a catalog for a mount: the table of datasets, and listings, saved as files.
 
 The coordinator never speaks SQL: turning a million rows into Python values would keep its interpreter lock busy for
-seconds. For the same reason a large dataset's annotations are read by a second process while this one reads the images; it is
-started for that and ends with it.
+seconds. For the same reason a large dataset's annotations are read by a second process while this one reads the images;
+it is started for that and ends with it.
 
 `imgsyncfs.catalog.listing` is imported when the first listing is read: it brings numpy, and a mount's start waits for
 the table of datasets.

@@ -1,7 +1,7 @@
 """The coordinator's side of its worker processes: start them, hand out jobs, replace those that die.
 
-Why processes: the coordinator serves all responders and must not share its interpreter lock with anything busy. One CPU-bound
-thread beside it takes `stat` from 32,900/s to 182/s.
+Why processes: the coordinator serves all responders and must not share its interpreter lock with anything busy. One
+CPU-bound thread beside it takes `stat` from 32,900/s to 182/s.
 
 Threads and locks: `WorkerPool._lock` guards the table of jobs and the list of workers, and is held for dictionary
 operations only. Each `_Worker.send_lock` guards that worker's standard input; it may be held while a pipe drains.

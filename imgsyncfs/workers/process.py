@@ -2,8 +2,8 @@
 
 Started by `imgsyncfs.workers.pool` as ``python -m imgsyncfs.workers.process``. The first frame on standard input names
 the handler class and its settings; each further frame is a job, answered by a frame with the same id. The main thread
-only reads frames, so it sees at once that the coordinator is gone (end of file), however the coordinator ended, and exits
-without waiting for in-flight requests. A job may send parts of its answer ahead, in frames with its id and ``part``.
+only reads frames, so it sees at once that the coordinator is gone (end of file), however it ended, and exits without
+waiting for in-flight requests. A job may send parts of its answer ahead, in frames with its id and ``part``.
 
 Threads: jobs run on a pool of threads; `_Answers` guards the output stream with its lock, held for one frame.
 """
