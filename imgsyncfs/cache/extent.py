@@ -116,6 +116,12 @@ class OpenExtent:
         length = max(0, min(len(buffer), self.length - offset))
         return os.preadv(self._descriptor, [buffer[:length]], self._start + offset)
 
+    def splice(self, offset: int, size: int, pipe: int) -> int:
+        """Put bytes from `offset` into a pipe; returns how many: none if they are not to be had from a file."""
+        if self._descriptor is None or self._content:
+            return 0
+        return os.splice(self._descriptor, pipe, size, offset_src=self._start + offset)
+
     @property
     def weight(self) -> int:
         """Its weight among the open extents, in bytes."""

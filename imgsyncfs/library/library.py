@@ -24,6 +24,7 @@ from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
+from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.settings.library import LibrarySettings
@@ -187,9 +188,17 @@ class Library:
         self.close()
 
 
-def file_sources(contents: ContentReader, siblings: Iterable[str]) -> FileSources:
-    """Where files of datasets come from, with the formats of these names beside each image."""
-    return FileSources(contents, Renderer(contents), tuple(get_format(name) for name in siblings))
+def file_sources(contents: ContentReader, siblings: Iterable[str], kept: KeptRenderings | None = None) -> FileSources:
+    """Where files of datasets come from, with the formats of these names beside each image.
+
+    Args:
+        contents: reads blobs.
+        siblings: names of formats.
+        kept: where renderings are kept; None for this process alone.
+    """
+    return FileSources(
+        contents, Renderer(contents, kept or KeptRenderings()), tuple(get_format(name) for name in siblings)
+    )
 
 
 def _directory_fault(row: DatasetRow) -> str | None:

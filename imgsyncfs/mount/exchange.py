@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from imgsyncfs.cache import VERIFIED_BYTES, VerifiedExtents
+from imgsyncfs.library.kept_renderings import SHARED_BYTES
 from imgsyncfs.mount.protocol import REQUEST_BYTES
 
 MOST_DESCRIPTORS = 4
@@ -32,13 +33,17 @@ _LENGTH = struct.Struct("<I")
 _UNIQUE = struct.Struct("<Q")
 _UNIQUE_OFFSET = 8
 
-BOARD_BYTES = 4096 + VERIFIED_BYTES
-"""The first part of the board: what the coordinator tells all responders."""
+_FLAG_BYTES = 4096
+
+BOARD_BYTES = _FLAG_BYTES + VERIFIED_BYTES + SHARED_BYTES
+"""The first part of the board: what the coordinator tells all responders, and what they tell each other."""
 
 COUNTS_BYTES = 64
 SLOT_BYTES = COUNTS_BYTES + REQUEST_BYTES
 
-COUNTED = ("answered", "handled", "hits", "misses", "damaged", "renders")
+COUNTED = ("answered", "handled", "renders", "hits", "misses", "damaged")
+_NOTED = 3
+"""The first of them are noted by the responder now and then, the others counted there by its cache."""
 
 
 class Message(NamedTuple):
@@ -131,6 +136,8 @@ class Slot:
     def __init__(self, board: memoryview, number: int) -> None:
         start = BOARD_BYTES + number * SLOT_BYTES
         self._counts = board[start : start + COUNTS_BYTES].cast("Q")
+        self.cache_counts = self._counts[_NOTED : len(COUNTED)]
+        """Where the responder's `imgsyncfs.cache.CacheReader` counts."""
         self.request = board[start + COUNTS_BYTES : start + SLOT_BYTES]
         """Where requests are received."""
 
@@ -143,10 +150,10 @@ class Slot:
         unique: int = _UNIQUE.unpack_from(self.request, _UNIQUE_OFFSET)[0]
         return unique
 
-    def note(self, values: Sequence[int]) -> None:
-        """Write the counts, in the order of `COUNTED`."""
-        for place, value in enumerate(values):
-            self._counts[place] = value
+    def note(self, answered: int, handled: int, renders: int) -> None:
+        """Write what the responder counts itself."""
+        counts = self._counts
+        counts[0], counts[1], counts[2] = answered, handled, renders
 
     def counts(self) -> dict[str, int]:
         """The counts by their names."""
@@ -155,7 +162,8 @@ class Slot:
     def clear(self) -> None:
         """Make it ready for another responder."""
         self.put_down()
-        self.note([0] * len(COUNTED))
+        for place in range(len(COUNTED)):
+            self._counts[place] = 0
 
 
 class Board:
@@ -171,8 +179,11 @@ class Board:
         self.descriptor = shared_memory(size) if descriptor is None else descriptor
         self._map = mmap.mmap(self.descriptor, size)
         view = memoryview(self._map)
-        self.verified = VerifiedExtents(view[4096:BOARD_BYTES])
+        renderings = _FLAG_BYTES + VERIFIED_BYTES
+        self.verified = VerifiedExtents(view[_FLAG_BYTES:renderings])
         """The extents that were verified lately."""
+        self.renderings = view[renderings:BOARD_BYTES]
+        """For `imgsyncfs.library.kept_renderings.SharedRenderings`."""
         self.slots = [Slot(view, number) for number in range(responders)]
 
     @property
