@@ -25,6 +25,7 @@ import orjson
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, WorkerLost
+from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -120,7 +121,11 @@ class CatalogReader:
         """Have a process of its own collect a large dataset's annotations; see `read_listing`."""
         if row.size < self._large_dataset:
             return None
-        pool = WorkerPool("imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1)
+        template = Template()
+        stack.callback(template.close)
+        pool = WorkerPool(
+            "imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1, template=template
+        )
         stack.callback(pool.close)
         answer = pool.submit({"question": "annotations", "dataset": row.dataset_id, "label_version": row.label_version})
 

@@ -29,6 +29,7 @@ from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, Librar
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
+from imgsyncfs.stores.urls import store_modules
 
 MOST_STORES_OPENED = 8
 """Stores that a worker opens ahead of the first read: to import the Azure SDK takes half a second."""
@@ -67,7 +68,7 @@ class Library:
         settings = self.settings
         started_ahead = workers is not None
         workers = workers or start_workers(settings, stack)
-        self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
+        self.template, self.catalog_pool, self.fetch_pool = workers.template, workers.catalog, workers.fetch
         self.cache = CacheReader(extents_folder(Path(settings.cache_dir)), verified=verified)
         stack.callback(self.cache.close)
         self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout, own_store=lambda: self.own_store)
@@ -150,7 +151,9 @@ class Library:
 
     def start_other_workers(self) -> None:
         """Start the processes that only heavy use needs."""
-        first = {"open": [*self.stores][:MOST_STORES_OPENED], "own_store": self.own_store}
+        stores = [*self.stores]
+        self.template.import_ahead(store_modules(stores))
+        first = {"open": stores[:MOST_STORES_OPENED], "own_store": self.own_store}
         self.fetch_pool.grow(FETCH_PROCESSES, first=first)
         self.fetch_pool.submit({"remove_orphans": True})
 

@@ -31,9 +31,9 @@ from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.errors import error_number, error_report
-from imgsyncfs.mount.exchange import Message
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.workers.messages import Message
 
 logger = logging.getLogger(__name__)
 

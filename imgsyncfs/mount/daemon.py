@@ -22,16 +22,17 @@ from imgsyncfs import __version__
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
+from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.control_files import ControlFiles
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.processes import LibraryWorkers
+from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.channel import Channel
 from imgsyncfs.mount.coordinator import Coordinator
-from imgsyncfs.mount.exchange import Board
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
-from imgsyncfs.mount.responders import Responders, Template
+from imgsyncfs.mount.responders import Responders
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
@@ -44,15 +45,12 @@ SUBTYPE = "imgsyncfs"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(
-    settings: MountSettings, workers: LibraryWorkers, template: Template, *, ready: Callable[[Sequence[str]], None]
-) -> None:
+def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
     """Mount, see to it that the kernel is answered until the mount ends, and leave nothing behind. On the main thread.
 
     Args:
         settings: what to mount, where and how.
-        workers: the library's processes, started ahead.
-        template: what responders are forked from, started ahead.
+        workers: the library's processes, and the template, started ahead.
         ready: called when the mount can be used, with warnings: a catalog or a store that cannot be reached,
             or a store that may not be read.
 
@@ -63,7 +61,7 @@ def run(
     with ExitStack() as stack:
         for number in _ENDING:
             stack.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
-        daemon = _Daemon(settings, workers, template, stack, ended=ended.set)
+        daemon = _Daemon(settings, workers, stack, ended=ended.set)
         warnings = daemon.check()
         if ended.is_set():
             return
@@ -88,7 +86,6 @@ class _Daemon:
         self,
         settings: MountSettings,
         workers: LibraryWorkers,
-        template: Template,
         stack: ExitStack,
         *,
         ended: Callable[[], None],
@@ -111,9 +108,12 @@ class _Daemon:
         self.coordinator = Coordinator(
             self.library, self.namespace, self.control, owner=settings.owner, stale=self.refresher.soon
         )
+        siblings = settings.library.siblings
+        workers.template.import_ahead([get_format(name).place.partition(":")[0] for name in siblings])
         self.responders = Responders(
             board,
-            template,
+            workers.template,
+            {"cache_dir": settings.library.cache_dir, "siblings": list(siblings), "owner": settings.owner},
             take=self.coordinator.take,
             state=self.namespace.state,
             tick=self.coordinator.tick,

@@ -41,7 +41,7 @@ from imgsyncfs.library.numbers import (
 )
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.mount import protocol
-from imgsyncfs.mount.exchange import memory_file, shared_memory
+from imgsyncfs.mount.board import memory_file, shared_memory
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.

@@ -1,9 +1,9 @@
 """The start of the process behind a mount.
 
 `imgsyncfs.mount.launch` starts ``python -m imgsyncfs.mount.process``, which gets its settings in a frame on standard
-input; ``mount --foreground`` calls `serve_mount` itself. The workers are started first: while they come up and read the
-catalog, `imgsyncfs.mount.daemon` is imported, which takes as long. Since it is a fresh process and not a fork of the
-command, it may make threads, pipes and workers before it mounts.
+input; ``mount --foreground`` calls `serve_mount` itself. The template is started first, and asked for workers: while
+they come up and read the catalog, `imgsyncfs.mount.daemon` is imported, which takes as long. Since it is a fresh
+process and not a fork of the command, it may make threads and pipes before it mounts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from contextlib import ExitStack
 
 from imgsyncfs.errors import ImgsyncfsError
 from imgsyncfs.library.processes import start_workers
-from imgsyncfs.mount.responders import Template
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.workers.frames import read_frame, write_frame
 from imgsyncfs.workers.process import describe_error
 
 logger = logging.getLogger(__name__)
+
+RESPONDER_MODULES = ("imgsyncfs.mount.responder", "imgsyncfs.catalog.listing", "imgsyncfs.annotations.house_format")
+"""What responders need beside the formats."""
 
 
 def serve_mount(settings: MountSettings, *, ready: Callable[[Sequence[str]], None]) -> None:
@@ -35,19 +37,12 @@ def serve_mount(settings: MountSettings, *, ready: Callable[[Sequence[str]], Non
         ImgsyncfsError: it cannot be mounted, and why.
     """
     with ExitStack() as stack:
-        template = Template(
-            {
-                "cache_dir": settings.library.cache_dir,
-                "siblings": settings.library.siblings,
-                "owner": settings.owner,
-            }
-        )
-        stack.callback(template.close)
         workers = start_workers(settings.library, stack)
+        workers.template.import_ahead(RESPONDER_MODULES)
         # Late: see above.
         from imgsyncfs.mount.daemon import run
 
-        run(settings, workers, template, ready=ready)
+        run(settings, workers, ready=ready)
 
 
 def main() -> None:

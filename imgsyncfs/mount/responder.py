@@ -13,19 +13,17 @@ One boundary: every exception becomes an errno here, and a line in the log of er
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import mmap
 import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
 from imgsyncfs.catalog.listing import Listing, ListingFiles, map_listing
@@ -40,10 +38,11 @@ from imgsyncfs.library.numbers import CONTROL, NAMED, ROOT, address, dataset_num
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
+from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.errors import error_number, error_report
-from imgsyncfs.mount.exchange import Board, Message, receive, send
 from imgsyncfs.mount.polling import Polling
 from imgsyncfs.stores.allowed import check_allowed
+from imgsyncfs.workers.messages import Message, receive, send
 
 logger = logging.getLogger(__name__)
 
@@ -529,17 +528,18 @@ def _content_of(descriptor: int) -> bytes:
     return content
 
 
-def respond(number: int, device: int, connection: socket.socket, board: Board, setup: dict[str, Any]) -> NoReturn:
-    """Be a responder, in a process that was forked for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    status = 0
-    try:
-        gc.freeze()
-        Responder(number, device, connection, board, setup).run()
-    except BaseException:
-        logger.exception("A responder ended; another takes its place.")
-        status = 1
-    finally:
-        # Not the way that the process it was forked from ends.
-        os._exit(status)
+def respond(arguments: dict[str, Any], descriptors: list[int]) -> None:
+    """Be a responder, in a process that was forked for it (`imgsyncfs.workers.template.Run`).
+
+    Args:
+        arguments: ``number``, of the slot, ``responders``, how many slots there are, and the setup of a `Responder`.
+        descriptors: of the kernel's device, the board, and the socket to the coordinator.
+    """
+    device, board, connection = descriptors
+    Responder(
+        arguments["number"],
+        device,
+        socket.socket(fileno=connection),
+        Board(arguments["responders"], board),
+        arguments,
+    ).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.mounting import all_end_after
 from support.places import importing_support
 
 from imgsyncfs.errors import AnnotationError, BlobMissing, WorkerLost
+from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 ANSWER_SECONDS = 30.0
@@ -21,9 +23,12 @@ ANSWER_SECONDS = 30.0
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
     """Two workers that run `support.worker_handlers.Echo`."""
     monkeypatch.setenv("PYTHONPATH", importing_support())
-    pool = WorkerPool("support.worker_handlers:Echo", {"greeting": "hello"}, count=2, threads=4)
-    yield pool
-    pool.close()
+    with closing(Template()) as template, closing(echoing(template)) as pool:
+        yield pool
+
+
+def echoing(template: Template) -> WorkerPool:
+    return WorkerPool("support.worker_handlers:Echo", {"greeting": "hello"}, count=2, threads=4, template=template)
 
 
 def test_a_job_is_answered_with_result_and_payload(pool: WorkerPool) -> None:
@@ -103,8 +108,9 @@ def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> 
 def test_workers_end_with_a_daemon_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", importing_support())
     program = (
+        "from imgsyncfs.workers.forking import Template\n"
         "from imgsyncfs.workers.pool import WorkerPool\n"
-        "pool = WorkerPool('support.worker_handlers:Echo', {}, count=2, threads=1)\n"
+        "pool = WorkerPool('support.worker_handlers:Echo', {}, count=2, threads=1, template=Template())\n"
         "jobs = [pool.submit({'do': 'echo'}).result(30) for _ in range(4)]\n"
         "print(*pool.process_ids(), flush=True)\n"
         "pool.submit({'do': 'meet'})\n"

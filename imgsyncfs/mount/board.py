@@ -1,7 +1,4 @@
-"""How responders and the coordinator talk: messages over a socket, and a board in shared memory.
-
-A message is a header (JSON), an optional payload (a kernel's request as it came), and up to `MOST_DESCRIPTORS`
-descriptors. The socket keeps messages apart (SOCK_SEQPACKET), so neither side reads half of one.
+"""What responders and the coordinator share beside their messages: a board in shared memory.
 
 Each responder has a `Slot` of the board. It receives requests straight into that slot, so that the request in its hands
 is known there from the moment at which the kernel gave it away, however the responder ends.
@@ -9,27 +6,14 @@ is known there from the moment at which the kernel gave it away, however the res
 
 from __future__ import annotations
 
-import array
-import contextlib
 import mmap
 import os
-import socket
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import orjson
 
 from imgsyncfs.cache import VERIFIED_BYTES, VerifiedExtents
 from imgsyncfs.library.kept_renderings import SHARED_BYTES
 from imgsyncfs.mount.protocol import REQUEST_BYTES
 
-MOST_DESCRIPTORS = 4
-MESSAGE_BYTES = 1 << 16
-SEND_SECONDS = 10.0
-"""Until when the other side must have made room for a message."""
-
-_LENGTH = struct.Struct("<I")
 _UNIQUE = struct.Struct("<Q")
 _UNIQUE_OFFSET = 8
 
@@ -44,65 +28,6 @@ SLOT_BYTES = COUNTS_BYTES + REQUEST_BYTES
 COUNTED = ("answered", "handled", "renders", "hits", "misses", "damaged")
 _NOTED = 3
 """The first of them are noted by the responder now and then, the others counted there by its cache."""
-
-
-class Message(NamedTuple):
-    """A message that has come.
-
-    Attributes:
-        header: JSON-able.
-        payload: raw bytes.
-        descriptors: taken over by whoever receives it.
-    """
-
-    header: dict[str, Any]
-    payload: bytes
-    descriptors: list[int]
-
-
-def send(
-    connection: socket.socket, header: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()
-) -> None:
-    """Send a message.
-
-    Raises:
-        OSError: the other side is gone, or takes no messages.
-    """
-    encoded = orjson.dumps(header)
-    content = [_LENGTH.pack(len(encoded)), encoded, payload]
-    if descriptors:
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        connection.sendmsg(content, ancillary, socket.MSG_NOSIGNAL)
-    else:
-        connection.sendmsg(content, (), socket.MSG_NOSIGNAL)
-
-
-def receive(connection: socket.socket) -> Message | None:
-    """Receive a message; None if the other side is gone.
-
-    Raises:
-        BlockingIOError: there is none, on a socket that does not wait.
-    """
-    room = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
-    try:
-        content, ancillary, _, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError:
-        # It ended with messages unread. What it sent before is still to come.
-        content, ancillary, _, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, values in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(values[: len(values) - len(values) % descriptors.itemsize])
-    if not content:
-        return None
-    (length,) = _LENGTH.unpack_from(content)
-    end = _LENGTH.size + length
-    return Message(orjson.loads(content[_LENGTH.size : end]), content[end:], descriptors.tolist())
-
-
-def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """Two sockets that talk to each other."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def memory_file(content: bytes | memoryview) -> int:
@@ -194,10 +119,3 @@ class Board:
     @reads_ahead.setter
     def reads_ahead(self, value: bool) -> None:
         self._map[0] = value
-
-
-def close_all(descriptors: Sequence[int]) -> None:
-    """Close descriptors that came with a message and are of no use."""
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
