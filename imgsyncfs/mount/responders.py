@@ -187,7 +187,7 @@ class Responders:
             return self._replaced
 
     def counts(self) -> Counter[str]:
-        """What all of them have counted; see `imgsyncfs.mount.exchange.COUNTED`."""
+        """What all of them have counted; see `imgsyncfs.mount.board.COUNTED`."""
         with self._lock:
             counts = Counter(self._before)
         for slot in self.board.slots:
