@@ -104,6 +104,15 @@ def test_a_file_whose_content_has_changed_has_another_number_and_all_others_keep
     assert after.keys() - before.keys() == {"a_new_one.jpg"}
 
 
+def notifications(mountpoint: Path) -> int:
+    """How many the kernel has been sent, once all is told of a change that shows."""
+    read_at = mount_status(mountpoint)["catalog"]["read_at"]
+    # The next refresh begins when the last has told all.
+    assert eventually(lambda: mount_status(mountpoint)["catalog"]["read_at"] > read_at)
+    count: int = mount_status(mountpoint)["responders"]["notifications"]
+    return count
+
+
 def test_the_kernel_is_told_of_changed_names_alone(workplace: Workplace) -> None:
     with workplace.mounted("--refresh", "0.3") as mountpoint:
         for path in (mountpoint / DATASET).iterdir():
@@ -114,10 +123,39 @@ def test_the_kernel_is_told_of_changed_names_alone(workplace: Workplace) -> None
         publish(workplace)
         assert eventually(lambda: not (mountpoint / DATASET / "img_00004.jpg").exists())
         assert eventually(lambda: b"50" in (mountpoint / DATASET / "img_00003.json").read_bytes())
-        notifications = mount_status(mountpoint)["responders"]["notifications"]
-    # Three names of each annotation and one image; the dataset's symlinks, and the directories that they are in. Of the
-    # other images' hundred names, none.
-    assert 7 <= notifications < 40
+        # Three names of each annotation, and one image; the directories of the dataset and above it, whose times are
+        # others. Of the other images' hundred names, none.
+        assert notifications(mountpoint) == 2 * 3 + 1 + 2
+
+
+def links_below(folder: Path) -> dict[Path, tuple[Path, int]]:
+    """The symlinks at any depth: where they lead, and their numbers. The kernel knows them all then."""
+    return {path: (path.readlink(), path.lstat().st_ino) for path in folder.rglob("*") if path.is_symlink()}
+
+
+def test_of_links_the_kernel_is_told_only_those_that_came_or_went(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.3") as mountpoint:
+        hidden = mountpoint / ".by"
+        before = links_below(hidden)
+        house = mountpoint / DATASET / "img_00003.json"
+        house.stat()
+
+        def publish_box(x: float, *options: str) -> int:
+            """Publish another annotation; returns how many notifications that made."""
+            told = notifications(mountpoint)
+            (workplace.folder / "one" / house.name).write_bytes(box_annotation(x=x))
+            workplace.run("publish", workplace.folder / "one", "--name", DATASET, *options)
+            assert eventually(lambda: house.read_bytes() == (workplace.folder / "one" / house.name).read_bytes())
+            return notifications(mountpoint) - told
+
+        # The annotation's three names; the directories of the dataset and above it.
+        assert publish_box(50.0) == 3 + 2
+        assert links_below(hidden) == before
+        # The link, its directory and the directory above that came; the last has another time.
+        assert publish_box(51.0, "--projects", "roadside") == 3 + 2 + 2
+        after = links_below(hidden)
+    assert after.keys() - before.keys() == {hidden / "project" / "roadside" / DATASET}
+    assert {path: link for path, link in after.items() if path in before} == before
 
 
 def content_of(path: Path) -> bytes:
