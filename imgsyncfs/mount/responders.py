@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,22 +242,14 @@ class Responders:
             os.kill(responder.process, 9)
 
     def _fork(self, number: int) -> None:
-        ours, theirs = connected_pair()
-        ours.settimeout(SEND_SECONDS)
         self.board.slots[number].clear()
         try:
-            process = self._template.fork(
-                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
-            )
+            process, ours = self._fork_from_template(number)
         except OSError:
             # It was ended by somebody: another one.
             self._template.close()
             self._template = Template(self._template.setup)
-            process = self._template.fork(
-                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
-            )
-        finally:
-            theirs.close()
+            process, ours = self._fork_from_template(number)
         responder = _Responder(number, process, ours)
         # Whoever changes the state waits for the end of this, and then sends the change to this one too.
         with self._state() as messages, responder.send_lock:
@@ -272,6 +264,21 @@ class Responders:
                 send(ours, header, b"", descriptors)
             responder.barrier = self._barrier
         self._epoll.register(ours, select.EPOLLIN)
+
+    def _fork_from_template(self, number: int) -> tuple[int, socket.socket]:
+        """Have a responder forked; returns its process id, and our end of its socket.
+
+        The socket is never another responder's: a template may have died after it had forked one.
+        """
+        ours, theirs = connected_pair()
+        ours.settimeout(SEND_SECONDS)
+        with theirs, ExitStack() as if_it_fails:
+            if_it_fails.callback(ours.close)
+            process = self._template.fork(
+                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
+            )
+            if_it_fails.pop_all()
+        return process, ours
 
     def _run(self) -> None:
         pause = 0.0
@@ -399,6 +406,8 @@ class Template:
                 send(self._connection, header, b"", descriptors)
                 answer = receive(self._connection)
             except TimeoutError:
+                # What it answers later must not be taken for the answer to another.
+                self._process.kill()
                 raise MountError("The mount's responders did not come up in time; its log may say why.") from None
         if answer is None:
             raise ConnectionResetError(errno.ECONNRESET, "the template is gone")
