@@ -238,13 +238,17 @@ class Coordinator:
             self._refuse(request, error, self._path_in_dataset(request))
             return
         self._library_reads_ahead()
-        waiting = _Waiting(responder, request, flight.deadline, tries, flight)
-        unique = self._set_aside(waiting)
-        flight.outcome.add_done_callback(lambda outcome: self._came(unique, waiting, flight, outcome))
+        unique = self._set_aside(_Waiting(responder, request, flight.deadline, tries, flight))
+        # Not with the flight, which has the future, which has this: they would wait for the garbage collector, with the
+        # listing that the extent is of.
+        flight.outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
 
-    def _came(self, unique: int, waiting: _Waiting, flight: InFlight, outcome: Future[Outcome]) -> None:
+    def _came(self, unique: int, outcome: Future[Outcome]) -> None:
         """Have a request tried again whose extent has come. Runs on a worker's listening thread."""
-        if not self._take_off(unique, waiting):
+        with self._lock:
+            waiting = self._waiting.get(unique)
+        flight = waiting.flight if waiting is not None else None
+        if waiting is None or flight is None or flight.outcome is not outcome or not self._take_off(unique, waiting):
             return
         try:
             stored, content = outcome.result()

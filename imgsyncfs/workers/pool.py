@@ -195,18 +195,23 @@ class WorkerPool:
     def _listen(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None  # noqa: S101  # Popen was given PIPE
         while (frame := read_frame(worker.process.stdout)) is not None:  # type: ignore[arg-type]  # IO[bytes] likewise
-            header, payload = frame
-            with self._lock:
-                job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
-            if "part" in header:
-                if job.on_part is not None:
-                    job.on_part((header["part"], payload))
-            elif "error" in header:
-                job.answer.set_exception(restore_error(header["error"]))
-            else:
-                job.answer.set_result((header["result"], payload))
+            self._take(worker, *frame)
+            # Not kept until the next one comes: a job holds on to whatever those who wait for it need.
+            del frame
         status = worker.process.wait()
         self._replace(worker, status)
+
+    def _take(self, worker: _Worker, header: dict[str, Any], payload: bytes) -> None:
+        """Take what a worker sent."""
+        with self._lock:
+            job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
+        if "part" in header:
+            if job.on_part is not None:
+                job.on_part((header["part"], payload))
+        elif "error" in header:
+            job.answer.set_exception(restore_error(header["error"]))
+        else:
+            job.answer.set_result((header["result"], payload))
 
     def _replace(self, dead: _Worker, status: int) -> None:
         """Replace a dead worker. Until then jobs still go to the dead one, and are handed on here."""
