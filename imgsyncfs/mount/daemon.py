@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,18 +59,46 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    ended = threading.Event()
     with ExitStack() as stack:
-        for number in _ENDING:
-            stack.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
-        daemon = _Daemon(settings, workers, stack, ended=ended.set)
+        end = _End(stack)
+        daemon = _Daemon(settings, workers, stack, ended=end.note)
         warnings = daemon.check()
-        if ended.is_set():
+        if end.is_noted(0.0):
             return
         daemon.mount()
         ready(warnings)
         daemon.begin()
-        ended.wait()
+        end.is_noted(None)
+
+
+class _End:
+    """Whether a mount is to end: a signal says so, or another thread.
+
+    A socket and not an Event: a signal that comes in the moment before the main thread begins to wait for an Event does
+    not wake it. Python writes to this socket before anything else, whichever thread the signal comes to.
+
+    Args:
+        stack: at its end, signals do again what they did before.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._noted, self._note = (stack.enter_context(each) for each in socket.socketpair())
+        self._note.setblocking(False)
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._note.fileno(), warn_on_full_buffer=False))
+        for number in _ENDING:
+            # What has no handler of Python's own is not written.
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+
+    def note(self) -> None:
+        """Have the mount end."""
+        # Full: it was noted often enough. Closed: it has ended.
+        with suppress(OSError):
+            self._note.send(b"\0")
+
+    def is_noted(self, seconds: float | None) -> bool:
+        """Whether it is to end; waits for that as long, with None until it is."""
+        noted, _, _ = select.select((self._noted,), (), (), seconds)
+        return bool(noted)
 
 
 def _first(warnings: Sequence[str]) -> list[str]:

@@ -257,7 +257,7 @@ class Namespace:
             notifications += [protocol.entry_notification(CONTROL_NUMBER, name) for name in names]
         if notifications and self._responders is not None:
             self._responders.wait_for_all(SWITCH_SECONDS)
-            self._notify(notifications)
+            self._notify(dict.fromkeys(notifications))
         if failure is not None:
             raise failure
 
@@ -344,13 +344,14 @@ class Namespace:
             self._by_name = {**self._by_name, **numbers}
             self._names = {**self._names, **{number: name for name, number in numbers.items()}}
         datasets = {name: (dataset_number(numbers[row.dataset_id]), row) for name, row in rows.items()}
-        return build_tree(
+        tree = build_tree(
             self._library.mirror.table,
             datasets,
             control=(CONTROL_NAME, CONTROL_NUMBER),
             since=self._control.since,
             is_complete=self._is_complete,
         )
+        return tree.settled(self._tree)
 
     def _take_tree(self, tree: Tree) -> None:
         memory = memory_file(tree.to_bytes())

@@ -23,7 +23,7 @@ OPERATION_NAMES = {
     LOOKUP: "lookup", GETATTR: "getattr", READLINK: "readlink", READ: "read", STATFS: "statfs", READDIR: "readdir",
 }  # fmt: skip
 
-UNANSWERED = frozenset({FORGET, BATCH_FORGET, INTERRUPT})
+UNANSWERED = frozenset({FORGET, BATCH_FORGET})
 """Requests that the kernel wants no answer to."""
 
 NOTIFY_INVAL_INODE, NOTIFY_INVAL_ENTRY = 2, 3
@@ -75,6 +75,9 @@ ENTRY_OUT = struct.Struct("<4QII" + ATTR.format[1:])
 
 READ_IN = struct.Struct("<QQIIQII")
 """fuse_read_in: fh, offset, size, read_flags, lock_owner, flags, padding. READDIR has the same."""
+
+INTERRUPT_IN = struct.Struct("<Q")
+"""fuse_interrupt_in: unique, of the request whose reader was sent a signal."""
 
 INIT_IN = struct.Struct("<IIII")
 """The part of fuse_init_in that all kernels send: major, minor, max_readahead, flags."""

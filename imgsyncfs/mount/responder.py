@@ -176,6 +176,7 @@ class Responder:
             protocol.READDIR: self._readdir,
             protocol.READLINK: self._readlink,
             protocol.STATFS: self._statfs,
+            protocol.INTERRUPT: self._interrupt,
         }
 
     def run(self) -> None:
@@ -344,6 +345,11 @@ class Responder:
 
     def _statfs(self, _unique: int, _number: int, length: int) -> None:
         self._hand_over(length)
+
+    def _interrupt(self, _unique: int, _number: int, _length: int) -> None:
+        # The request waits at the coordinator: here, none would be seen to have been interrupted before its answer.
+        (interrupted,) = protocol.INTERRUPT_IN.unpack_from(self._request, protocol.IN_HEADER.size)
+        self._tell({"interrupted": interrupted})
 
     def _readdir(self, unique: int, number: int, _length: int) -> None:
         _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,15 +236,8 @@ class Responders:
             return True
 
     def _fork(self, number: int) -> None:
-        ours, theirs = connected_pair()
-        ours.settimeout(SEND_SECONDS)
         self.board.slots[number].clear()
-        with theirs:
-            process = self._template.fork(
-                "imgsyncfs.mount.responder:respond",
-                {**self._setup, "number": number, "responders": self._count},
-                (self._device, self.board.descriptor, theirs.fileno()),
-            )
+        process, ours = self._fork_from_template(number)
         responder = _Responder(number, process, ours)
         # Whoever changes the state waits for the end of this, and then sends the change to this one too.
         with self._state() as messages, responder.send_lock:
@@ -259,6 +252,24 @@ class Responders:
                 send(ours, header, b"", descriptors)
             responder.barrier = self._barrier
         self._epoll.register(ours, select.EPOLLIN)
+
+    def _fork_from_template(self, number: int) -> tuple[ForkedProcess, socket.socket]:
+        """Have a responder forked; returns it, and our end of its socket.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        ours, theirs = connected_pair()
+        ours.settimeout(SEND_SECONDS)
+        with theirs, ExitStack() as if_it_fails:
+            if_it_fails.callback(ours.close)
+            process = self._template.fork(
+                "imgsyncfs.mount.responder:respond",
+                {**self._setup, "number": number, "responders": self._count},
+                (self._device, self.board.descriptor, theirs.fileno()),
+            )
+            if_it_fails.pop_all()
+        return process, ours
 
     def _run(self) -> None:
         pause = 0.0

@@ -196,18 +196,23 @@ class WorkerPool:
 
     def _listen(self, worker: _Worker) -> None:
         while (frame := read_frame(worker.answers)) is not None:
-            header, payload = frame
-            with self._lock:
-                job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
-            if "part" in header:
-                if job.on_part is not None:
-                    job.on_part((header["part"], payload))
-            elif "error" in header:
-                job.answer.set_exception(restore_error(header["error"]))
-            else:
-                job.answer.set_result((header["result"], payload))
+            self._take(worker, *frame)
+            # Not kept until the next one comes: a job holds on to whatever those who wait for it need.
+            del frame
         worker.answers.close()
         self._replace(worker)
+
+    def _take(self, worker: _Worker, header: dict[str, Any], payload: bytes) -> None:
+        """Take what a worker sent."""
+        with self._lock:
+            job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
+        if "part" in header:
+            if job.on_part is not None:
+                job.on_part((header["part"], payload))
+        elif "error" in header:
+            job.answer.set_exception(restore_error(header["error"]))
+        else:
+            job.answer.set_result((header["result"], payload))
 
     def _replace(self, dead: _Worker) -> None:
         """Replace a dead worker. Until then jobs still go to the dead one, and are handed on here."""
