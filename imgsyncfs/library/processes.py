@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.cache import extents_folder, prepare_cache
+from imgsyncfs.library.modules import CATALOG_MODULES, FETCH_MODULES
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.private_folders import make_own_folder
 from imgsyncfs.workers.forking import Template
@@ -30,11 +31,6 @@ FETCH_THREADS = 16
 
 CATALOG_THREADS = 2
 """A listing of a million rows must not keep the refresh waiting."""
-
-
-CATALOG_MODULES = ("imgsyncfs.catalog.worker", "imgsyncfs.catalog.catalog")
-FETCH_MODULES = ("imgsyncfs.fetching.worker", "imgsyncfs.stores.opening")
-"""What the processes need from the first job on."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +51,19 @@ class LibraryWorkers:
     table: Future[Answer]
 
 
-def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers:
+def start_workers(settings: LibrarySettings, stack: ExitStack, template: Template | None = None) -> LibraryWorkers:
     """Start a library's processes, and make its cache folder ready for them.
 
     Args:
         settings: of the library.
         stack: at its end the processes are ended.
+        template: of the caller's, if it has started one ahead with `CATALOG_MODULES`.
 
     Raises:
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
-    template = Template()
-    stack.callback(template.close)
-    template.import_ahead(CATALOG_MODULES)
+    if template is None:
+        template = stack.enter_context(closing(Template(CATALOG_MODULES)))
     catalog = WorkerPool(
         "imgsyncfs.catalog.worker:CatalogReader",
         {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},

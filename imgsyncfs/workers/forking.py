@@ -77,13 +77,17 @@ def _is_ready(handle: int, seconds: float) -> bool:
 
 
 class Template:
-    """Forks processes, of a template that is started at once."""
+    """Forks processes, of a template that is started at once.
 
-    def __init__(self) -> None:
+    Args:
+        modules: names of those that it imports first.
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._modules: list[str] = []
+        self._modules = list(modules)
         self._is_closed = False
-        self._process = _TemplateProcess()
+        self._process = _TemplateProcess(modules)
 
     @property
     def process_id(self) -> int:
@@ -122,8 +126,7 @@ class Template:
                     raise
                 logger.warning("The template process %d has ended; it is replaced.", self._process.process_id)
             self._process.close()
-            self._process = _TemplateProcess()
-            self._process.ask({"import": self._modules})
+            self._process = _TemplateProcess(self._modules)
             return self._process.ask_for_fork(header, descriptors)
 
     def close(self) -> None:
@@ -136,7 +139,7 @@ class Template:
 class _TemplateProcess:
     """One process."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._connection, theirs = connected_pair()
         self._connection.settimeout(FORK_SECONDS)
         self._lock = threading.Lock()
@@ -145,7 +148,7 @@ class _TemplateProcess:
         self._forgotten: set[int] = set()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "imgsyncfs.workers.template", str(theirs.fileno())],
+                [sys.executable, "-m", "imgsyncfs.workers.template", str(theirs.fileno()), *modules],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C at a terminal is meant for whoever asks here.

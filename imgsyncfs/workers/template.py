@@ -1,8 +1,9 @@
 """The process that workers and responders are forked from: it has imported what they need, and has one thread.
 
-`imgsyncfs.workers.forking.Template` starts it as ``python -m imgsyncfs.workers.template DESCRIPTOR``, with a socket. A
-message has it import modules, or fork a process that runs a function with the descriptors that came along. So a process
-is there in milliseconds, at the start and in the place of one that died, and all share the memory of the modules.
+`imgsyncfs.workers.forking.Template` starts it as ``python -m imgsyncfs.workers.template DESCRIPTOR MODULE…``, with a
+socket. A message has it import more modules, or fork a process that runs a function with the descriptors that came along.
+So a process is there in milliseconds, at the start and in the place of one that died, and all share the memory of the
+modules.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     asking = socket.socket(fileno=int(sys.argv[1]))
+    _import(sys.argv[2:])
     while (message := receive(asking)) is not None:
         header, descriptors = message.header, message.descriptors
         if "import" in header:
