@@ -116,9 +116,14 @@ class OpenExtent:
         length = max(0, min(len(buffer), self.length - offset))
         return os.preadv(self._descriptor, [buffer[:length]], self._start + offset)
 
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the next read comes from a file, and not from memory."""
+        return self._descriptor is not None and not self._content
+
     def splice(self, offset: int, size: int, pipe: int) -> int:
-        """Put bytes from `offset` into a pipe; returns how many: none if they are not to be had from a file."""
-        if self._descriptor is None or self._content:
+        """Put bytes from `offset` into a pipe; returns how many. Only if it `is_in_file`."""
+        if self._descriptor is None:
             return 0
         return os.splice(self._descriptor, pipe, size, offset_src=self._start + offset)
 

@@ -57,7 +57,7 @@ class AnswerPipe:
         Raises:
             OSError: the content cannot be read, or the mount has ended.
         """
-        if not LEAST_BYTES <= length <= self._most:
+        if not LEAST_BYTES <= length <= self._most or not extent.is_in_file:
             return False
         os.write(self._in, OUT_HEADER.pack(OUT_HEADER.size + length, 0, unique))
         try:

@@ -1,9 +1,9 @@
 """The process that workers and responders are forked from: it has imported what they need, and has one thread.
 
 `imgsyncfs.workers.forking.Template` starts it as ``python -m imgsyncfs.workers.template DESCRIPTOR MODULE…``, with a
-socket. A message has it import more modules, or fork a process that runs a function with the descriptors that came along.
-So a process is there in milliseconds, at the start and in the place of one that died, and all share the memory of the
-modules.
+socket. A message has it import more modules, or fork a process that runs a function with the descriptors that came
+along. So a process is there in milliseconds, at the start and in the place of one that died, and all share the memory
+of the modules.
 """
 
 from __future__ import annotations
