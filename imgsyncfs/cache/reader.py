@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from imgsyncfs.cache.extent import FIRST_READ_BYTES, Entry, OpenExtent
+from imgsyncfs.cache.extent import VERIFIED_BYTES, Entry, OpenExtent
 from imgsyncfs.cache.files import ExtentFiles, RefusedFile
 from imgsyncfs.cache.table import (
     BUSY_SECONDS,
@@ -230,7 +230,8 @@ class CacheReader:
             # A length of 0 may be that of a damaged tag.
             if extent is None or (trusted and extent.length):
                 return extent
-            if extent.length > FIRST_READ_BYTES:
+            # A short one is verified sooner than waited for.
+            if extent.length > VERIFIED_BYTES:
                 if self.verified.wait_for(key):
                     return extent
                 self.verified.claim(key)
