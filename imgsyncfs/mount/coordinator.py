@@ -30,7 +30,7 @@ from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.errors import error_number, error_report
@@ -95,7 +95,7 @@ class Coordinator:
         library: the catalog's datasets.
         namespace: the listings that the responders have.
         control: the control files.
-        owner: (user id, group id) that everything belongs to.
+        owner: whom everything belongs to.
         stale: called when a blob is no longer what the catalog says.
     """
 
@@ -105,7 +105,7 @@ class Coordinator:
         namespace: Namespace,
         control: ControlFiles,
         *,
-        owner: tuple[int, int],
+        owner: Owner,
         stale: Callable[[], None],
     ) -> None:
         self._library = library

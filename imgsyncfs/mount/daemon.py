@@ -27,6 +27,7 @@ from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.control_files import ControlFiles
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import Owner
 from imgsyncfs.library.processes import LibraryWorkers
 from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.channel import Channel
@@ -135,15 +136,21 @@ class _Daemon:
         )
         self.namespace = Namespace(self.library, self.control)
         self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
+        owner = Owner(*settings.owner, settings.umask)
         self.coordinator = Coordinator(
-            self.library, self.namespace, self.control, owner=settings.owner, stale=self.refresher.soon
+            self.library, self.namespace, self.control, owner=owner, stale=self.refresher.soon
         )
         siblings = settings.library.siblings
         workers.template.import_ahead([get_format(name).place.partition(":")[0] for name in siblings])
         self.responders = Responders(
             board,
             workers.template,
-            {"cache_dir": settings.library.cache_dir, "siblings": list(siblings), "owner": settings.owner},
+            {
+                "cache_dir": settings.library.cache_dir,
+                "siblings": list(siblings),
+                "owner": [*owner],
+                "list_hidden": settings.list_hidden,
+            },
             take=self.coordinator.take,
             state=self.namespace.state,
             tick=self.coordinator.tick,

@@ -15,7 +15,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from imgsyncfs.library.nodes import Attributes
+from imgsyncfs.library.nodes import LINK_MODE, Attributes, Owner
 
 LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS = 1, 2, 3, 5, 14, 15, 17
 INIT, OPENDIR, READDIR, INTERRUPT, DESTROY, BATCH_FORGET = 26, 27, 28, 36, 38, 42
@@ -153,25 +153,26 @@ def refusal(unique: int, number: int) -> bytes:
     return OUT_HEADER.pack(OUT_HEADER.size, -number, unique)
 
 
-def attr_values(number: int, attributes: Attributes, owner: tuple[int, int]) -> tuple[int, ...]:
+def attr_values(number: int, attributes: Attributes, owner: Owner) -> tuple[int, ...]:
     """The values of `ATTR`."""
     mode, size, time = attributes
+    user, group, umask = owner
+    if mode != LINK_MODE:
+        mode &= ~umask
     time &= 0xFFFFFFFFFFFFFFFF
     return (
-        number, size, -(-size // BLOCK_BYTES), time, time, time, 0, 0, 0, mode, 1, *owner, 0, READ_BYTES, 0,
+        number, size, -(-size // BLOCK_BYTES), time, time, time, 0, 0, 0, mode, 1, user, group, 0, READ_BYTES, 0,
     )  # fmt: skip
 
 
-def attr_answer(
-    unique: int, number: int, attributes: Attributes, owner: tuple[int, int], *, valid: int = FOREVER
-) -> bytes:
+def attr_answer(unique: int, number: int, attributes: Attributes, owner: Owner, *, valid: int = FOREVER) -> bytes:
     """The answer to GETATTR.
 
     Args:
         unique: of the request.
         number: of the node.
         attributes: its own.
-        owner: (user id, group id).
+        owner: of all nodes.
         valid: for how many seconds.
     """
     return OUT_HEADER.pack(OUT_HEADER.size + ATTR_OUT.size, 0, unique) + ATTR_OUT.pack(
@@ -183,7 +184,7 @@ def entry_answer(
     unique: int,
     number: int,
     attributes: Attributes,
-    owner: tuple[int, int],
+    owner: Owner,
     *,
     entry_valid: int = FOREVER,
     attr_valid: int = FOREVER,
@@ -199,7 +200,7 @@ NO_ATTRIBUTES = Attributes(0, 0, 0)
 
 def absence_answer(unique: int) -> bytes:
     """The answer to LOOKUP of a name that is not there, which the kernel remembers."""
-    return entry_answer(unique, 0, NO_ATTRIBUTES, (0, 0))
+    return entry_answer(unique, 0, NO_ATTRIBUTES, Owner(0, 0))
 
 
 _FILLINGS = tuple(bytes(-length % 8) for length in range(8))

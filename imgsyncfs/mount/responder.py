@@ -33,7 +33,7 @@ from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, NodeNumbers, sizes_length
 from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
 from imgsyncfs.library.numbers import CONTROL, NAMED, ROOT, address, dataset_number
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.mount import protocol
@@ -140,7 +140,7 @@ class Responder:
         device: descriptor of the kernel's device.
         connection: to the coordinator.
         board: shared with it.
-        setup: ``cache_dir``, ``siblings`` and ``owner`` of the mount.
+        setup: ``cache_dir``, ``siblings``, ``owner`` and ``list_hidden`` of the mount.
     """
 
     def __init__(
@@ -151,7 +151,8 @@ class Responder:
         self._board = board
         self._slot = board.slots[number]
         self._request = self._slot.request
-        self._owner: tuple[int, int] = (setup["owner"][0], setup["owner"][1])
+        self._lists_hidden: bool = setup["list_hidden"]
+        self._owner = Owner(*setup["owner"])
         self._cache = CacheReader(
             extents_folder(Path(setup["cache_dir"])), verified=board.verified, counts=self._slot.cache_counts
         )
@@ -380,6 +381,9 @@ class Responder:
         nodes = self._tree.nodes
         first = max(0, position - FIRST_POSITION)
         for place, (name, number) in enumerate([*node.children.items()][first:], first):
+            # In the root, what begins with a dot is found by its name alone: whoever walks sees each image once.
+            if name.startswith(b".") and not node.name and not self._lists_hidden:
+                continue
             child = nodes.get(number)
             mode = child.attributes.mode if child is not None else DIRECTORY_MODE
             yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, mode)

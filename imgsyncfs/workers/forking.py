@@ -179,7 +179,10 @@ class _TemplateProcess:
         return ForkedProcess(self, self._asked - 1)
 
     def answer(self, place: int) -> tuple[int, int]:
-        """Process id and descriptor (pidfd) of a process that was asked for; 0 and -1 if it will never be there."""
+        """Process id and descriptor (pidfd) of a process that was asked for.
+
+        Both are 0 and -1 if it will never be there; the latter is -1 if it ended as soon as it was there.
+        """
         with self._lock:
             while place not in self._answers and self._receive():
                 pass
@@ -213,7 +216,7 @@ class _TemplateProcess:
         if message is None:
             return False
         place, self._answered = self._answered, self._answered + 1
-        (handle,) = message.descriptors
+        handle = message.descriptors[0] if message.descriptors else -1
         self._answers[place] = (message.header["process"], handle)
         if place in self._forgotten:
             self.forget(place)

@@ -8,6 +8,7 @@ of the modules.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -48,9 +49,12 @@ def main() -> None:
             asking.close()
             _become(header["fork"], header["arguments"], descriptors)
         close_all(descriptors)
-        handle = os.pidfd_open(process)
-        send(asking, {"process": process}, descriptors=[handle])
-        os.close(handle)
+        handles: list[int] = []
+        with contextlib.suppress(ProcessLookupError):
+            # It may have ended by now.
+            handles.append(os.pidfd_open(process))
+        send(asking, {"process": process}, descriptors=handles)
+        close_all(handles)
 
 
 def _import(modules: list[str]) -> None:
