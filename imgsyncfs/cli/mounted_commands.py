@@ -35,7 +35,10 @@ def umount_command(*, mountpoint: Path, lazy: bool) -> None:
         process_id = None
     unmount(place, lazy=lazy)
     if process_id is not None and not wait_for_end(process_id, END_SECONDS):
-        raise MountError(f"The mount is gone, but its process has not ended; end it with: kill {process_id}")
+        raise MountError(
+            "The mount is gone, but its process has not ended: a program that has a file of it open, or a container "
+            f"that has the mount too, goes on using it. It ends with that, or with: kill {process_id}"
+        )
 
 
 def read_status(mountpoint: Path) -> dict[str, Any]:

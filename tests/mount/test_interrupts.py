@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -89,6 +90,16 @@ def test_a_reader_that_waits_for_a_slow_store_ends_at_once(
     with slow.started(command, slow.folder / name) as reader:
         assert seconds_to_end(reader, signal_number) < AT_ONCE_SECONDS
     assert reader.returncode == -signal_number
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of processes everywhere")
+def test_a_reader_that_is_killed_in_a_container_ends_at_once(slow: SlowMount) -> None:
+    contained = ("unshare", "--pid", "--fork", "--kill-child", "stat")
+    with slow.started(*contained, slow.folder / "img_00001.xml") as container:
+        began = time.monotonic()
+        container.kill()
+        assert eventually(lambda: slow.waiting() == 0)
+        assert time.monotonic() - began < AT_ONCE_SECONDS
 
 
 def test_ctrl_c_interrupts_a_python_program_that_waits_for_a_slow_store(slow: SlowMount) -> None:

@@ -9,6 +9,7 @@ import mmap
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -223,6 +224,42 @@ def test_an_earlier_revision_is_let_go_when_nobody_has_a_file_of_it_open(workpla
             assert mount_status(mountpoint)["revisions_held"] == 1
             assert reader.read() != b""
         assert eventually(lambda: mount_status(mountpoint)["revisions_held"] == 0)
+
+
+def take_dataset_out(workplace: Workplace) -> tuple[object, ...]:
+    """Take the dataset out of the catalog; returns its row."""
+    with contextlib.closing(sqlite3.connect(workplace.catalog)) as connection, connection:
+        row: tuple[object, ...] = connection.execute("SELECT * FROM datasets").fetchone()
+        connection.execute("DELETE FROM datasets")
+    return row
+
+
+def test_a_file_that_is_open_can_be_read_though_its_dataset_is_removed(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.2") as mountpoint:
+        folder = mountpoint / DATASET
+        published = workplace.folder / "one" / "img_00003.jpg"
+        with (folder / published.name).open("rb") as reader:
+            take_dataset_out(workplace)
+            assert eventually(lambda: not folder.exists())
+            read_at = mount_status(mountpoint)["catalog"]["read_at"]
+            # Long after the mount would have let go of the dataset.
+            assert eventually(lambda: mount_status(mountpoint)["catalog"]["read_at"] > read_at + 2)
+            assert mount_status(mountpoint)["listings_loaded"] == 1
+            os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert reader.read() == published.read_bytes()
+
+
+def test_a_dataset_that_is_removed_is_let_go_and_may_come_back(workplace: Workplace) -> None:
+    with workplace.mounted("--refresh", "0.2") as mountpoint:
+        folder = mountpoint / DATASET
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        row = take_dataset_out(workplace)
+        assert eventually(lambda: not folder.exists())
+        assert eventually(lambda: mount_status(mountpoint)["listings_loaded"] == 0)
+        with contextlib.closing(sqlite3.connect(workplace.catalog)) as connection, connection:
+            connection.execute(f"INSERT INTO datasets VALUES ({','.join('?' * len(row))})", row)
+        assert eventually(folder.exists)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_responder_that_dies_is_replaced_and_reading_goes_on(workplace: Workplace) -> None:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, box_annotation, copy_of, eventually, local_workplace, write_folder, write_image
+from support.mounting import (
+    Workplace,
+    box_annotation,
+    copy_of,
+    eventually,
+    local_workplace,
+    write_folder,
+    write_image,
+)
 
 DATASET = "original_20260105_rgb_rbbox"
 IMAGES = 8
