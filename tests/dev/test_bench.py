@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from bench_commands import BenchError, run
+from bench_contestants import Contestant
 from bench_idle import Questions, sorted_out
-from bench_mounts import Contestant, native_files
+from bench_mounts import native_files
 from bench_readers import Job, dealt, joined, run_readers
 from bench_report import as_json, as_table, notes, row_values
 from bench_rows import COLUMNS, ROWS, Row, Target
@@ -249,8 +250,8 @@ def test_the_proxy_delays_what_is_asked_and_keeps_its_order() -> None:
         thread = threading.Thread(target=echo, daemon=True)
         thread.start()
         with (
-            running_delay(server.getsockname()[1], 0.05) as port,
-            socket.create_connection(("127.0.0.1", port), timeout=READ_SECONDS) as client,
+            running_delay(server.getsockname()[1], 0.05) as delay,
+            socket.create_connection(("127.0.0.1", delay.port), timeout=READ_SECONDS) as client,
         ):
             begin = time.monotonic()
             for word in words:
