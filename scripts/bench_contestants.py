@@ -19,7 +19,6 @@ from bench_mounts import (
     mounted_rclone_local,
     native_files,
     native_files_on_disk,
-    settle,
 )
 from bench_places import Place
 from bench_workload import BENCH, LIST, LIST_ID, LOOSE_ID, PACKED_ID, Workload
@@ -88,15 +87,14 @@ class Contestant:
 
 
 @contextlib.contextmanager
-def settled(
+def mounted_by(
     contestant: Contestant, workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0, refresh: int = 0
 ) -> Iterator[Mounted]:
-    """A contestant's mount that has come to rest."""
+    """A contestant's mount; another limit or refresh only where it has one."""
     limit = {"cache_bytes": cache_bytes} if cache_bytes else {}
     if refresh and contestant.ours:
         limit["refresh"] = refresh
     with contestant.mount(workload, cache, port, **limit) as mounted:
-        settle(mounted)
         yield mounted
 
 

@@ -55,12 +55,15 @@ def content(workload: Workload, place: Place) -> Path:
     return workload.azurite.content if place == "azurite" else folders[place]
 
 
-def fill(workload: Workload, places: Collection[Place]) -> None:
+def fill(workload: Workload, places: Collection[Place]) -> Workload:
     """Makes the files, and fills places with them.
 
     Args:
         workload: as planned.
         places: those that something is read from.
+
+    Returns:
+        The workload as it was made.
 
     Raises:
         BenchError: a command failed.
@@ -69,7 +72,7 @@ def fill(workload: Workload, places: Collection[Place]) -> None:
     # The server is busy with the one, this machine's other processor with the other.
     with ThreadPoolExecutor(THREADS) as executor:
         prepared = executor.submit(_prepare_azurite, workload) if "azurite" in places else None
-        make_files(workload)
+        workload = make_files(workload)
         running: list[Future[None]] = []
         if "juicefs" in places:
             running.append(executor.submit(_fill_juicefs, workload))
@@ -81,11 +84,12 @@ def fill(workload: Workload, places: Collection[Place]) -> None:
         for filled in running:
             filled.result(COMMAND_SECONDS)
     add_siblings(workload)
+    return workload
 
 
 def _prepare_azurite(workload: Workload) -> None:
     for container in (LOOSE, PACKED):
-        run([installed("rclone"), "mkdir", f"azurite:{container}"], workload.rclone_variables())
+        workload.azurite.create(container)
     store = f"azure://{workload.azurite.account}/{PACKED}"
     run_imgsyncfs(_publishing(workload), "init", "--store", store)
 

@@ -148,21 +148,24 @@ ROWS = (
     Row(
         "warm",
         "files/s",
-        _reading("warm", "packed", "native", "rclone", "juicefs", "adlfs", "floor"),
+        {
+            **_reading("warm", "packed", "native", "rclone", "adlfs", "floor"),
+            "juicefs": ("warm_local", "juicefs"),
+        },
         (Target(0.5, "native"),),
         {"http": NOTHING_KEPT},
     ),
     Row(
         "disk",
         "files/s",
-        _reading("disk", "packed", "native", "rclone", "juicefs", "floor"),
+        {**_reading("disk", "packed", "native", "rclone", "floor"), "juicefs": ("disk_local", "juicefs")},
         (Target(0.8, "floor"),),
         _DISK,
     ),
     Row(
         "disk_8",
         "files/s",
-        _reading("disk_8", "packed", "native", "rclone", "juicefs", "floor"),
+        {**_reading("disk_8", "packed", "native", "rclone", "floor"), "juicefs": ("disk_local_8", "juicefs")},
         (Target(6, "rclone"),),
         _DISK,
     ),

@@ -43,7 +43,7 @@ from rich.status import Status
 
 ROUNDS, QUICK_ROUNDS = 3, 2
 IMAGES, LISTED = 3_000, 10_000
-QUICK_IMAGES, QUICK_LISTED = 300, 3_000
+QUICK_IMAGES, QUICK_LISTED = 300, 1_000
 MANY_CORES_IMAGES = 12_000
 LISTED_PER_IMAGE = 10
 """With ``--images``, at most so many small ones to list."""
@@ -185,7 +185,7 @@ def _set_up(
         database = None
         if any(scene.database for scene in scenes):
             database = executor.submit(stack.enter_context, running_postgresql(servers))
-        fill(workload, places)
+        workload = fill(workload, places)
         delay = None
         if azurite is not None and any(scene.delayed for scene in scenes):
             delay = stack.enter_context(running_delay(azurite.port, DELAY_SECONDS))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_commands import BenchError
-from bench_contestants import Contestant, settled
+from bench_contestants import Contestant, mounted_by
 from bench_memory import put_at_hand
 from bench_mounts import Mounted, family, read_status, settle
 from bench_readers import Job, Reading, dealt, run_readers
@@ -85,7 +85,7 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
     with cache_folder(stage.workload) as cache:
         cache_bytes = round(plan.cache_share * stage.workload.size(BENCH, names))
         refresh = EPOCH_REFRESH if plan.second_epoch else 0
-        with settled(contestant, stage.workload, cache, port, cache_bytes=cache_bytes, refresh=refresh) as mounted:
+        with mounted_by(contestant, stage.workload, cache, port, cache_bytes=cache_bytes, refresh=refresh) as mounted:
             look_into(contestant, mounted, BENCH)
             first = plan.cold if contestant.begins_cold else plan.remounted
             _read(stage, contestant, mounted, first, names, plan=plan)
@@ -103,7 +103,7 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
                 # Some write into their disk cache in the background.
                 settle(mounted)
         if contestant.disk_cache and stage.wants(plan.remounted, contestant):
-            with settled(contestant, stage.workload, cache, port) as mounted:
+            with mounted_by(contestant, stage.workload, cache, port) as mounted:
                 look_into(contestant, mounted, BENCH)
                 _read(stage, contestant, mounted, plan.remounted, names, plan=plan)
                 if stage.round == 0:
@@ -135,7 +135,8 @@ def kernel_silent(stage: Stage, contestant: Contestant, mounted: Mounted, measur
 
 def play_listing(stage: Stage, contestant: Contestant) -> None:
     """A directory of small images is listed; then those of 100 kB, which nobody has looked at, are decoded."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("list", contestant):
             _list(stage, contestant, mounted)
         if stage.wants("ls", contestant) or stage.wants("relist", contestant):
@@ -146,7 +147,8 @@ def play_listing(stage: Stage, contestant: Contestant) -> None:
 
 def play_stat(stage: Stage, contestant: Contestant) -> None:
     """Small images are stat'ed; then the annotations of those of 100 kB, which nobody has looked at, are read."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("stat", contestant):
             _stat(stage, contestant, mounted, "stat")
         if stage.wants("render", contestant):
@@ -155,7 +157,8 @@ def play_stat(stage: Stage, contestant: Contestant) -> None:
 
 def play_stat_8(stage: Stage, contestant: Contestant) -> None:
     """As `play_stat`, by eight readers."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("stat_8", contestant):
             _stat(stage, contestant, mounted, "stat_8", MANY_READERS)
         if stage.wants("render_8", contestant):
@@ -227,12 +230,12 @@ def play_training(stage: Stage, contestant: Contestant) -> None:
     names = _image_names(stage, contestant, ReadPlan("train"))
     with cache_folder(stage.workload) as cache:
         if contestant.disk_cache:
-            with settled(contestant, stage.workload, cache) as mounted:
+            with mounted_by(contestant, stage.workload, cache) as mounted:
                 look_into(contestant, mounted, BENCH)
                 paths = contestant.paths(mounted, BENCH, names)
                 run_readers([Job("read", part) for part in dealt(paths, MANY_READERS)], seconds=READ_SECONDS)
                 settle(mounted)
-        with settled(contestant, stage.workload, cache) as mounted:
+        with mounted_by(contestant, stage.workload, cache) as mounted:
             look_into(contestant, mounted, BENCH)
             put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
             with counting(stage, contestant, mounted) as requests:
@@ -328,7 +331,8 @@ def _compare_digests(
     """Read once more, untimed, and compare with what was uploaded."""
     names = names if contestant.ours else names[:DIGESTS_OF_OTHERS]
     reading = run_readers([Job("digest", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
-    wrong = [name for name, digest in zip(names, reading.digests, strict=True) if digest != stage.workload.digest(name)]
+    expected = stage.workload.digests
+    wrong = [name for name, digest in zip(names, reading.digests, strict=True) if digest != expected[name]]
     if wrong:
         raise BenchError(f"{measure}: {len(wrong)} files have another content than was uploaded, {wrong[0]} first")
 

@@ -112,6 +112,16 @@ class Azurite:
             expiry=datetime.now(timezone.utc) + SIGNATURE_LIFE,
         )
 
+    def create(self, container: str) -> None:
+        """Make a container; raises BenchError if the server refuses it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SERVICE_SECONDS)
+        with contextlib.closing(connection):
+            url = f"/{self.account}/{container}?restype=container&{self.signature()}"
+            connection.request("PUT", url, headers={"x-ms-version": SERVICE_VERSION})
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.CREATED:
+                raise BenchError(f"Azurite refused the container {container} with status {answer.status}")
+
     def put(self, container: str, files: Sequence[tuple[str, Path]]) -> None:
         """Upload files as blobs, one request each over one connection: the SDK and rclone take three times as long.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bench_commands import BenchError
-from bench_contestants import Contestant, settled
+from bench_contestants import Contestant, mounted_by
 from bench_mounts import Mounted, read_status
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS, look_into
@@ -38,7 +38,7 @@ def play_stalled(stage: Stage, contestant: Contestant) -> None:
     others = [f"{stem}{suffix}" for stem in stems[READERS:-SIBLINGS] for suffix in (".jpg", ".json")]
     with (
         cache_folder(stage.workload) as cache,
-        settled(contestant, stage.workload, cache, delay.port) as mounted,
+        mounted_by(contestant, stage.workload, cache, delay.port) as mounted,
         ThreadPoolExecutor(1) as executor,
     ):
         look_into(contestant, mounted, BENCH)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,14 @@ class Workload:
         stems: names without extension of the images of 100 kB, in order.
         listed: those of the small ones.
         server: holds the containers; None if no row needs it.
+        digests: MD5 of each image in ``bench``, by name; empty until it is made.
     """
 
     folder: Path
     stems: Sequence[str] = field(repr=False)
     listed: Sequence[str] = field(repr=False)
     server: Azurite | None = None
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def azurite(self) -> Azurite:
@@ -88,10 +90,6 @@ class Workload:
     def size(self, folder: str, names: Sequence[str]) -> int:
         """The bytes of files in one of the folders together."""
         return sum((self.folder / folder / name).stat().st_size for name in names)
-
-    def digest(self, name: str) -> str:
-        """MD5 of a file in ``bench``."""
-        return hashlib.md5((self.folder / BENCH / name).read_bytes(), usedforsecurity=False).hexdigest()
 
     def variables(self, *, cache: Path, port: int = 0, catalog: str = "", password: str = "") -> dict[str, str]:
         """The environment of `imgsyncfs`.
@@ -136,10 +134,13 @@ def planned(folder: Path, server: Azurite | None, *, images: int, listed: int) -
     return Workload(folder, _stems(images), _stems(listed), server)
 
 
-def make_files(workload: Workload) -> None:
-    """Makes the folders ``bench`` and ``list``."""
+def make_files(workload: Workload) -> Workload:
+    """Makes the folders ``bench`` and ``list``; returns the workload with digests."""
     _make_folder(workload.folder / BENCH, workload.stems, LARGE)
     _make_folder(workload.folder / LIST, workload.listed, SMALL)
+    images = (workload.folder / BENCH).glob("*.jpg")
+    digests = {image.name: hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest() for image in images}
+    return replace(workload, digests=digests)
 
 
 def add_siblings(workload: Workload) -> None:
