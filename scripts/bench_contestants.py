@@ -119,7 +119,7 @@ def contestants(*, quick: bool) -> dict[str, Contestant]:
             page_cache=True,
             share=1.0 if quick else 1 / 3,
         ),
-        Contestant("rclone", mounted_rclone, plain, disk_cache=True, share=1 / 3, delayed_share=0.15 if quick else 0.1),
+        Contestant("rclone", mounted_rclone, plain, disk_cache=True, share=1 / 3, delayed_share=0.1),
         Contestant("rclone_local", mounted_rclone_local, {BENCH: "."}, place="files", disk_cache=True, share=1 / 3),
         Contestant(
             "adlfs",

@@ -74,7 +74,7 @@ def run_readers(jobs: Sequence[Job], *, seconds: float) -> Reading:
     """Runs a reader for each job; they start together when all of them are ready.
 
     Args:
-        jobs: one for each reader, all of one kind.
+        jobs: one for each reader.
         seconds: after which they are ended.
 
     Raises:
@@ -139,6 +139,9 @@ def _started(work: Work, errors: IO[str]) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+            # What one that ended early was not given any more.
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(process.stdin).close()
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

@@ -234,8 +234,8 @@ def _remarks(rows: Sequence[Row], everyone: dict[str, Contestant]) -> Iterator[s
         if one.name in shown and min(one.share, one.delayed_share) < 1:
             behind = f", {one.delayed_share:.0%} of those behind the delay" if one.delayed_share < one.share else ""
             yield f"{one.name} reads {one.share:.0%} of the files{behind}"
-    if "on_disk" in shown:
-        keys = [row.key for row in rows if row.sources.get("native", ("", ""))[1] == "on_disk"]
+    natively = [(row.key, *row.sources["native"]) for row in rows if "native" in row.sources]
+    if keys := [key for key, measure, name in natively if name == "on_disk" and not measure.startswith("warm")]:
         yield f"native files come from the disk, and what the others read from memory: {', '.join(keys)}"
 
 

@@ -226,8 +226,8 @@ def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
 
 
 def play_training(stage: Stage, contestant: Contestant) -> None:
-    """A network is trained on the images for an epoch, from the disk cache; who has none reads from where it reads."""
-    names = _image_names(stage, contestant, ReadPlan("train"))
+    """A network is trained on all images for an epoch, from the disk cache; native files come from the disk."""
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
     with cache_folder(stage.workload) as cache:
         if contestant.disk_cache:
             with mounted_by(contestant, stage.workload, cache) as mounted:
