@@ -39,7 +39,7 @@ class Contestant:
         ours: it is this project's.
         begins_cold: what it reads first is cold; else it shows files as they lie on this machine, as from a disk cache.
         disk_cache: what was read stays on disk, for the next mount.
-        page_cache: what was read is read again without asking anyone but the kernel.
+        page_cache: what was read is opened and read again without asking anyone but the kernel.
         loose: in Azurite every file is a blob of its own.
         share: the part of the images that it reads; more would take minutes, and the rate is the same.
         delayed_share: the part behind the delay.
@@ -116,7 +116,6 @@ def contestants(*, quick: bool) -> dict[str, Contestant]:
             plain,
             place="juicefs",
             disk_cache=True,
-            page_cache=True,
             share=1.0 if quick else 1 / 3,
         ),
         Contestant("rclone", mounted_rclone, plain, disk_cache=True, share=1 / 3, delayed_share=0.1),
