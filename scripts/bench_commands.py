@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,11 @@ LAST_WORDS = 1000
 
 class BenchError(Exception):
     """A measurement, or what it needs, failed; the message says which and why."""
+
+
+def installed(name: str) -> str:
+    """The path of a program that the benchmark's environment has, whatever else of this name is on ``PATH``."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def run(command: Sequence[str | Path], variables: Mapping[str, str], *, seconds: float = COMMAND_SECONDS) -> None:
@@ -51,3 +57,8 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str], *, seconds:
             output.seek(0)
             said = output.read().decode(errors="replace").strip()[-LAST_WORDS:]
             raise BenchError(f"{words} ended with {status}: {said}")
+
+
+def run_imgsyncfs(variables: Mapping[str, str], *arguments: str | Path, seconds: float = COMMAND_SECONDS) -> None:
+    """Runs this project's command; see `run`."""
+    run([installed("imgsyncfs"), *arguments], variables, seconds=seconds)

@@ -2,16 +2,23 @@
 
 What each connection's client sends is held back for that long and then passed on in order; what the server sends
 passes at once. Neither the number of connections nor their rate is limited: what a client sends while something is
-held back does not wait for that. The proxy listens on a port of its own choice on the loopback address, prints it, and
-ends when its standard input does.
+held back does not wait for that. The proxy listens on a port of its own choice on the loopback address and prints it.
+Each line on standard input is another delay, for what is sent from then on: it is printed when it holds. The proxy ends
+when standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import deque
 from typing import cast
+
+ORDERS_BYTES = 4096
+
+CONNECTING_SECONDS = 0.01
+"""So often it is seen whether the server is connected, should that take longer than the delay."""
 
 
 class Upstream(asyncio.Protocol):
@@ -29,15 +36,26 @@ class Upstream(asyncio.Protocol):
         self._client.close()
 
 
+class Delay:
+    """How long the proxy holds back what is sent.
+
+    Attributes:
+        seconds: may be changed at any time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
 class Client(asyncio.Protocol):
     """A client's connection: passes on later what comes from there.
 
     Args:
         port: of the server.
-        delay: seconds.
+        delay: of the proxy.
     """
 
-    def __init__(self, port: int, delay: float) -> None:
+    def __init__(self, port: int, delay: Delay) -> None:
         self._port = port
         self._delay = delay
         self._held: deque[bytes] = deque()
@@ -60,12 +78,12 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Something came from the client: it is held back. Timers of one length end in the order of their start."""
         self._held.append(data)
-        self._loop.call_later(self._delay, self._pass_on)
+        self._loop.call_later(self._delay.seconds, self._pass_on)
 
     def _pass_on(self) -> None:
         if self._server is None and not self._client.is_closing():
             # The server takes longer to connect than the delay lasts.
-            self._loop.call_later(self._delay, self._pass_on)
+            self._loop.call_later(CONNECTING_SECONDS, self._pass_on)
             return
         if self._server is not None and not self._server.is_closing():
             # Whichever timer this is, the oldest of what is held back is due.
@@ -77,11 +95,20 @@ class Client(asyncio.Protocol):
             self._server.close()
 
 
-async def serve(port: int, delay: float) -> None:
+async def serve(port: int, delay: Delay) -> None:
     """Passes on until standard input ends."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_reader(sys.stdin, ended.set)
+
+    def take_order() -> None:
+        orders = os.read(sys.stdin.fileno(), ORDERS_BYTES).split()
+        if not orders:
+            ended.set()
+            return
+        delay.seconds = float(orders[-1])
+        print(delay.seconds, flush=True)
+
+    loop.add_reader(sys.stdin, take_order)
     server = await loop.create_server(lambda: Client(port, delay), "127.0.0.1", 0)
     async with server:
         print(server.sockets[0].getsockname()[1], flush=True)
@@ -89,4 +116,4 @@ async def serve(port: int, delay: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(serve(int(sys.argv[1]), Delay(float(sys.argv[2]))))

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench_commands import BenchError
-from bench_mounts import Contestant, Mounted, mounted_imgsyncfs
+from bench_commands import BenchError, run_imgsyncfs
+from bench_contestants import Contestant
+from bench_mounts import Mounted, mounted_imgsyncfs
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS
 from bench_stage import Stage, cache_folder
-from bench_workload import BENCH, PACKED, PACKED_ID, run_imgsyncfs
+from bench_workload import BENCH, PACKED, PACKED_ID
 
 REFRESH_SECONDS = 1.0
 REFRESHED_SECONDS = 30.0

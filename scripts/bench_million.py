@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_commands import BenchError
-from bench_mounts import Contestant, Mounted, family, mounted_imgsyncfs
+from bench_contestants import Contestant
+from bench_mounts import Mounted, family, mounted_imgsyncfs
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS
 from bench_stage import Stage

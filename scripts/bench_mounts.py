@@ -1,4 +1,4 @@
-"""The contestants of the benchmark: how each is mounted, where the files then are, and how it is ended.
+"""The mounts of the benchmark: how each is made, and how it is ended.
 
 Only what a `with` block here has mounted is unmounted, and only processes that it started are ended.
 """
@@ -15,19 +15,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_commands import SCRIPTS, BenchError
-from bench_workload import BENCH, LIST, LIST_ID, LOOSE, LOOSE_ID, PACKED_ID, Workload, run_imgsyncfs
+from bench_commands import SCRIPTS, BenchError, installed, run_imgsyncfs
+from bench_memory import forget_pages
+from bench_workload import BENCH, LOOSE, Workload
 
 MOUNT_SECONDS = 60.0
 END_SECONDS = 30.0
 POLL_SECONDS = 0.01
 SETTLE_SECONDS = 10.0
-IDLE_SECONDS = 0.1
+IDLE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,52 +41,6 @@ class Mounted:
 
     path: Path
     process_id: int | None = None
-
-
-Mount = Callable[..., AbstractContextManager[Mounted]]
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """Something that shows the files.
-
-    Attributes:
-        name: in the rows.
-        mount: makes it, given the workload, the folder of its disk cache and the port of a proxy (0 for none). One with
-            a disk cache also takes ``cache_bytes``, the most that it keeps (0 for the default).
-        folders: where each folder of the workload is, below the mount point; empty for what asks the server itself.
-        ours: it is this project's.
-        remote: the files come from Azurite.
-        disk_cache: what was read stays on disk, for the next mount.
-        page_cache: what was read is read again without asking anyone but the kernel.
-        loose: in Azurite every file is a blob of its own.
-        share: the part of the images that it reads; more would take minutes, and the rate is the same.
-        delayed_share: the part behind the delay.
-        stat_share: the part whose attributes it is asked for.
-        only: the scenes in which it takes part, by their first measures; empty for all.
-    """
-
-    name: str
-    mount: Mount
-    folders: Mapping[str, str]
-    ours: bool = False
-    remote: bool = True
-    disk_cache: bool = False
-    page_cache: bool = False
-    loose: bool = True
-    share: float = 1.0
-    delayed_share: float = 1.0
-    stat_share: float = 1.0
-    only: tuple[str, ...] = ()
-
-    def paths(self, mounted: Mounted, folder: str, names: Sequence[str]) -> list[str]:
-        """The paths of files of a folder of the workload."""
-        directory = self.directory(mounted, folder)
-        return [f"{directory}/{name}" for name in names]
-
-    def directory(self, mounted: Mounted, folder: str) -> str:
-        """The path of a folder of the workload."""
-        return str(mounted.path / self.folders[folder])
 
 
 @contextlib.contextmanager
@@ -105,12 +59,14 @@ def mounted_imgsyncfs(
     path = _mountpoint(workload.folder)
     with contextlib.ExitStack() as stack:
         stack.callback(_unmount, path)
-        # The loose blobs lie beside the catalog's own store.
-        options = ["--refresh", f"{refresh:g}", "--allow-store", f"azure://{workload.azurite.account}/{LOOSE}"]
+        options = ["--refresh", f"{refresh:g}"]
+        if workload.server is not None:
+            # The loose blobs lie beside the catalog's own store.
+            options += ["--allow-store", f"azure://{workload.server.account}/{LOOSE}"]
         if cache_bytes:
             options += ["--cache-size", str(cache_bytes)]
         run_imgsyncfs(variables, "mount", path, *options, seconds=MOUNT_SECONDS)
-        process_id = kernel_requests(path)[0]
+        process_id = read_status(path).process_id
         # The daemon is no child of this process.
         descriptor = os.pidfd_open(process_id)
         stack.callback(os.close, descriptor)
@@ -120,15 +76,45 @@ def mounted_imgsyncfs(
 
 
 @contextlib.contextmanager
-def mounted_rclone(workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0) -> Iterator[Mounted]:
+def mounted_local(workload: Workload, cache: Path, _port: int = 0) -> Iterator[Mounted]:
+    """This project's mount of the catalog whose store is a local folder."""
+    with mounted_imgsyncfs(workload, cache, catalog=str(workload.local_catalog)) as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
+def mounted_rclone(
+    workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0, remote: str = f"azurite:{LOOSE}"
+) -> Iterator[Mounted]:
     """`rclone mount` with a full disk cache, and its defaults otherwise."""
     options = ["--vfs-cache-mode", "full", "--cache-dir", str(cache), "--read-only"]
     if cache_bytes:
         # By default it looks once a minute whether the cache has become too large.
         options += ["--vfs-cache-max-size", str(cache_bytes), "--vfs-cache-poll-interval", "1s"]
     path = _mountpoint(workload.folder)
-    command = ["rclone", "mount", f"azurite:{LOOSE}", str(path), *options]
+    command = [installed("rclone"), "mount", remote, str(path), *options]
     with _mounted_process(command, path, workload.rclone_variables(port=port)) as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
+def mounted_rclone_local(workload: Workload, cache: Path, _port: int = 0) -> Iterator[Mounted]:
+    """`rclone mount` of the folder of images on this machine's disk."""
+    with mounted_rclone(workload, cache, remote=str(workload.folder / BENCH)) as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
+def mounted_juicefs(workload: Workload, cache: Path, _port: int = 0, *, read_only: bool = True) -> Iterator[Mounted]:
+    """`juicefs mount` with a disk cache, and its defaults otherwise; one that is written to keeps nothing.
+
+    By default JuiceFS keeps nothing on a disk that is more than 90 % full.
+    """
+    caching = ["--read-only", "--free-space-ratio", "0.01"] if read_only else ["--cache-size", "0"]
+    quietly = ["--no-usage-report", "--no-bgjob", "--no-syslog", "--backup-meta", "0"]
+    path = _mountpoint(workload.folder)
+    command = [installed("juicefs"), "mount", workload.juicefs_url, str(path), "--cache-dir", str(cache)]
+    with _mounted_process([*command, *caching, *quietly], path, os.environ) as mounted:
         yield mounted
 
 
@@ -157,10 +143,43 @@ def native_files(workload: Workload, _cache: Path, _port: int = 0) -> Iterator[M
     yield Mounted(workload.folder)
 
 
-def kernel_requests(path: Path) -> tuple[int, int]:
-    """The process id of this project's mount, and how many requests of the kernel it has answered."""
+@contextlib.contextmanager
+def native_files_on_disk(workload: Workload, _cache: Path, _port: int = 0) -> Iterator[Mounted]:
+    """No mount at all: the images on this machine's disk, none of them in memory."""
+    forget_pages(workload.folder / BENCH)
+    yield Mounted(workload.folder)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What this project's mount says of itself.
+
+    Attributes:
+        process_id: of the daemon.
+        kernel_requests: how many requests of the kernel were answered.
+        store_requests: how often the store was asked.
+        store_bytes: what came from there.
+        waiting: requests of the kernel that wait for the store now.
+    """
+
+    process_id: int
+    kernel_requests: int
+    store_requests: int
+    store_bytes: int
+    waiting: int
+
+
+def read_status(path: Path) -> Status:
+    """What this project's mount says of itself; reading it takes some requests of the kernel."""
     status = json.loads((path / ".imgsyncfs" / "status.json").read_bytes())
-    return status["process_id"], status["responders"]["requests"]
+    store = status["store"]
+    return Status(
+        process_id=status["process_id"],
+        kernel_requests=status["responders"]["requests"],
+        store_requests=store["requests"],
+        store_bytes=store["bytes"],
+        waiting=store["waiting"],
+    )
 
 
 def settle(mounted: Mounted) -> None:
@@ -172,19 +191,6 @@ def settle(mounted: Mounted) -> None:
     while (spent := sum(map(_ticks, family(mounted.process_id)))) != before and time.monotonic() < deadline:
         before = spent
         time.sleep(IDLE_SECONDS)
-
-
-@contextlib.contextmanager
-def settled(
-    contestant: Contestant, workload: Workload, cache: Path, port: int = 0, *, cache_bytes: int = 0, refresh: int = 0
-) -> Iterator[Mounted]:
-    """A contestant's mount that has come to rest."""
-    limit = {"cache_bytes": cache_bytes} if cache_bytes else {}
-    if refresh and contestant.ours:
-        limit["refresh"] = refresh
-    with contestant.mount(workload, cache, port, **limit) as mounted:
-        settle(mounted)
-        yield mounted
 
 
 def family(process_id: int) -> list[int]:
@@ -276,46 +282,3 @@ def _await_end(descriptor: int) -> None:
     """Wait until a process has ended; end it if it does not."""
     if not select.select([descriptor], [], [], END_SECONDS)[0]:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-
-
-def contestants(*, quick: bool) -> dict[str, Contestant]:
-    """All of them by name.
-
-    Args:
-        quick: there are a tenth of the files, and the slowest takes part in fewer scenes.
-    """
-    plain = {BENCH: BENCH, LIST: LIST}
-    everyone = (
-        Contestant(
-            "packed",
-            mounted_imgsyncfs,
-            {BENCH: PACKED_ID, LIST: LIST_ID},
-            ours=True,
-            disk_cache=True,
-            page_cache=True,
-            loose=False,
-        ),
-        Contestant(
-            "loose",
-            mounted_imgsyncfs,
-            {BENCH: LOOSE_ID, LIST: LIST_ID},
-            ours=True,
-            disk_cache=True,
-            page_cache=True,
-        ),
-        Contestant("rclone", mounted_rclone, plain, disk_cache=True, share=1 / 3, delayed_share=0.15 if quick else 0.1),
-        Contestant(
-            "adlfs",
-            mounted_adlfs,
-            plain,
-            share=0.1,
-            delayed_share=0.05,
-            stat_share=0.1,
-            # Each of its mounts takes seconds to start.
-            only=("cold_order",) if quick else (),
-        ),
-        Contestant("native", native_files, plain, remote=False, page_cache=True),
-        Contestant("floor", mounted_floor, plain, remote=False),
-        Contestant("http", native_files, {}, delayed_share=0.1),
-    )
-    return {contestant.name: contestant for contestant in everyone}

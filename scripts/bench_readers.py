@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Literal
 
 from bench_commands import SCRIPTS, BenchError
 
-Work = Literal["read", "digest", "stat", "list", "get", "decode"]
+Work = Literal["read", "digest", "stat", "list", "get", "decode", "train"]
+
+PROGRAMS: Mapping[Work, str] = {"decode": "bench_decode.py", "train": "bench_train.py"}
+"""Those that need site-packages; without them an interpreter is ready in 15 ms."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,22 @@ class Job:
     """What one reader does.
 
     Attributes:
-        work: kind of work; see `bench_reader` and `bench_decode`.
+        work: kind of work; see `bench_reader`, `bench_decode` and `bench_train`.
         names: the paths, in the order of reading; for ``get`` the URLs' paths.
         port: for ``get``, of the server.
         signature: for ``get``, what makes the server answer.
+        threads: of the reader; for ``read`` and ``stat`` the names are dealt to so many.
     """
 
     work: Work
     names: Sequence[str]
     port: int = 0
     signature: str = field(default="", repr=False)
+    threads: int = 1
 
     def line(self) -> str:
         """As the reader takes it."""
-        fields = {"work": self.work, "names": list(self.names), "port": self.port, "signature": self.signature}
-        return json.dumps(fields) + "\n"
+        return json.dumps({**asdict(self), "names": list(self.names)}) + "\n"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def run_readers(jobs: Sequence[Job], *, seconds: float) -> Reading:
     """Runs a reader for each job; they start together when all of them are ready.
 
     Args:
-        jobs: one for each reader, all of one kind.
+        jobs: one for each reader.
         seconds: after which they are ended.
 
     Raises:
@@ -126,8 +130,7 @@ def joined(results: Sequence[dict[str, Any]]) -> Reading:
 @contextlib.contextmanager
 def _started(work: Work, errors: IO[str]) -> Iterator[subprocess.Popen[str]]:
     """A reader's process; it is gone at the end of the block."""
-    # Only the decoder needs site-packages; without them an interpreter is ready in 15 ms.
-    command = ["-I", "-S", SCRIPTS / "bench_reader.py"] if work != "decode" else [SCRIPTS / "bench_decode.py"]
+    command = [SCRIPTS / PROGRAMS[work]] if work in PROGRAMS else ["-I", "-S", SCRIPTS / "bench_reader.py"]
     process = subprocess.Popen(
         [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, cwd="/"
     )
@@ -136,6 +139,9 @@ def _started(work: Work, errors: IO[str]) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+            # What one that ended early was not given any more.
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(process.stdin).close()
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -13,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import azurite_server
+from bench_commands import installed
 from bench_rows import COLUMNS, Row, Source
 from bench_stage import Results
 from rich.table import Table
@@ -23,13 +25,16 @@ MANY = 100
 Numbers = Mapping[str, float | None]
 
 
+def shown_columns(rows: Iterable[Row]) -> list[str]:
+    """The columns of a table: those in which a row may have a number."""
+    used = {column for row in rows for column in row.sources}
+    return [column for column in COLUMNS if column in used]
+
+
 def row_values(row: Row, samples: Mapping[Source, Sequence[float]]) -> dict[str, float | None]:
-    """A row's numbers by column: the medians over the rounds, None where there are none."""
-    values: dict[str, float | None] = {}
-    for column in COLUMNS:
-        found = samples.get(row.sources[column]) if column in row.sources else None
-        values[column] = float(median(found)) if found else None
-    return values
+    """A row's numbers by column and detail: the medians over the rounds, None where there are none."""
+    sources = {**row.details, **row.sources}
+    return {name: _median(samples.get(sources.get(name, ("", "")))) for name in (*COLUMNS, *row.details)}
 
 
 def row_reasons(row: Row, results: Results) -> dict[str, str]:
@@ -74,8 +79,7 @@ def _row_json(row: Row, results: Results) -> dict[str, Any]:
     values = row_values(row, results.samples)
     return {
         "unit": row.unit,
-        **{column: _rounded(value) for column, value in values.items()},
-        **{name: _rounded(_median(results.samples.get(source))) for name, source in row.details.items()},
+        **{name: _rounded(value) for name, value in values.items()},
         "targets": [
             {"must": str(target), "ratio": _rounded(target.ratio(values)), "reached": target.is_reached(values)}
             for target in row.targets
@@ -96,10 +100,12 @@ def _row_json(row: Row, results: Results) -> dict[str, Any]:
 
 def as_table(rows: Iterable[Row], results: Results) -> Table:
     """Everything for people."""
+    rows = list(rows)
+    columns = shown_columns(rows)
     table = Table(title="medians over the rounds")
     table.add_column("row", no_wrap=True)
     table.add_column("unit", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("must reach", no_wrap=True)
     table.add_column("reaches", justify="right", no_wrap=True)
@@ -109,7 +115,7 @@ def as_table(rows: Iterable[Row], results: Results) -> Table:
         musts = "\n".join(str(target) for target in row.targets)
         ratios = "\n".join(_shown(target.ratio(values)) for target in row.targets)
         verdicts = "\n".join(verdict(target.is_reached(values)) for target in row.targets)
-        table.add_row(row.name, row.unit, *(_shown(values[name]) for name in COLUMNS), musts, ratios, verdicts)
+        table.add_row(row.name, row.unit, *(_shown(values[name]) for name in columns), musts, ratios, verdicts)
     return table
 
 
@@ -120,10 +126,13 @@ def verdict(reached: bool | None) -> str:
 
 def notes(rows: Iterable[Row], results: Results) -> list[str]:
     """Why the table has dashes: a line for each reason, with the columns and rows it is about."""
+    rows = list(rows)
+    columns = shown_columns(rows)
     found: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
         for column, reason in row_reasons(row, results).items():
-            found.setdefault(reason, []).append((column, row.key))
+            if column in columns:
+                found.setdefault(reason, []).append((column, row.key))
     return [
         f"- {reason}: {', '.join(dict.fromkeys(column for column, _ in places))}"
         f" ({', '.join(dict.fromkeys(key for _, key in places))})"
@@ -140,20 +149,24 @@ def describe_machine() -> dict[str, Any]:
         "memory_gigabytes": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "rclone": _program_version("rclone", "version"),
+        "rclone": _program_version(installed("rclone"), "version"),
+        "juicefs": _program_version(installed("juicefs"), "version"),
         "azurite": azurite_server.VERSION,
         "node": _program_version("node", "--version"),
         **{name: metadata.version(name) for name in ("adlfs", "fsspec", "fusepy", "azure-storage-blob", "imgsyncfs")},
     }
 
 
-def _program_version(*command: str) -> str:
+def _program_version(*command: str) -> str | None:
+    """What a program says; None where it is not installed, which it need not be for all rows."""
+    if shutil.which(command[0]) is None:
+        return None
     done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_SECONDS, check=True)
     return done.stdout.splitlines()[0].split()[-1].lstrip("v")
 
 
 def _median(samples: Sequence[float] | None) -> float | None:
-    return median(samples) if samples else None
+    return float(median(samples)) if samples else None
 
 
 def _rounded(value: float | None) -> float | None:

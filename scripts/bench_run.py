@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import signal
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from types import FrameType
 
 from bench_commands import BenchError
+from bench_contestants import Contestant, contestants
 from bench_idle import play_idle
 from bench_memory import prepare
 from bench_million import FIGURES, play_million
-from bench_mounts import Contestant, contestants, unmount_below
+from bench_mounts import unmount_below
+from bench_places import Place, content, fill
 from bench_report import as_json, as_table, describe_machine, notes
-from bench_rows import ROWS, Row, Source
+from bench_rows import MANY_CORES_ROWS, ROWS, Row, Source
 from bench_scenes import (
     MANY_READERS,
     ReadPlan,
@@ -29,16 +32,19 @@ from bench_scenes import (
     play_reading,
     play_stat,
     play_stat_8,
+    play_training,
 )
-from bench_servers import PostgreSql, running_azurite, running_delay, running_postgresql
+from bench_servers import Delay, PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
-from bench_workload import BENCH, Workload, make_workload
+from bench_stalled import NORMAL, STALLED, play_stalled
+from bench_workload import Workload, planned
 from rich.console import Console
 from rich.status import Status
 
 ROUNDS, QUICK_ROUNDS = 3, 2
 IMAGES, LISTED = 3_000, 10_000
-QUICK_IMAGES, QUICK_LISTED = 300, 3_000
+QUICK_IMAGES, QUICK_LISTED = 300, 1_000
+MANY_CORES_IMAGES = 12_000
 LISTED_PER_IMAGE = 10
 """With ``--images``, at most so many small ones to list."""
 
@@ -47,11 +53,18 @@ QUICK_SECONDS = 35.0
 
 DELAY_SECONDS = 0.02
 TABLE_COLUMNS = 160
+PIP = ".venv-bench/bin/pip"
 
 
 def _reading(plan: ReadPlan) -> Scene:
     measures = (plan.cold, *filter(None, (plan.again, plan.remounted, plan.second_epoch)))
-    return Scene(measures, functools.partial(play_reading, plan=plan))
+    return Scene(measures, functools.partial(play_reading, plan=plan), delayed=plan.delayed)
+
+
+def _without_azurite(readers: int) -> Scene:
+    many = f"_{readers}" if readers > 1 else ""
+    plan = ReadPlan(f"cold_local{many}", readers, again=f"warm_local{many}", remounted=f"disk_local{many}")
+    return _reading(plan)
 
 
 SCENES = (
@@ -64,40 +77,46 @@ SCENES = (
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
     Scene(("stat_8", "render_8"), play_stat_8),
+    *map(_without_azurite, (1, 4, 8, 14)),
+    Scene(("train",), play_training, modules=("torch", "torchvision")),
+    Scene((*STALLED, *NORMAL), play_stalled, delayed=True),
     Scene(("idle_requests",), play_idle, once=True, database=True),
     Scene(FIGURES, play_million, once=True),
 )
 
 
-def chosen_rows(keys: Sequence[str], *, quick: bool) -> list[Row]:
+def chosen_rows(keys: Sequence[str], *, quick: bool = False, many_cores: bool = False) -> list[Row]:
     """The rows to be measured.
 
     Args:
         keys: their names; none for all.
-        quick: leave out, unless they are named, those that take long.
+        quick: leave out, unless they are named, those that take long; with the targets of ``--quick``.
+        many_cores: of the rows of ``--many-cores``.
 
     Raises:
         BenchError: there is no such row.
     """
-    known = dict.fromkeys(row.key for row in ROWS)
+    rows = MANY_CORES_ROWS if many_cores else ROWS
+    known = dict.fromkeys(row.key for row in rows)
     for key in keys:
         if key not in known:
             raise BenchError(f"there is no row {key}; there are {', '.join(known)}")
-    return [row for row in ROWS if (row.key in keys if keys else row.quick or not quick)]
+    chosen = [row for row in rows if (row.key in keys if keys else row.quick or not quick)]
+    return [row.with_quick_targets() for row in chosen] if quick else chosen
 
 
 def run(options: Namespace) -> int:
     """Measures, prints the table and writes the JSON; returns the exit status.
 
     Args:
-        options: ``quick``, ``images``, ``rows``, ``rounds``, ``json``; see ``scripts/bench --help``.
+        options: ``quick``, ``many_cores``, ``images``, ``rows``, ``rounds``, ``json``; see ``scripts/bench --help``.
     """
     console = Console()
     results = Results()
     everyone = contestants(quick=options.quick)
     begin = time.monotonic()
     try:
-        rows = chosen_rows(options.rows, quick=options.quick)
+        rows = chosen_rows(options.rows, quick=options.quick, many_cores=options.many_cores)
         with _ended_by_signals(), console.status("starting") as status:
             _measure(rows, results, everyone, options, status)
     except BenchError as error:
@@ -123,7 +142,7 @@ def _measure(
     rows: Sequence[Row], results: Results, everyone: dict[str, Contestant], options: Namespace, status: Status
 ) -> None:
     """Set everything up, play the rounds, and clean up whatever happens."""
-    wanted = frozenset(source for row in rows for source in row.sources.values())
+    wanted = frozenset(source for row in rows for source in row.measured)
     scenes = [scene for scene in SCENES if any(measure in scene.measures for measure, _ in wanted)]
     begin = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -131,13 +150,13 @@ def _measure(
         # After an interruption in the middle of anything.
         stack.callback(unmount_below, folder)
         folder.chmod(0o711)  # PostgreSQL, as a user of its own where this runs as root, must be able to pass through
-        status.update("making the images and uploading them")
-        workload, database = _set_up(stack, folder, scenes, options)
+        status.update("making the images and filling the places that they are read from")
         _note_absences(results, scenes, everyone)
-        delay_port = stack.enter_context(running_delay(workload.azurite.port, DELAY_SECONDS))
+        places = {everyone[name].place for _, name in wanted}
+        workload, database, delay = _set_up(stack, folder, scenes, places, options)
         rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
         for number in range(rounds):
-            stage = Stage(workload, results, number, wanted, delay_port, database)
+            stage = Stage(workload, results, number, wanted, delay, database)
             for scene in scenes:
                 late = options.quick and number > 0 and time.monotonic() - begin > QUICK_SECONDS
                 if late or (scene.once and number > 0):
@@ -151,19 +170,26 @@ def _measure(
 
 
 def _set_up(
-    stack: contextlib.ExitStack, folder: Path, scenes: Sequence[Scene], options: Namespace
-) -> tuple[Workload, PostgreSql | None]:
-    """Make the workload, and start the database meanwhile if a scene needs one."""
-    azurite = stack.enter_context(running_azurite(folder / "servers"))
+    stack: contextlib.ExitStack, folder: Path, scenes: Sequence[Scene], places: Collection[Place], options: Namespace
+) -> tuple[Workload, PostgreSql | None, Delay | None]:
+    """Make the workload, and start the servers that scenes need."""
+    servers = folder / "servers"
+    azurite = stack.enter_context(running_azurite(servers)) if "azurite" in places else None
     images, listed = (QUICK_IMAGES, QUICK_LISTED) if options.quick else (IMAGES, LISTED)
+    if options.many_cores:
+        images, listed = MANY_CORES_IMAGES, 0
     if options.images is not None:
         images, listed = options.images, min(listed, LISTED_PER_IMAGE * options.images)
+    workload = planned(folder, azurite, images=images, listed=listed)
     with ThreadPoolExecutor(1) as executor:
         database = None
         if any(scene.database for scene in scenes):
-            database = executor.submit(stack.enter_context, running_postgresql(azurite.folder))
-        workload = make_workload(folder, azurite, images=images, listed=listed)
-        return workload, database.result() if database is not None else None
+            database = executor.submit(stack.enter_context, running_postgresql(servers))
+        workload = fill(workload, places)
+        delay = None
+        if azurite is not None and any(scene.delayed for scene in scenes):
+            delay = stack.enter_context(running_delay(azurite.port, DELAY_SECONDS))
+        return workload, database.result() if database is not None else None, delay
 
 
 def in_turn(scene: Scene, wanted: Collection[Source], everyone: dict[str, Contestant], number: int) -> list[Contestant]:
@@ -176,9 +202,15 @@ def in_turn(scene: Scene, wanted: Collection[Source], everyone: dict[str, Contes
 
 def _note_absences(results: Results, scenes: Sequence[Scene], everyone: dict[str, Contestant]) -> None:
     for scene in scenes:
+        missing = " and ".join(name for name in scene.modules if importlib.util.find_spec(name) is None)
         for one in everyone.values():
-            if not _takes_part(one, scene):
-                results.failures.update({(measure, one.name): "not with --quick" for measure in scene.measures})
+            if missing:
+                reason = f"{missing} missing; install them with {PIP} install {' '.join(scene.modules)}"
+            elif not _takes_part(one, scene):
+                reason = "not with --quick"
+            else:
+                continue
+            results.failures.update({(measure, one.name): reason for measure in scene.measures})
 
 
 def _takes_part(contestant: Contestant, scene: Scene) -> bool:
@@ -188,7 +220,7 @@ def _takes_part(contestant: Contestant, scene: Scene) -> bool:
 def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:
     """Play a scene; who fails has no numbers in it, nor in later rounds."""
     workload = stage.workload
-    prepare(workload.azurite.content if contestant.remote else workload.folder / BENCH)
+    prepare(content(workload, contestant.place))
     try:
         scene.play(stage, contestant)
     except (BenchError, OSError, subprocess.SubprocessError) as error:
@@ -196,11 +228,15 @@ def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:
 
 
 def _remarks(rows: Sequence[Row], everyone: dict[str, Contestant]) -> Iterator[str]:
-    """What is to be known about contestants that read less than all; the rates are of what they read."""
+    """What is to be known about contestants: who reads less than all (the rates are of that), and from where."""
     shown = {name for row in rows for _, name in row.sources.values()}
     for one in everyone.values():
         if one.name in shown and min(one.share, one.delayed_share) < 1:
-            yield f"{one.name} reads {one.share:.0%} of the files, {one.delayed_share:.0%} of those behind the delay"
+            behind = f", {one.delayed_share:.0%} of those behind the delay" if one.delayed_share < one.share else ""
+            yield f"{one.name} reads {one.share:.0%} of the files{behind}"
+    natively = [(row.key, *row.sources["native"]) for row in rows if "native" in row.sources]
+    if keys := [key for key, measure, name in natively if name == "on_disk" and not measure.startswith("warm")]:
+        yield f"native files come from the disk, and what the others read from memory: {', '.join(keys)}"
 
 
 @contextlib.contextmanager

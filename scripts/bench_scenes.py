@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_commands import BenchError
+from bench_contestants import Contestant, mounted_by
 from bench_memory import put_at_hand
-from bench_mounts import Contestant, Mounted, family, kernel_requests, settle, settled
+from bench_mounts import Mounted, family, read_status, settle
 from bench_readers import Job, Reading, dealt, run_readers
 from bench_servers import Requests
-from bench_stage import Stage, cache_folder
+from bench_stage import Stage, cache_folder, counting
 from bench_workload import BENCH, LIST, LOOSE
 
 READ_SECONDS = 300.0
@@ -30,7 +31,7 @@ MANY_READERS = 8
 LEAST_READ_AGAIN = 6000
 """From the kernel's page cache fewer take only some milliseconds."""
 
-KEPT_TWICE = 2
+COPIES = 2
 """What is read is kept in a file of the disk cache and in the mount's own pages."""
 
 DIGESTS_OF_OTHERS = 25
@@ -80,13 +81,13 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
         _request(stage, contestant, plan)
         return
     names = _image_names(stage, contestant, plan)
-    port = stage.delay_port if plan.delayed else 0
+    port = stage.delay_port(delayed=plan.delayed)
     with cache_folder(stage.workload) as cache:
         cache_bytes = round(plan.cache_share * stage.workload.size(BENCH, names))
         refresh = EPOCH_REFRESH if plan.second_epoch else 0
-        with settled(contestant, stage.workload, cache, port, cache_bytes=cache_bytes, refresh=refresh) as mounted:
-            _look_into(contestant, mounted, BENCH)
-            first = plan.cold if contestant.remote else plan.remounted
+        with mounted_by(contestant, stage.workload, cache, port, cache_bytes=cache_bytes, refresh=refresh) as mounted:
+            look_into(contestant, mounted, BENCH)
+            first = plan.cold if contestant.begins_cold else plan.remounted
             _read(stage, contestant, mounted, first, names, plan=plan)
             if stage.round == 0:
                 _compare_digests(stage, contestant, mounted, plan.cold, names)
@@ -98,9 +99,12 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
                 _read_second_epoch(stage, contestant, mounted, names, plan)
             if stage.wants(plan.again, contestant):
                 _read(stage, contestant, mounted, plan.again, names * _repetitions(contestant, names), plan=plan)
+            if stage.wants(plan.remounted, contestant):
+                # Some write into their disk cache in the background.
+                settle(mounted)
         if contestant.disk_cache and stage.wants(plan.remounted, contestant):
-            with settled(contestant, stage.workload, cache, port) as mounted:
-                _look_into(contestant, mounted, BENCH)
+            with mounted_by(contestant, stage.workload, cache, port) as mounted:
+                look_into(contestant, mounted, BENCH)
                 _read(stage, contestant, mounted, plan.remounted, names, plan=plan)
                 if stage.round == 0:
                     _compare_digests(stage, contestant, mounted, plan.remounted, names)
@@ -112,19 +116,27 @@ def _read_second_epoch(
     """Read everything twice more, the second time after a while; the kernel asks this project's mount for nothing."""
     _read(stage, contestant, mounted, "", names, plan=plan)
     time.sleep(EPOCH_SECONDS)
-    before = kernel_requests(mounted.path)[1] if contestant.ours else 0
-    _read(stage, contestant, mounted, plan.second_epoch, names * _repetitions(contestant, names), plan=plan)
-    if contestant.ours:
-        # Opening and reading status.json takes a few.
-        asked = kernel_requests(mounted.path)[1] - before
-        stage.results.expect(
-            plan.second_epoch, contestant, f"the kernel asked {asked} times", holds=asked <= OWN_REQUESTS
-        )
+    with kernel_silent(stage, contestant, mounted, plan.second_epoch):
+        _read(stage, contestant, mounted, plan.second_epoch, names * _repetitions(contestant, names), plan=plan)
+
+
+@contextmanager
+def kernel_silent(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str) -> Iterator[None]:
+    """Note an error if the kernel asks this project's mount for anything meanwhile."""
+    if not contestant.ours:
+        yield
+        return
+    before = read_status(mounted.path).kernel_requests
+    yield
+    # Opening and reading status.json takes a few.
+    asked = read_status(mounted.path).kernel_requests - before
+    stage.results.expect(measure, contestant, f"the kernel asked {asked} times", holds=asked <= OWN_REQUESTS)
 
 
 def play_listing(stage: Stage, contestant: Contestant) -> None:
     """A directory of small images is listed; then those of 100 kB, which nobody has looked at, are decoded."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("list", contestant):
             _list(stage, contestant, mounted)
         if stage.wants("ls", contestant) or stage.wants("relist", contestant):
@@ -135,7 +147,8 @@ def play_listing(stage: Stage, contestant: Contestant) -> None:
 
 def play_stat(stage: Stage, contestant: Contestant) -> None:
     """Small images are stat'ed; then the annotations of those of 100 kB, which nobody has looked at, are read."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("stat", contestant):
             _stat(stage, contestant, mounted, "stat")
         if stage.wants("render", contestant):
@@ -144,7 +157,8 @@ def play_stat(stage: Stage, contestant: Contestant) -> None:
 
 def play_stat_8(stage: Stage, contestant: Contestant) -> None:
     """As `play_stat`, by eight readers."""
-    with cache_folder(stage.workload) as cache, settled(contestant, stage.workload, cache) as mounted:
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
         if stage.wants("stat_8", contestant):
             _stat(stage, contestant, mounted, "stat_8", MANY_READERS)
         if stage.wants("render_8", contestant):
@@ -152,10 +166,9 @@ def play_stat_8(stage: Stage, contestant: Contestant) -> None:
 
 
 def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
-    with _counting(stage) as requests:
+    with counting(stage, contestant, mounted) as requests:
         reading = run_readers([Job("list", [contestant.directory(mounted, LIST)])], seconds=READ_SECONDS)
-    # Of the others, those that show the store see the images alone.
-    entries = len(stage.workload.listed) * (4 if contestant.ours or not contestant.remote else 1)
+    entries = len(stage.workload.listed) * contestant.entries
     if reading.items != entries:
         raise BenchError(f"the directory shows {reading.items} entries and not {entries}")
     stage.results.add("list", contestant, reading.rate, requests[0])
@@ -165,17 +178,17 @@ def _show_twice(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     """Run ``ls -l`` twice."""
     directory = contestant.directory(mounted, LIST)
     stage.results.add("ls", contestant, _ls(directory))
-    with _counting(stage) as requests:
+    with kernel_silent(stage, contestant, mounted, "relist"), counting(stage, contestant, mounted) as requests:
         seconds = _ls(directory)
     stage.results.add("relist", contestant, seconds, requests[0])
-    stage.results.expect("relist", contestant, "a request at the server", holds=requests[0].all == 0)
+    stage.results.expect("relist", contestant, "a request at the store", holds=requests[0].all == 0)
 
 
 def _stat(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, readers: int = 1) -> None:
     """Ask for attributes by names known beforehand: nothing was listed before."""
     names = [f"{stem}.jpg" for stem in stage.workload.listed]
     names = names[: round(len(names) * contestant.stat_share)]
-    with _counting(stage) as requests:
+    with counting(stage, contestant, mounted) as requests:
         jobs = [Job("stat", part) for part in dealt(contestant.paths(mounted, LIST, names), readers)]
         reading = run_readers(jobs, seconds=READ_SECONDS)
     if reading.bytes != stage.workload.size(LIST, names):
@@ -188,9 +201,9 @@ def _render(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str
     suffixes = (".labelme.json", ".xml") if contestant.ours else (".json",)
     names = [stem + suffix for stem in stage.workload.stems for suffix in suffixes]
     names = names[: round(len(names) * contestant.share)]
-    _look_into(contestant, mounted, BENCH)
+    look_into(contestant, mounted, BENCH)
     paths = contestant.paths(mounted, BENCH, names)
-    with _counting(stage) as requests:
+    with counting(stage, contestant, mounted) as requests:
         reading = run_readers([Job("read", part) for part in dealt(paths, readers)], seconds=READ_SECONDS)
     _expect_cold(stage, contestant, measure, requests[0], names[:: len(suffixes)])
     if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
@@ -201,15 +214,36 @@ def _render(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str
 def _decode(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
     """Decode images by forked workers in shuffled order, cold."""
     names = _image_names(stage, contestant, ReadPlan("decode"))
-    _look_into(contestant, mounted, BENCH)
-    put_at_hand(stage.workload.folder, KEPT_TWICE * stage.workload.size(BENCH, names))
-    with _counting(stage) as requests:
+    look_into(contestant, mounted, BENCH)
+    put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
+    with counting(stage, contestant, mounted) as requests:
         reading = run_readers([Job("decode", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
     if reading.items != len(names):
         raise BenchError(f"{reading.items} images were decoded and not {len(names)}")
     stage.results.add("decode", contestant, reading.rate, requests[0])
-    if contestant.remote:
+    if contestant.counted:
         _expect_cold(stage, contestant, "decode", requests[0], names)
+
+
+def play_training(stage: Stage, contestant: Contestant) -> None:
+    """A network is trained on all images for an epoch, from the disk cache; native files come from the disk."""
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
+    with cache_folder(stage.workload) as cache:
+        if contestant.disk_cache:
+            with mounted_by(contestant, stage.workload, cache) as mounted:
+                look_into(contestant, mounted, BENCH)
+                paths = contestant.paths(mounted, BENCH, names)
+                run_readers([Job("read", part) for part in dealt(paths, MANY_READERS)], seconds=READ_SECONDS)
+                settle(mounted)
+        with mounted_by(contestant, stage.workload, cache) as mounted:
+            look_into(contestant, mounted, BENCH)
+            put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
+            with counting(stage, contestant, mounted) as requests:
+                reading = run_readers([Job("train", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
+    stage.results.add("train", contestant, reading.rate, requests[0])
+    if contestant.ours:
+        asked = requests[0].all
+        stage.results.expect("train", contestant, f"{asked} requests at the store", holds=asked == 0)
 
 
 def _image_names(stage: Stage, contestant: Contestant, plan: ReadPlan) -> list[str]:
@@ -226,7 +260,7 @@ def _repetitions(contestant: Contestant, names: Sequence[str]) -> int:
     return max(1, LEAST_READ_AGAIN // len(names)) if contestant.page_cache else 1
 
 
-def _look_into(contestant: Contestant, mounted: Mounted, folder: str) -> None:
+def look_into(contestant: Contestant, mounted: Mounted, folder: str) -> None:
     """List a directory, untimed, and let the mount come to rest."""
     run_readers([Job("list", [contestant.directory(mounted, folder)])], seconds=READ_SECONDS)
     settle(mounted)
@@ -238,25 +272,25 @@ def _read(
     """Time a pass over images, and prove the state that it was made in."""
     jobs = [Job("read", part) for part in dealt(contestant.paths(mounted, BENCH, names), plan.readers)]
     if measure not in {plan.again, plan.second_epoch}:
-        put_at_hand(stage.workload.folder, KEPT_TWICE * stage.workload.size(BENCH, names))
-    calls = _system_calls(mounted)
-    with _counting(stage) as requests:
+        put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
+    with counting(stage, contestant, mounted) as requests:
+        calls = _system_calls(mounted)
         reading = run_readers(jobs, seconds=READ_SECONDS)
-    calls = _system_calls(mounted) - calls
+        calls = _system_calls(mounted) - calls
     _check_bytes(stage, measure, reading, names)
     if not measure:
         return
     stage.results.add(measure, contestant, reading.rate, requests[0])
-    if not contestant.remote:
+    if not contestant.counted:
         return
     if measure == plan.cold:
         _expect_cold(stage, contestant, measure, requests[0], names)
         return
     if not contestant.ours:
-        # What others keep is theirs: rclone 1.60 fetches a file anew when it is opened for the second time.
+        # What others keep is theirs.
         return
     asked = requests[0].all
-    stage.results.expect(measure, contestant, f"{asked} requests at the server", holds=asked == 0)
+    stage.results.expect(measure, contestant, f"{asked} requests at the store", holds=asked == 0)
     few = calls <= MOST_CALLS_A_FILE * len(names) + FEW_CALLS
     if measure in {plan.again, plan.second_epoch}:
         stage.results.expect(measure, contestant, f"the daemon was asked ({calls} system calls)", holds=few)
@@ -268,10 +302,10 @@ def _request(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
     """Read the images with plain HTTP, over one kept connection a reader."""
     names = _image_names(stage, contestant, plan)
     azurite = stage.workload.azurite
-    port = stage.delay_port if plan.delayed else azurite.port
+    port = stage.delay_port(delayed=plan.delayed) or azurite.port
     paths = [f"/{azurite.account}/{LOOSE}/{BENCH}/{name}" for name in names]
     jobs = [Job("get", part, port, azurite.signature()) for part in dealt(paths, plan.readers)]
-    with _counting(stage) as requests:
+    with counting(stage, contestant) as requests:
         reading = run_readers(jobs, seconds=READ_SECONDS)
     _check_bytes(stage, plan.cold, reading, names)
     stage.results.add(plan.cold, contestant, reading.rate, requests[0])
@@ -281,7 +315,7 @@ def _request(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
 def _expect_cold(stage: Stage, contestant: Contestant, measure: str, requests: Requests, names: Sequence[str]) -> None:
     """Every blob was asked for; a pack at least once."""
     least = len(names) if contestant.loose else 1
-    claim = f"{requests.contents} reads at the server and not {least} or more"
+    claim = f"{requests.contents} reads at the store and not {least} or more"
     stage.results.expect(measure, contestant, claim, holds=requests.contents >= least)
 
 
@@ -297,20 +331,10 @@ def _compare_digests(
     """Read once more, untimed, and compare with what was uploaded."""
     names = names if contestant.ours else names[:DIGESTS_OF_OTHERS]
     reading = run_readers([Job("digest", contestant.paths(mounted, BENCH, names))], seconds=READ_SECONDS)
-    wrong = [
-        name for name, digest in zip(names, reading.digests, strict=True) if digest != stage.workload.digests[name]
-    ]
+    expected = stage.workload.digests
+    wrong = [name for name, digest in zip(names, reading.digests, strict=True) if digest != expected[name]]
     if wrong:
         raise BenchError(f"{measure}: {len(wrong)} files have another content than was uploaded, {wrong[0]} first")
-
-
-@contextmanager
-def _counting(stage: Stage) -> Iterator[list[Requests]]:
-    """Count requests at the server; the list has them after the block."""
-    counted: list[Requests] = []
-    mark = stage.workload.azurite.mark()
-    yield counted
-    counted.append(stage.workload.azurite.requests_since(mark))
 
 
 def _system_calls(mounted: Mounted) -> int:

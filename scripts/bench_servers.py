@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyodbc
@@ -111,6 +111,16 @@ class Azurite:
             AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
             expiry=datetime.now(timezone.utc) + SIGNATURE_LIFE,
         )
+
+    def create(self, container: str) -> None:
+        """Make a container; raises BenchError if the server refuses it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SERVICE_SECONDS)
+        with contextlib.closing(connection):
+            url = f"/{self.account}/{container}?restype=container&{self.signature()}"
+            connection.request("PUT", url, headers={"x-ms-version": SERVICE_VERSION})
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.CREATED:
+                raise BenchError(f"Azurite refused the container {container} with status {answer.status}")
 
     def put(self, container: str, files: Sequence[tuple[str, Path]]) -> None:
         """Upload files as blobs, one request each over one connection: the SDK and rclone take three times as long.
@@ -229,9 +239,41 @@ def _running(folder: Path, name: str, variables: dict[str, str]) -> Iterator[dic
             run([services, "stop", folder, "--only", name], os.environ, seconds=SERVICE_SECONDS)
 
 
+@dataclass(frozen=True)
+class Delay:
+    """A running proxy that adds a delay to what is sent to a server.
+
+    Attributes:
+        port: the proxy's own.
+        seconds: the delay.
+        orders: takes another one, a line each.
+        answers: gives it back when it holds.
+    """
+
+    port: int
+    seconds: float
+    orders: IO[str] = field(repr=False)
+    answers: IO[str] = field(repr=False)
+
+    @contextlib.contextmanager
+    def prolonged(self, seconds: float) -> Iterator[None]:
+        """Another delay for what is sent within the block."""
+        self._order(seconds)
+        try:
+            yield
+        finally:
+            self._order(self.seconds)
+
+    def _order(self, seconds: float) -> None:
+        self.orders.write(f"{seconds:g}\n")
+        self.orders.flush()
+        if not self.answers.readline():
+            raise BenchError("the proxy that adds a delay has ended")
+
+
 @contextlib.contextmanager
-def running_delay(port: int, seconds: float) -> Iterator[int]:
-    """A proxy that adds a delay to what is sent to a port; yields its own port."""
+def running_delay(port: int, seconds: float) -> Iterator[Delay]:
+    """A proxy that adds a delay to what is sent to a port, for as long as the block runs."""
     process = subprocess.Popen(
         [sys.executable, SCRIPTS / "bench_delay.py", str(port), f"{seconds:g}"],
         stdin=subprocess.PIPE,
@@ -241,10 +283,11 @@ def running_delay(port: int, seconds: float) -> Iterator[int]:
     )
     with process:
         try:
-            assert process.stdout is not None  # Popen was given PIPE
+            assert process.stdin is not None  # Popen was given PIPE
+            assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
                 raise BenchError("the proxy that adds a delay did not start")
-            yield int(line)
+            yield Delay(int(line), seconds, process.stdin, process.stdout)
         finally:
             process.kill()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench_mounts import Contestant
-from bench_servers import PostgreSql, Requests
+from bench_commands import BenchError
+from bench_contestants import Contestant
+from bench_mounts import Mounted, read_status
+from bench_servers import Delay, PostgreSql, Requests
 from bench_workload import Workload
 
 
@@ -34,7 +36,7 @@ class Results:
     def add(self, measure: str, contestant: Contestant, value: float, requests: Requests | None = None) -> None:
         """Note a number."""
         self.samples[measure, contestant.name].append(value)
-        if requests is not None and contestant.remote:
+        if requests is not None and contestant.counted:
             self.requests[measure, contestant.name].append(requests.all)
 
     def expect(self, measure: str, contestant: Contestant, claim: str, *, holds: bool) -> None:
@@ -60,7 +62,7 @@ class Stage:
         results: gets the numbers.
         round: from 0; in the first one digests are compared.
         wanted: measures and contestants that are asked for.
-        delay_port: of the proxy that adds a delay; 0 if there is none.
+        delay: the proxy that adds a delay; None if no scene needs it.
         database: for a catalog; None if no scene needs it.
     """
 
@@ -68,8 +70,16 @@ class Stage:
     results: Results
     round: int
     wanted: frozenset[tuple[str, str]]
-    delay_port: int = 0
+    delay: Delay | None = None
     database: PostgreSql | None = None
+
+    def delay_port(self, *, delayed: bool) -> int:
+        """The port to ask: of the proxy, or 0 for the server's own."""
+        if not delayed:
+            return 0
+        if self.delay is None:
+            raise BenchError("the proxy that adds a delay was not started")
+        return self.delay.port
 
     def wants(self, measure: str, contestant: Contestant) -> bool:
         """Whether the number is asked for."""
@@ -85,12 +95,39 @@ class Scene:
         play: does it.
         once: in the first round only.
         database: it needs PostgreSQL.
+        delayed: it needs the proxy that adds a delay.
+        modules: it needs these Python modules, which the benchmark does not install.
     """
 
     measures: tuple[str, ...]
     play: Callable[[Stage, Contestant], None]
     once: bool = False
     database: bool = False
+    delayed: bool = False
+    modules: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def counting(stage: Stage, contestant: Contestant, mounted: Mounted | None = None) -> Iterator[list[Requests]]:
+    """Count what is asked of the store; the list has it after the block. Where nobody counts, it is nothing.
+
+    Args:
+        stage: has the server.
+        contestant: who asks.
+        mounted: its mount; None for one that has none.
+    """
+    counted: list[Requests] = []
+    if contestant.remote:
+        mark = stage.workload.azurite.mark()
+        yield counted
+        counted.append(stage.workload.azurite.requests_since(mark))
+    elif contestant.ours and mounted is not None:
+        before = read_status(mounted.path).store_requests
+        yield counted
+        counted.append(Requests(contents=read_status(mounted.path).store_requests - before))
+    else:
+        yield counted
+        counted.append(Requests())
 
 
 @contextlib.contextmanager

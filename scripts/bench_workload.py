@@ -1,11 +1,6 @@
-"""What the benchmark reads: images with annotations, made anew and always the same, in every place they are read from.
+"""What the benchmark reads: images with annotations, made anew and always the same.
 
-==================== ============================================ ========================================
-dataset              as plain blobs (container ``loose``)         published in packs (container ``packed``)
-==================== ============================================ ========================================
-images of 100 kB     ``bench/NAME``; catalogued in place          yes
-small ones, to list  ``list/NAME``, without annotations           yes
-==================== ============================================ ========================================
+Where they are read from, beside the files themselves, is in `bench_places`.
 """
 
 from __future__ import annotations
@@ -13,20 +8,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import orjson
-from bench_commands import COMMAND_SECONDS, run
+from bench_commands import BenchError
 from bench_servers import Azurite
 from PIL import Image
 
 BENCH, LIST = "bench", "list"
+"""The folders of images."""
+
 LOOSE, PACKED = "loose", "packed"
+"""The containers in Azurite."""
 
 LOOSE_ID = "opensource_loose_rgb_bbox"
 PACKED_ID = "opensource_packed_rgb_bbox"
@@ -37,11 +34,7 @@ SMALL = (16, 16, 50)
 """Width, height and JPEG quality: noise of these comes to 97 kB and to 0.7 kB."""
 
 BOXES = 5
-UPLOADS = 4
-"""Uploads at a time; more would only wait for the server."""
-
-WARM_UP = 1_000
-"""Blobs that are read before anything is measured."""
+CONNECTION_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
 
 
 @dataclass(frozen=True)
@@ -49,23 +42,50 @@ class Workload:
     """The images, their annotations, and where they lie.
 
     Attributes:
-        folder: holds the folders ``bench`` and ``list``, and the catalog.
-        azurite: holds the containers.
+        folder: holds the folders ``bench`` and ``list``, the catalogs, the local store and the JuiceFS volume.
         stems: names without extension of the images of 100 kB, in order.
         listed: those of the small ones.
-        digests: MD5 of each file in ``bench``, by name.
+        server: holds the containers; None if no row needs it.
+        digests: MD5 of each image in ``bench``, by name; empty until it is made.
     """
 
     folder: Path
-    azurite: Azurite
-    stems: Sequence[str]
-    listed: Sequence[str]
-    digests: Mapping[str, str] = field(repr=False)
+    stems: Sequence[str] = field(repr=False)
+    listed: Sequence[str] = field(repr=False)
+    server: Azurite | None = None
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def azurite(self) -> Azurite:
+        """What holds the containers; raises BenchError if no row needs it."""
+        if self.server is None:
+            raise BenchError("Azurite was not started")
+        return self.server
 
     @property
     def catalog(self) -> Path:
-        """The catalog, an SQLite file."""
+        """The catalog of what lies in Azurite, an SQLite file."""
         return self.folder / "catalog.db"
+
+    @property
+    def local_catalog(self) -> Path:
+        """The catalog of what lies in the local store, an SQLite file."""
+        return self.folder / "local.db"
+
+    @property
+    def local_store(self) -> Path:
+        """A store in a local folder; the images are in packs there."""
+        return self.folder / "store"
+
+    @property
+    def juicefs(self) -> Path:
+        """The folder of the JuiceFS volume: its metadata in SQLite, and its objects."""
+        return self.folder / "juicefs"
+
+    @property
+    def juicefs_url(self) -> str:
+        """Where JuiceFS has the metadata."""
+        return f"sqlite3://{self.juicefs}/metadata.db"
 
     def size(self, folder: str, names: Sequence[str]) -> int:
         """The bytes of files in one of the folders together."""
@@ -81,84 +101,53 @@ class Workload:
             password: for that one.
         """
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("IMGSYNCFS_", "AZURE_"))}
+        azure = {} if self.server is None else {CONNECTION_VARIABLE: self.server.connection_string(port)}
         return {
             **mine,
+            **azure,
             "IMGSYNCFS_CATALOG": catalog or str(self.catalog),
             "IMGSYNCFS_PASSWORD": password,
             "IMGSYNCFS_CACHE_DIR": str(cache),
             # No config file of whoever runs this.
             "XDG_CONFIG_HOME": str(self.folder / "config"),
-            "AZURE_STORAGE_CONNECTION_STRING": self.azurite.connection_string(port),
         }
 
     def rclone_variables(self, *, port: int = 0) -> dict[str, str]:
-        """The environment in which rclone knows Azurite as the remote ``azurite``."""
-        azurite = self.azurite
-        url = f"http://127.0.0.1:{port or azurite.port}/{azurite.account}?{azurite.signature()}"
+        """The environment of rclone, in which it knows Azurite, if it runs, as the remote ``azurite``."""
         mine = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        return {
-            **mine,
-            "RCLONE_CONFIG": str(self.folder / "rclone.conf"),
-            "RCLONE_CONFIG_AZURITE_TYPE": "azureblob",
-            "RCLONE_CONFIG_AZURITE_SAS_URL": url,
-        }
+        mine["RCLONE_CONFIG"] = str(self.folder / "rclone.conf")
+        if self.server is None:
+            return mine
+        url = f"http://127.0.0.1:{port or self.server.port}/{self.server.account}?{self.server.signature()}"
+        return {**mine, "RCLONE_CONFIG_AZURITE_TYPE": "azureblob", "RCLONE_CONFIG_AZURITE_SAS_URL": url}
 
 
-def make_workload(folder: Path, azurite: Azurite, *, images: int, listed: int) -> Workload:
-    """Makes it all: files, blobs, catalog.
+def planned(folder: Path, server: Azurite | None, *, images: int, listed: int) -> Workload:
+    """The workload as it will be; nothing is made yet.
 
     Args:
         folder: a temporary one.
-        azurite: an empty one.
+        server: an empty one; None if no row needs it.
         images: number of images of 100 kB.
         listed: number of small ones.
-
-    Raises:
-        BenchError: a command failed.
     """
-    workload = Workload(folder, azurite, _stems(images), _stems(listed), {})
-    (folder / "rclone.conf").touch()
-    imgsyncfs = workload.variables(cache=folder / "publisher-cache")
+    return Workload(folder, _stems(images), _stems(listed), server)
 
-    def prepare() -> None:
-        for container in (LOOSE, PACKED):
-            run(["rclone", "mkdir", f"azurite:{container}"], workload.rclone_variables())
-        run_imgsyncfs(imgsyncfs, "init", "--store", f"azure://{azurite.account}/{PACKED}")
 
-    def publish(name: str, dataset_id: str) -> None:
-        run_imgsyncfs(imgsyncfs, "publish", folder / name, "--name", dataset_id)
-
-    def upload(files: Sequence[tuple[str, Path]]) -> None:
-        for uploaded in [executor.submit(azurite.put, LOOSE, files[start::UPLOADS]) for start in range(UPLOADS)]:
-            uploaded.result(COMMAND_SECONDS)
-
-    # The server is busy with the one, this machine's other processor with the other.
-    with ThreadPoolExecutor(UPLOADS + 4) as executor:
-        prepared = executor.submit(prepare)
-        _make_folder(folder / BENCH, workload.stems, LARGE)
-        _make_folder(folder / LIST, workload.listed, SMALL)
-        prepared.result(COMMAND_SECONDS)
-        running = [executor.submit(publish, BENCH, PACKED_ID), executor.submit(publish, LIST, LIST_ID)]
-        paths = sorted((folder / BENCH).iterdir())
-        upload([(f"{BENCH}/{path.name}", path) for path in paths])
-        arguments = ("index", f"azure://{azurite.account}/{LOOSE}/{BENCH}", "--name", LOOSE_ID)
-        running.append(executor.submit(run_imgsyncfs, imgsyncfs, *arguments))
-        running.append(executor.submit(azurite.warm_up, LOOSE, [f"{BENCH}/{path.name}" for path in paths[:WARM_UP]]))
-        upload([(f"{LIST}/{stem}.jpg", folder / LIST / f"{stem}.jpg") for stem in workload.listed])
-        for done in running:
-            done.result(COMMAND_SECONDS)
-    for stem in workload.listed:
-        # As many files natively as the mount shows.
-        for suffix in (".labelme.json", ".xml"):
-            (folder / LIST / f"{stem}{suffix}").touch()
-    digests = {path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in paths}
+def make_files(workload: Workload) -> Workload:
+    """Makes the folders ``bench`` and ``list``; returns the workload with digests."""
+    _make_folder(workload.folder / BENCH, workload.stems, LARGE)
+    _make_folder(workload.folder / LIST, workload.listed, SMALL)
+    images = (workload.folder / BENCH).glob("*.jpg")
+    digests = {image.name: hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest() for image in images}
     return replace(workload, digests=digests)
 
 
-def run_imgsyncfs(variables: Mapping[str, str], *arguments: str | Path, seconds: float = COMMAND_SECONDS) -> None:
-    """Runs the command; raises BenchError with what it said if it fails."""
-    program = Path(sys.executable).with_name("imgsyncfs")
-    run([program, *arguments], variables, seconds=seconds)
+def add_siblings(workload: Workload) -> None:
+    """Puts empty files into ``list``, so that natively there are as many as the mount shows."""
+    for stem in workload.listed:
+        for suffix in (".labelme.json", ".xml"):
+            (workload.folder / LIST / f"{stem}{suffix}").touch()
 
 
 def annotation(seed: int, width: int, height: int) -> bytes:

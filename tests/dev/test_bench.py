@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -9,15 +11,18 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench_commands import BenchError, run
+from bench_contestants import Contestant, contestants
 from bench_idle import Questions, sorted_out
-from bench_mounts import Contestant, native_files
+from bench_mounts import native_files
 from bench_readers import Job, dealt, joined, run_readers
 from bench_report import as_json, as_table, notes, row_values
-from bench_rows import COLUMNS, ROWS, Row, Target
+from bench_rows import COLUMNS, MANY_CORES_ROWS, ROWS, Row, Target
 from bench_run import SCENES, chosen_rows, in_turn
 from bench_servers import Requests, count_requests, running_delay
 from bench_stage import Results
@@ -34,7 +39,17 @@ READ_SECONDS = 30.0
 ISSUED_KEYS = (
     *("warm", "disk", "cold_order_loose", "cold_8_loose", "cold_order_packed", "cold_shuffled_packed"),
     *("cold_order_loose_20ms", "cold_order_packed_20ms", "list", "stat", "render", "relist", "million"),
-    "idle_requests",
+    *(
+        "idle_requests",
+        "disk_8",
+        "second_epoch",
+        "stat_8",
+        "render_8",
+        "stalled",
+        "decode",
+        "cold_local",
+        "cold_local_8",
+    ),
 )
 
 WARM = Row(
@@ -123,6 +138,7 @@ def test_the_json_has_a_number_or_null_for_each_column_and_says_why() -> None:
         "ours": 65.0,
         "native": 100.0,
         "rclone": None,
+        "juicefs": None,
         "adlfs": None,
         "floor": None,
         "http": None,
@@ -130,6 +146,20 @@ def test_the_json_has_a_number_or_null_for_each_column_and_says_why() -> None:
     assert row["unit"] == "files/s"
     assert row["targets"] == [{"must": str(Target(0.5, "native")), "ratio": 0.65, "reached": True}]
     assert row["reasons"] == {"rclone": "rclone did not mount", "http": "nothing is kept"}
+
+
+def test_a_target_may_refer_to_another_row_of_ours() -> None:
+    [row] = chosen_rows(["render_8"])
+    results = results_of({("render_8", "packed"): [5000.0], ("render", "packed"): [2000.0]})
+    described = as_json([row], results, {})["rows"]["render_8"]
+    assert described["render"] == 2000.0
+    assert described["targets"] == [{"must": str(Target(1.7, "render")), "ratio": 2.5, "reached": True}]
+
+
+def test_the_table_has_no_column_that_no_row_has() -> None:
+    text = printed(WARM, results_of({("warm", "packed"): [60.0]}))
+    assert "native" in text
+    assert "juicefs" not in text
 
 
 def test_figures_of_one_key_stand_beside_each_other_in_the_json() -> None:
@@ -146,27 +176,52 @@ def test_figures_of_one_key_stand_beside_each_other_in_the_json() -> None:
 def test_why_there_is_no_number_is_said_once_for_all_rows() -> None:
     results = Results()
     results.failures["warm", "rclone"] = "rclone did not mount"
-    assert notes([WARM, WARM], results) == [
+    floor = Row("floor", "files/s", {"rclone": ("warm", "rclone")}, absent={"rclone": "not measured"})
+    assert notes([WARM, WARM, floor], results) == [
         "- rclone did not mount: rclone (warm)",
-        "- nothing is kept: http (warm)",
+        "- not measured: rclone (floor)",
     ]
 
 
-def test_every_row_that_was_asked_for_is_there_and_is_measured_by_a_scene() -> None:
-    measures = {measure for scene in SCENES for measure in scene.measures}
+def test_every_row_that_was_asked_for_is_there() -> None:
     assert set(ISSUED_KEYS) <= {row.key for row in ROWS}
-    assert {measure for row in ROWS for measure, _ in row.sources.values()} <= measures
+
+
+def test_every_number_is_measured_by_a_scene_and_a_contestant() -> None:
+    measures = {measure for scene in SCENES for measure in scene.measures}
+    sources = {source for row in (*ROWS, *MANY_CORES_ROWS) for source in row.sources.values()}
+    assert {measure for measure, _ in sources} <= measures
+    assert {name for _, name in sources} <= set(contestants(quick=False))
+
+
+def test_every_target_compares_with_a_number_of_its_row() -> None:
+    for row in (*ROWS, *MANY_CORES_ROWS):
+        for target in (*row.targets, *(row.quick_targets or ())):
+            assert not target.of or target.of in {*row.sources, *row.details}, row.name
 
 
 def test_quick_leaves_out_the_million_unless_it_is_named() -> None:
     assert "million" not in {row.key for row in chosen_rows([], quick=True)}
     assert {row.key for row in chosen_rows(["million"], quick=True)} == {"million"}
-    assert "million" in {row.key for row in chosen_rows([], quick=False)}
+    assert "million" in {row.key for row in chosen_rows([])}
+
+
+def test_quick_has_targets_of_its_own_where_few_images_make_a_difference() -> None:
+    keys = ["cold_order_packed", "cold_shuffled_packed"]
+    assert [row.targets for row in chosen_rows(keys)] == [(Target(10, "rclone"),), (Target(4, "rclone"),)]
+    assert [row.targets for row in chosen_rows(keys, quick=True)] == [(Target(8, "rclone"),), (Target(4, "rclone"),)]
+
+
+def test_many_cores_has_rows_for_up_to_fourteen_readers_and_needs_no_server() -> None:
+    rows = chosen_rows([], many_cores=True)
+    assert {"disk_local", "disk_local_14", "cold_local_14", "warm_local_14", "train"} <= {row.key for row in rows}
+    everyone = contestants(quick=False)
+    assert "azurite" not in {everyone[name].place for row in rows for _, name in row.measured}
 
 
 def test_an_unknown_row_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(BenchError, match="there is no row wram; there are warm, disk"):
-        chosen_rows(["wram"], quick=False)
+        chosen_rows(["wram"])
 
 
 def test_another_contestant_begins_each_round() -> None:
@@ -207,6 +262,15 @@ def test_readers_read_every_byte(tmp_path: Path) -> None:
     assert run_readers([Job("list", [str(tmp_path)])], seconds=READ_SECONDS).items == 3
 
 
+def test_a_reader_deals_the_names_to_its_threads(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / str(number)).write_bytes(bytes(number))
+    names = [str(tmp_path / str(number)) for number in range(7)]
+    for job in (Job("read", names, threads=3), Job("stat", names, threads=16)):
+        reading = run_readers([job], seconds=READ_SECONDS)
+        assert (reading.items, reading.bytes) == (7, 21)
+
+
 def test_a_training_loop_decodes_every_image_once(tmp_path: Path) -> None:
     names = [tmp_path / f"{seed}.jpg" for seed in range(20)]
     for seed, path in enumerate(names):
@@ -218,6 +282,13 @@ def test_a_training_loop_decodes_every_image_once(tmp_path: Path) -> None:
 def test_a_reader_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="No such file or directory"):
         run_readers([Job("read", [str(tmp_path / "missing")])], seconds=READ_SECONDS)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+def test_a_reader_that_cannot_start_is_told_with_its_reason() -> None:
+    # More than a pipe holds: the job cannot be handed over.
+    with pytest.raises(BenchError, match="No module named 'torch'"):
+        run_readers([Job("train", ["name"] * 100_000)], seconds=READ_SECONDS)
 
 
 def test_readers_that_hang_are_ended(tmp_path: Path) -> None:
@@ -236,8 +307,9 @@ def test_a_command_that_hangs_is_ended() -> None:
         run(["sleep", "60"], os.environ, seconds=0.1)
 
 
-def test_the_proxy_delays_what_is_asked_and_keeps_its_order() -> None:
-    words = [os.urandom(1000) for _ in range(50)]
+@contextlib.contextmanager
+def echo_server() -> Iterator[int]:
+    """A server that sends back what its one client sends; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def echo() -> None:
@@ -248,21 +320,50 @@ def test_the_proxy_delays_what_is_asked_and_keeps_its_order() -> None:
 
         thread = threading.Thread(target=echo, daemon=True)
         thread.start()
-        with (
-            running_delay(server.getsockname()[1], 0.05) as port,
-            socket.create_connection(("127.0.0.1", port), timeout=READ_SECONDS) as client,
-        ):
-            begin = time.monotonic()
-            for word in words:
-                client.sendall(word)
-            received = b""
-            while len(received) < 50 * 1000:
-                received += client.recv(65536)
-            seconds = time.monotonic() - begin
+        yield server.getsockname()[1]
         thread.join(READ_SECONDS)
-    assert received == b"".join(words)
+
+
+def received(client: socket.socket, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        content += client.recv(65536)
+    return content
+
+
+def test_the_proxy_delays_what_is_asked_and_keeps_its_order() -> None:
+    words = [os.urandom(1000) for _ in range(50)]
+    with (
+        echo_server() as port,
+        running_delay(port, 0.05) as delay,
+        socket.create_connection(("127.0.0.1", delay.port), timeout=READ_SECONDS) as client,
+    ):
+        begin = time.monotonic()
+        for word in words:
+            client.sendall(word)
+        content = received(client, 50 * 1000)
+        seconds = time.monotonic() - begin
+    assert content == b"".join(words)
     # Fifty delays one after the other would be 2.5 s.
     assert 0.05 <= seconds < 2
+
+
+def test_the_proxys_delay_can_be_prolonged_for_a_while() -> None:
+    def answer_seconds(client: socket.socket) -> float:
+        begin = time.monotonic()
+        client.sendall(b"word")
+        assert received(client, 4) == b"word"
+        return time.monotonic() - begin
+
+    with (
+        echo_server() as port,
+        running_delay(port, 0) as delay,
+        socket.create_connection(("127.0.0.1", delay.port), timeout=READ_SECONDS) as client,
+    ):
+        with delay.prolonged(1):
+            prolonged = answer_seconds(client)
+        usual = answer_seconds(client)
+    assert prolonged >= 1 > usual
 
 
 def test_what_the_refresh_asks_is_told_from_what_readers_cause() -> None:
@@ -295,26 +396,13 @@ def test_annotations_of_the_workload_are_house_annotations() -> None:
     assert (parsed.width, parsed.height, len(parsed.labels)) == (384, 320, 1)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def run_bench(tmp_path: Path, *options: str) -> dict[str, Any]:
+    """Run the benchmark; returns the rows of its JSON, and sees that it leaves nothing behind."""
     report = tmp_path / "bench.json"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    # PostgreSQL is not asked for, so that nobody else has to pass through.
     done = subprocess.run(
-        [
-            BENCH,
-            "--quick",
-            "--images",
-            "60",
-            "--rows",
-            "warm,cold_order_loose,cold_order_packed,relist",
-            "--rounds",
-            "1",
-            "--json",
-            report,
-        ],
+        [BENCH, *options, "--rounds", "1", "--json", report],
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -322,17 +410,36 @@ def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads(report.read_text())["rows"]
-    assert list(rows) == ["warm", "cold_order_loose", "cold_order_packed", "relist"]
+    assert str(temporary) not in Path("/proc/self/mounts").read_text()
+    assert list(temporary.iterdir()) == []
+    rows: dict[str, Any] = json.loads(report.read_text())["rows"]
+    assert all(key in done.stdout for key in rows)
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_benchmark_runs_from_end_to_end_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    # PostgreSQL is not asked for, so that nobody else has to pass through.
+    keys = ["warm", "cold_order_loose", "cold_order_packed", "relist"]
+    rows = run_bench(tmp_path, "--quick", "--images", "60", "--rows", ",".join(keys))
+    assert list(rows) == keys
     assert rows["warm"]["requests"]["ours"] == 0
     assert rows["cold_order_packed"]["requests"]["ours"] > 0
     assert rows["cold_order_loose"]["ours"] > 0
     for key, columns in {
-        "warm": ("ours", "native", "rclone", "adlfs", "floor"),
+        "warm": ("ours", "native", "rclone", "juicefs", "adlfs", "floor"),
         "cold_order_packed": ("http",),
     }.items():
         for column in columns:
             assert rows[key][column] > 0, (key, column)
-    assert "cold_order_packed" in done.stdout
-    assert str(temporary) not in Path("/proc/self/mounts").read_text()
-    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_many_readers_of_a_local_store_are_measured_without_a_server(tmp_path: Path) -> None:
+    rows = run_bench(tmp_path, "--many-cores", "--images", "60", "--rows", "cold_local_4,disk_local_4")
+    assert rows["cold_local_4"]["requests"]["ours"] > 0
+    assert rows["disk_local_4"]["requests"]["ours"] == 0
+    for row in rows.values():
+        assert min(row[column] for column in ("ours", "native", "rclone", "juicefs")) > 0
