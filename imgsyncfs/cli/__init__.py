@@ -30,6 +30,7 @@ _COMMANDS = {
     "mount": ("mount_commands:mount_command", "Mount the catalog at an empty directory."),
     "prefetch": ("sync_commands:prefetch_command", "Bring datasets into the disk cache."),
     "umount": ("mounted_commands:umount_command", "End a mount."),
+    "refresh": ("mounted_commands:refresh_command", "Have a mount show now what the catalog says."),
     "status": ("mounted_commands:status_command", "Show how a mount is doing."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }

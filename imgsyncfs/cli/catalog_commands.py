@@ -18,6 +18,7 @@ from imgsyncfs.cli.common import (
     open_configured_catalog,
     open_configured_store,
     table_console,
+    tell_mounts,
 )
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.library.configuration import catalog_url
@@ -97,6 +98,7 @@ def subscribe_command(
         subscription = subscribe(catalog, name, dataset_ids=dataset_ids, conditions=conditions)
         rows = members(subscription, catalog.datasets())
     click.echo(f"{name}: {len(rows)} datasets, {sum(row.size for row in rows):,} images")
+    tell_mounts(configuration)
 
 
 @click.command("subscriptions")
@@ -116,6 +118,7 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
         if remove:
             catalog.remove_subscription(chosen[0].name)
             click.echo(f"{name} is forgotten.")
+            tell_mounts(configuration)
             return
         rows = catalog.datasets()
     datasets = {subscription.name: members(subscription, rows) for subscription in chosen}

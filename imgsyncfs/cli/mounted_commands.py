@@ -1,4 +1,4 @@
-"""Commands about a mount that is there: umount, status. They need neither catalog nor formats."""
+"""Commands about a mount that is there: umount, status, refresh. They need neither catalog nor formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.table import Table
 from imgsyncfs.cli.common import echo_json
 from imgsyncfs.errors import MountError
 from imgsyncfs.mount.launch import wait_for_end
-from imgsyncfs.mount.mountpoint import absolute, mount_entry, unmount
+from imgsyncfs.mount.local_mounts import refresh_mounts
+from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, absolute, mount_entries, mount_entry, unmount
 
 UNVERIFIED = "{:,} extents: neither the catalog nor the store has a digest of them"
 
@@ -61,6 +62,27 @@ def read_status(mountpoint: Path) -> dict[str, Any]:
         ) from error
     status: dict[str, Any] = orjson.loads(content)
     return status
+
+
+@click.command("refresh")
+@click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
+def refresh_command(*, mountpoint: Path | None) -> None:
+    """Have the mount at MOUNTPOINT, or all of this machine, show now what the catalog says."""
+    if mountpoint is None:
+        places = [entry.mountpoint for entry in mount_entries() if entry.filesystem_type == FILESYSTEM_TYPE]
+    else:
+        places = [absolute(mountpoint)]
+        if mount_entry(places[0]) is None:
+            raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
+    if not places:
+        click.echo("Nothing is mounted on this machine.")
+    refreshed = refresh_mounts(places)
+    for each in refreshed:
+        if not each.trouble:
+            click.echo(f"{each.mountpoint} shows what the catalog says.")
+    failed = [f"{each.mountpoint} could not be refreshed: {each.trouble}" for each in refreshed if each.trouble]
+    if failed:
+        raise MountError("\n".join(failed))
 
 
 @click.command("status")

@@ -28,7 +28,7 @@ from imgsyncfs.errors import StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
-from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
@@ -97,6 +97,7 @@ class Coordinator:
         control: the control files.
         owner: whom everything belongs to.
         stale: called when a blob is no longer what the catalog says.
+        refresh: has the catalog asked for changes; see `imgsyncfs.mount.refresh.Refresher.now`.
     """
 
     def __init__(
@@ -107,12 +108,14 @@ class Coordinator:
         *,
         owner: Owner,
         stale: Callable[[], None],
+        refresh: Callable[[Callable[[str], None]], None],
     ) -> None:
         self._library = library
         self._namespace = namespace
         self._control = control
         self._owner = owner
         self._stale = stale
+        self._refresh = refresh
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
         self._loading: dict[int, list[int]] = {}
@@ -324,12 +327,21 @@ class Coordinator:
 
     def _answer(self, request: bytes) -> None:
         _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
+        if operation == protocol.READ and self._control.asks_for_refresh(number):
+            self._refresh(lambda trouble: self._tell_refreshed(request, trouble))
+            return
         try:
             message = self._control_answer(operation, unique, number, request)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/.imgsyncfs")
         else:
             protocol.write_quietly(self._device, message)
+
+    def _tell_refreshed(self, request: bytes, trouble: str) -> None:
+        unique = protocol.IN_HEADER.unpack_from(request)[2]
+        _, offset, size, *_ = protocol.READ_IN.unpack_from(request, protocol.IN_HEADER.size)
+        content = refresh_answer(int(self._library.mirror.table.read_at), trouble)
+        protocol.write_quietly(self._device, protocol.answer(unique, content[offset : offset + size]))
 
     def _control_answer(self, operation: int, unique: int, number: int, request: bytes) -> bytes:
         if operation == protocol.STATFS:

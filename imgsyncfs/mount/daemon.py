@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import select
 import signal
 import socket
@@ -32,6 +31,7 @@ from imgsyncfs.library.processes import LibraryWorkers
 from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.channel import Channel
 from imgsyncfs.mount.coordinator import Coordinator
+from imgsyncfs.mount.local_mounts import source_name
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
@@ -138,7 +138,12 @@ class _Daemon:
         self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
         owner = Owner(*settings.owner, settings.umask)
         self.coordinator = Coordinator(
-            self.library, self.namespace, self.control, owner=owner, stale=self.refresher.soon
+            self.library,
+            self.namespace,
+            self.control,
+            owner=owner,
+            stale=self.refresher.soon,
+            refresh=self.refresher.now,
         )
         siblings = settings.library.siblings
         workers.template.import_ahead([get_format(name).place.partition(":")[0] for name in siblings])
@@ -209,8 +214,7 @@ class _Daemon:
         own: dict[str, str | bool] = {
             "ro": True,
             "default_permissions": True,
-            # Commas and the like would end the option.
-            "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.library.catalog), flags=re.ASCII),
+            "fsname": source_name(self.settings.library.catalog),
             "subtype": SUBTYPE,
         }
         return {**own, **{name: value for name, value in self.settings.options.items() if name not in FOR_KERNEL}}

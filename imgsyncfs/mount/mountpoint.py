@@ -31,10 +31,12 @@ class MountEntry:
     Attributes:
         mountpoint: where.
         filesystem_type: for example ``fuse.imgsyncfs``.
+        source: what is mounted, as the mount named it.
     """
 
     mountpoint: Path
     filesystem_type: str
+    source: str
 
 
 def mount_entry(mountpoint: Path) -> MountEntry | None:
@@ -43,14 +45,22 @@ def mount_entry(mountpoint: Path) -> MountEntry | None:
     Args:
         mountpoint: an absolute path without symlinks; see `absolute`.
     """
-    found = None
+    return next((entry for entry in reversed(mount_entries()) if entry.mountpoint == mountpoint), None)
+
+
+def mount_entries() -> list[MountEntry]:
+    """All that is mounted, in order: the last one at a place is the one that is seen."""
+    entries = []
     for line in MOUNT_TABLE.read_bytes().splitlines():
         fields, _, rest = line.partition(b" - ")
-        # The table writes space, tab, newline and backslash as \ooo (proc(5)).
-        place = os.fsdecode(fields.split()[4].decode("unicode_escape").encode("latin-1"))
-        if place == str(mountpoint):
-            found = MountEntry(mountpoint, rest.split()[0].decode())
-    return found
+        kind, source, *_ = rest.split()
+        entries.append(MountEntry(Path(_text(fields.split()[4])), _text(kind), _text(source)))
+    return entries
+
+
+def _text(field: bytes) -> str:
+    """A field of the table, which writes space, tab, newline and backslash in octal digits (proc(5))."""
+    return os.fsdecode(field.decode("unicode_escape").encode("latin-1"))
 
 
 def absolute(mountpoint: Path) -> Path:
