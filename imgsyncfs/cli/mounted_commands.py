@@ -86,10 +86,13 @@ def refresh_command(*, mountpoint: Path | None) -> None:
 
 
 @click.command("status")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print what .imgsyncfs/status.json holds.")
-def status_command(*, mountpoint: Path, as_json: bool) -> None:
-    """Show how the mount at MOUNTPOINT is doing."""
+def status_command(*, mountpoint: Path | None, as_json: bool) -> None:
+    """Show how the mount at MOUNTPOINT is doing, or which mounts there are on this machine."""
+    if mountpoint is None:
+        _list_mounts(as_json=as_json)
+        return
     status = read_status(absolute(mountpoint))
     if as_json:
         echo_json(status)
@@ -112,6 +115,18 @@ def status_command(*, mountpoint: Path, as_json: bool) -> None:
     ):
         table.add_row(name, value)
     Console().print(table)
+
+
+def _list_mounts(*, as_json: bool) -> None:
+    """Name all mounts; none is asked, since one may hang."""
+    entries = [entry for entry in mount_entries() if entry.filesystem_type == FILESYSTEM_TYPE]
+    if as_json:
+        echo_json([{"mountpoint": str(entry.mountpoint), "catalog": entry.source} for entry in entries])
+        return
+    for entry in entries:
+        click.echo(f"{entry.mountpoint}\t{entry.source}")
+    if not entries:
+        click.echo("Nothing is mounted on this machine; mount a catalog with: imgsyncfs mount MOUNTPOINT", err=True)
 
 
 def _local_time(seconds: int) -> str:
