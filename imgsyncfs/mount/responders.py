@@ -176,10 +176,10 @@ class Responders:
         return passed
 
     def process_ids(self) -> list[int]:
-        """The process ids of the responders, and of the template."""
+        """The process ids of the responders, without those that the template died over, and of the template."""
         with self._lock:
             processes = [each.process for each in self._responders.values()]
-        return [*(each.process_id for each in processes), self._template.process_id]
+        return [*filter(None, (each.process_id for each in processes)), self._template.process_id]
 
     def replaced(self) -> int:
         """How many died and were replaced."""

@@ -51,7 +51,7 @@ class ForkedProcess:
     def is_alive(self) -> bool:
         """Whether it has not ended, as far as is known: not if the template has died over it."""
         handle = self._template.answer(self._place)[1]
-        return handle < 0 or not _is_ready(handle, 0)
+        return handle >= 0 and not _is_ready(handle, 0)
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended; returns whether it has. It is not waited for if the template has died over it."""
@@ -199,6 +199,10 @@ class _TemplateProcess:
         with contextlib.suppress(OSError):
             # Who waits for an answer need not wait any more.
             self._connection.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            # What it has forked may live on, and is known by the answers that are here already.
+            while self._receive():
+                pass
         self._connection.close()
         try:
             self._process.wait(END_SECONDS)

@@ -120,7 +120,9 @@ class WorkerPool:
             count: how many there are to be.
             first: arguments of each one's first job, which makes it ready for others.
         """
-        for _ in range(count - len(self.process_ids())):
+        with self._lock:
+            missing = count - len(self._workers) - len(self._coming)
+        for _ in range(missing):
             worker = self._start()
             job = _Job(next(self._numbers), first, tries=MOST_TRIES)
             worker.jobs[job.number] = job
@@ -140,10 +142,10 @@ class WorkerPool:
                     self._workers.append(worker)
 
     def process_ids(self) -> list[int]:
-        """The workers' process ids."""
+        """The workers' process ids, without those that the template died over before they were there."""
         with self._lock:
             workers = self._workers + self._coming
-        return [worker.process.process_id for worker in workers]
+        return [process_id for worker in workers if (process_id := worker.process.process_id)]
 
     def replaced(self) -> int:
         """How many workers died and were replaced."""

@@ -6,7 +6,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,11 @@ from support.mounting import (
     write_folder,
     write_image,
 )
+
+from imgsyncfs.catalog import open_catalog
+from imgsyncfs.stores.opening import open_store
+from imgsyncfs.tools.publish.folder import publish
+from imgsyncfs.tools.publish.publication import DatasetOptions
 
 DATASET = "original_20260105_rgb_rbbox"
 IMAGES = 8
@@ -52,10 +57,15 @@ class Shared:
             yield first / DATASET, second / DATASET
 
     def publish(self, **changed: float) -> None:
-        """Publish the folder with some annotations changed: stem to where the box is."""
+        """Publish the folder with some annotations changed: stem to where the box is.
+
+        As on another machine: the command would have the mounts of this one show it.
+        """
         for stem, x in changed.items():
             (self.published / f"{stem}.json").write_bytes(box_annotation(x=x))
-        self.one.run("publish", self.published, "--name", DATASET)
+        store_url = (self.one.folder / "store").as_uri()
+        with open_catalog(f"sqlite://{self.one.catalog}") as catalog, closing(open_store(store_url)) as store:
+            publish(self.published, catalog=catalog, store=store, dataset_id=DATASET, options=DatasetOptions())
 
     @property
     def listings(self) -> Path:

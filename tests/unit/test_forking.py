@@ -96,6 +96,18 @@ def test_another_template_takes_the_place_of_one_that_died(template: Template) -
         assert second.is_alive()
 
 
+def test_a_process_that_the_template_died_over_has_ended(template: Template) -> None:
+    os.kill(template.process_id, signal.SIGSTOP)
+    process, ours = forked(template)
+    os.kill(template.process_id, signal.SIGKILL)
+    with ours:
+        assert receive(ours) is None
+    assert process.process_id == 0
+    assert not process.is_alive()
+    assert process.wait(0.0)
+    process.kill()
+
+
 def test_any_number_of_processes_that_nobody_asks_about_can_be_forked(template: Template) -> None:
     for _ in range(400):
         template.fork("support.forked_process:fail", {}, ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,10 +22,17 @@ ANSWER_SECONDS = 30.0
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
-    """Two workers that run `support.worker_handlers.Echo`."""
+def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Template]:
+    """What workers are forked from."""
     monkeypatch.setenv("PYTHONPATH", importing_support())
-    with closing(Template()) as template, closing(echoing(template)) as pool:
+    with closing(Template()) as template:
+        yield template
+
+
+@pytest.fixture
+def pool(template: Template) -> Iterator[WorkerPool]:
+    """Two workers that run `support.worker_handlers.Echo`."""
+    with closing(echoing(template)) as pool:
         yield pool
 
 
@@ -150,6 +159,22 @@ def test_a_process_that_dies_while_it_comes_up_is_replaced(pool: WorkerPool) -> 
     while newcomer in pool.process_ids() or len(pool.process_ids()) < 3:
         pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
     assert pool.replaced() == 1
+
+
+def test_a_process_that_the_template_died_over_is_replaced_and_gets_no_jobs(
+    pool: WorkerPool, template: Template
+) -> None:
+    before = set(pool.process_ids())
+    os.kill(template.process_id, signal.SIGSTOP)
+    pool.grow(3, first={"do": "echo"})
+    os.kill(template.process_id, signal.SIGKILL)
+
+    # What is not there has no process id; 0 would stand for everybody.
+    assert set(pool.process_ids()) == before
+    while len(pool.process_ids()) < 3:
+        pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+    answers = [pool.submit({"do": "echo"}) for _ in range(30)]
+    assert {answer.result(ANSWER_SECONDS)[0]["process"] for answer in answers} == set(pool.process_ids())
 
 
 def test_processes_that_are_coming_up_end_with_the_others(pool: WorkerPool, tmp_path: Path) -> None:
