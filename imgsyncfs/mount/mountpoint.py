@@ -33,11 +33,13 @@ class MountEntry:
         mountpoint: where.
         filesystem_type: for example ``fuse.imgsyncfs``.
         source: what is mounted, as the mount named it.
+        device: number of the file system, ``major:minor``: no two mounts at a place have the same.
     """
 
     mountpoint: Path
     filesystem_type: str
     source: str
+    device: str
 
 
 def mount_entry(mountpoint: Path) -> MountEntry | None:
@@ -53,9 +55,9 @@ def mount_entries() -> list[MountEntry]:
     """All that is mounted, in order: the last one at a place is the one that is seen."""
     entries = []
     for line in MOUNT_TABLE.read_bytes().splitlines():
-        fields, _, rest = line.partition(b" - ")
-        kind, source, *_ = rest.split()
-        entries.append(MountEntry(Path(_text(fields.split()[4])), _text(kind), _text(source)))
+        first, _, rest = line.partition(b" - ")
+        fields, (kind, source, *_) = first.split(), rest.split()
+        entries.append(MountEntry(Path(_text(fields[4])), _text(kind), _text(source), _text(fields[2])))
     return entries
 
 

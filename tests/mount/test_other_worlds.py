@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,6 +179,21 @@ def test_a_container_with_a_copy_of_the_mount_sees_publishes_and_keeps_it_until_
             assert reader.sees(box_annotation(x=51.0))
             assert all(map(is_running, processes))
         assert all_end_after(processes)
+
+
+@needs_root
+def test_the_end_of_a_mount_that_a_container_kept_is_not_that_of_the_next_one_there(published: Workplace) -> None:
+    with published.mounted() as mountpoint:
+        house = mountpoint / DATASET / "img_00001.json"
+        [first, *_] = processes = process_ids(mountpoint)
+        with reader_in_container(house, mountpoint, propagation="private"):
+            subprocess.run(["umount", mountpoint], check=True)
+            published.run("mount", mountpoint)
+            # As `imgsyncfs umount` says how to end it.
+            os.kill(first, signal.SIGTERM)
+            assert all_end_after(processes)
+            assert house.read_bytes()
+        published.run("umount", mountpoint)
 
 
 @needs_root
