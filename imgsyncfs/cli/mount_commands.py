@@ -103,7 +103,7 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    check_system()
+    check_system(settings.options)
     check_mountpoint(Path(settings.mountpoint))
     start = _stay if foreground else _launch
     try:

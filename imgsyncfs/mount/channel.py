@@ -61,7 +61,7 @@ class Channel:
         arguments = _Arguments(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
         self._channel = _LIBFUSE.fuse_mount(os.fsencode(mountpoint), ctypes.byref(arguments))
         if not self._channel:
-            raise MountError(f"{mountpoint} could not be mounted; libfuse's own words stand above.")
+            raise MountError(f"{mountpoint} could not be mounted: libfuse refused.")
         self._entry = mount_entry(mountpoint)
         self.device: int = _LIBFUSE.fuse_chan_fd(self._channel)
         """The descriptor of ``/dev/fuse``."""

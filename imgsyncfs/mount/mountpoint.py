@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 FILESYSTEM_TYPE = "fuse.imgsyncfs"
 MOUNT_TABLE = Path("/proc/self/mountinfo")
+DEVICE = Path("/dev/fuse")
+FUSE_CONFIGURATION = Path("/etc/fuse.conf")
 COMMAND_SECONDS = 20.0
 BUSY_SECONDS = 3.0
 
@@ -71,8 +74,11 @@ def absolute(mountpoint: Path) -> Path:
     return mountpoint.parent.resolve() / mountpoint.name if mountpoint.name else mountpoint.resolve()
 
 
-def check_system() -> None:
-    """See that FUSE is there.
+def check_system(options: Collection[str] = ()) -> None:
+    """See that FUSE is there, and may be used.
+
+    Args:
+        options: names of the options for libfuse.
 
     Raises:
         MountError: something is missing; the message says how to get it.
@@ -81,10 +87,27 @@ def check_system() -> None:
         raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
     if shutil.which("fusermount") is None:
         raise MountError(f"fusermount is not installed; {_INSTALL} fuse3")
-    if not Path("/dev/fuse").exists():
+    if not DEVICE.exists():
         raise MountError(
             "/dev/fuse is not there; run: sudo modprobe fuse (in a container: start it with --device /dev/fuse)"
         )
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise MountError(f"You may not use {DEVICE}; let everyone with: sudo chmod 0666 {DEVICE}")
+    others = sorted({"allow_other", "allow_root"}.intersection(options))
+    if others and os.geteuid() != 0 and not _lets_users_allow_others():
+        raise MountError(
+            f"Only root may mount with {others[0]} here; let users do so with: "
+            f"echo user_allow_other | sudo tee -a {FUSE_CONFIGURATION}"
+        )
+
+
+def _lets_users_allow_others() -> bool:
+    """Whether fusermount's configuration has the line ``user_allow_other``."""
+    try:
+        lines = FUSE_CONFIGURATION.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip() == "user_allow_other" for line in lines)
 
 
 def check_mountpoint(mountpoint: Path) -> None:

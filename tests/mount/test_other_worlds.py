@@ -62,6 +62,8 @@ exec "${{as_nobody[@]}}" "$@" "$PWD"
 """
 """Arguments: the folders that Python, its environment and the repository lie in; a command, which gets a folder."""
 
+PRIVATE = ("unshare", "--mount", "--propagation", "private")
+
 CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 """Namespaces of mounts and processes, as containers have."""
 
@@ -87,7 +89,7 @@ def test_an_ordinary_users_mount_keeps_open_files_and_ends_clean(tmp_path: Path)
         user = os.geteuid()
     else:
         needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
-        told = life("unshare", "--mount", "--propagation", "private", "bash", "-c", AS_NOBODY, "bash", *needed)
+        told = life(*PRIVATE, "bash", "-c", AS_NOBODY, "bash", *needed)
         user = NOBODY
     assert (told["user"], told["owner"], told["processes_of"]) == (user, user, [user])
     assert told["notifications"] > 0
@@ -95,6 +97,30 @@ def test_an_ordinary_users_mount_keeps_open_files_and_ends_clean(tmp_path: Path)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of mounts everywhere")
+
+
+CHECK = "from imgsyncfs.mount.mountpoint import check_system; check_system(['allow_other'])"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("mode", "remedy"),
+    [("0600", "sudo chmod 0666 /dev/fuse"), ("0666", "echo user_allow_other | sudo tee -a /etc/fuse.conf")],
+)
+def test_an_ordinary_user_who_may_not_mount_hears_what_would_let_them(mode: str, remedy: str) -> None:
+    if "user_allow_other" in Path("/etc/fuse.conf").read_text().splitlines() and mode == "0666":
+        pytest.skip("everyone may, here")
+    script = AS_NOBODY.replace("mknod -m 0666", f"mknod -m {mode}")
+    needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
+    done = subprocess.run(
+        [*PRIVATE, "bash", "-c", script, "bash", *needed, sys.executable, "-c", CHECK],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "PYTHONPATH": importing_support()},
+    )
+    assert remedy in done.stderr
 
 
 @needs_root
