@@ -11,7 +11,7 @@ from imgsyncfs.errors import CatalogError, PublishError
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.publication import DatasetOptions
-from imgsyncfs.workers.progress import Progress
+from imgsyncfs.workers.progress import Progress, SilentProgress
 
 DEMO_FILES = Path(__file__).with_name("demo_files")
 """Made by scripts/make_demo_images: datasets.csv, the users' own table, and a folder for each dataset in it."""
@@ -65,6 +65,7 @@ def make_demo(folder: Path, *, progress: Progress | None = None) -> DemoSummary:
     Raises:
         PublishError: the folder holds other things, or cannot be made.
     """
+    progress = progress or SilentProgress()
     folder = folder.absolute()
     store_folder = folder / "store"
     catalog_file = folder / "catalog.db"
@@ -80,17 +81,14 @@ def make_demo(folder: Path, *, progress: Progress | None = None) -> DemoSummary:
                 catalog.check()
             catalog.initialize(store=store.url)
             options = demo_options()
-            summaries = [
-                publish(
-                    DEMO_FILES / dataset_id,
-                    catalog=catalog,
-                    store=store,
-                    dataset_id=dataset_id,
-                    options=said,
-                    progress=progress,
+            progress.phase("Publishing", len(options), "datasets")
+            summaries = []
+            for dataset_id, said in options.items():
+                folder_of_one = DEMO_FILES / dataset_id
+                summaries.append(
+                    publish(folder_of_one, catalog=catalog, store=store, dataset_id=dataset_id, options=said)
                 )
-                for dataset_id, said in options.items()
-            ]
+                progress.advance(1)
     except CatalogError as error:
         raise PublishError(f"The folder {folder} holds another catalog ({error}); choose an empty folder.") from error
     finally:

@@ -14,7 +14,7 @@ class Progress(Protocol):
         Args:
             name: what is done now, for example ``Checking``.
             total: how many units it will be; None if nobody knows yet.
-            unit: what is counted: ``images`` or ``bytes``.
+            unit: what is counted: ``images``, ``datasets`` or ``bytes``.
         """
 
     def advance(self, count: int) -> None:
