@@ -22,7 +22,7 @@ import orjson
 from cachetools import LRUCache
 
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.nodes import FILE_MODE, Attributes
+from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
 
 
@@ -47,14 +47,12 @@ README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain di
 Everything is read-only. Nothing is copied before it is read; what was read once is kept in a cache on this machine.
 """.encode()
 
-CONTROL_NAME = b".imgsyncfs"
 CONTROL_NUMBER = NAMED | CONTROL
 """The node number of the directory."""
 
 STATUS_NAME = b"status.json"
 STATUS_PREFIX = b"status-"
 ERRORS_NAME = b"errors.log"
-REFRESH_NAME = b"refresh"
 
 REFRESH_BYTES = 1024
 """The length of what a reader of ``refresh`` gets: `stat` tells it before there is an answer."""

@@ -18,6 +18,7 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.volume import CatalogVolume
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
@@ -81,6 +82,7 @@ class Library:
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
+        self.volume = CatalogVolume(self.catalog_pool, lambda: self.mirror.table)
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
         self.contents = ContentReader(self.extents, self.check_store)
         self.sources = file_sources(self.contents, settings.siblings)

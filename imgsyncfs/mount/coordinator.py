@@ -346,9 +346,8 @@ class Coordinator:
     def _control_answer(self, operation: int, unique: int, number: int, request: bytes) -> bytes:
         if operation == protocol.STATFS:
             rows = self._library.rows.values()
-            return protocol.statfs_answer(
-                unique, total_bytes=self._library.cache.volume(), files=sum(row.size for row in rows)
-            )
+            total_bytes = self._library.volume.total_bytes()
+            return protocol.statfs_answer(unique, total_bytes=total_bytes, files=sum(row.size for row in rows))
         if operation == protocol.LOOKUP:
             return self._look_up(unique, number, request[protocol.IN_HEADER.size : -1])
         if operation == protocol.GETATTR:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.errors import MountError
+from imgsyncfs.library.nodes import CONTROL_NAME, REFRESH_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -181,8 +182,8 @@ def _unmount(mountpoint: Path, *, lazy: bool) -> None:
 def _is_dead(mountpoint: Path) -> bool:
     """Whether the daemon behind a mount is gone (the kernel then answers ENOTCONN)."""
     try:
-        # Not stat: the kernel goes on answering that from what it knew.
-        os.statvfs(mountpoint)
+        # Of other names the kernel goes on answering from what it knew; statvfs may ask a database.
+        os.stat(mountpoint / CONTROL_NAME.decode() / REFRESH_NAME.decode())  # noqa: PTH116  # a Path would do the same
     except OSError as error:
         return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
     return False

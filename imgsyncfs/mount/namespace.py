@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.control_files import CONTROL_NAME, CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import CONTROL_NAME
 from imgsyncfs.library.numbers import (
     ANNOTATION,
     FIRST_SIBLING,

@@ -220,10 +220,15 @@ def directory_entry(number: int, position: int, name: bytes, mode: int) -> bytes
 
 
 def statfs_answer(unique: int, *, total_bytes: int, files: int) -> bytes:
-    """The answer to STATFS, for `df`: nothing is free."""
+    """The answer to STATFS, for `df`: the size is the catalog's, of which nobody can write anything.
+
+    Nothing is used and nothing is available, so that `df` gives no percentage: where all was used, as on a CD, those
+    who watch file systems would be called up for a full one.
+    """
+    blocks = -(-total_bytes // BLOCK_BYTES)
     return answer(
         unique,
-        STATFS_OUT.pack(-(-total_bytes // BLOCK_BYTES), 0, 0, files, 0, READ_BYTES, NAME_BYTES, BLOCK_BYTES, 0),
+        STATFS_OUT.pack(blocks, blocks, 0, files, files, READ_BYTES, NAME_BYTES, BLOCK_BYTES, 0),
     )
 
 
