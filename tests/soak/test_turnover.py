@@ -1,7 +1,7 @@
 """Publish after publish under readers who have the changed files open: each reads what it opened, and nothing grows.
 
-``IMGSYNCFS_TURNOVER_SECONDS=120 scripts/test soak -k turnover`` takes two minutes for it: between two publishes the
-mount does what it does in its own time.
+``IMGSYNCFS_TURNOVER_SECONDS=120 scripts/test soak -k ten_publishes`` takes two minutes for it: between two publishes
+the mount does what it does in its own time.
 """
 
 from __future__ import annotations
