@@ -10,17 +10,14 @@ import xxhash
 
 from imgsyncfs.stores.buffers import KeptBuffers
 
-FIRST_READ_BYTES = 256 << 10
-"""Extents of up to this length are verified in one piece, which then answers the first read."""
-
-DESCRIPTOR_WEIGHT = FIRST_READ_BYTES
-"""The weight of an extent on disk among open ones: what it may hold in memory until its first read."""
+DESCRIPTOR_WEIGHT = 256 << 10
+"""The weight of an extent on disk among open ones, in bytes of those in memory."""
 
 _TAG = re.compile(r"(0|[1-9][0-9]{0,14})-[0-9a-f]{32}")
 """Up to 15 digits: no file is longer, and no number is larger than what system calls take."""
 
-_VERIFIED_BYTES = 256 << 10
-"""Longer extents are verified through a buffer of this size, which fits the processor's second cache."""
+VERIFIED_BYTES = 256 << 10
+"""Extents are verified through a buffer of this size, which fits the processor's second cache."""
 
 
 class Entry(NamedTuple):
@@ -76,21 +73,18 @@ class OpenExtent:
         self.length = length
 
     def matches(self, tag: object, buffers: KeptBuffers) -> bool:
-        """Whether the content is what a tag says. A short one is kept for the first read, which then needs no copy.
+        """Whether the content is what a tag says.
 
         Args:
             tag: from the table.
-            buffers: to read a long one into.
+            buffers: to read it into.
 
         Raises:
             OSError: the file cannot be read.
         """
-        if self.length <= FIRST_READ_BYTES:
-            self._content = self.read(0, self.length)
-            return content_tag(self._content) == tag
         digest = xxhash.xxh3_128()
         done = 0
-        with buffers.borrow(_VERIFIED_BYTES) as buffer:
+        with buffers.borrow(VERIFIED_BYTES) as buffer:
             while count := self.read_into(done, buffer):
                 digest.update(buffer[:count])
                 done += count
@@ -98,23 +92,30 @@ class OpenExtent:
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` within the extent."""
-        content = self._content
         if self._descriptor is None:
-            return content[offset : offset + size]
-        if content:
-            self._content = b""
-            return content[offset : offset + size]
+            return self._content[offset : offset + size]
         # Asked for more than there is, Python makes room for all of it first: five times the cost of 100 kB.
         return os.pread(self._descriptor, max(0, min(size, self.length - offset)), self._start + offset)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill a buffer with bytes from `offset`; returns how many there were."""
-        if self._descriptor is None or self._content:
+        if self._descriptor is None:
             content = self.read(offset, len(buffer))
             buffer[: len(content)] = content
             return len(content)
         length = max(0, min(len(buffer), self.length - offset))
         return os.preadv(self._descriptor, [buffer[:length]], self._start + offset)
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether its bytes are in a file, and not in memory."""
+        return self._descriptor is not None
+
+    def splice(self, offset: int, size: int, pipe: int) -> int:
+        """Put bytes from `offset` into a pipe; returns how many. Only if it `is_in_file`."""
+        if self._descriptor is None:
+            return 0
+        return os.splice(self._descriptor, pipe, size, offset_src=self._start + offset)
 
     @property
     def weight(self) -> int:

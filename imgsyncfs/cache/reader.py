@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from imgsyncfs.cache.extent import Entry, OpenExtent
+from imgsyncfs.cache.extent import VERIFIED_BYTES, Entry, OpenExtent
 from imgsyncfs.cache.files import ExtentFiles, RefusedFile
 from imgsyncfs.cache.table import (
     BUSY_SECONDS,
@@ -51,6 +51,8 @@ MOST_USED = 4096
 REMOVED_SECONDS = 1.0
 """How often open extents are searched for removed files: 512 of them take 0.5 ms."""
 
+_HITS, _MISSES, _DAMAGED = range(3)
+
 
 @dataclass(frozen=True)
 class CacheCounts:
@@ -69,6 +71,8 @@ class CacheReader:
         open_weight: of the extents that are kept open, at most.
         most_used: uses that are remembered.
         verified: extents that were verified lately, which need not be read to be trusted.
+        counts: where hits, misses and damaged entries are counted, three unsigned numbers of 8 bytes; None for memory
+            of its own.
 
     Raises:
         CacheError: the database cannot be opened, or is somebody else's.
@@ -81,6 +85,7 @@ class CacheReader:
         open_weight: int = OPEN_WEIGHT,
         most_used: int = MOST_USED,
         verified: VerifiedExtents | None = None,
+        counts: memoryview | None = None,
     ) -> None:
         self._folder = folder
         self._files = ExtentFiles(folder)
@@ -104,7 +109,7 @@ class CacheReader:
         self._used: OrderedDict[str, None] = OrderedDict()
         self._most_used = most_used
         self.verified = verified or VerifiedExtents()
-        self._hits = self._misses = self._damaged = 0
+        self._counts = memoryview(bytearray(24)).cast("Q") if counts is None else counts
         self._looked_through = time.monotonic()
 
     def opened(self, key: str) -> OpenExtent | None:
@@ -112,7 +117,7 @@ class CacheReader:
         with self._lock:
             extent = self._open.get(key)
             if extent is not None:
-                self._hits += 1
+                self._counts[_HITS] += 1
                 self._use(key)
         return extent
 
@@ -128,9 +133,9 @@ class CacheReader:
         extent = self._open_entry(key)
         with self._lock:
             if extent is None:
-                self._misses += 1
+                self._counts[_MISSES] += 1
             else:
-                self._hits += 1
+                self._counts[_HITS] += 1
                 self._use(key)
                 self._open[key] = extent
         return extent
@@ -178,7 +183,7 @@ class CacheReader:
     def counts(self) -> CacheCounts:
         """Hits, misses and damaged entries so far."""
         with self._lock:
-            return CacheCounts(self._hits, self._misses, self._damaged)
+            return CacheCounts(*self._counts.tolist())
 
     def volume(self) -> int:
         """Bytes that the cache takes up on disk, its database included."""
@@ -225,6 +230,11 @@ class CacheReader:
             # A length of 0 may be that of a damaged tag.
             if extent is None or (trusted and extent.length):
                 return extent
+            # A short one is verified sooner than waited for.
+            if extent.length > VERIFIED_BYTES:
+                if self.verified.wait_for(key):
+                    return extent
+                self.verified.claim(key)
             if extent.matches(entry.tag, self._buffers):
                 # Other processes that read it now need not do the same.
                 self.verified.note(key)
@@ -236,5 +246,5 @@ class CacheReader:
             return None
         logger.warning("A cached extent is damaged and is fetched again: %s%s", key, reason)
         with self._lock:
-            self._damaged += 1
+            self._counts[_DAMAGED] += 1
         return None

@@ -1,7 +1,8 @@
 """Which extents have been verified lately: by the worker that wrote them, or by another process that opened them.
 
 When such an extent is opened, its length is checked and its digest is not: that would read all of it, 1 ms of CPU for
-4 MiB, out of the same memory that was written or read a moment ago, in each process that reads it.
+4 MiB, out of the same memory that was written or read a moment ago, in each process that reads it. Processes that read
+a dataset together come to its extents at the same moment: one of them says that it verifies, and the others wait.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ import xxhash
 PLACES = 4096
 """Extents that are remembered at a time, fewer where two fall on one place; a power of two."""
 
-VERIFIED_BYTES = 16 * PLACES
+_NUMBERS = 3
+"""A place holds the digest of a key, until when it counts as verified, and until when others wait for it."""
+
+VERIFIED_BYTES = 8 * _NUMBERS * PLACES
 
 LASTING_SECONDS = 10
+
+CLAIM_NANOSECONDS = 20_000_000
+"""How long others wait for whoever verifies: longer than 4 MiB in memory take, too short for a reader to notice."""
+
+WAIT_SECONDS = 50e-6
 
 
 class VerifiedExtents:
@@ -32,14 +41,33 @@ class VerifiedExtents:
 
     def note(self, key: str) -> None:
         """Note that the extent of a key was verified."""
-        digest = xxhash.xxh3_64_intdigest(key.encode())
-        place = 2 * (digest % PLACES)
-        self._places[place + 1] = 0
-        self._places[place] = digest
+        place, digest = self._place(key)
+        if self._places[place] != digest:
+            self._places[place + 1] = 0
+            self._places[place] = digest
         self._places[place + 1] = int(time.monotonic()) + LASTING_SECONDS
+        # After that: who waits looks at this first.
+        self._places[place + 2] = 0
 
     def has(self, key: str) -> bool:
         """Whether the extent of a key was verified in the last seconds."""
-        digest = xxhash.xxh3_64_intdigest(key.encode())
-        place = 2 * (digest % PLACES)
+        place, digest = self._place(key)
         return self._places[place] == digest and self._places[place + 1] > time.monotonic()
+
+    def claim(self, key: str) -> None:
+        """Say that this process verifies the extent of a key now. It need not say that it has failed."""
+        place, digest = self._place(key)
+        self._places[place + 1] = 0
+        self._places[place] = digest
+        self._places[place + 2] = time.monotonic_ns() + CLAIM_NANOSECONDS
+
+    def wait_for(self, key: str) -> bool:
+        """Wait while another process verifies the extent of a key; returns whether it was verified."""
+        place, digest = self._place(key)
+        while self._places[place] == digest and self._places[place + 2] > time.monotonic_ns():
+            time.sleep(WAIT_SECONDS)
+        return self.has(key)
+
+    def _place(self, key: str) -> tuple[int, int]:
+        digest = xxhash.xxh3_64_intdigest(key.encode())
+        return _NUMBERS * (digest % PLACES), digest

@@ -53,6 +53,7 @@ _ANNOTATIONS = (
     "WHERE dataset_id = ? AND label_version = ?"
 )
 _LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
+_BYTE_COUNTS = "SELECT dataset_id, SUM(byte_count) FROM images GROUP BY dataset_id"
 _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
@@ -254,6 +255,11 @@ class Catalog:
             return {}
         rows = self._connection.rows(_EXTENT_DIGESTS, (dataset_id,))
         return {md5: digests for md5, digests in rows if is_md5(md5) and are_extent_digests(digests)}
+
+    def byte_counts(self) -> dict[str, int]:
+        """How many bytes the images of each dataset have together; goes through all of them."""
+        # PostgreSQL's sum of whole numbers is a Decimal.
+        return {dataset_id: int(count or 0) for dataset_id, count in self._connection.rows(_BYTE_COUNTS)}
 
     def replace_dataset(
         self,

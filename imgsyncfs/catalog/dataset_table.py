@@ -15,6 +15,9 @@ from imgsyncfs.settings.values import did_you_mean
 
 COLUMNS = ("dataset_id", "label_version", "image_type", "classes", "projects", "label_type", "size", "note")
 
+MOST_LISTED = 10
+"""Values that are listed where none is near."""
+
 _ALIASES = {"class": "classes", "project": "projects"}
 
 
@@ -57,6 +60,24 @@ def matching(rows: Iterable[DatasetRow], conditions: Iterable[str]) -> list[Data
         column_values(_EMPTY_ROW, column.strip())
         pairs.append((column.strip(), value.strip()))
     return [row for row in rows if all(value in column_values(row, column) for column, value in pairs)]
+
+
+def near_values(rows: Iterable[DatasetRow], conditions: Iterable[str]) -> list[str]:
+    """What is to be said of conditions that no dataset meets: a sentence each, with the values that are near.
+
+    Args:
+        rows: all datasets.
+        conditions: as for `matching`, which has accepted them.
+    """
+    hints = []
+    rows = list(rows)
+    for condition in conditions:
+        column, _, value = (part.strip() for part in condition.partition("="))
+        known = sorted({each for row in rows for each in column_values(row, column) if each})
+        if value not in known:
+            listed = f"there are {', '.join(known[:MOST_LISTED])}{', …' if len(known) > MOST_LISTED else ''}."
+            hints.append(f"No dataset has {column}={value}; {did_you_mean(value, known, otherwise=listed)}")
+    return hints
 
 
 def shown_fields(row: DatasetRow) -> Mapping[str, str]:

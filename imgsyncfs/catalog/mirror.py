@@ -196,10 +196,14 @@ class CatalogMirror:
         try:
             return future.result(self._timeout)
         except FutureTimeoutError:
-            raise CatalogUnreachable(
-                f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
-                "again in a while, or raise --timeout."
-            ) from None
+            raise self.too_late(dataset_id) from None
+
+    def too_late(self, dataset_id: str) -> CatalogUnreachable:
+        """What somebody is told who has waited for a listing as long as the timeout."""
+        return CatalogUnreachable(
+            f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
+            "again in a while, or raise --timeout."
+        )
 
     def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
         """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""

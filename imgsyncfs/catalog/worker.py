@@ -25,6 +25,7 @@ import orjson
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, WorkerLost
+from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class CatalogReader:
         Args:
             arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
                 (with ``dataset`` and ``folder``, where to save it), "annotations" (with ``dataset`` and
-                ``label_version``), or "nothing": be ready for a listing.
+                ``label_version``), "byte counts", or "nothing": be ready for a listing.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets and
             subscriptions column by column. For "listing" the path it was saved to, None if there is no such dataset.
-            For "annotations" what `CollectedRows.from_bytes` reads.
+            For "annotations" what `CollectedRows.from_bytes` reads. For "byte counts" those of the datasets' images.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -71,6 +72,8 @@ class CatalogReader:
         try:
             if arguments["question"] == "datasets":
                 return self._datasets(arguments["known"])
+            if arguments["question"] == "byte counts":
+                return {"byte_counts": self._connect().byte_counts()}, b""
             if arguments["question"] == "nothing":
                 importlib.import_module("imgsyncfs.catalog.listing")
                 return {}, b""
@@ -120,7 +123,11 @@ class CatalogReader:
         """Have a process of its own collect a large dataset's annotations; see `read_listing`."""
         if row.size < self._large_dataset:
             return None
-        pool = WorkerPool("imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1)
+        template = Template()
+        stack.callback(template.close)
+        pool = WorkerPool(
+            "imgsyncfs.catalog.worker:CatalogReader", self._settings, count=1, threads=1, template=template
+        )
         stack.callback(pool.close)
         answer = pool.submit({"question": "annotations", "dataset": row.dataset_id, "label_version": row.label_version})
 

@@ -11,6 +11,7 @@ import click
 
 from imgsyncfs import __version__
 from imgsyncfs.errors import ImgsyncfsError
+from imgsyncfs.settings.values import did_you_mean
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -23,6 +24,7 @@ _COMMANDS = {
     "index": ("publish_commands:index_command", "Catalogue as a dataset what lies in a store."),
     "datasets": ("catalog_commands:datasets_command", "List the datasets of the catalog."),
     "subscribe": ("catalog_commands:subscribe_command", "Keep a choice of datasets under a name."),
+    "unsubscribe": ("catalog_commands:unsubscribe_command", "Forget a subscription."),
     "subscriptions": ("catalog_commands:subscriptions_command", "List subscriptions and their datasets."),
     "sync": ("sync_commands:sync_command", "Copy datasets to plain folders."),
     "convert": ("convert_commands:convert_command", "Convert annotations between formats."),
@@ -30,7 +32,9 @@ _COMMANDS = {
     "mount": ("mount_commands:mount_command", "Mount the catalog at an empty directory."),
     "prefetch": ("sync_commands:prefetch_command", "Bring datasets into the disk cache."),
     "umount": ("mounted_commands:umount_command", "End a mount."),
+    "refresh": ("mounted_commands:refresh_command", "Have a mount show now what the catalog says."),
     "status": ("mounted_commands:status_command", "Show how a mount is doing."),
+    "completion": ("completion_command:completion_command", "Print what makes a shell complete commands."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }
 """Where each command is and what it does, in the order in which a newcomer meets them. Imported when it is used: all of
@@ -49,6 +53,14 @@ class _Commands(click.Group):
         module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"imgsyncfs.cli.{module}"), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], _COMMANDS, otherwise="`imgsyncfs --help` lists all.")
+            ctx.fail(f"There is no command {args[0]}; {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # likewise
         with formatter.section("Commands"):

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 
 import click
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
-from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields, to_csv, to_json
+from imgsyncfs.catalog import Catalog
+from imgsyncfs.catalog.dataset_table import COLUMNS, matching, near_values, shown_fields, to_csv, to_json
 from imgsyncfs.catalog.naming import SOURCES
+from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscribe
 from imgsyncfs.cli.common import (
     catalog_options,
     echo_json,
     open_configured_catalog,
     open_configured_store,
-    table_console,
+    tell_mounts,
 )
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.library.configuration import catalog_url
-from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.settings.config_file import Configuration, load_configuration
+
+LEAST_COLUMNS = ("dataset_id", "size")
 
 NOTE_CHARACTERS = 40
 """A longer note would push the table over the edge; --json and --csv have it whole."""
@@ -44,7 +53,10 @@ def init_command(*, store: str, configuration: Configuration) -> None:
     with catalog:
         made = catalog.initialize(store=opened.url)
     what = "is ready" if made else "was a catalog already, with the same store"
-    click.echo(f"{catalog_url(configuration)} {what}; next: imgsyncfs publish FOLDER --name ID")
+    url = catalog_url(configuration)
+    # What was given here alone has to be given again.
+    given = "" if load_configuration().catalog == configuration.catalog else f" --catalog {shlex.quote(url)}"
+    click.echo(f"{url} {what}; next: imgsyncfs publish FOLDER --name ID{given}")
 
 
 @click.command("datasets")
@@ -55,23 +67,49 @@ def init_command(*, store: str, configuration: Configuration) -> None:
 @click.option("--json", "form", flag_value="json", help="Print JSON, with every column.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...], form: str | None) -> None:
-    """List the datasets of the catalog."""
+    """List the datasets of the catalog.
+
+    On a terminal as a table, of as many columns as fit; in a pipe a line for each, its columns separated by tabs.
+    """
     catalog, _ = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
-        rows = matching(catalog.datasets(), conditions)
+        known = catalog.datasets()
+    rows = matching(known, conditions)
+    for hint in near_values(known, conditions):
+        click.echo(hint, err=True)
     if form:
         click.echo((to_json(rows) if form == "json" else to_csv(rows)).decode(), nl=False)
-        return
+    elif sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        for row in rows:
+            # A tab or a newline within a value would be taken for the next column or line.
+            click.echo("\t".join(" ".join(field.split()) for field in shown_fields(row).values()))
+
+
+def _print_table(rows: Sequence[DatasetRow]) -> None:
+    """The datasets as a table: ids whole, and as many of the other columns as fit."""
+    console = Console()
+    cells = [
+        {**shown_fields(row), "note": textwrap.shorten(row.note, NOTE_CHARACTERS, placeholder="…")} for row in rows
+    ]
+    widths = {column: max(map(cell_len, [column, *(each[column] for each in cells)])) for column in COLUMNS}
+    shown = list(COLUMNS)
+    # The id, which people copy, and how many images; the others go from the right.
+    while len(shown) > len(LEAST_COLUMNS) and sum(widths[column] + 3 for column in shown) + 1 > console.width:
+        shown.remove(next(column for column in reversed(shown) if column not in LEAST_COLUMNS))
     table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column != "note")
-    for row in rows:
-        fields = {**shown_fields(row), "note": textwrap.shorten(row.note, NOTE_CHARACTERS, placeholder="…")}
-        table.add_row(*fields.values())
-    console = table_console()
-    console.print(table)
+    for column in shown:
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True, overflow="ignore")
+    for each in cells:
+        table.add_row(*(each[column] for column in shown))
+    # In a very narrow terminal an id goes on in the next line, and can still be copied.
+    console.print(table, width=max(console.width, sum(widths[column] + 3 for column in shown) + 1), crop=False)
+    left_out = [column for column in COLUMNS if column not in shown]
     console.print(f"{len(rows)} datasets, {sum(row.size for row in rows):,} images")
+    if left_out:
+        console.print(f"Not shown, for lack of room: {', '.join(left_out)}; --csv and --json have all columns.")
 
 
 @click.command("subscribe")
@@ -97,6 +135,7 @@ def subscribe_command(
         subscription = subscribe(catalog, name, dataset_ids=dataset_ids, conditions=conditions)
         rows = members(subscription, catalog.datasets())
     click.echo(f"{name}: {len(rows)} datasets, {sum(row.size for row in rows):,} images")
+    tell_mounts(configuration)
 
 
 @click.command("subscriptions")
@@ -114,8 +153,7 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
         known = {subscription.name: subscription for subscription in catalog.subscriptions()}
         chosen = [find_subscription(known, name)] if name else list(known.values())
         if remove:
-            catalog.remove_subscription(chosen[0].name)
-            click.echo(f"{name} is forgotten.")
+            _forget(catalog, chosen[0].name, configuration)
             return
         rows = catalog.datasets()
     datasets = {subscription.name: members(subscription, rows) for subscription in chosen}
@@ -133,3 +171,21 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
             named = f"{len(subscription.dataset_ids)} named" if subscription.dataset_ids else ""
             how = " and ".join(filter(None, (named, ", ".join(subscription.conditions))))
             click.echo(f"{subscription.name}: {len(datasets[subscription.name])} datasets ({how})")
+
+
+@click.command("unsubscribe")
+@click.argument("name")
+@catalog_options
+def unsubscribe_command(*, name: str, configuration: Configuration) -> None:
+    """Forget the subscription NAME. Its datasets stay, and copies of them."""
+    catalog, _ = open_configured_catalog(configuration)
+    with catalog:
+        catalog.check()
+        known = {subscription.name: subscription for subscription in catalog.subscriptions()}
+        _forget(catalog, find_subscription(known, name).name, configuration)
+
+
+def _forget(catalog: Catalog, name: str, configuration: Configuration) -> None:
+    catalog.remove_subscription(name)
+    click.echo(f"{name} is forgotten.")
+    tell_mounts(configuration)

@@ -184,3 +184,17 @@ def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
     click.echo(f"Left out: {count:,} files", err=True)
     echo_some([f"{entry.path}: {entry.reason}" for entry in left_out], count)
     sys.exit(LEFT_OUT_STATUS)
+
+
+def tell_mounts(configuration: Configuration) -> None:
+    """Have the mounts of a catalog that has just changed show it, those of this machine, and say which do."""
+    # Late: only few commands change a catalog.
+    from imgsyncfs.mount.local_mounts import mounts_of, refresh_mounts
+
+    for each in refresh_mounts(mounts_of(catalog_url(configuration))):
+        if each.trouble:
+            click.echo(
+                f"Note: the mount at {each.mountpoint} shows it after its next refresh: {each.trouble}.", err=True
+            )
+        else:
+            click.echo(f"The mount at {each.mountpoint} shows it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,8 @@ from imgsyncfs.cli.common import allow_store_option, another_password, cache_opt
 from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
+from imgsyncfs.library.nodes import DEFAULT_UMASK
+from imgsyncfs.mount import updatedb
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
@@ -56,6 +59,8 @@ def make_settings(
         mountpoint=str(absolute(mountpoint)),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
+        umask=_umask(values),
+        list_hidden="list_hidden" in values,
         responders=_responders(values),
         owner=(_owner_id(values, "uid", os.getuid()), _owner_id(values, "gid", os.getgid())),
     )
@@ -70,6 +75,13 @@ def _responders(values: Mapping[str, str]) -> int:
     if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
         raise ConfigurationError(f"--responders takes a number from 1 to {MOST_SLOTS}, not {given!r}.")
     return int(given)
+
+
+def _umask(values: Mapping[str, str]) -> int:
+    given = values.get("umask", f"{DEFAULT_UMASK:o}")
+    if not re.fullmatch("0?[0-7]{1,3}", given):
+        raise ConfigurationError(f"--umask takes an octal number such as 022 or 077, not {given!r}.")
+    return int(given, 8)
 
 
 def _owner_id(values: Mapping[str, str], option: str, default: int) -> int:
@@ -91,7 +103,7 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    check_system()
+    check_system(settings.options)
     check_mountpoint(Path(settings.mountpoint))
     start = _stay if foreground else _launch
     try:
@@ -106,6 +118,8 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
 def _launch(settings: MountSettings) -> None:
     for warning in launch(settings):
         logger.warning("%s", warning)
+    if hint := updatedb.hint(Path(settings.library.cache_dir)):
+        click.echo(hint, err=True)
 
 
 def _stay(settings: MountSettings) -> None:
@@ -128,6 +142,8 @@ def _stay(settings: MountSettings) -> None:
 @cache_options
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
+@click.option("--umask", metavar="OCTAL", help="Permissions that nobody has. [default: 022]")
+@click.option("--list-hidden", is_flag=True, help="List .by, .subscriptions and .imgsyncfs in the root, too.")
 @click.option("--responders", metavar="N", help="Processes that answer. [default: one for each core, 2 to 8]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
 @click.option("-o", "options", metavar="OPTIONS", multiple=True, help="As for mount(8), for example allow_other.")
@@ -136,10 +152,13 @@ def mount_command(
     mountpoint: Path,
     configuration: Configuration,
     foreground: bool,
+    list_hidden: bool,
     options: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Mount the catalog at MOUNTPOINT, an empty directory."""
+    if list_hidden:
+        options = (*options, "list_hidden")
     settings = make_settings(configuration, mountpoint, given, options)
     mount(settings, foreground=foreground)
     if not foreground and sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""Commands about a mount that is there: umount, status. They need neither catalog nor formats."""
+"""Commands about a mount that is there: umount, status, refresh. They need neither catalog nor formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.table import Table
 from imgsyncfs.cli.common import echo_json
 from imgsyncfs.errors import MountError
 from imgsyncfs.mount.launch import wait_for_end
-from imgsyncfs.mount.mountpoint import absolute, mount_entry, unmount
+from imgsyncfs.mount.local_mounts import refresh_mounts
+from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, absolute, mount_entries, mount_entry, unmount
 
 UNVERIFIED = "{:,} extents: neither the catalog nor the store has a digest of them"
 
@@ -35,7 +36,10 @@ def umount_command(*, mountpoint: Path, lazy: bool) -> None:
         process_id = None
     unmount(place, lazy=lazy)
     if process_id is not None and not wait_for_end(process_id, END_SECONDS):
-        raise MountError(f"The mount is gone, but its process has not ended; end it with: kill {process_id}")
+        raise MountError(
+            "The mount is gone, but its process has not ended: a program that has a file of it open, or a container "
+            f"that has the mount too, goes on using it. It ends with that, or with: kill {process_id}"
+        )
 
 
 def read_status(mountpoint: Path) -> dict[str, Any]:
@@ -60,11 +64,35 @@ def read_status(mountpoint: Path) -> dict[str, Any]:
     return status
 
 
+@click.command("refresh")
+@click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
+def refresh_command(*, mountpoint: Path | None) -> None:
+    """Have the mount at MOUNTPOINT, or all of this machine, show now what the catalog says."""
+    if mountpoint is None:
+        places = [entry.mountpoint for entry in mount_entries() if entry.filesystem_type == FILESYSTEM_TYPE]
+    else:
+        places = [absolute(mountpoint)]
+        if mount_entry(places[0]) is None:
+            raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
+    if not places:
+        click.echo("Nothing is mounted on this machine.")
+    refreshed = refresh_mounts(places)
+    for each in refreshed:
+        if not each.trouble:
+            click.echo(f"{each.mountpoint} shows what the catalog says.")
+    failed = [f"{each.mountpoint} could not be refreshed: {each.trouble}" for each in refreshed if each.trouble]
+    if failed:
+        raise MountError("\n".join(failed))
+
+
 @click.command("status")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print what .imgsyncfs/status.json holds.")
-def status_command(*, mountpoint: Path, as_json: bool) -> None:
-    """Show how the mount at MOUNTPOINT is doing."""
+def status_command(*, mountpoint: Path | None, as_json: bool) -> None:
+    """Show how the mount at MOUNTPOINT is doing, or which mounts there are on this machine."""
+    if mountpoint is None:
+        _list_mounts(as_json=as_json)
+        return
     status = read_status(absolute(mountpoint))
     if as_json:
         echo_json(status)
@@ -87,6 +115,18 @@ def status_command(*, mountpoint: Path, as_json: bool) -> None:
     ):
         table.add_row(name, value)
     Console().print(table)
+
+
+def _list_mounts(*, as_json: bool) -> None:
+    """Name all mounts; none is asked, since one may hang."""
+    entries = [entry for entry in mount_entries() if entry.filesystem_type == FILESYSTEM_TYPE]
+    if as_json:
+        echo_json([{"mountpoint": str(entry.mountpoint), "catalog": entry.source} for entry in entries])
+        return
+    for entry in entries:
+        click.echo(f"{entry.mountpoint}\t{entry.source}")
+    if not entries:
+        click.echo("Nothing is mounted on this machine; mount a catalog with: imgsyncfs mount MOUNTPOINT", err=True)
 
 
 def _local_time(seconds: int) -> str:

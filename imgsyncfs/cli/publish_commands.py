@@ -16,6 +16,7 @@ from imgsyncfs.cli.common import (
     exit_if_left_out,
     open_configured_catalog,
     open_configured_store,
+    tell_mounts,
     with_options,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar
@@ -112,7 +113,7 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
             journal=opened.journal,
             progress=opened.progress,
         )
-    _report(summary, dataset_id)
+    _report(summary, dataset_id, configuration)
 
 
 @click.command("index")
@@ -137,7 +138,7 @@ def index_command(*, store_url: str, dataset_id: str, configuration: Configurati
             f"--allow-store {shlex.quote(store_url)}.",
             err=True,
         )
-    _report(summary, dataset_id)
+    _report(summary, dataset_id, configuration)
 
 
 class _Opened(NamedTuple):
@@ -160,8 +161,8 @@ def _opened(configuration: Configuration, open_store: Callable[[Catalog, Configu
                 yield _Opened(catalog, store, journal, progress)
 
 
-def _report(summary: PublishSummary, dataset_id: str) -> None:
-    """Tell what came of it, and exit if something was left out."""
+def _report(summary: PublishSummary, dataset_id: str, configuration: Configuration) -> None:
+    """Tell what came of it, users and mounts, and exit if something was left out."""
     done = (
         f"is now at revision {summary.revision}"
         if summary.changed
@@ -171,6 +172,8 @@ def _report(summary: PublishSummary, dataset_id: str) -> None:
         f"{dataset_id} {done}: {summary.images:,} images, {summary.annotations:,} annotations, "
         f"{summary.byte_count:,} bytes ({summary.uploaded_bytes:,} uploaded)."
     )
+    if summary.changed:
+        tell_mounts(configuration)
     if summary.removed:
         click.echo(f"No longer in it: {len(summary.removed):,} images, {', '.join(summary.removed[:5])} …")
     for warning in summary.warnings:

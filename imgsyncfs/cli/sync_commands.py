@@ -44,6 +44,7 @@ MOST_NAMED = 20
 @catalog_options
 @allow_store_option
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
+@click.option("--all", "everything", is_flag=True, help="All datasets of the catalog.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help=f"Rendered files to copy too: {','.join(FORMATS)}. [default: none]")
 @click.option(
@@ -59,6 +60,7 @@ def sync_command(
     dataset_ids: tuple[str, ...],
     configuration: Configuration,
     subscription: str | None,
+    everything: bool,
     amount: int | None,
     siblings: str | None,
     view_name: str | None,
@@ -66,18 +68,21 @@ def sync_command(
     overwrite: bool,
     **given: str | None,
 ) -> None:
-    """Copy datasets to plain folders TARGET/<dataset>; all of them, unless some are named.
+    """Copy datasets to plain folders TARGET/<dataset>: those named, those of a subscription, or --all.
 
     Only what is missing or differs is copied. Stopped at any moment, it goes on when it is run again. Files that
     somebody changed in TARGET are kept.
     """
-    if subscription and dataset_ids:
-        raise ConfigurationError("Name datasets, or a subscription with --subscription, and not both.")
+    _check_choice(dataset_ids, subscription, everything=everything)
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
     settings = _checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
+        if str(target) in library.rows:
+            raise ConfigurationError(
+                f"{target} is a dataset's id; say first where to copy to: imgsyncfs sync FOLDER {target}"
+            )
         summary = sync(
             library,
             target,
@@ -98,6 +103,7 @@ def sync_command(
 @catalog_options
 @allow_store_option
 @click.option("--subscription", metavar="NAME", help="The datasets of a subscription.")
+@click.option("--all", "everything", is_flag=True, help="All datasets of the catalog.")
 @click.option("--annotations", is_flag=True, help="Only the annotations: what ls -l and labelling tools look at first.")
 @cache_options
 @click.option("--timeout", metavar="SECONDS", help="How long to wait for a store. [default: 30]")
@@ -106,6 +112,7 @@ def prefetch_command(
     dataset_ids: tuple[str, ...],
     configuration: Configuration,
     subscription: str | None,
+    everything: bool,
     annotations: bool,
     **given: str | None,
 ) -> None:
@@ -113,8 +120,7 @@ def prefetch_command(
 
     What is there already is not fetched again; stopped at any moment, it goes on when it is run again.
     """
-    if bool(subscription) == bool(dataset_ids):
-        raise ConfigurationError("Name datasets, or a subscription with --subscription.")
+    _check_choice(dataset_ids, subscription, everything=everything)
     settings = _checked_settings(configuration, {**given, "siblings": "none"})
     with Library(settings) as library, ProgressBar() as bar:
         chosen = _chosen_datasets(library, dataset_ids, subscription)
@@ -123,6 +129,18 @@ def prefetch_command(
         f"{counted(summary.datasets, 'dataset')} {'is' if summary.datasets == 1 else 'are'} in the cache "
         f"{settings.cache_dir}: {decimal(summary.fetched_bytes)} fetched in {summary.requests:,} requests."
     )
+
+
+def _check_choice(dataset_ids: Sequence[str], subscription: str | None, *, everything: bool) -> None:
+    """See that exactly one way of choosing datasets is used: a whole catalog may be terabytes.
+
+    Raises:
+        ConfigurationError: none is, or several are.
+    """
+    if [bool(dataset_ids), bool(subscription), everything].count(True) != 1:
+        raise ConfigurationError(
+            "Say which datasets: name them, or give --subscription NAME, or --all; one of these and not two."
+        )
 
 
 def _checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:

@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
 from imgsyncfs.cache import OpenExtent
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import FileRecord, Listing
     from imgsyncfs.catalog.listing.files import FileTable
+
+
+class Piece(NamedTuple):
+    """A part of an extent.
+
+    Attributes:
+        extent: which one.
+        position: in it, in bytes.
+        length: in bytes.
+    """
+
+    extent: OpenExtent
+    position: int
+    length: int
 
 
 class ExtentSource(ABC):
@@ -139,10 +153,14 @@ class ContentReader:
         """Read all of a file; see `read`."""
         return self.read(listing, files, index, 0, files.size_and_time(index)[0])
 
-    def _pieces(
-        self, listing: Listing, files: FileTable, index: int, offset: int, size: int
-    ) -> Iterator[tuple[OpenExtent, int, int]]:
-        """Where a part of a file lies: extents, each with a position in it and a length, in bytes."""
+    def piece(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Piece | None:
+        """Where a part of a file lies, if that is in one extent; see `read`."""
+        size = min(size, files.size_and_time(index)[0] - offset)
+        first = next(self._pieces(listing, files, index, offset, size), None)
+        return first if first is not None and first.length == size else None
+
+    def _pieces(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Iterator[Piece]:
+        """Where a part of a file lies."""
         self.check_store(listing.store)
         packed = files.place_in_pack(index)
         if packed is not None:
@@ -152,7 +170,7 @@ class ContentReader:
             position, length = begin + offset - start, min(size, byte_count - offset)
             opened = self.extents.opened(extent_key(listing.store, pack, start))
             if opened is not None and length > 0 and position + length <= opened.length:
-                yield opened, position, length
+                yield Piece(opened, position, length)
                 return
         record = files.record(index)
         end = min(offset + size, record.byte_count)
@@ -163,7 +181,7 @@ class ContentReader:
             length = min(end - offset, opened.length - position)
             if length <= 0:
                 raise cut_short(listing.store, record.blob)
-            yield opened, position, length
+            yield Piece(opened, position, length)
             offset += length
 
 

@@ -5,6 +5,9 @@ A file's content never changes under a reader: each content has a node number of
 `errors.log` change all the time: each look-up makes a snapshot, and the kernel asks again at the next one.
 ``status-<anything>.json`` is another name for ``status.json``.
 
+``refresh`` is not listed, since it does something: whoever reads it has the catalog asked for changes, and gets the
+answer when they have been taken over. It is a file so that whoever may read the mount can ask, also from a container.
+
 Threads: `ControlFiles._lock` guards the contents; it is held for dictionary operations only.
 """
 
@@ -15,10 +18,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 from cachetools import LRUCache
 
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.nodes import FILE_MODE, Attributes
+from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
 
 
@@ -43,13 +47,17 @@ README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain di
 Everything is read-only. Nothing is copied before it is read; what was read once is kept in a cache on this machine.
 """.encode()
 
-CONTROL_NAME = b".imgsyncfs"
 CONTROL_NUMBER = NAMED | CONTROL
 """The node number of the directory."""
 
 STATUS_NAME = b"status.json"
 STATUS_PREFIX = b"status-"
 ERRORS_NAME = b"errors.log"
+
+REFRESH_BYTES = 1024
+"""The length of what a reader of ``refresh`` gets: `stat` tells it before there is an answer."""
+
+MOST_REFRESHES = 256
 
 KEPT_BYTES = 32 << 20
 """Contents kept for those who have them open: the newest 256 of the usual size."""
@@ -95,6 +103,7 @@ class ControlFiles:
         self._kept: LRUCache[int, tuple[ControlFile, bytes]] = LRUCache(
             KEPT_BYTES, getsizeof=lambda kept: len(kept[1]) + 1024
         )
+        self._refreshes: LRUCache[int, Attributes] = LRUCache(MOST_REFRESHES)
         self._count = 0
 
     @property
@@ -131,8 +140,13 @@ class ControlFiles:
     def attributes(self, number: int) -> Attributes | None:
         """What `stat` shows of a file; None if it is too old to be kept."""
         with self._lock:
-            kept = self._kept.get(number)
-        return None if kept is None else kept[0].attributes
+            kept, asking = self._kept.get(number), self._refreshes.get(number)
+        return asking if kept is None else kept[0].attributes
+
+    def asks_for_refresh(self, number: int) -> bool:
+        """Whether a file is ``refresh``, as somebody looked it up."""
+        with self._lock:
+            return number in self._refreshes
 
     def read(self, number: int, offset: int, size: int) -> bytes | None:
         """Up to `size` bytes of a file from `offset`; None if it is too old to be kept."""
@@ -141,15 +155,32 @@ class ControlFiles:
         return None if kept is None else kept[1][offset : offset + size]
 
     def _snapshot(self, name: bytes) -> ControlFile | None:
+        content = None
         if name == ERRORS_NAME:
             content = self._errors()
         elif name == STATUS_NAME or name.startswith(STATUS_PREFIX):
             content = self._status()
-        else:
+        elif name != REFRESH_NAME:
             return None
+        size = REFRESH_BYTES if content is None else len(content)
+        attributes = Attributes(FILE_MODE, size, int(time.time()))
         with self._lock:
             self._count += 1
-            number = named_number(name, b"%d" % self._count, is_control=True)
-            file = ControlFile(number, Attributes(FILE_MODE, len(content), int(time.time())), False)
-            self._kept[number] = (file, content)
+            file = ControlFile(named_number(name, b"%d" % self._count, is_control=True), attributes, False)
+            if content is None:
+                self._refreshes[file.number] = attributes
+            else:
+                self._kept[file.number] = (file, content)
         return file
+
+
+def refresh_answer(read_at: int, trouble: str) -> bytes:
+    """What a reader of ``refresh`` gets: JSON, and spaces up to `REFRESH_BYTES`.
+
+    Args:
+        read_at: when the catalog was read last, Unix seconds.
+        trouble: why it could not be asked now; empty if it was.
+    """
+    # As many letters as fit, whatever JSON makes of them.
+    content = orjson.dumps({"read_at": read_at, "trouble": trouble[: REFRESH_BYTES // 8]})
+    return content.ljust(REFRESH_BYTES - 1) + b"\n"

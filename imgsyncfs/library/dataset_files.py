@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.contents import ContentReader, Piece
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
@@ -169,6 +169,13 @@ class DatasetFiles:
             return len(content)
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read_into(self.listing, files, key.image, offset, buffer)
+
+    def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
+        """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""
+        if key.kind >= FIRST_SIBLING:
+            return None
+        files = self.listing.images if key.kind == IMAGE else self.listing.annotations
+        return self._sources.contents.piece(self.listing, files, key.image, offset, size)
 
     def entries_from(self, position: int, *, earlier: Listing | None = None) -> Iterator[DirectoryEntry]:
         """The entries of the directory from a position on; reads no blob.

@@ -18,16 +18,19 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.volume import CatalogVolume
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
+from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
+from imgsyncfs.stores.urls import store_modules
 
 MOST_STORES_OPENED = 8
 """Stores that a worker opens ahead of the first read: to import the Azure SDK takes half a second."""
@@ -66,7 +69,7 @@ class Library:
         settings = self.settings
         started_ahead = workers is not None
         workers = workers or start_workers(settings, stack)
-        self.catalog_pool, self.fetch_pool = workers.catalog, workers.fetch
+        self.template, self.catalog_pool, self.fetch_pool = workers.template, workers.catalog, workers.fetch
         self.cache = CacheReader(extents_folder(Path(settings.cache_dir)), verified=verified)
         stack.callback(self.cache.close)
         self.fetcher = Fetcher(self.cache, self.fetch_pool, timeout=settings.timeout, own_store=lambda: self.own_store)
@@ -79,6 +82,7 @@ class Library:
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
+        self.volume = CatalogVolume(self.catalog_pool, lambda: self.mirror.table)
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
         self.contents = ContentReader(self.extents, self.check_store)
         self.sources = file_sources(self.contents, settings.siblings)
@@ -149,7 +153,9 @@ class Library:
 
     def start_other_workers(self) -> None:
         """Start the processes that only heavy use needs."""
-        first = {"open": [*self.stores][:MOST_STORES_OPENED], "own_store": self.own_store}
+        stores = [*self.stores]
+        self.template.import_ahead(store_modules(stores))
+        first = {"open": stores[:MOST_STORES_OPENED], "own_store": self.own_store}
         self.fetch_pool.grow(FETCH_PROCESSES, first=first)
         self.fetch_pool.submit({"remove_orphans": True})
 
@@ -187,9 +193,17 @@ class Library:
         self.close()
 
 
-def file_sources(contents: ContentReader, siblings: Iterable[str]) -> FileSources:
-    """Where files of datasets come from, with the formats of these names beside each image."""
-    return FileSources(contents, Renderer(contents), tuple(get_format(name) for name in siblings))
+def file_sources(contents: ContentReader, siblings: Iterable[str], kept: KeptRenderings | None = None) -> FileSources:
+    """Where files of datasets come from, with the formats of these names beside each image.
+
+    Args:
+        contents: reads blobs.
+        siblings: names of formats.
+        kept: where renderings are kept; None for this process alone.
+    """
+    return FileSources(
+        contents, Renderer(contents, kept or KeptRenderings()), tuple(get_format(name) for name in siblings)
+    )
 
 
 def _directory_fault(row: DatasetRow) -> str | None:

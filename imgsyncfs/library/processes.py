@@ -1,20 +1,23 @@
 """The worker processes behind a library.
 
-They are started before anything else, and the catalog's is asked for the table of datasets at once: an interpreter
-needs some tenths of a second to start, while this process imports its own modules. So this module imports little.
+They are forked from a template, which is started before anything else; the catalog's is asked for the table of datasets
+at once. An interpreter needs some tenths of a second to start, while this process imports its own modules. So this
+module imports little.
 """
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.cache import extents_folder, prepare_cache
+from imgsyncfs.library.modules import CATALOG_MODULES, FETCH_MODULES
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.private_folders import make_own_folder
+from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 LISTINGS_FOLDER = "catalogs"
@@ -35,35 +38,42 @@ class LibraryWorkers:
     """The processes, coming up.
 
     Attributes:
+        template: what they are forked from.
         catalog: one that runs `imgsyncfs.catalog.worker.CatalogReader`.
-        fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` are started
-            later, since their start would take the processor from the library.
+        fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` are forked
+            later, when the template has imported what the catalog's stores need.
         table: the answer to the first question, the table of datasets.
     """
 
+    template: Template
     catalog: WorkerPool
     fetch: WorkerPool
     table: Future[Answer]
 
 
-def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers:
+def start_workers(settings: LibrarySettings, stack: ExitStack, template: Template | None = None) -> LibraryWorkers:
     """Start a library's processes, and make its cache folder ready for them.
 
     Args:
         settings: of the library.
         stack: at its end the processes are ended.
+        template: of the caller's, if it has started one ahead with `CATALOG_MODULES`.
 
     Raises:
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
+    if template is None:
+        template = stack.enter_context(closing(Template(CATALOG_MODULES)))
     catalog = WorkerPool(
         "imgsyncfs.catalog.worker:CatalogReader",
         {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},
         count=1,
         threads=CATALOG_THREADS,
+        template=template,
     )
     stack.callback(catalog.close)
     table = catalog.submit({"question": "datasets", "known": ""})
+    template.import_ahead(FETCH_MODULES)
     cache_dir = Path(settings.cache_dir)
     for folder in (cache_dir, cache_dir / LISTINGS_FOLDER):
         make_own_folder(folder)
@@ -81,6 +91,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack) -> LibraryWorkers
         },
         count=1,
         threads=FETCH_THREADS,
+        template=template,
     )
     stack.callback(fetch.close)
-    return LibraryWorkers(catalog, fetch, table)
+    return LibraryWorkers(template, catalog, fetch, table)

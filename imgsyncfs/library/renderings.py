@@ -1,28 +1,24 @@
 """Rendered files: an annotation in the format a tool reads, rendered at the first look.
 
-The kernel needs an exact size before anything is read, so `stat` renders. Up to `KEPT_BYTES` of rendered files are kept
-for the read that mostly follows; the caller keeps the sizes for good.
+The kernel needs an exact size before anything is read, so `stat` renders. Some rendered files are kept for the read
+that mostly follows; the caller keeps the sizes for good.
 
-Threads: `Renderer._lock` guards the kept bytes. Two threads that need the same file at once both render it: the result
-is the same, and to wait for each other would cost more.
+Threads: any number. Two that need the same file at once both render it: the result is the same, and to wait for each
+other would cost more.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
-
-from cachetools import LRUCache
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.formats.registry import FormatDescription, ImageInfo
+from imgsyncfs.library.kept_renderings import KeptRenderings
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import Listing
-
-KEPT_BYTES = 16 << 20
 
 
 class Renderer:
@@ -30,12 +26,12 @@ class Renderer:
 
     Args:
         contents: reads annotations.
+        kept: where renderings are kept.
     """
 
-    def __init__(self, contents: ContentReader) -> None:
+    def __init__(self, contents: ContentReader, kept: KeptRenderings) -> None:
         self._contents = contents
-        self._lock = threading.Lock()
-        self._kept: LRUCache[tuple[str, int, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+        self._kept = kept
         self.count = 0
         """How many files were rendered."""
 
@@ -54,9 +50,8 @@ class Renderer:
             StoreError: the annotation cannot be read.
             AnnotationError: it does not parse; the message names the file.
         """
-        key = (listing.key, index, target.name)
-        with self._lock:
-            kept = self._kept.get(key)
+        name = f"{listing.key}/{index}/{target.name}"
+        kept = self._kept.get(name)
         if kept is not None:
             return kept
         stem = listing.stem(index).decode()
@@ -76,7 +71,5 @@ class Renderer:
         image = ImageInfo(listing.dataset_id, stem, listing.ext(index), height or None, width or None, depth or None)
         rendered = target.render(annotation, image).content
         self.count += 1
-        with self._lock:
-            if len(rendered) <= KEPT_BYTES:
-                self._kept[key] = rendered
+        self._kept.put(name, rendered)
         return rendered

@@ -20,7 +20,7 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import members, subscription_fault
 from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
-from imgsyncfs.library.numbers import ROOT, named_number
+from imgsyncfs.library.numbers import NAMED, ROOT, named_number
 
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
@@ -98,6 +98,20 @@ class Tree:
             if number != ROOT:
                 children[parent][name] = number
         return cls(made, is_complete=is_complete)
+
+    def settled(self, before: Tree) -> Tree:
+        """The same tree, in which links, and directories of links, show the times that they have in another tree.
+
+        A publish renews a dataset's time, and some twenty links lead to a dataset: they are what they were, and the
+        kernel need not be told of them. A directory shows another time when other names are in it.
+        """
+        nodes = dict(self.nodes)
+        for number, node in self.nodes.items():
+            earlier = before.nodes.get(number) if number & NAMED else None
+            # A directory that nobody has looked into yet is empty there.
+            if earlier is not None and (not before.is_complete or earlier.children.keys() == node.children.keys()):
+                nodes[number] = node._replace(modified_at=earlier.modified_at)
+        return Tree(nodes, is_complete=self.is_complete)
 
     def changes_from(self, before: Tree) -> TreeChanges:
         """What is no longer as it was in another tree."""
@@ -182,7 +196,7 @@ def _directory(
     for inner_name, inner in links.items():
         if isinstance(inner, int):
             target = b"../" * path.count(b"/") + inner_name
-            link = named_number(path + b"/" + inner_name, b"%b %d" % (target, inner))
+            link = named_number(path + b"/" + inner_name, target)
             yield link, number, inner_name, inner, target
         else:
             yield from _directory(number, path, inner_name, inner, newest)

@@ -16,6 +16,7 @@ from pathlib import Path
 import fuse
 
 from imgsyncfs.errors import MountError
+from imgsyncfs.mount.mountpoint import mount_entry
 from imgsyncfs.mount.protocol import REQUEST_BYTES, Limits, init_answer
 
 logger = logging.getLogger(__name__)
@@ -53,14 +54,15 @@ class Channel:
     """
 
     def __init__(self, mountpoint: Path, options: Mapping[str, str | bool], limits: Limits) -> None:
-        self._mountpoint = os.fsencode(mountpoint)
+        self._mountpoint = mountpoint
         words = [b"imgsyncfs"]
         for name, value in options.items():
             words += [b"-o", os.fsencode(name if value is True else f"{name}={value}")]
         arguments = _Arguments(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
-        self._channel = _LIBFUSE.fuse_mount(self._mountpoint, ctypes.byref(arguments))
+        self._channel = _LIBFUSE.fuse_mount(os.fsencode(mountpoint), ctypes.byref(arguments))
         if not self._channel:
-            raise MountError(f"{mountpoint} could not be mounted; libfuse's own words stand above.")
+            raise MountError(f"{mountpoint} could not be mounted: libfuse refused.")
+        self._entry = mount_entry(mountpoint)
         self.device: int = _LIBFUSE.fuse_chan_fd(self._channel)
         """The descriptor of ``/dev/fuse``."""
         os.set_inheritable(self.device, False)
@@ -70,12 +72,16 @@ class Channel:
         except OSError as error:
             self.close()
             raise MountError(
-                f"{mountpoint} could not be mounted: {error.strerror}; Linux 5.1 or newer is needed."
+                f"{mountpoint} could not be mounted: {error.strerror}; Linux 5.3 or newer is needed."
             ) from error
         os.set_blocking(self.device, False)
 
     def close(self) -> None:
-        """Unmount, if that has not happened yet; whoever still uses the mount gets errors."""
+        """Unmount, if that has not happened yet; whoever still uses the mount gets errors.
+
+        libfuse unmounts whatever is at the place. Another namespace may have had this mount for longer, and another
+        mount be there by now.
+        """
         channel, self._channel = self._channel, None
-        if channel:
-            _LIBFUSE.fuse_unmount(self._mountpoint, channel)
+        if channel and mount_entry(self._mountpoint) == self._entry:
+            _LIBFUSE.fuse_unmount(os.fsencode(self._mountpoint), channel)

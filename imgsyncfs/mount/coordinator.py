@@ -1,7 +1,8 @@
 """The coordinator: brings what the responders lack, and answers for the control files.
 
 A request that a responder could not answer lies here until what it needs has come; then a responder tries it again.
-It waits at most the timeout, and then fails. So waiting costs no thread, here or there.
+It waits at most the timeout, and then fails. So waiting costs no thread, here or there. Whoever is ended while it waits
+is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
 control files made, by a few threads of their own. Extents arrive on the workers' listening threads.
@@ -14,26 +15,28 @@ import errno
 import heapq
 import itertools
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from imgsyncfs.errors import StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
-from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.errors import error_number, error_report
-from imgsyncfs.mount.exchange import Message
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.workers.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +55,37 @@ MOST_TRIES = 2
 """After as many times that an extent came and was gone before it was read, its content is sent with the answer."""
 
 
+INTERRUPTED_SECONDS = 1.0
+"""How long an interruption is kept whose request is not here: one responder may be quicker than another."""
+
+LOOK_SECONDS = 0.2
+"""How often to look whether a reader is to end that was interrupted by something else before."""
+
+ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
+
+TREE = 0
+"""Stands for the tree where datasets' numbers stand for their listings."""
+
+
 @dataclass
 class _Waiting:
-    """A request that waits for an extent."""
+    """A request that waits.
+
+    Attributes:
+        responder: whose it is.
+        request: as it came.
+        deadline: when it fails, in seconds of the monotonic clock.
+        tries: how often it was tried again already.
+        flight: of the extent that it waits for; None if it waits for a listing or the tree.
+        listing: number of the dataset whose listing it waits for.
+    """
 
     responder: int
     request: bytes
-    tries: int
-    flight: InFlight
+    deadline: float
+    tries: int = 0
+    flight: InFlight | None = None
+    listing: int = TREE
 
 
 class Coordinator:
@@ -69,8 +95,9 @@ class Coordinator:
         library: the catalog's datasets.
         namespace: the listings that the responders have.
         control: the control files.
-        owner: (user id, group id) that everything belongs to.
+        owner: whom everything belongs to.
         stale: called when a blob is no longer what the catalog says.
+        refresh: has the catalog asked for changes; see `imgsyncfs.mount.refresh.Refresher.now`.
     """
 
     def __init__(
@@ -79,16 +106,20 @@ class Coordinator:
         namespace: Namespace,
         control: ControlFiles,
         *,
-        owner: tuple[int, int],
+        owner: Owner,
         stale: Callable[[], None],
+        refresh: Callable[[Callable[[str], None]], None],
     ) -> None:
         self._library = library
         self._namespace = namespace
         self._control = control
         self._owner = owner
         self._stale = stale
+        self._refresh = refresh
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
+        self._loading: dict[int, list[int]] = {}
+        self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
@@ -103,7 +134,7 @@ class Coordinator:
     def waiting(self) -> int:
         """How many requests wait for an extent."""
         with self._lock:
-            return len(self._waiting)
+            return sum(each.flight is not None for each in self._waiting.values())
 
     def close(self) -> None:
         """End the threads; what they do is not waited for."""
@@ -116,9 +147,11 @@ class Coordinator:
         if header.get("want") == "extent":
             self._want_extent(responder, header, request)
         elif header.get("want") == "listing":
-            self._listings.submit(self._bring_listing, responder, header["number"], request)
+            self._want_listing(responder, header["number"], request)
         elif header.get("want") == "tree":
-            self._listings.submit(self._complete_tree, responder, request)
+            self._want_listing(responder, TREE, request)
+        elif "interrupted" in header:
+            self._interrupted[header["interrupted"]] = time.monotonic() + INTERRUPTED_SECONDS
         elif "hand" in header:
             self._controls.submit(self._answer, request)
         elif "reached" in header:
@@ -131,16 +164,56 @@ class Coordinator:
     def tick(self) -> float:
         """Fail the requests whose timeout is over; returns when to look again, in seconds from now."""
         now = time.monotonic()
+        for unique in list(self._interrupted):
+            self._look_at_interrupted(unique, now)
         while self._deadlines and self._deadlines[0][0] <= now:
             _, unique = heapq.heappop(self._deadlines)
             with self._lock:
                 waiting = self._waiting.get(unique)
-                if waiting is None or waiting.flight.deadline > now:
-                    continue
-                del self._waiting[unique]
+            if waiting is not None and waiting.deadline <= now and self._take_off(unique, waiting):
+                self._refuse(waiting.request, self._too_late(waiting), self._path_of(waiting))
+        pause = LOOK_SECONDS if self._interrupted else IDLE_SECONDS
+        return min(pause, self._deadlines[0][0] - now) if self._deadlines else pause
+
+    # Requests that wait.
+
+    def _set_aside(self, waiting: _Waiting) -> int:
+        """Have a request wait until it is taken off; returns its number (``unique``). On the receiving thread."""
+        unique: int = protocol.IN_HEADER.unpack_from(waiting.request)[2]
+        with self._lock:
+            self._waiting[unique] = waiting
+        heapq.heappush(self._deadlines, (waiting.deadline, unique))
+        return unique
+
+    def _take_off(self, unique: int, waiting: _Waiting) -> bool:
+        """Have a request wait no longer; says whether it did: whoever is told so sees to its answer."""
+        with self._lock:
+            if self._waiting.get(unique) is not waiting:
+                return False
+            del self._waiting[unique]
+        if waiting.flight is not None:
             self._library.fetcher.leave(waiting.flight)
-            self._fail(waiting.request, self._library.fetcher.too_late(waiting.flight.extent))
-        return min(IDLE_SECONDS, self._deadlines[0][0] - now) if self._deadlines else IDLE_SECONDS
+        return True
+
+    def _too_late(self, waiting: _Waiting) -> Exception:
+        if waiting.flight is not None:
+            return self._library.fetcher.too_late(waiting.flight.extent)
+        return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
+
+    def _look_at_interrupted(self, unique: int, now: float) -> None:
+        """Let a request go whose reader is to end. On the receiving thread.
+
+        A reader that another signal has interrupted goes on waiting, as it would for a file on a disk. It may be ended
+        later, of which the kernel says nothing more.
+        """
+        with self._lock:
+            waiting = self._waiting.get(unique)
+        if waiting is None:
+            if self._interrupted[unique] < now:
+                del self._interrupted[unique]
+        elif _is_to_end(waiting.request) and self._take_off(unique, waiting):
+            del self._interrupted[unique]
+            protocol.write_quietly(self._device, protocol.refusal(unique, errno.EINTR))
 
     # Extents.
 
@@ -165,27 +238,25 @@ class Coordinator:
         try:
             flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
         except StoreError as error:
-            self._fail(request, error)
+            self._refuse(request, error, self._path_in_dataset(request))
             return
         self._library_reads_ahead()
-        unique = protocol.IN_HEADER.unpack_from(request)[2]
-        with self._lock:
-            self._waiting[unique] = _Waiting(responder, request, tries, flight)
-        heapq.heappush(self._deadlines, (flight.deadline, unique))
-        flight.outcome.add_done_callback(lambda outcome: self._came(unique, flight, outcome))
+        unique = self._set_aside(_Waiting(responder, request, flight.deadline, tries, flight))
+        # Not with the flight, which has the future, which has this: they would wait for the garbage collector, with the
+        # listing that the extent is of.
+        flight.outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
 
-    def _came(self, unique: int, flight: InFlight, outcome: Future[Outcome]) -> None:
+    def _came(self, unique: int, outcome: Future[Outcome]) -> None:
         """Have a request tried again whose extent has come. Runs on a worker's listening thread."""
         with self._lock:
             waiting = self._waiting.get(unique)
-            if waiting is None or waiting.flight is not flight:
-                return
-            del self._waiting[unique]
-        self._library.fetcher.leave(flight)
+        flight = waiting.flight if waiting is not None else None
+        if waiting is None or flight is None or flight.outcome is not outcome or not self._take_off(unique, waiting):
+            return
         try:
             stored, content = outcome.result()
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._fail(waiting.request, error)
+            self._refuse(waiting.request, error, self._path_of(waiting))
             return
         if content or not stored:
             self._send_content(waiting.responder, flight.extent.key, content)
@@ -223,26 +294,42 @@ class Coordinator:
 
     # Listings.
 
-    def _bring_listing(self, responder: int, number: int, request: bytes) -> None:
-        try:
-            self._namespace.load(number)
-        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(request, error, "/" + self._namespace.name_of(number))
-        else:
-            self._retry(responder, request, 0)
+    def _want_listing(self, responder: int, number: int, request: bytes) -> None:
+        """Have a request wait for a listing, which is loaded once for all of them, or for the tree."""
+        deadline = time.monotonic() + self._library.settings.timeout
+        unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
+        with self._lock:
+            first = number not in self._loading
+            self._loading.setdefault(number, []).append(unique)
+        if first:
+            self._listings.submit(self._bring_listing, number)
 
-    def _complete_tree(self, responder: int, request: bytes) -> None:
+    def _bring_listing(self, number: int) -> None:
+        failure: Exception | None = None
         try:
-            self._namespace.complete_tree()
+            if number == TREE:
+                self._namespace.complete_tree()
+            else:
+                self._namespace.load(number)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(request, error, "/.by")
-        else:
-            self._retry(responder, request, 0)
+            failure = error
+        with self._lock:
+            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(number)}
+        for unique, waiting in ready.items():
+            if waiting is None or not self._take_off(unique, waiting):
+                continue
+            if failure is None:
+                self._retry(waiting.responder, waiting.request, 0)
+            else:
+                self._refuse(waiting.request, failure, self._path_of(waiting))
 
     # Control files, and df.
 
     def _answer(self, request: bytes) -> None:
         _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
+        if operation == protocol.READ and self._control.asks_for_refresh(number):
+            self._refresh(lambda trouble: self._tell_refreshed(request, trouble))
+            return
         try:
             message = self._control_answer(operation, unique, number, request)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
@@ -250,12 +337,17 @@ class Coordinator:
         else:
             protocol.write_quietly(self._device, message)
 
+    def _tell_refreshed(self, request: bytes, trouble: str) -> None:
+        unique = protocol.IN_HEADER.unpack_from(request)[2]
+        _, offset, size, *_ = protocol.READ_IN.unpack_from(request, protocol.IN_HEADER.size)
+        content = refresh_answer(int(self._library.mirror.table.read_at), trouble)
+        protocol.write_quietly(self._device, protocol.answer(unique, content[offset : offset + size]))
+
     def _control_answer(self, operation: int, unique: int, number: int, request: bytes) -> bytes:
         if operation == protocol.STATFS:
             rows = self._library.rows.values()
-            return protocol.statfs_answer(
-                unique, total_bytes=self._library.cache.volume(), files=sum(row.size for row in rows)
-            )
+            total_bytes = self._library.volume.total_bytes()
+            return protocol.statfs_answer(unique, total_bytes=total_bytes, files=sum(row.size for row in rows))
         if operation == protocol.LOOKUP:
             return self._look_up(unique, number, request[protocol.IN_HEADER.size : -1])
         if operation == protocol.GETATTR:
@@ -303,9 +395,6 @@ class Coordinator:
 
     # Errors.
 
-    def _fail(self, request: bytes, error: Exception) -> None:
-        self._refuse(request, error, self._path_of(request))
-
     def _refuse(self, request: bytes, error: Exception, path: str) -> None:
         _, operation, unique, *_ = protocol.IN_HEADER.unpack_from(request)
         report = error_report(error, path, protocol.OPERATION_NAMES.get(operation, ""))
@@ -319,7 +408,30 @@ class Coordinator:
             self._stale()
         self._library.errors.report(report["message"], cause=report["cause"])
 
-    def _path_of(self, request: bytes) -> str:
+    def _path_of(self, waiting: _Waiting) -> str:
+        if waiting.flight is not None:
+            return self._path_in_dataset(waiting.request)
+        return "/.by" if waiting.listing == TREE else "/" + self._namespace.name_of(waiting.listing)
+
+    def _path_in_dataset(self, request: bytes) -> str:
         _, operation, _, number, *_ = protocol.IN_HEADER.unpack_from(request)
         name = request[protocol.IN_HEADER.size : -1] if operation == protocol.LOOKUP else b""
         return self._namespace.path_of(number, name)
+
+
+def _is_to_end(request: bytes) -> bool:
+    """Whether the thread that made a request, and waits in the kernel, has been sent a signal that is to end it.
+
+    Not if that cannot be told, because its process is in a namespace that is not below ours.
+    """
+    thread = protocol.IN_HEADER.unpack_from(request)[6]
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+    except OSError:
+        return False
+    pending = 0
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name in {"SigPnd", "ShdPnd"}:
+            pending |= int(value, 16)
+    return any(pending & 1 << number - 1 for number in ENDING_SIGNALS)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,16 +23,19 @@ from imgsyncfs import __version__
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
+from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.control_files import ControlFiles
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import Owner
 from imgsyncfs.library.processes import LibraryWorkers
+from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.channel import Channel
 from imgsyncfs.mount.coordinator import Coordinator
-from imgsyncfs.mount.exchange import Board
+from imgsyncfs.mount.local_mounts import source_name
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
-from imgsyncfs.mount.responders import Responders, Template
+from imgsyncfs.mount.responders import Responders
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
@@ -44,33 +48,58 @@ SUBTYPE = "imgsyncfs"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(
-    settings: MountSettings, workers: LibraryWorkers, template: Template, *, ready: Callable[[Sequence[str]], None]
-) -> None:
+def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
     """Mount, see to it that the kernel is answered until the mount ends, and leave nothing behind. On the main thread.
 
     Args:
         settings: what to mount, where and how.
-        workers: the library's processes, started ahead.
-        template: what responders are forked from, started ahead.
+        workers: the library's processes, and the template, started ahead.
         ready: called when the mount can be used, with warnings: a catalog or a store that cannot be reached,
             or a store that may not be read.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    ended = threading.Event()
     with ExitStack() as stack:
-        for number in _ENDING:
-            stack.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
-        daemon = _Daemon(settings, workers, template, stack, ended=ended.set)
+        end = _End(stack)
+        daemon = _Daemon(settings, workers, stack, ended=end.note)
         warnings = daemon.check()
-        if ended.is_set():
+        if end.is_noted(0.0):
             return
         daemon.mount()
         ready(warnings)
         daemon.begin()
-        ended.wait()
+        end.is_noted(None)
+
+
+class _End:
+    """Whether a mount is to end: a signal says so, or another thread.
+
+    A socket and not an Event: a signal that comes in the moment before the main thread begins to wait for an Event does
+    not wake it. Python writes to this socket before anything else, whichever thread the signal comes to.
+
+    Args:
+        stack: at its end, signals do again what they did before.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._noted, self._note = (stack.enter_context(each) for each in socket.socketpair())
+        self._note.setblocking(False)
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._note.fileno(), warn_on_full_buffer=False))
+        for number in _ENDING:
+            # What has no handler of Python's own is not written.
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+
+    def note(self) -> None:
+        """Have the mount end."""
+        # Full: it was noted often enough. Closed: it has ended.
+        with suppress(OSError):
+            self._note.send(b"\0")
+
+    def is_noted(self, seconds: float | None) -> bool:
+        """Whether it is to end; waits for that as long, with None until it is."""
+        noted, _, _ = select.select((self._noted,), (), (), seconds)
+        return bool(noted)
 
 
 def _first(warnings: Sequence[str]) -> list[str]:
@@ -88,7 +117,6 @@ class _Daemon:
         self,
         settings: MountSettings,
         workers: LibraryWorkers,
-        template: Template,
         stack: ExitStack,
         *,
         ended: Callable[[], None],
@@ -108,12 +136,26 @@ class _Daemon:
         )
         self.namespace = Namespace(self.library, self.control)
         self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
+        owner = Owner(*settings.owner, settings.umask)
         self.coordinator = Coordinator(
-            self.library, self.namespace, self.control, owner=settings.owner, stale=self.refresher.soon
+            self.library,
+            self.namespace,
+            self.control,
+            owner=owner,
+            stale=self.refresher.soon,
+            refresh=self.refresher.now,
         )
+        siblings = settings.library.siblings
+        workers.template.import_ahead([get_format(name).place.partition(":")[0] for name in siblings])
         self.responders = Responders(
             board,
-            template,
+            workers.template,
+            {
+                "cache_dir": settings.library.cache_dir,
+                "siblings": list(siblings),
+                "owner": [*owner],
+                "list_hidden": settings.list_hidden,
+            },
             take=self.coordinator.take,
             state=self.namespace.state,
             tick=self.coordinator.tick,
@@ -172,8 +214,7 @@ class _Daemon:
         own: dict[str, str | bool] = {
             "ro": True,
             "default_permissions": True,
-            # Commas and the like would end the option.
-            "fsname": re.sub(r"[^\w./:@=-]", "_", catalog_identity(self.settings.library.catalog), flags=re.ASCII),
+            "fsname": source_name(self.settings.library.catalog),
             "subtype": SUBTYPE,
         }
         return {**own, **{name: value for name, value in self.settings.options.items() if name not in FOR_KERNEL}}

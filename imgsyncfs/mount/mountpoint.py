@@ -9,15 +9,19 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.errors import MountError
+from imgsyncfs.library.nodes import CONTROL_NAME, REFRESH_NAME
 
 logger = logging.getLogger(__name__)
 
 FILESYSTEM_TYPE = "fuse.imgsyncfs"
 MOUNT_TABLE = Path("/proc/self/mountinfo")
+DEVICE = Path("/dev/fuse")
+FUSE_CONFIGURATION = Path("/etc/fuse.conf")
 COMMAND_SECONDS = 20.0
 BUSY_SECONDS = 3.0
 
@@ -31,10 +35,14 @@ class MountEntry:
     Attributes:
         mountpoint: where.
         filesystem_type: for example ``fuse.imgsyncfs``.
+        source: what is mounted, as the mount named it.
+        device: number of the file system, ``major:minor``: no two mounts at a place have the same.
     """
 
     mountpoint: Path
     filesystem_type: str
+    source: str
+    device: str
 
 
 def mount_entry(mountpoint: Path) -> MountEntry | None:
@@ -43,14 +51,22 @@ def mount_entry(mountpoint: Path) -> MountEntry | None:
     Args:
         mountpoint: an absolute path without symlinks; see `absolute`.
     """
-    found = None
+    return next((entry for entry in reversed(mount_entries()) if entry.mountpoint == mountpoint), None)
+
+
+def mount_entries() -> list[MountEntry]:
+    """All that is mounted, in order: the last one at a place is the one that is seen."""
+    entries = []
     for line in MOUNT_TABLE.read_bytes().splitlines():
-        fields, _, rest = line.partition(b" - ")
-        # The table writes space, tab, newline and backslash as \ooo (proc(5)).
-        place = os.fsdecode(fields.split()[4].decode("unicode_escape").encode("latin-1"))
-        if place == str(mountpoint):
-            found = MountEntry(mountpoint, rest.split()[0].decode())
-    return found
+        first, _, rest = line.partition(b" - ")
+        fields, (kind, source, *_) = first.split(), rest.split()
+        entries.append(MountEntry(Path(_text(fields[4])), _text(kind), _text(source), _text(fields[2])))
+    return entries
+
+
+def _text(field: bytes) -> str:
+    """A field of the table, which writes space, tab, newline and backslash in octal digits (proc(5))."""
+    return os.fsdecode(field.decode("unicode_escape").encode("latin-1"))
 
 
 def absolute(mountpoint: Path) -> Path:
@@ -58,8 +74,11 @@ def absolute(mountpoint: Path) -> Path:
     return mountpoint.parent.resolve() / mountpoint.name if mountpoint.name else mountpoint.resolve()
 
 
-def check_system() -> None:
-    """See that FUSE is there.
+def check_system(options: Collection[str] = ()) -> None:
+    """See that FUSE is there, and may be used.
+
+    Args:
+        options: names of the options for libfuse.
 
     Raises:
         MountError: something is missing; the message says how to get it.
@@ -68,10 +87,27 @@ def check_system() -> None:
         raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
     if shutil.which("fusermount") is None:
         raise MountError(f"fusermount is not installed; {_INSTALL} fuse3")
-    if not Path("/dev/fuse").exists():
+    if not DEVICE.exists():
         raise MountError(
             "/dev/fuse is not there; run: sudo modprobe fuse (in a container: start it with --device /dev/fuse)"
         )
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise MountError(f"You may not use {DEVICE}; let everyone with: sudo chmod 0666 {DEVICE}")
+    others = sorted({"allow_other", "allow_root"}.intersection(options))
+    if others and os.geteuid() != 0 and not _lets_users_allow_others():
+        raise MountError(
+            f"Only root may mount with {others[0]} here; let users do so with: "
+            f"echo user_allow_other | sudo tee -a {FUSE_CONFIGURATION}"
+        )
+
+
+def _lets_users_allow_others() -> bool:
+    """Whether fusermount's configuration has the line ``user_allow_other``."""
+    try:
+        lines = FUSE_CONFIGURATION.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip() == "user_allow_other" for line in lines)
 
 
 def check_mountpoint(mountpoint: Path) -> None:
@@ -171,8 +207,8 @@ def _unmount(mountpoint: Path, *, lazy: bool) -> None:
 def _is_dead(mountpoint: Path) -> bool:
     """Whether the daemon behind a mount is gone (the kernel then answers ENOTCONN)."""
     try:
-        # Not stat: the kernel goes on answering that from what it knew.
-        os.statvfs(mountpoint)
+        # Of other names the kernel goes on answering from what it knew; statvfs may ask a database.
+        os.stat(mountpoint / CONTROL_NAME.decode() / REFRESH_NAME.decode())  # noqa: PTH116  # a Path would do the same
     except OSError as error:
         return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
     return False

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.control_files import CONTROL_NAME, CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.nodes import CONTROL_NAME
 from imgsyncfs.library.numbers import (
     ANNOTATION,
     FIRST_SIBLING,
@@ -41,7 +42,7 @@ from imgsyncfs.library.numbers import (
 )
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.mount import protocol
-from imgsyncfs.mount.exchange import memory_file, shared_memory
+from imgsyncfs.mount.board import memory_file, shared_memory
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -121,6 +122,8 @@ class _Dataset:
     number: int
     current: HeldListing
     retired: list[Retired] = field(default_factory=list)
+    nameless_since: float | None = None
+    """Since when no name leads to it: it is no longer in the catalog, or has another number."""
 
 
 class Namespace:
@@ -232,6 +235,7 @@ class Namespace:
         library.cache.close_removed()
         library.fetcher.note_used()
         self._drop_forgotten()
+        self._drop_nameless()
         changed = library.mirror.refresh()
         if changed:
             library.take_over()
@@ -257,7 +261,7 @@ class Namespace:
             notifications += [protocol.entry_notification(CONTROL_NUMBER, name) for name in names]
         if notifications and self._responders is not None:
             self._responders.wait_for_all(SWITCH_SECONDS)
-            self._notify(notifications)
+            self._notify(dict.fromkeys(notifications))
         if failure is not None:
             raise failure
 
@@ -327,10 +331,43 @@ class Namespace:
             if time.monotonic() > each.since + SETTLED_SECONDS and not each.ask(self._device):
                 with self._lock:
                     dataset.retired.remove(each)
-                    listing = each.held.listing
-                    if listing.key != dataset.current.listing.key:
-                        self._listings.pop((listing.dataset_id, listing.key), None)
+                    self._forget(each.held.listing)
                     self._broadcast(({"drop": each.held.listing.key, "dataset": dataset.number}, ()))
+
+    def _drop_nameless(self) -> None:
+        """Let go of datasets that no name leads to, when the kernel knows their directories no more.
+
+        It does as long as something in one is open; and after that, until it needs the memory.
+        """
+        now = time.monotonic()
+        with self._lock:
+            for number, dataset in self._datasets.items():
+                is_nameless = dataset_number(number) not in self._tree.nodes
+                dataset.nameless_since = (dataset.nameless_since or now) if is_nameless else None
+            settled = [
+                dataset
+                for dataset in self._datasets.values()
+                if dataset.nameless_since is not None and now > dataset.nameless_since + SETTLED_SECONDS
+            ]
+        for dataset in settled:
+            if not dataset.retired and not _is_known(self._device, dataset_number(dataset.number)):
+                with self._lock:
+                    del self._datasets[dataset.number]
+                    # Nobody may look into the dataset of this name by the old number.
+                    self._names.pop(dataset.number, None)
+                    self._forget(dataset.current.listing)
+                    self._broadcast(({"drop": "", "dataset": dataset.number}, ()))
+
+    def _forget(self, listing: Listing) -> None:
+        """Keep a listing no longer, unless it is in use under another number. Needs the lock."""
+        place = listing.dataset_id, listing.key
+        in_use = (
+            held.listing
+            for dataset in self._datasets.values()
+            for held in (dataset.current, *(each.held for each in dataset.retired))
+        )
+        if all((each.dataset_id, each.key) != place for each in in_use):
+            self._listings.pop(place, None)
 
     def _hold(self, listing: Listing) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
@@ -344,13 +381,14 @@ class Namespace:
             self._by_name = {**self._by_name, **numbers}
             self._names = {**self._names, **{number: name for name, number in numbers.items()}}
         datasets = {name: (dataset_number(numbers[row.dataset_id]), row) for name, row in rows.items()}
-        return build_tree(
+        tree = build_tree(
             self._library.mirror.table,
             datasets,
             control=(CONTROL_NAME, CONTROL_NUMBER),
             since=self._control.since,
             is_complete=self._is_complete,
         )
+        return tree.settled(self._tree)
 
     def _take_tree(self, tree: Tree) -> None:
         memory = memory_file(tree.to_bytes())

@@ -17,9 +17,11 @@ from imgsyncfs.settings.values import did_you_mean
 OURS = frozenset(
     {
         "subscription", "siblings", "cache_dir", "cache_size", "keep_free", "allow_store", "refresh", "timeout",
-        "config", "uid", "gid", "responders",
+        "config", "uid", "gid", "umask", "responders",
     }
 )  # fmt: skip
+
+OUR_FLAGS = frozenset({"list_hidden"})
 
 _FOR_FUSE = frozenset(
     {
@@ -46,7 +48,7 @@ class MountOptions:
     """Options by whom they are for.
 
     Attributes:
-        ours: name (with underscores) to value, but for ``allow_store``.
+        ours: name (with underscores) to value, but for ``allow_store``; a flag's value is empty.
         for_fuse: name to value, or to True for a flag.
         allow_stores: the values of ``allow_store``, which may be given several times.
     """
@@ -80,10 +82,16 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
                 allow_stores.append(value)
             else:
                 ours[name] = value
+        elif name in OUR_FLAGS:
+            if equals:
+                raise ConfigurationError(f"The mount option {written} takes no value.")
+            ours[name] = ""
         elif name in _FOR_FUSE:
             for_fuse[name] = value if equals else True
         elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
-            hint = did_you_mean(name, [*OURS, *_FOR_FUSE], otherwise=f"known are {', '.join(sorted(OURS))}.")
+            hint = did_you_mean(
+                name, [*OURS, *OUR_FLAGS, *_FOR_FUSE], otherwise=f"known are {', '.join(sorted(OURS | OUR_FLAGS))}."
+            )
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
     return MountOptions(ours, for_fuse, tuple(allow_stores))
 

@@ -15,7 +15,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from imgsyncfs.library.nodes import Attributes
+from imgsyncfs.library.nodes import LINK_MODE, Attributes, Owner
 
 LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS = 1, 2, 3, 5, 14, 15, 17
 INIT, OPENDIR, READDIR, INTERRUPT, DESTROY, BATCH_FORGET = 26, 27, 28, 36, 38, 42
@@ -23,7 +23,7 @@ OPERATION_NAMES = {
     LOOKUP: "lookup", GETATTR: "getattr", READLINK: "readlink", READ: "read", STATFS: "statfs", READDIR: "readdir",
 }  # fmt: skip
 
-UNANSWERED = frozenset({FORGET, BATCH_FORGET, INTERRUPT})
+UNANSWERED = frozenset({FORGET, BATCH_FORGET})
 """Requests that the kernel wants no answer to."""
 
 NOTIFY_INVAL_INODE, NOTIFY_INVAL_ENTRY = 2, 3
@@ -75,6 +75,9 @@ ENTRY_OUT = struct.Struct("<4QII" + ATTR.format[1:])
 
 READ_IN = struct.Struct("<QQIIQII")
 """fuse_read_in: fh, offset, size, read_flags, lock_owner, flags, padding. READDIR has the same."""
+
+INTERRUPT_IN = struct.Struct("<Q")
+"""fuse_interrupt_in: unique, of the request whose reader was sent a signal."""
 
 INIT_IN = struct.Struct("<IIII")
 """The part of fuse_init_in that all kernels send: major, minor, max_readahead, flags."""
@@ -150,25 +153,26 @@ def refusal(unique: int, number: int) -> bytes:
     return OUT_HEADER.pack(OUT_HEADER.size, -number, unique)
 
 
-def attr_values(number: int, attributes: Attributes, owner: tuple[int, int]) -> tuple[int, ...]:
+def attr_values(number: int, attributes: Attributes, owner: Owner) -> tuple[int, ...]:
     """The values of `ATTR`."""
     mode, size, time = attributes
+    user, group, umask = owner
+    if mode != LINK_MODE:
+        mode &= ~umask
     time &= 0xFFFFFFFFFFFFFFFF
     return (
-        number, size, -(-size // BLOCK_BYTES), time, time, time, 0, 0, 0, mode, 1, *owner, 0, READ_BYTES, 0,
+        number, size, -(-size // BLOCK_BYTES), time, time, time, 0, 0, 0, mode, 1, user, group, 0, READ_BYTES, 0,
     )  # fmt: skip
 
 
-def attr_answer(
-    unique: int, number: int, attributes: Attributes, owner: tuple[int, int], *, valid: int = FOREVER
-) -> bytes:
+def attr_answer(unique: int, number: int, attributes: Attributes, owner: Owner, *, valid: int = FOREVER) -> bytes:
     """The answer to GETATTR.
 
     Args:
         unique: of the request.
         number: of the node.
         attributes: its own.
-        owner: (user id, group id).
+        owner: of all nodes.
         valid: for how many seconds.
     """
     return OUT_HEADER.pack(OUT_HEADER.size + ATTR_OUT.size, 0, unique) + ATTR_OUT.pack(
@@ -180,7 +184,7 @@ def entry_answer(
     unique: int,
     number: int,
     attributes: Attributes,
-    owner: tuple[int, int],
+    owner: Owner,
     *,
     entry_valid: int = FOREVER,
     attr_valid: int = FOREVER,
@@ -196,7 +200,7 @@ NO_ATTRIBUTES = Attributes(0, 0, 0)
 
 def absence_answer(unique: int) -> bytes:
     """The answer to LOOKUP of a name that is not there, which the kernel remembers."""
-    return entry_answer(unique, 0, NO_ATTRIBUTES, (0, 0))
+    return entry_answer(unique, 0, NO_ATTRIBUTES, Owner(0, 0))
 
 
 _FILLINGS = tuple(bytes(-length % 8) for length in range(8))
@@ -216,10 +220,15 @@ def directory_entry(number: int, position: int, name: bytes, mode: int) -> bytes
 
 
 def statfs_answer(unique: int, *, total_bytes: int, files: int) -> bytes:
-    """The answer to STATFS, for `df`: nothing is free."""
+    """The answer to STATFS, for `df`: the size is the catalog's, of which nobody can write anything.
+
+    Nothing is used and nothing is available, so that `df` gives no percentage: where all was used, as on a CD, those
+    who watch file systems would be called up for a full one.
+    """
+    blocks = -(-total_bytes // BLOCK_BYTES)
     return answer(
         unique,
-        STATFS_OUT.pack(-(-total_bytes // BLOCK_BYTES), 0, 0, files, 0, READ_BYTES, NAME_BYTES, BLOCK_BYTES, 0),
+        STATFS_OUT.pack(blocks, blocks, 0, files, files, READ_BYTES, NAME_BYTES, BLOCK_BYTES, 0),
     )
 
 

@@ -1,6 +1,7 @@
 """Keep a mount up to date with its catalog: ask at an interval, and take over the changes.
 
-Threads: one thread of its own, which alone changes the namespace and notifies the kernel.
+Threads: one thread of its own, which alone changes the namespace and notifies the kernel. `Refresher._lock` guards who
+has asked for a refresh.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Refresher:
         self._refresh = refresh
         self._errors = errors
         self._interval = interval
+        self._lock = threading.Lock()
+        self._asked: list[Callable[[str], None]] = []
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="refresh", daemon=True)
@@ -38,6 +41,16 @@ class Refresher:
 
     def soon(self) -> None:
         """Ask now, without waiting for the interval to end."""
+        self._wake.set()
+
+    def now(self, done: Callable[[str], None]) -> None:
+        """Ask now, and tell when what has changed was taken over.
+
+        Args:
+            done: called on the thread with why the catalog could not be asked, empty if it was.
+        """
+        with self._lock:
+            self._asked.append(done)
         self._wake.set()
 
     def close(self) -> None:
@@ -53,9 +66,21 @@ class Refresher:
             self._wake.clear()
             if self._ending.is_set():
                 return
-            try:
-                self._refresh()
-            except (CatalogError, ConfigurationError) as error:
-                self._errors.report(f"The catalog could not be asked for changes: {error}")
-            except Exception:
-                logger.exception("The refresh failed; the mount goes on with what it knows.")
+            # Who asks from here on wants to know of later changes.
+            with self._lock:
+                asked, self._asked = self._asked, []
+            trouble = self._try()
+            for done in asked:
+                done(trouble)
+
+    def _try(self) -> str:
+        """Ask, and take over; returns why that could not be done, empty if it was."""
+        try:
+            self._refresh()
+        except (CatalogError, ConfigurationError) as error:
+            self._errors.report(f"The catalog could not be asked for changes: {error}")
+            return str(error)
+        except Exception:
+            logger.exception("The refresh failed; the mount goes on with what it knows.")
+            return "the refresh failed; the mount's log says why"
+        return ""

@@ -4,9 +4,8 @@ All that it needs lies in mapped listings, the tree of directories and the cache
 coordinator, with the request, and takes the next one; the coordinator has the request tried again when it can be
 answered. It is the only one that knows of waiting requests, so a responder that dies takes none with it.
 
-The loop: requests are received without waiting. If there is none, the responder goes on asking for a while before it
-sleeps, if requests have come that quickly lately: waking up costs more than answering. Only one of those that sleep is
-woken for a request (EPOLLEXCLUSIVE).
+The loop: requests are received without waiting. If there is none, the responder may ask on for a while before it
+sleeps (`imgsyncfs.mount.polling`). Only one of those that sleep is woken for a request (EPOLLEXCLUSIVE).
 
 One boundary: every exception becomes an errno here, and a line in the log of errors.
 """
@@ -14,19 +13,17 @@ One boundary: every exception becomes an errno here, and a line in the log of er
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import mmap
 import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
 from imgsyncfs.catalog.listing import Listing, ListingFiles, map_listing
@@ -34,19 +31,20 @@ from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.fetching.contents import ContentReader, ExtentSource
 from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, NodeNumbers, sizes_length
+from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
 from imgsyncfs.library.numbers import CONTROL, NAMED, ROOT, address, dataset_number
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.mount import protocol
+from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
+from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.errors import error_number, error_report
-from imgsyncfs.mount.exchange import Board, Message, receive, send
+from imgsyncfs.mount.polling import Polling
 from imgsyncfs.stores.allowed import check_allowed
+from imgsyncfs.workers.messages import Message, receive, send
 
 logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 100e-6
-"""How long to ask for the next request before sleeping, if the last ones came within that."""
 
 NOTE_SECONDS = 1.0
 """How often the coordinator is told which extents were used."""
@@ -142,7 +140,7 @@ class Responder:
         device: descriptor of the kernel's device.
         connection: to the coordinator.
         board: shared with it.
-        setup: ``cache_dir``, ``siblings`` and ``owner`` of the mount.
+        setup: ``cache_dir``, ``siblings``, ``owner`` and ``list_hidden`` of the mount.
     """
 
     def __init__(
@@ -153,16 +151,20 @@ class Responder:
         self._board = board
         self._slot = board.slots[number]
         self._request = self._slot.request
-        self._owner: tuple[int, int] = (setup["owner"][0], setup["owner"][1])
-        self._cache = CacheReader(extents_folder(Path(setup["cache_dir"])), verified=board.verified)
+        self._lists_hidden: bool = setup["list_hidden"]
+        self._owner = Owner(*setup["owner"])
+        self._cache = CacheReader(
+            extents_folder(Path(setup["cache_dir"])), verified=board.verified, counts=self._slot.cache_counts
+        )
         self._allowed: tuple[str, ...] = ()
         extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
         contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))
-        self._sources: FileSources = file_sources(contents, setup["siblings"])
+        self._sources: FileSources = file_sources(contents, setup["siblings"], SharedRenderings(board.renderings))
         self._tree = Tree({})
         self._datasets: dict[int, MappedDataset] = {}
         self._found: dict[int, tuple[Revision, FileKey]] = {}
         self._buffer = memoryview(mmap.mmap(-1, protocol.MOST_READ))
+        self._pipe = AnswerPipe(device)
         self._head = bytearray(protocol.OUT_HEADER.size)
         self._answered = self._handled = self._tries = 0
         self._has_begun = False
@@ -175,6 +177,7 @@ class Responder:
             protocol.READDIR: self._readdir,
             protocol.READLINK: self._readlink,
             protocol.STATFS: self._statfs,
+            protocol.INTERRUPT: self._interrupt,
         }
 
     def run(self) -> None:
@@ -189,29 +192,30 @@ class Responder:
         sleeping = select.epoll()
         sleeping.register(self._device, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         sleeping.register(self._connection, select.EPOLLIN)
-        answered = until = 0.0
+        polling = Polling()
+        in_row = 0
         while True:
-            for _ in range(REQUESTS_AT_ONCE):
-                length = self._next_request()
-                if length < 0:
-                    return
-                if not length:
-                    break
-                self._answer(length)
+            length = self._next_request()
+            if length < 0:
+                return
+            if length:
+                polling.note_request()
+                operation = self._answer(length)
                 self._slot.put_down()
-                now = time.monotonic()
-                # Asking on pays if the next request may come within that time.
-                until = now + POLL_SECONDS if now - answered < 2 * POLL_SECONDS else 0.0
-                answered = now
+                polling.note_answer(operation)
+                in_row += 1
+            if in_row == REQUESTS_AT_ONCE:
+                timeout: float | None = 0.0
+            elif length or polling.goes_on():
+                continue
             else:
-                until = 0.0
-            if time.monotonic() >= until:
-                if not self._receive_all():
+                # Uses that were not told yet wake it once more; after that, an idle mount takes no time at all.
+                timeout = NOTE_SECONDS if self._answered != self._answered_then else None
+            self._note()
+            in_row = 0
+            for descriptor, _ in sleeping.poll(timeout):
+                if descriptor == self._connection.fileno() and not self._receive_all():
                     return
-                if not length:
-                    self._note()
-                    # Uses that were not told yet wake it once more; after that, an idle mount takes no time at all.
-                    sleeping.poll(NOTE_SECONDS if self._answered != self._answered_then else None)
 
     def _next_request(self) -> int:
         """Receive a request onto the board; returns its length, 0 if there is none, below 0 at the end of the mount."""
@@ -230,16 +234,16 @@ class Responder:
 
     # Requests.
 
-    def _answer(self, length: int) -> None:
-        """Answer the request on the board."""
+    def _answer(self, length: int) -> int:
+        """Answer the request on the board; returns its operation."""
+        operation: int
         _, operation, unique, node, *_ = protocol.IN_HEADER.unpack_from(self._request)
         self._answered += 1
         try:
-            if node & CONTROL and node & NAMED and operation in self._operations:
-                self._hand_over(length)
-                return
             answer = self._operations.get(operation)
-            if answer is not None:
+            if answer is not None and node & CONTROL and node & NAMED:
+                self._hand_over(length)
+            elif answer is not None:
                 answer(unique, node, length)
             elif operation == protocol.DESTROY:
                 self._write(protocol.answer(unique, b""))
@@ -250,6 +254,7 @@ class Responder:
             self._send({**missing.wanted, "tries": self._tries}, bytes(self._request[:length]))
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(operation, unique, node, length, error)
+        return operation
 
     def _refuse(self, operation: int, unique: int, node: int, length: int, error: Exception) -> None:
         report = error_report(error, self._path(operation, node, length), protocol.OPERATION_NAMES.get(operation, ""))
@@ -323,6 +328,9 @@ class Responder:
     def _read(self, unique: int, number: int, _length: int) -> None:
         _, offset, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         revision, key = self._file(number)
+        piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
+        if piece is not None and self._pipe.send(unique, *piece):
+            return
         size = revision.files.read_into(key, offset, self._buffer[: min(size, protocol.MOST_READ)])
         protocol.OUT_HEADER.pack_into(self._head, 0, protocol.OUT_HEADER.size + size, 0, unique)
         try:
@@ -338,6 +346,11 @@ class Responder:
 
     def _statfs(self, _unique: int, _number: int, length: int) -> None:
         self._hand_over(length)
+
+    def _interrupt(self, _unique: int, _number: int, _length: int) -> None:
+        # The request waits at the coordinator: here, none would be seen to have been interrupted before its answer.
+        (interrupted,) = protocol.INTERRUPT_IN.unpack_from(self._request, protocol.IN_HEADER.size)
+        self._tell({"interrupted": interrupted})
 
     def _readdir(self, unique: int, number: int, _length: int) -> None:
         _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
@@ -368,6 +381,9 @@ class Responder:
         nodes = self._tree.nodes
         first = max(0, position - FIRST_POSITION)
         for place, (name, number) in enumerate([*node.children.items()][first:], first):
+            # In the root, what begins with a dot is found by its name alone: whoever walks sees each image once.
+            if name.startswith(b".") and not node.name and not self._lists_hidden:
+                continue
             child = nodes.get(number)
             mode = child.attributes.mode if child is not None else DIRECTORY_MODE
             yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, mode)
@@ -442,10 +458,7 @@ class Responder:
 
     def _note(self) -> None:
         """Tell what was counted, and now and then which extents were used."""
-        counts = self._cache.counts()
-        self._slot.note(
-            (self._answered, self._handled, counts.hits, counts.misses, counts.damaged, self._sources.renderer.count)
-        )
+        self._slot.note(self._answered, self._handled, self._sources.renderer.count)
         now = time.monotonic()
         if now - self._noted > NOTE_SECONDS:
             self._noted, self._answered_then = now, self._answered
@@ -459,8 +472,6 @@ class Responder:
             try:
                 message = receive(self._connection)
             except BlockingIOError:
-                if time.monotonic() - self._noted > NOTE_SECONDS:
-                    self._note()
                 return True
             if message is None:
                 return False
@@ -492,7 +503,7 @@ class Responder:
         elif "begin" in header:
             self._has_begun = True
         self._handled += 1
-        self._slot.note((self._answered, self._handled))
+        self._slot.note(self._answered, self._handled, self._sources.renderer.count)
 
     def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
         meta, columns, sizes = descriptors
@@ -527,17 +538,18 @@ def _content_of(descriptor: int) -> bytes:
     return content
 
 
-def respond(number: int, device: int, connection: socket.socket, board: Board, setup: dict[str, Any]) -> NoReturn:
-    """Be a responder, in a process that was forked for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    status = 0
-    try:
-        gc.freeze()
-        Responder(number, device, connection, board, setup).run()
-    except BaseException:
-        logger.exception("A responder ended; another takes its place.")
-        status = 1
-    finally:
-        # Not the way that the process it was forked from ends.
-        os._exit(status)
+def respond(arguments: dict[str, Any], descriptors: list[int]) -> None:
+    """Be a responder, in a process that was forked for it (`imgsyncfs.workers.template.Run`).
+
+    Args:
+        arguments: ``number``, of the slot, ``responders``, how many slots there are, and the setup of a `Responder`.
+        descriptors: of the kernel's device, the board, and the socket to the coordinator.
+    """
+    device, board, connection = descriptors
+    Responder(
+        arguments["number"],
+        device,
+        socket.socket(fileno=connection),
+        Board(arguments["responders"], board),
+        arguments,
+    ).run()

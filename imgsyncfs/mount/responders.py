@@ -14,36 +14,29 @@ import contextlib
 import errno
 import logging
 import math
-import os
 import select
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from imgsyncfs.errors import MountError
 from imgsyncfs.mount import protocol
-from imgsyncfs.mount.exchange import (
-    COUNTED,
-    SEND_SECONDS,
-    Board,
-    Message,
-    close_all,
-    connected_pair,
-    receive,
-    send,
-)
+from imgsyncfs.mount.board import COUNTED, Board
+from imgsyncfs.workers.forking import ForkedProcess, Template
+from imgsyncfs.workers.messages import Message, close_all, connected_pair, receive, send
 
 logger = logging.getLogger(__name__)
 
-FORK_SECONDS = 30.0
-"""Until when the template must have forked; it begins by importing for some tenths of a second."""
+START_SECONDS = 30.0
+"""Until when the responders must have come up; the template imports for some tenths of a second first."""
+
+SEND_SECONDS = 10.0
+"""Until when a responder must have made room for a message."""
 
 END_SECONDS = 3.0
 
@@ -63,7 +56,7 @@ Retry = tuple[dict[str, Any], bytes]
 @dataclass
 class _Responder:
     number: int
-    process: int
+    process: ForkedProcess
     connection: socket.socket
     started: float = field(default_factory=time.monotonic)
     send_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -78,7 +71,8 @@ class Responders:
 
     Args:
         board: shared with them; there are as many as it has slots.
-        template: what they are forked from, started ahead; ended with them.
+        template: what they are forked from, started ahead; it is the caller's.
+        setup: what each is made with; see `imgsyncfs.mount.responder.Responder`.
         take: takes what a responder sent: (its number, the message). Runs on the receiving thread; must not wait.
         state: gives the messages that a new responder needs, and keeps them as they are for the time of a block.
         tick: called on the receiving thread every now and then; returns in how many seconds to call it again.
@@ -89,6 +83,7 @@ class Responders:
         self,
         board: Board,
         template: Template,
+        setup: dict[str, Any],
         *,
         take: Callable[[int, Message], None],
         state: Callable[[], AbstractContextManager[list[State]]],
@@ -116,6 +111,7 @@ class Responders:
         self._wake, self._woken = connected_pair()
         self._epoll.register(self._woken, select.EPOLLIN)
         self._template = template
+        self._setup = setup
         self._thread = threading.Thread(target=self._run, name="responders", daemon=True)
 
     def start(self, device: int) -> None:
@@ -125,12 +121,14 @@ class Responders:
             device: descriptor of the kernel's device.
 
         Raises:
-            MountError: the template cannot fork.
+            MountError: they do not come up.
         """
         self._device = device
         for number in range(self._count):
             self._fork(number)
         self._thread.start()
+        if not self.wait_for_all(START_SECONDS):
+            raise MountError("The mount's responders did not come up in time; its log may say why.")
 
     def send(self, number: int, header: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send a message to one responder, or to the one in its place.
@@ -173,14 +171,15 @@ class Responders:
             )
             late = [] if passed else [each for each in self._responders.values() if each.barrier < barrier]
         for responder in late:
-            logger.warning("The responder %d does not answer; it is ended.", responder.process)
-            self._kill(responder)
+            logger.warning("The responder %d does not answer; it is ended.", responder.process.process_id)
+            responder.process.kill()
         return passed
 
     def process_ids(self) -> list[int]:
-        """The process ids of the responders, and of the template."""
+        """The process ids of the responders, without those that the template died over, and of the template."""
         with self._lock:
-            return [*(each.process for each in self._responders.values()), self._template.process_id]
+            processes = [each.process for each in self._responders.values()]
+        return [*filter(None, (each.process_id for each in processes)), self._template.process_id]
 
     def replaced(self) -> int:
         """How many died and were replaced."""
@@ -188,7 +187,7 @@ class Responders:
             return self._replaced
 
     def counts(self) -> Counter[str]:
-        """What all of them have counted; see `imgsyncfs.mount.exchange.COUNTED`."""
+        """What all of them have counted; see `imgsyncfs.mount.board.COUNTED`."""
         with self._lock:
             counts = Counter(self._before)
         for slot in self.board.slots:
@@ -201,7 +200,7 @@ class Responders:
             self._ending = True
 
     def close(self) -> None:
-        """End all responders, and the template."""
+        """End all responders."""
         with self._passed:
             self._ending = self._closing = True
             responders, self._responders = list(self._responders.values()), {}
@@ -210,7 +209,6 @@ class Responders:
             with contextlib.suppress(OSError):
                 responder.connection.shutdown(socket.SHUT_RDWR)
         self._wake.close()
-        self._template.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(END_SECONDS)
         for responder in responders:
@@ -230,34 +228,16 @@ class Responders:
             try:
                 send(responder.connection, header, payload, descriptors)
             except TimeoutError:
-                logger.warning("The responder %d takes no messages; it is ended.", responder.process)
-                self._kill(responder)
+                logger.warning("The responder %d takes no messages; it is ended.", responder.process.process_id)
+                responder.process.kill()
             except OSError:
                 # The receiving thread sees its end as well, and what was not handled goes to the next one.
-                logger.debug("The responder %d is gone.", responder.process)
+                logger.debug("A responder is gone.")
             return True
 
-    def _kill(self, responder: _Responder) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(responder.process, 9)
-
     def _fork(self, number: int) -> None:
-        ours, theirs = connected_pair()
-        ours.settimeout(SEND_SECONDS)
         self.board.slots[number].clear()
-        try:
-            process = self._template.fork(
-                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
-            )
-        except OSError:
-            # It was ended by somebody: another one.
-            self._template.close()
-            self._template = Template(self._template.setup)
-            process = self._template.fork(
-                {"fork": number, "responders": self._count}, (self._device, self.board.descriptor, theirs.fileno())
-            )
-        finally:
-            theirs.close()
+        process, ours = self._fork_from_template(number)
         responder = _Responder(number, process, ours)
         # Whoever changes the state waits for the end of this, and then sends the change to this one too.
         with self._state() as messages, responder.send_lock:
@@ -272,6 +252,24 @@ class Responders:
                 send(ours, header, b"", descriptors)
             responder.barrier = self._barrier
         self._epoll.register(ours, select.EPOLLIN)
+
+    def _fork_from_template(self, number: int) -> tuple[ForkedProcess, socket.socket]:
+        """Have a responder forked; returns it, and our end of its socket.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        ours, theirs = connected_pair()
+        ours.settimeout(SEND_SECONDS)
+        with theirs, ExitStack() as if_it_fails:
+            if_it_fails.callback(ours.close)
+            process = self._template.fork(
+                "imgsyncfs.mount.responder:respond",
+                {**self._setup, "number": number, "responders": self._count},
+                (self._device, self.board.descriptor, theirs.fileno()),
+            )
+            if_it_fails.pop_all()
+        return process, ours
 
     def _run(self) -> None:
         pause = 0.0
@@ -321,7 +319,7 @@ class Responders:
         if ending:
             dead.connection.close()
             return
-        logger.warning("The responder %d has ended; it is replaced.", dead.process)
+        logger.warning("The responder %d has ended; it is replaced.", dead.process.process_id)
         slot = self.board.slots[dead.number]
         unique, counts = slot.in_hand(), slot.counts()
         if unique:
@@ -356,60 +354,3 @@ class Responders:
                     self.send(number, header, payload)
         left_until = [due - time.monotonic() for due in self._due.values() if not self._ending]
         return max(0.0, min(left_until, default=math.inf))
-
-
-class Template:
-    """The process that responders are forked from.
-
-    Args:
-        setup: what each responder is made with.
-    """
-
-    def __init__(self, setup: dict[str, Any]) -> None:
-        self.setup = setup
-        self._connection, theirs = connected_pair()
-        self._connection.settimeout(FORK_SECONDS)
-        self._lock = threading.Lock()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "imgsyncfs.mount.template", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C at the terminal of `mount --foreground` is the coordinator's.
-                start_new_session=True,
-                # numpy's linear algebra, which nobody here uses, would begin with a thread for each processor.
-                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
-            )
-        send(self._connection, setup)
-
-    @property
-    def process_id(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def fork(self, header: dict[str, Any], descriptors: Sequence[int]) -> int:
-        """Have a responder forked; returns its process id.
-
-        Raises:
-            OSError: the process is gone.
-            MountError: it does not answer.
-        """
-        with self._lock:
-            try:
-                send(self._connection, header, b"", descriptors)
-                answer = receive(self._connection)
-            except TimeoutError:
-                raise MountError("The mount's responders did not come up in time; its log may say why.") from None
-        if answer is None:
-            raise ConnectionResetError(errno.ECONNRESET, "the template is gone")
-        process: int = answer.header["process"]
-        return process
-
-    def close(self) -> None:
-        """End it."""
-        self._connection.close()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()

@@ -18,6 +18,8 @@ class MountSettings:
         refresh: interval at which the catalog is asked for changes, in seconds.
         options: for libfuse and the kernel, name to value or True.
         owner: (user id, group id) that everything belongs to.
+        umask: the permissions that nobody has.
+        list_hidden: show the directories that begin with a dot in the root's listing.
         responders: how many processes answer the kernel.
     """
 
@@ -26,6 +28,8 @@ class MountSettings:
     refresh: float
     options: dict[str, str | bool]
     owner: tuple[int, int]
+    umask: int = 0o022
+    list_hidden: bool = False
     responders: int = 2
 
     def to_frame(self) -> dict[str, Any]:

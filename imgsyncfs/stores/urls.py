@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -100,3 +101,13 @@ def parse_azure_url(url: str) -> ContainerLocation:
     if fault:
         raise ConfigurationError(f"Store URL {url!r} has an impossible prefix: {fault}; choose another.")
     return ContainerLocation(account, container, f"{prefix}/" if prefix else "")
+
+
+def store_modules(urls: Iterable[str]) -> list[str]:
+    """The modules that are imported late when stores are opened, and may be imported ahead.
+
+    Args:
+        urls: of stores.
+    """
+    schemes = {url.partition(":")[0].lower() for url in urls}
+    return ["imgsyncfs.stores.azure.store"] if "azure" in schemes else []

@@ -4,7 +4,7 @@ Why processes: the coordinator serves all responders and must not share its inte
 CPU-bound thread beside it takes `stat` from 32,900/s to 182/s.
 
 Threads and locks: `WorkerPool._lock` guards the table of jobs and the list of workers, and is held for dictionary
-operations only. Each `_Worker.send_lock` guards that worker's standard input; it may be held while a pipe drains.
+operations only. Each `_Worker.send_lock` guards that worker's pipe of jobs; it may be held while the pipe drains.
 They are never held together. For each worker one thread reads answers; it resolves futures outside both locks.
 """
 
@@ -13,17 +13,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import subprocess
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from imgsyncfs import errors
 from imgsyncfs.errors import AnnotationError, ImgsyncfsError, WorkerLost
+from imgsyncfs.workers.forking import ForkedProcess, Template
 from imgsyncfs.workers.frames import read_frame, write_frame
 
 logger = logging.getLogger(__name__)
@@ -55,15 +55,16 @@ class _Job:
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen[bytes]
+    process: ForkedProcess
+    to_worker: BinaryIO
+    answers: BinaryIO
     started: float = field(default_factory=time.monotonic)
     send_lock: threading.Lock = field(default_factory=threading.Lock)
     jobs: dict[int, _Job] = field(default_factory=dict)
 
     def send(self, frame: dict[str, Any]) -> None:
-        assert self.process.stdin is not None  # noqa: S101  # Popen was given PIPE
         with self.send_lock:
-            write_frame(self.process.stdin, frame)  # type: ignore[arg-type]  # IO[bytes] is a BinaryIO here
+            write_frame(self.to_worker, frame)
 
 
 def restore_error(description: dict[str, str]) -> Exception:
@@ -84,9 +85,11 @@ class WorkerPool:
         settings: what the handler is made with; JSON-able. Goes over a pipe, so it may hold secrets.
         count: number of processes; `grow` adds more.
         threads: jobs that one process runs at a time.
+        template: what the processes are forked from; it may have imported what they need. It is the caller's.
     """
 
-    def __init__(self, handler: str, settings: dict[str, Any], *, count: int, threads: int) -> None:
+    def __init__(self, handler: str, settings: dict[str, Any], *, count: int, threads: int, template: Template) -> None:
+        self._template = template
         self._setup = {"handler": handler, "settings": settings, "threads": threads}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -117,7 +120,9 @@ class WorkerPool:
             count: how many there are to be.
             first: arguments of each one's first job, which makes it ready for others.
         """
-        for _ in range(count - len(self.process_ids())):
+        with self._lock:
+            missing = count - len(self._workers) - len(self._coming)
+        for _ in range(missing):
             worker = self._start()
             job = _Job(next(self._numbers), first, tries=MOST_TRIES)
             worker.jobs[job.number] = job
@@ -133,13 +138,14 @@ class WorkerPool:
         with self._lock:
             if worker in self._coming:
                 self._coming.remove(worker)
-                if worker.process.poll() is None:
+                if worker.process.is_alive():
                     self._workers.append(worker)
 
     def process_ids(self) -> list[int]:
-        """The workers' process ids."""
+        """The workers' process ids, without those that the template died over before they were there."""
         with self._lock:
-            return [worker.process.pid for worker in self._workers + self._coming]
+            workers = self._workers + self._coming
+        return [process_id for worker in workers if (process_id := worker.process.process_id)]
 
     def replaced(self) -> int:
         """How many workers died and were replaced."""
@@ -152,29 +158,27 @@ class WorkerPool:
         with self._lock:
             workers, self._workers, self._coming = self._workers + self._coming, [], []
         for worker in workers:
-            assert worker.process.stdin is not None  # noqa: S101  # Popen was given PIPE
-            try:
-                worker.process.stdin.close()
-            except OSError:
-                logger.debug("Worker %d was gone already.", worker.process.pid)
+            with contextlib.suppress(OSError):
+                # It was gone already.
+                worker.to_worker.close()
         for worker in workers:
-            try:
-                worker.process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
+            if not worker.process.wait(END_SECONDS):
                 worker.process.kill()
-                worker.process.wait()
+                worker.process.wait(END_SECONDS)
 
     def _start(self) -> _Worker:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "imgsyncfs.workers.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Ctrl-C at a terminal is meant for whoever reads answers here.
-            start_new_session=True,
-        )
-        worker = _Worker(process)
-        worker.send(self._setup)
-        threading.Thread(target=self._listen, args=(worker,), name=f"worker-{process.pid}", daemon=True).start()
+        their_jobs, our_jobs = os.pipe()
+        our_answers, their_answers = os.pipe()
+        try:
+            process = self._template.fork("imgsyncfs.workers.process:serve", {}, (their_jobs, their_answers))
+        finally:
+            os.close(their_jobs)
+            os.close(their_answers)
+        worker = _Worker(process, os.fdopen(our_jobs, "wb"), os.fdopen(our_answers, "rb"))
+        with contextlib.suppress(OSError):
+            # One that has died already is seen by its listener.
+            worker.send(self._setup)
+        threading.Thread(target=self._listen, args=(worker,), name="worker", daemon=True).start()
         return worker
 
     def _assign(self, job: _Job) -> None:
@@ -190,28 +194,32 @@ class WorkerPool:
             worker.send({"id": job.number, "arguments": job.arguments})
         except (OSError, ValueError):
             # Its listener sees the end of its output as well, and hands the job on.
-            logger.debug("Worker %d does not take jobs any more.", worker.process.pid)
+            logger.debug("A worker does not take jobs any more.")
 
     def _listen(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None  # noqa: S101  # Popen was given PIPE
-        while (frame := read_frame(worker.process.stdout)) is not None:  # type: ignore[arg-type]  # IO[bytes] likewise
-            header, payload = frame
-            with self._lock:
-                job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
-            if "part" in header:
-                if job.on_part is not None:
-                    job.on_part((header["part"], payload))
-            elif "error" in header:
-                job.answer.set_exception(restore_error(header["error"]))
-            else:
-                job.answer.set_result((header["result"], payload))
-        status = worker.process.wait()
-        self._replace(worker, status)
+        while (frame := read_frame(worker.answers)) is not None:
+            self._take(worker, *frame)
+            # Not kept until the next one comes: a job holds on to whatever those who wait for it need.
+            del frame
+        worker.answers.close()
+        self._replace(worker)
 
-    def _replace(self, dead: _Worker, status: int) -> None:
+    def _take(self, worker: _Worker, header: dict[str, Any], payload: bytes) -> None:
+        """Take what a worker sent."""
+        with self._lock:
+            job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
+        if "part" in header:
+            if job.on_part is not None:
+                job.on_part((header["part"], payload))
+        elif "error" in header:
+            job.answer.set_exception(restore_error(header["error"]))
+        else:
+            job.answer.set_result((header["result"], payload))
+
+    def _replace(self, dead: _Worker) -> None:
         """Replace a dead worker. Until then jobs still go to the dead one, and are handed on here."""
         if not self._ending.is_set():
-            logger.warning("Worker %d ended with status %d; it is replaced.", dead.process.pid, status)
+            logger.warning("Worker %d ended; it is replaced.", dead.process.process_id)
         if time.monotonic() - dead.started < QUICK_DEATH_SECONDS:
             self._ending.wait(QUICK_DEATH_SECONDS)
         replacement = None if self._ending.is_set() else self._start()

@@ -1,6 +1,6 @@
 """A worker process: runs jobs for the coordinator, several at a time, and ends when the coordinator does.
 
-Started by `imgsyncfs.workers.pool` as ``python -m imgsyncfs.workers.process``. The first frame on standard input names
+`imgsyncfs.workers.pool` has it forked from a template, with a pipe for jobs and one for answers. The first frame names
 the handler class and its settings; each further frame is a job, answered by a frame with the same id. The main thread
 only reads frames, so it sees at once that the coordinator is gone (end of file), however it ended, and exits without
 waiting for in-flight requests. A job may send parts of its answer ahead, in frames with its id and ``part``.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -79,24 +78,17 @@ def _run(handler: Handler, job: int, arguments: dict[str, Any], answers: _Answer
         answers.send({"id": job, "result": result}, payload)
 
 
-def main() -> None:
-    """Serve jobs from standard input until it ends."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(message)s")
-    # A library that prints would break the frames: standard output becomes standard error for everything else.
-    answers = _Answers(os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)
-    first = read_frame(sys.stdin.buffer)
+def serve(_arguments: dict[str, Any], descriptors: list[int]) -> None:
+    """Serve jobs until their pipe ends; what a template forks for a pool (`imgsyncfs.workers.template.Run`)."""
+    jobs, answers = os.fdopen(descriptors[0], "rb"), _Answers(os.fdopen(descriptors[1], "wb"))
+    first = read_frame(jobs)
     if first is None:
         return
     setup, _ = first
     handler = load_handler(setup["handler"], setup["settings"])
     executor = ThreadPoolExecutor(max_workers=setup["threads"], thread_name_prefix="job")
-    while (frame := read_frame(sys.stdin.buffer)) is not None:
+    while (frame := read_frame(jobs)) is not None:
         header, _ = frame
         executor.submit(_run, handler, header["id"], header["arguments"], answers)
     # Requests under way have time limits of up to minutes, and nobody waits for them any more.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

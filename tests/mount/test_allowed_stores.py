@@ -285,12 +285,12 @@ def test_a_saved_table_without_the_catalogs_own_store_is_not_used(workplace: Wor
 
 
 def test_sync_copies_what_is_allowed_and_names_the_rest(workplace: Workplace) -> None:
-    said = workplace.run("sync", workplace.folder / "copy", status=3).stderr
+    said = workplace.run("sync", workplace.folder / "copy", "--all", status=3).stderr
     assert "--allow-store" in said
     assert (workplace.folder / "copy" / OWN / "img_00000.jpg").exists()
     assert not (workplace.folder / "copy" / OTHER / "img_00000.jpg").exists()
     store = (workplace.folder / "elsewhere").as_uri()
-    workplace.run("sync", workplace.folder / "copy", "--allow-store", store)
+    workplace.run("sync", workplace.folder / "copy", "--all", "--allow-store", store)
     assert (workplace.folder / "copy" / OTHER / "img_00000.jpg").exists()
 
 
@@ -356,7 +356,7 @@ def test_sync_leaves_out_a_blob_behind_a_link_out_of_the_store_and_copies_the_ot
     workplace = local_workplace(tmp_path)
     workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", OWN, "--loose")
     put_behind_a_link(workplace)
-    said = workplace.run("sync", tmp_path / "copy", status=3).stderr
+    said = workplace.run("sync", tmp_path / "copy", "--all", status=3).stderr
     assert "img_00000.jpg: Blob" in said
     assert sorted(path.name for path in (tmp_path / "copy" / OWN).glob("img*")) == [
         "img_00000.json",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -14,7 +17,7 @@ from support.places import SAMPLES
 DATASET = "original_20260105_rgb_rbbox"
 COMMANDS = (
     *("demo", "init", "publish", "index", "datasets", "subscribe", "subscriptions"),
-    *("mount", "umount", "status", "sync", "convert", "preview"),
+    *("mount", "umount", "status", "refresh", "sync", "convert", "preview", "unsubscribe", "completion"),
 )
 
 
@@ -55,9 +58,87 @@ def test_datasets_are_filtered_by_conditions(demo: Workplace) -> None:
         demo.run("datasets", "--json", "--where", "image_type=fisheye360", "--where", "source=original").stdout
     )
     assert len(chosen) == 7
-    table = demo.run("datasets", "--where", "class=emotion").stdout
-    assert "opensource_imdbwiki&affectnet_rgb_clf&reg" in table
-    assert "1 datasets" in table
+    [line] = demo.run("datasets", "--where", "class=emotion").stdout.splitlines()
+    assert line.startswith("opensource_imdbwiki&affectnet_rgb_clf&reg\t")
+
+
+def test_in_a_pipe_each_dataset_is_a_line_of_columns_between_tabs(demo: Workplace) -> None:
+    lines = demo.run("datasets").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == sorted(
+        row["dataset_id"] for row in orjson.loads(demo.run("datasets", "--json").stdout)
+    )
+    assert {line.count("\t") for line in lines} == {7}
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 100, 200])
+def test_on_a_terminal_ids_are_whole_however_narrow_it_is(demo: Workplace, columns: int) -> None:
+    ids = [row["dataset_id"] for row in orjson.loads(demo.run("datasets", "--json").stdout)]
+    shown = on_a_terminal(demo, "datasets", columns=columns)
+    assert [each for each in ids if f" {each} " not in shown] == []
+    assert "22 datasets" in " ".join(shown.split())
+
+
+def on_a_terminal(workplace: Workplace, *arguments: str, columns: int) -> str:
+    """What a command prints on a terminal of that width."""
+    command = shlex.join([sys.executable, "-m", "imgsyncfs", *arguments])
+    done = subprocess.run(
+        ["script", "--quiet", "--return", "--command", f"stty cols {columns}; {command}", "/dev/null"],
+        env={**workplace.variables(), "TERM": "dumb"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_value_that_no_dataset_has_is_named_with_those_that_are_near(demo: Workplace) -> None:
+    done = demo.run("datasets", "--where", "image_type=fisheye")
+    assert done.stdout == ""
+    assert "No dataset has image_type=fisheye; did you mean fisheye360?" in done.stderr
+    assert "there are" in demo.run("datasets", "--where", "class=zzz").stderr
+
+
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    done = Workplace("", tmp_path).run("mont", status=2)
+    assert "There is no command mont; did you mean mount" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_learns_the_commands(tmp_path: Path, shell: str) -> None:
+    assert "_IMGSYNCFS_COMPLETE" in Workplace("", tmp_path).run("completion", shell).stdout
+
+
+def test_init_names_the_catalog_in_what_to_type_next_if_it_was_given_here_alone(tmp_path: Path) -> None:
+    url = str(tmp_path / "other.db")
+    done = local_workplace(tmp_path).run("init", "--catalog", url, "--store", f"file://{tmp_path}/other")
+    assert f"imgsyncfs publish FOLDER --name ID --catalog sqlite://{url}" in done.stdout
+    assert (
+        "--catalog"
+        not in local_workplace(tmp_path / "other").run("init", "--store", f"file://{tmp_path}/other/store").stdout
+    )
+
+
+def test_a_subscription_is_forgotten_by_unsubscribe(demo: Workplace) -> None:
+    demo.run("subscribe", "passing", "--source", "original")
+    assert "passing is forgotten" in demo.run("unsubscribe", "passing").stdout
+    assert "passing" not in demo.run("subscriptions").stdout
+
+
+def test_sync_with_the_target_forgotten_copies_nothing(demo: Workplace, tmp_path: Path) -> None:
+    dataset, other = "original_20200207_fisheye_rbbox", "original_20200219_dewarp_bbox"
+    assert "Say which datasets" in demo.run("sync", dataset, status=1).stderr
+    said = demo.run("sync", dataset, other, status=1).stderr
+    assert f"{dataset} is a dataset's id; say first where to copy to: imgsyncfs sync FOLDER {dataset}" in said
+    assert not Path(dataset).exists()
+    assert "Say which datasets" in demo.run("prefetch", status=1).stderr
+
+
+def test_status_without_a_place_names_every_mount(demo: Workplace) -> None:
+    with demo.mounted() as mountpoint:
+        [line] = [line for line in demo.run("status").stdout.splitlines() if line.startswith(f"{mountpoint}\t")]
+        assert line.endswith("catalog.db")
 
 
 def test_init_twice_is_no_mistake_and_another_store_is_one(tmp_path: Path) -> None:

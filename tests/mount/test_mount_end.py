@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -45,6 +46,16 @@ def test_a_signal_ends_the_mount_and_its_workers(workplace: Workplace, signal_nu
     with own_mount(workplace, f"by-{signal_number.name}") as mountpoint:
         processes = process_ids(mountpoint)
         os.kill(processes[0], signal_number)
+        assert all_end_after(processes)
+        assert not is_mounted(mountpoint)
+
+
+def test_a_signal_that_the_main_thread_does_not_see_ends_the_mount(workplace: Workplace) -> None:
+    with own_mount(workplace, "by-thread") as mountpoint:
+        processes = process_ids(mountpoint)
+        threads = {int(entry.name) for entry in Path(f"/proc/{processes[0]}/task").iterdir()} - {processes[0]}
+        # As when the signal comes just before the main thread begins to wait, but every time.
+        assert ctypes.CDLL(None).tgkill(processes[0], max(threads), signal.SIGTERM) == 0
         assert all_end_after(processes)
         assert not is_mounted(mountpoint)
 

@@ -6,8 +6,10 @@ import errno
 import os
 import socket
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -153,13 +155,24 @@ def test_with_the_database_away_a_mount_starts_from_what_it_saw_last(tmp_path: P
         connection.close()
 
 
+@contextmanager
+def disk(folder: Path, *, byte_count: int) -> Iterator[None]:
+    """Have a folder be a disk of its own of this size."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={byte_count},mode=700", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_with_no_room_in_the_cache_reads_go_on_without_it(tmp_path: Path) -> None:
     workplace = local_workplace(tmp_path)
     (tmp_path / "noise").mkdir()
     contents = {f"{seed}.png": noise_image(tmp_path / "noise" / f"{seed}.png", seed=seed) for seed in range(3)}
     workplace.run("publish", tmp_path / "noise", "--name", "original_20260107_rgb_bbox", "--loose")
-    # No file may grow beyond 300 kB, as if the disk were full: an extent of 700 kB cannot be kept.
-    with workplace.mounted(under=("prlimit", "--fsize=300000")) as mountpoint:
+    # The disk of the cache has room for the mount's tables, and not for an extent of 700 kB.
+    with disk(tmp_path / "cache", byte_count=600_000), workplace.mounted() as mountpoint:
         for name, content in contents.items():
             assert (mountpoint / "original_20260107_rgb_bbox" / name).read_bytes() == content
         status = orjson.loads(workplace.run("status", mountpoint, "--json").stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,7 +77,48 @@ def test_a_path_below_a_file_is_no_directory(mountpoint: Path) -> None:
 
 
 def test_everything_belongs_to_the_one_who_mounted_and_may_be_read_by_all(mountpoint: Path) -> None:
-    for path, mode in ((mountpoint, 0o555), (mountpoint / FISHEYE, 0o555)):
-        assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (mode, os.getuid())
-    for entry in (mountpoint / FISHEYE).iterdir():
-        assert (entry.stat().st_mode & 0o777, entry.stat().st_uid) == (0o444, os.getuid())
+    for path in (mountpoint, mountpoint / FISHEYE, mountpoint / ".by", mountpoint / ".imgsyncfs"):
+        assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o755, os.getuid())
+    for entry in [*(mountpoint / FISHEYE).iterdir(), mountpoint / ".imgsyncfs" / "status.json"]:
+        assert (entry.stat().st_mode & 0o777, entry.stat().st_uid) == (0o644, os.getuid())
+
+
+def test_nobody_is_told_that_anything_may_be_written_to(mountpoint: Path) -> None:
+    for path in (mountpoint, mountpoint / FISHEYE, mountpoint / FISHEYE / f"{FISHEYE}_00079.jpg"):
+        assert not os.access(path, os.W_OK)
+        assert os.access(path, os.R_OK)
+
+
+def test_a_copy_can_be_edited_and_removed_by_whoever_made_it(mountpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(mountpoint / FISHEYE, tmp_path / "copy")
+    for path in (copy, *copy.iterdir()):
+        assert path.stat().st_mode & stat.S_IWUSR
+
+
+@pytest.mark.parametrize("arguments", [("--umask", "077"), ("-o", "umask=077")])
+def test_the_umask_says_what_nobody_may(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with demo_workplace(tmp_path).mounted(*arguments) as mounted:
+        assert (mounted / FISHEYE).stat().st_mode & 0o777 == 0o700
+        assert (mounted / FISHEYE / f"{FISHEYE}_00079.xml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_umask_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = demo_workplace(tmp_path).run("mount", tmp_path / "mnt", "--umask", "9", status=1)
+    assert "--umask takes an octal number" in done.stderr
+
+
+def test_what_begins_with_a_dot_is_there_and_not_listed(mountpoint: Path) -> None:
+    names = os.listdir(mountpoint)  # noqa: PTH208  # as programs do that walk
+    assert FISHEYE in names
+    assert not [name for name in names if name.startswith(".")]
+    assert (mountpoint / ".by" / "image_type" / "fisheye360" / FISHEYE / f"{FISHEYE}_00079.jpg").exists()
+    assert (mountpoint / ".imgsyncfs" / "README.txt").exists()
+    assert (mountpoint / ".subscriptions").is_dir()
+    images = [path for path in mountpoint.rglob("*.jpg") if path.name == f"{FISHEYE}_00079.jpg"]
+    assert len(images) == 1
+
+
+@pytest.mark.parametrize("arguments", [("--list-hidden",), ("-o", "list_hidden")])
+def test_whoever_wants_to_sees_the_hidden_directories(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with demo_workplace(tmp_path).mounted(*arguments) as mounted:
+        assert {".by", ".imgsyncfs", ".subscriptions"} < set(os.listdir(mounted))  # noqa: PTH208  # likewise

@@ -71,6 +71,16 @@ def test_rsync_finds_nothing_to_do_the_second_time(mountpoint: Path, tmp_path: P
     assert FISHEYE not in command("rsync", "-a", "--itemize-changes", f"{mountpoint}/{FISHEYE}", f"{tmp_path}/")
 
 
+def test_df_shows_the_size_of_the_catalog_and_no_file_system_that_is_full(mountpoint: Path) -> None:
+    size, used, available, percent = command(
+        "df", "--block-size=1", "--output=size,used,avail,pcent", mountpoint
+    ).split()[-4:]
+    images = sum(path.stat().st_size for path in mountpoint.rglob("*.jpg"))
+    assert images <= int(size) < images + 512
+    assert (used, available, percent) == ("0", "0", "-")
+    assert command("df", "--output=ipcent", mountpoint).split()[-1] in {"0%", "-"}
+
+
 def test_md5sum_confirms_what_it_saw(mountpoint: Path, tmp_path: Path) -> None:
     sums = tmp_path / "sums"
     sums.write_text(command("md5sum", *sorted((mountpoint / FISHEYE).iterdir())))

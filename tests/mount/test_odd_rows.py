@@ -340,13 +340,13 @@ def test_the_table_of_datasets_has_the_others_and_names_the_odd_one(workplace: W
 
 
 def test_sync_copies_the_others(workplace: Workplace, tmp_path: Path) -> None:
-    run_beside_an_odd_row(workplace, "sync", tmp_path / "copy")
+    run_beside_an_odd_row(workplace, "sync", tmp_path / "copy", "--all")
     assert (tmp_path / "copy" / GOOD / "img_00000.jpg").read_bytes()
 
 
 def test_sync_copies_the_others_if_a_store_makes_no_sense(workplace: Workplace, tmp_path: Path) -> None:
     execute(workplace, "UPDATE datasets SET store = 'ftp://host/folder' WHERE dataset_id = ?", ODD)
-    done = workplace.run("sync", tmp_path / "copy", status=3)
+    done = workplace.run("sync", tmp_path / "copy", "--all", status=3)
     assert (tmp_path / "copy" / GOOD / "img_00000.jpg").read_bytes()
     assert ODD in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

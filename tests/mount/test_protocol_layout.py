@@ -27,6 +27,7 @@ FIELDS = {
         "nodeid generation entry_valid attr_valid entry_valid_nsec attr_valid_nsec attr.ino",
     ),
     "fuse_read_in": (protocol.READ_IN, "fh offset size read_flags lock_owner flags"),
+    "fuse_interrupt_in": (protocol.INTERRUPT_IN, "unique"),
     "fuse_init_out": (
         protocol.INIT_OUT,
         "major minor max_readahead flags max_background congestion_threshold max_write time_gran max_pages",

@@ -421,11 +421,11 @@ def workplace(tmp_path: Path) -> Workplace:
 def test_the_command_prints_a_line_a_dataset_and_says_when_there_is_nothing_to_do(
     workplace: Workplace, tmp_path: Path
 ) -> None:
-    first = workplace.run("sync", tmp_path / "target")
+    first = workplace.run("sync", tmp_path / "target", "--all")
     assert f"Syncing files : {DATASET} - 4/4" in first.stdout.splitlines()[0]
     assert "copied 4 files" in first.stdout
     assert files_in(tmp_path / "target" / DATASET) == files_in(tmp_path / "one")
-    assert "Nothing to transfer" in workplace.run("sync", tmp_path / "target").stdout
+    assert "Nothing to transfer" in workplace.run("sync", tmp_path / "target", "--all").stdout
 
 
 def test_the_command_names_what_cannot_be_read_and_exits_with_a_status_of_its_own(

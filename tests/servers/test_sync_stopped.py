@@ -133,11 +133,11 @@ def test_a_container_is_synced_with_one_request_a_file_and_none_the_second_time(
     proxied: tuple[Workplace, HttpProxy], tmp_path: Path
 ) -> None:
     workplace, proxy = proxied
-    workplace.run("sync", tmp_path / "target", "--cache-dir", tmp_path / "cache-1")
+    workplace.run("sync", tmp_path / "target", "--all", "--cache-dir", tmp_path / "cache-1")
     assert files_in(tmp_path / "target" / DATASET) == files_in(tmp_path / "one")
     assert proxy.count() == 40
     proxy.forget()
-    done = workplace.run("sync", tmp_path / "target", "--cache-dir", tmp_path / "cache-2")
+    done = workplace.run("sync", tmp_path / "target", "--all", "--cache-dir", tmp_path / "cache-2")
     assert "Nothing to transfer" in done.stdout
     assert proxy.count() == 0
 
@@ -148,12 +148,12 @@ def test_a_store_that_is_away_ends_the_sync_early_with_one_sentence_and_the_next
     workplace, proxy = proxied
     proxy.stop()
     began = time.monotonic()
-    done = workplace.run("sync", tmp_path / "target", "--timeout", "2", status=1)
+    done = workplace.run("sync", tmp_path / "target", "--all", "--timeout", "2", status=1)
     assert time.monotonic() - began < 20
     assert len([line for line in done.stderr.splitlines() if line.startswith("imgsyncfs: ")]) == 1
     assert files_in(tmp_path / "target" / DATASET) == {}
     proxy.start()
-    workplace.run("sync", tmp_path / "target")
+    workplace.run("sync", tmp_path / "target", "--all")
     assert files_in(tmp_path / "target" / DATASET) == files_in(tmp_path / "one")
 
 
@@ -193,7 +193,7 @@ def test_an_interrupted_sync_ends_soon_and_leaves_nothing_behind(
     workplace, proxy = proxied
     with proxy.fault(Fault(hold=True)):
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgsyncfs", "sync", tmp_path / "target"],
+            [sys.executable, "-m", "imgsyncfs", "sync", tmp_path / "target", "--all"],
             env=workplace.variables(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

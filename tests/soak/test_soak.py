@@ -87,7 +87,9 @@ def test_sixteen_readers_get_every_byte_and_leave_nothing_behind(container: Cont
     folder = write_noise_folder(tmp_path / "folder")
     workplace.run("publish", folder, "--name", LOOSE, "--loose")
     workplace.run("publish", folder, "--name", PACKED)
-    workplace.run("sync", tmp_path / "right", "--siblings", "labelme,rolabelimg", "--cache-dir", tmp_path / "other")
+    workplace.run(
+        "sync", tmp_path / "right", "--all", "--siblings", "labelme,rolabelimg", "--cache-dir", tmp_path / "other"
+    )
     readers = SUPPORT / "soak_readers.py"
     footprints: list[tuple[float, Footprint]] = []
     volumes: list[int] = []

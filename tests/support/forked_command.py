@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 COMMANDS = ("cache", "catalog", "convert", "mount", "mounted", "preview", "publish", "sync")
 LATE_IMPORTS = (
     *(f"imgsyncfs.cli.{name}_commands" for name in COMMANDS),
+    "imgsyncfs.cli.completion_command",
     "PIL.Image",
     "imgsyncfs.catalog",
     "imgsyncfs.formats.labelme",

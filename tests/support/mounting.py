@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import sqlite3
@@ -23,6 +24,8 @@ from support.forked_command import run_forked
 
 COMMAND_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0
+
+_MOUNT_PROCESS = re.compile(rb"imgsyncfs\.(mount|workers)\.")
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,12 @@ class Workplace:
         assert eventually(lambda: not self.processes_left()), "processes that took others' places outlived the mount"
 
     def processes_left(self) -> list[int]:
-        """The process ids of all mounts of this workplace, whoever started them."""
+        """The process ids of all mounts of this workplace and their workers, whoever started them."""
         mark = f"IMGSYNCFS_CACHE_DIR={self.folder / 'cache'}\0".encode()
         left = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and b"imgsyncfs.mount." in (entry / "cmdline").read_bytes():
+                if entry.name.isdigit() and _MOUNT_PROCESS.search((entry / "cmdline").read_bytes()):
                     left += [int(entry.name)] if mark in (entry / "environ").read_bytes() + b"\0" else []
         return left
 
@@ -108,7 +111,10 @@ class Workplace:
 def process_ids(mountpoint: Path) -> list[int]:
     """The processes behind a mount: coordinator, responders with their template, and workers."""
     status = mount_status(mountpoint)
-    return [status["process_id"], *status["responders"]["process_ids"], *status["workers"]["process_ids"]]
+    processes = [status["process_id"], *status["responders"]["process_ids"], *status["workers"]["process_ids"]]
+    # Tests kill them, and 0 stands for all processes of a group.
+    assert min(processes) > 1
+    return processes
 
 
 def mount_status(mountpoint: Path) -> dict[str, Any]:

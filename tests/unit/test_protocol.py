@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes
+from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.protocol import Limits, init_answer
 
@@ -40,8 +40,8 @@ def test_answers_say_their_own_length() -> None:
     for message in (
         protocol.answer(3, b"content"),
         protocol.refusal(3, 5),
-        protocol.attr_answer(3, 9, attributes, (1, 2)),
-        protocol.entry_answer(3, 9, attributes, (1, 2)),
+        protocol.attr_answer(3, 9, attributes, Owner(1, 2)),
+        protocol.entry_answer(3, 9, attributes, Owner(1, 2)),
         protocol.absence_answer(3),
         protocol.statfs_answer(3, total_bytes=1, files=2),
         protocol.entry_notification(1, b"name"),

@@ -37,7 +37,7 @@ def loose_order(count: int, byte_count: int) -> ExtentOrder:
 @functools.cache
 def pack_order() -> ExtentOrder:
     """Packs of 16 extents with a file each."""
-    return order_of([(f"{blob:02}.pack", n * EXTENT_BYTES, BLOB_BYTES) for blob in range(40) for n in range(16)])
+    return order_of([(f"{blob:02}.pack", n * EXTENT_BYTES, 2 * BLOB_BYTES) for blob in range(40) for n in range(16)])
 
 
 def loose(*, count: int = COUNT, byte_count: int = BLOB_BYTES, bulk: bool = False) -> Sequences:
@@ -185,7 +185,18 @@ def test_misses_that_are_far_between_are_no_epoch() -> None:
 def test_nothing_is_fetched_beyond_the_last_file() -> None:
     reader = Reader(loose(count=6))
 
-    assert [reader.read(number) for number in range(6)] == [[], [], [3, 4, 5], [], [], []]
+    assert [reader.read(number) for number in range(6)] == [[], [2, 3, 4, 5], [], [], [], []]
+
+
+def test_in_a_small_packed_dataset_the_first_miss_fetches_what_follows() -> None:
+    order = order_of([("0.pack", n * EXTENT_BYTES, BLOB_BYTES) for n in range(8)])
+    assert Sequences(order, bulk=False).missed((2, 0)) == [(3, 0), (4, 0), (5, 0), (6, 0)]
+
+
+def test_in_a_small_loose_dataset_the_second_miss_in_order_does() -> None:
+    sequences = loose(count=300)
+    assert sequences.missed((7, 0)) == []
+    assert sequences.missed((8, 0)) == [(9, 0), (10, 0), (11, 0), (12, 0)]
 
 
 def test_a_reader_who_jumps_ahead_within_the_window_goes_on_from_there() -> None:

@@ -12,31 +12,37 @@ from typing import Any
 import pytest
 
 from imgsyncfs.mount import protocol
-from imgsyncfs.mount.exchange import Board, Message, receive
+from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.workers.messages import Message, receive, send
 
 WAIT_SECONDS = 20.0
-NO_PROCESS = 1 << 30
-"""Beyond the highest process id."""
 REQUEST = protocol.IN_HEADER.pack(protocol.IN_HEADER.size, protocol.GETATTR, 7, 1, 0, 0, 0, 0, 0)
 
 
 class Threadless:
     """Stands for the template: forks nothing, and gives away the responders' ends of their sockets."""
 
-    setup: dict[str, Any] = {}  # noqa: RUF012  # never changed
-    process_id = NO_PROCESS
+    process_id = 0
 
     def __init__(self) -> None:
         self.ends: Queue[socket.socket] = Queue()
 
-    def fork(self, _header: dict[str, Any], descriptors: Sequence[int]) -> int:
+    def fork(self, _run: str, _arguments: dict[str, Any], descriptors: Sequence[int]) -> NoProcess:
         end = socket.socket(fileno=os.dup(descriptors[2]))
         end.settimeout(WAIT_SECONDS)
+        # It has come up.
+        send(end, {"barrier": 1})
         self.ends.put(end)
-        return NO_PROCESS
+        return NoProcess()
 
-    def close(self) -> None:
+
+class NoProcess:
+    """Stands for a responder."""
+
+    process_id = 0
+
+    def kill(self) -> None:
         pass
 
 
@@ -52,6 +58,7 @@ def responders(template: Threadless) -> Iterator[Responders]:
     made = Responders(
         Board(1),
         anything,
+        {},
         take=lambda _number, _message: None,
         state=lambda: nullcontext([]),
         tick=lambda: 60.0,

@@ -74,3 +74,28 @@ def test_names_that_came_went_or_lead_elsewhere_are_told() -> None:
     assert (ROOT, b"b") not in changes.entries
     assert {ROOT, dataset_number(2)} <= {*changes.nodes}
     assert dataset_number(1) not in changes.nodes
+
+
+def test_a_publish_leaves_links_and_their_directories_as_they_were() -> None:
+    before = tree_of([row("a"), row("b")])
+    changes = tree_of([row("a"), row("b", updated_at=9)]).settled(before).changes_from(before)
+    assert changes.entries == ()
+    assert {*changes.nodes} == {ROOT, dataset_number(2)}
+
+
+def test_a_directory_of_links_has_another_time_when_a_link_came_and_all_others_keep_theirs() -> None:
+    before = tree_of([row("a")])
+    after = tree_of([row("a"), row("b", image_type="dewarp", updated_at=9)]).settled(before)
+    times = {
+        path: after.nodes[at(after, f".by/{path}")].modified_at for path in ("image_type", "image_type/rgb", "source")
+    }
+    assert times == {"image_type": 9, "image_type/rgb": 5, "source": 9}
+    assert after.nodes[at(after, ".by/image_type/rgb/a")].modified_at == 5
+
+
+def test_looking_below_the_hidden_directories_for_the_first_time_changes_nothing_above() -> None:
+    short = tree_of([row("a")], is_complete=False)
+    later = tree_of([row("a", updated_at=9)], is_complete=False).settled(short)
+    whole = tree_of([row("a", updated_at=9)]).settled(later)
+    assert whole.nodes[at(whole, ".by")].modified_at == short.nodes[at(short, ".by")].modified_at
+    assert whole.nodes[at(whole, ".by/image_type/rgb/a")].modified_at == 9

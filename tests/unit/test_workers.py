@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,18 +15,29 @@ from support.mounting import all_end_after
 from support.places import importing_support
 
 from imgsyncfs.errors import AnnotationError, BlobMissing, WorkerLost
+from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 ANSWER_SECONDS = 30.0
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
-    """Two workers that run `support.worker_handlers.Echo`."""
+def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Template]:
+    """What workers are forked from."""
     monkeypatch.setenv("PYTHONPATH", importing_support())
-    pool = WorkerPool("support.worker_handlers:Echo", {"greeting": "hello"}, count=2, threads=4)
-    yield pool
-    pool.close()
+    with closing(Template()) as template:
+        yield template
+
+
+@pytest.fixture
+def pool(template: Template) -> Iterator[WorkerPool]:
+    """Two workers that run `support.worker_handlers.Echo`."""
+    with closing(echoing(template)) as pool:
+        yield pool
+
+
+def echoing(template: Template) -> WorkerPool:
+    return WorkerPool("support.worker_handlers:Echo", {"greeting": "hello"}, count=2, threads=4, template=template)
 
 
 def test_a_job_is_answered_with_result_and_payload(pool: WorkerPool) -> None:
@@ -103,8 +117,9 @@ def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> 
 def test_workers_end_with_a_daemon_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", importing_support())
     program = (
+        "from imgsyncfs.workers.forking import Template\n"
         "from imgsyncfs.workers.pool import WorkerPool\n"
-        "pool = WorkerPool('support.worker_handlers:Echo', {}, count=2, threads=1)\n"
+        "pool = WorkerPool('support.worker_handlers:Echo', {}, count=2, threads=1, template=Template())\n"
         "jobs = [pool.submit({'do': 'echo'}).result(30) for _ in range(4)]\n"
         "print(*pool.process_ids(), flush=True)\n"
         "pool.submit({'do': 'meet'})\n"
@@ -144,6 +159,22 @@ def test_a_process_that_dies_while_it_comes_up_is_replaced(pool: WorkerPool) -> 
     while newcomer in pool.process_ids() or len(pool.process_ids()) < 3:
         pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
     assert pool.replaced() == 1
+
+
+def test_a_process_that_the_template_died_over_is_replaced_and_gets_no_jobs(
+    pool: WorkerPool, template: Template
+) -> None:
+    before = set(pool.process_ids())
+    os.kill(template.process_id, signal.SIGSTOP)
+    pool.grow(3, first={"do": "echo"})
+    os.kill(template.process_id, signal.SIGKILL)
+
+    # What is not there has no process id; 0 would stand for everybody.
+    assert set(pool.process_ids()) == before
+    while len(pool.process_ids()) < 3:
+        pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+    answers = [pool.submit({"do": "echo"}) for _ in range(30)]
+    assert {answer.result(ANSWER_SECONDS)[0]["process"] for answer in answers} == set(pool.process_ids())
 
 
 def test_processes_that_are_coming_up_end_with_the_others(pool: WorkerPool, tmp_path: Path) -> None:

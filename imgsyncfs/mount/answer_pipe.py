@@ -1,0 +1,92 @@
+"""Content from a cached file to the kernel, without a copy in this process.
+
+An answer is gathered in a pipe, its header first, and goes to the kernel's device from there (splice(2)). The pages of
+the cached file are so copied once, to where the reader's will be. That a file is shorter than it should be is known
+before anything is sent; nothing is mapped, so nobody who cuts a cached file short can end the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+
+from imgsyncfs.cache import OpenExtent
+from imgsyncfs.mount.protocol import OUT_HEADER
+
+logger = logging.getLogger(__name__)
+
+LEAST_BYTES = 16 << 10
+"""From this length on it is quicker than to copy: it takes two system calls more, and less work for each page."""
+
+_PIPE_BYTES = (2 << 20, 1 << 20)
+"""The sizes to ask the kernel for: the largest answer needs the first, which not everyone gets."""
+
+_PAGES_BESIDE = 2
+"""Places of the pipe that the header takes, and content that begins within a page."""
+
+
+class AnswerPipe:
+    """Sends parts of extents as answers. Belongs to one thread.
+
+    Args:
+        device: descriptor of the kernel's device.
+    """
+
+    def __init__(self, device: int) -> None:
+        self._device = device
+        self._out, self._in = -1, -1
+        self._most = 0
+        self._renew()
+
+    def send(self, unique: int, extent: OpenExtent, position: int, length: int) -> bool:
+        """Answer a read.
+
+        Args:
+            unique: of the request.
+            extent: where the content lies.
+            position: in the extent, in bytes.
+            length: in bytes.
+
+        Returns:
+            Whether it was answered; if not, it is to be answered in another way: the content is in memory, too short
+            to be worth it, longer than the pipe, or shorter than it should be.
+
+        Raises:
+            OSError: the content cannot be read, or the mount has ended.
+        """
+        if not LEAST_BYTES <= length <= self._most or not extent.is_in_file:
+            return False
+        os.write(self._in, OUT_HEADER.pack(OUT_HEADER.size + length, 0, unique))
+        try:
+            is_whole = extent.splice(position, length, self._in) == length
+            if is_whole:
+                self._empty(OUT_HEADER.size + length)
+        except OSError:
+            self._renew()
+            raise
+        if not is_whole:
+            self._renew()
+        return is_whole
+
+    def _empty(self, length: int) -> None:
+        try:
+            os.splice(self._out, self._device, length)
+        except FileNotFoundError:
+            logger.debug("Nobody waits for an answer any more.")
+            self._renew()
+
+    def _renew(self) -> None:
+        """Begin with an empty pipe."""
+        for descriptor in (self._out, self._in):
+            if descriptor >= 0:
+                os.close(descriptor)
+        # It must never be waited for: nobody else would empty it.
+        self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for size in _PIPE_BYTES:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, size)
+                break
+        self._most = fcntl.fcntl(self._in, fcntl.F_GETPIPE_SZ) - _PAGES_BESIDE * mmap.PAGESIZE

@@ -1,0 +1,237 @@
+"""A mount of an ordinary user, and mounts in namespaces such as containers have.
+
+Where the tests run as root, whose ``/dev/fuse`` and Python may be for root alone, the ordinary user gets a mount
+namespace in which they are for all, as on a machine of users.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.mounting import (
+    Workplace,
+    all_end_after,
+    box_annotation,
+    is_running,
+    local_workplace,
+    process_ids,
+    write_folder,
+)
+from support.places import REPOSITORY, SUPPORT, importing_support
+
+LIFE = SUPPORT / "life_of_a_mount.py"
+NOBODY = 65534
+SECONDS = 100.0
+
+DATASET = "original_20260105_rgb_rbbox"
+
+AS_NOBODY = f"""
+set -eu
+needed=("$1" "$2" "$3"); shift 3
+as_nobody=(setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --)
+mount -t tmpfs -o mode=0755 none /mnt
+for place in "${{!needed[@]}}"; do
+    mkdir "/mnt/$place"
+    mount --bind "${{needed[place]}}" "/mnt/$place"
+done
+for folder in "${{needed[@]}}"; do
+    # Somewhere on the way to it only root passes: what lies there is put away, and what is needed put back.
+    "${{as_nobody[@]}}" test -x "$folder" || mount -t tmpfs -o mode=0755 none "/$(cut -d/ -f2 <<<"$folder")"
+done
+for place in "${{!needed[@]}}"; do
+    mkdir -p "${{needed[place]}}"
+    mount --bind "/mnt/$place" "${{needed[place]}}"
+done
+mknod -m 0666 /mnt/fuse c 10 229
+mount --bind /mnt/fuse /dev/fuse
+mkdir /mnt/work
+chown {NOBODY}:{NOBODY} /mnt/work
+cd /mnt/work
+export TMPDIR=$PWD HOME=$PWD
+exec "${{as_nobody[@]}}" "$@" "$PWD"
+"""
+"""Arguments: the folders that Python, its environment and the repository lie in; a command, which gets a folder."""
+
+PRIVATE = ("unshare", "--mount", "--propagation", "private")
+
+CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""Namespaces of mounts and processes, as containers have."""
+
+
+def life(*under: str, folder: Path | None = None) -> dict[str, Any]:
+    """Have a mount live and end, under other commands; returns what it told."""
+    done = subprocess.run(
+        [*under, sys.executable, str(LIFE), *([str(folder)] if folder else [])],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "PYTHONPATH": importing_support()},
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_an_ordinary_users_mount_keeps_open_files_and_ends_clean(tmp_path: Path) -> None:
+    if os.geteuid():
+        told = life(folder=tmp_path)
+        user = os.geteuid()
+    else:
+        needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
+        told = life(*PRIVATE, "bash", "-c", AS_NOBODY, "bash", *needed)
+        user = NOBODY
+    assert (told["user"], told["owner"], told["processes_of"]) == (user, user, [user])
+    assert told["notifications"] > 0
+    assert told["errors"] == 0
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of mounts everywhere")
+
+
+CHECK = "from imgsyncfs.mount.mountpoint import check_system; check_system(['allow_other'])"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("mode", "remedy"),
+    [("0600", "sudo chmod 0666 /dev/fuse"), ("0666", "echo user_allow_other | sudo tee -a /etc/fuse.conf")],
+)
+def test_an_ordinary_user_who_may_not_mount_hears_what_would_let_them(mode: str, remedy: str) -> None:
+    if "user_allow_other" in Path("/etc/fuse.conf").read_text().splitlines() and mode == "0666":
+        pytest.skip("everyone may, here")
+    script = AS_NOBODY.replace("mknod -m 0666", f"mknod -m {mode}")
+    needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
+    done = subprocess.run(
+        [*PRIVATE, "bash", "-c", script, "bash", *needed, sys.executable, "-c", CHECK],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "PYTHONPATH": importing_support()},
+    )
+    assert remedy in done.stderr
+
+
+@needs_root
+@pytest.mark.parametrize("user", [(), ("--user", "--map-root-user")], ids=["privileged", "with its own users"])
+def test_a_mount_in_a_container_keeps_open_files_and_ends_clean(tmp_path: Path, user: tuple[str, ...]) -> None:
+    told = life(*CONTAINER, *user, folder=tmp_path)
+    assert (told["user"], told["owner"], told["processes_of"]) == (0, 0, [0])
+    assert told["notifications"] > 0
+    assert told["errors"] == 0
+
+
+READER = """
+import mmap, os, pathlib, sys, time
+path, mountpoint = map(pathlib.Path, sys.argv[1:])
+with path.open("rb", buffering=0) as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    old = mapped[:]
+    print(os.getpid(), flush=True)
+    for line in sys.stdin:
+        new = bytes.fromhex(line)
+        deadline = time.monotonic() + 20
+        while new and path.read_bytes() != new and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        is_old = mapped[:] == os.pread(file.fileno(), len(old) + 1, 0) == old
+        print(is_old, os.path.ismount(mountpoint) and path.read_bytes() == new, flush=True)
+"""
+"""Holds a file open and mapped. For each content that it is given, as hexadecimal, it says whether what it holds is as
+it was, and whether the file's name leads to that content by now."""
+
+
+@dataclass(frozen=True)
+class InContainer:
+    """A reader in a container, of a mount that was made outside."""
+
+    process: subprocess.Popen[str]
+
+    def sees(self, content: bytes) -> bool:
+        """Whether the file's name leads to this for the reader, at once or after a while."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(content.hex(), file=self.process.stdin, flush=True)
+        is_old, is_new = self.process.stdout.readline().split()
+        assert is_old == "True"
+        return is_new == "True"
+
+
+@contextlib.contextmanager
+def reader_in_container(path: Path, mountpoint: Path, *, propagation: str) -> Iterator[InContainer]:
+    """A reader that has a file open, in namespaces of its own, for the length of the block."""
+    command = [*CONTAINER, "--propagation", propagation, sys.executable, "-c", READER, str(path), str(mountpoint)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == 1
+        yield InContainer(process)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Workplace:
+    """A catalog of one dataset."""
+    workplace = local_workplace(tmp_path)
+    workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", DATASET)
+    return workplace
+
+
+def publish(workplace: Workplace, name: str, content: bytes) -> None:
+    """Publish the dataset with a changed file."""
+    (workplace.folder / "one" / name).write_bytes(content)
+    workplace.run("publish", workplace.folder / "one", "--name", DATASET)
+
+
+@needs_root
+def test_a_container_with_a_copy_of_the_mount_sees_publishes_and_keeps_it_until_it_ends(published: Workplace) -> None:
+    with published.mounted("--refresh", "0.3") as mountpoint:
+        house = mountpoint / DATASET / "img_00001.json"
+        processes = process_ids(mountpoint)
+        with reader_in_container(house, mountpoint, propagation="private") as reader:
+            publish(published, house.name, box_annotation(x=50.0))
+            assert reader.sees(box_annotation(x=50.0))
+            subprocess.run(["umount", mountpoint], check=True)
+            publish(published, house.name, box_annotation(x=51.0))
+            assert reader.sees(box_annotation(x=51.0))
+            assert all(map(is_running, processes))
+        assert all_end_after(processes)
+
+
+@needs_root
+def test_the_end_of_a_mount_that_a_container_kept_is_not_that_of_the_next_one_there(published: Workplace) -> None:
+    with published.mounted() as mountpoint:
+        house = mountpoint / DATASET / "img_00001.json"
+        [first, *_] = processes = process_ids(mountpoint)
+        with reader_in_container(house, mountpoint, propagation="private"):
+            subprocess.run(["umount", mountpoint], check=True)
+            published.run("mount", mountpoint)
+            # As `imgsyncfs umount` says how to end it.
+            os.kill(first, signal.SIGTERM)
+            assert all_end_after(processes)
+            assert house.read_bytes()
+        published.run("umount", mountpoint)
+
+
+@needs_root
+def test_unmounting_reaches_a_container_that_mounts_are_passed_on_to(published: Workplace) -> None:
+    subprocess.run(["mount", "--bind", published.folder, published.folder], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", published.folder], check=True)
+        with published.mounted("--refresh", "0.3") as mountpoint:
+            house = mountpoint / DATASET / "img_00001.json"
+            with reader_in_container(published.folder / "one" / house.name, mountpoint, propagation="slave") as reader:
+                assert reader.sees((published.folder / "one" / house.name).read_bytes())
+                published.run("umount", mountpoint)
+                assert not reader.sees(b"")
+    finally:
+        subprocess.run(["umount", "--lazy", published.folder], check=True)
