@@ -218,7 +218,7 @@ def _note_absences(results: Results, scenes: Sequence[Scene], everyone: dict[str
 
 
 def _takes_part(contestant: Contestant, scene: Scene) -> bool:
-    return not contestant.only or scene.measures[0] in contestant.only
+    return contestant.only is None or scene.measures[0] in contestant.only
 
 
 def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:
