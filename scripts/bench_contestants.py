@@ -105,7 +105,7 @@ def contestants(*, quick: bool) -> dict[str, Contestant]:
         quick: there are a tenth of the files, and some take part in fewer scenes.
     """
     plain = {BENCH: BENCH, LIST: LIST}
-    # In a minute each takes part where a target compares with it, and where it is quick.
+    # A minute has room for each where a target compares with it, and where it costs little.
     local_scenes = ("cold_order", "list", "stat") if quick else None
     ours = Contestant("", mounted_imgsyncfs, {}, ours=True, disk_cache=True, page_cache=True)
     everyone = (
