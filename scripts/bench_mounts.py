@@ -182,11 +182,16 @@ def read_status(path: Path) -> Status:
     )
 
 
-def settle(mounted: Mounted) -> None:
-    """Wait until a mount's processes do nothing: what they start in the background is no part of any row."""
+def settle(mounted: Mounted, *, seconds: float = SETTLE_SECONDS) -> None:
+    """Wait until a mount's processes do nothing: what they start in the background is no part of any row.
+
+    Args:
+        mounted: the mount.
+        seconds: after which it is waited no longer.
+    """
     if mounted.process_id is None:
         return
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + seconds
     before = -1
     while (spent := sum(map(_ticks, family(mounted.process_id)))) != before and time.monotonic() < deadline:
         before = spent

@@ -32,7 +32,6 @@ from bench_workload import (
     PACKED_ID,
     Workload,
     add_siblings,
-    make_files,
 )
 
 Place = Literal["azurite", "local", "juicefs", "files"]
@@ -55,15 +54,12 @@ def content(workload: Workload, place: Place) -> Path:
     return workload.azurite.content if place == "azurite" else folders[place]
 
 
-def fill(workload: Workload, places: Collection[Place]) -> Workload:
-    """Makes the files, and fills places with them.
+def fill(workload: Workload, places: Collection[Place]) -> None:
+    """Fills places with the files.
 
     Args:
-        workload: as planned.
+        workload: whose files are made.
         places: those that something is read from.
-
-    Returns:
-        The workload as it was made.
 
     Raises:
         BenchError: a command failed.
@@ -71,20 +67,17 @@ def fill(workload: Workload, places: Collection[Place]) -> Workload:
     (workload.folder / "rclone.conf").touch()
     # The server is busy with the one, this machine's other processor with the other.
     with ThreadPoolExecutor(THREADS) as executor:
-        prepared = executor.submit(_prepare_azurite, workload) if "azurite" in places else None
-        workload = make_files(workload)
         running: list[Future[None]] = []
         if "juicefs" in places:
             running.append(executor.submit(_fill_juicefs, workload))
         if "local" in places:
             running.append(executor.submit(_fill_local_store, workload))
-        if prepared is not None:
-            prepared.result(COMMAND_SECONDS)
+        if "azurite" in places:
+            _prepare_azurite(workload)
             running += _fill_azurite(executor, workload)
         for filled in running:
             filled.result(COMMAND_SECONDS)
     add_siblings(workload)
-    return workload
 
 
 def _prepare_azurite(workload: Workload) -> None:

@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -37,7 +38,7 @@ from bench_scenes import (
 from bench_servers import Delay, PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
 from bench_stalled import NORMAL, STALLED, play_stalled
-from bench_workload import Workload, planned
+from bench_workload import Workload, make_files
 from rich.console import Console
 from rich.status import Status
 
@@ -174,21 +175,24 @@ def _set_up(
 ) -> tuple[Workload, PostgreSql | None, Delay | None]:
     """Make the workload, and start the servers that scenes need."""
     servers = folder / "servers"
-    azurite = stack.enter_context(running_azurite(servers)) if "azurite" in places else None
     images, listed = (QUICK_IMAGES, QUICK_LISTED) if options.quick else (IMAGES, LISTED)
     if options.many_cores:
         images, listed = MANY_CORES_IMAGES, 0
     if options.images is not None:
         images, listed = options.images, min(listed, LISTED_PER_IMAGE * options.images)
-    workload = planned(folder, azurite, images=images, listed=listed)
+    # The servers start one after the other while the files are made.
     with ThreadPoolExecutor(1) as executor:
+        azurite = executor.submit(stack.enter_context, running_azurite(servers)) if "azurite" in places else None
         database = None
         if any(scene.database for scene in scenes):
             database = executor.submit(stack.enter_context, running_postgresql(servers))
-        workload = fill(workload, places)
+        workload = make_files(folder, images=images, listed=listed)
+        if azurite is not None:
+            workload = replace(workload, server=azurite.result())
+        fill(workload, places)
         delay = None
-        if azurite is not None and any(scene.delayed for scene in scenes):
-            delay = stack.enter_context(running_delay(azurite.port, DELAY_SECONDS))
+        if workload.server is not None and any(scene.delayed for scene in scenes):
+            delay = stack.enter_context(running_delay(workload.server.port, DELAY_SECONDS))
         return workload, database.result() if database is not None else None, delay
 
 
@@ -214,7 +218,7 @@ def _note_absences(results: Results, scenes: Sequence[Scene], everyone: dict[str
 
 
 def _takes_part(contestant: Contestant, scene: Scene) -> bool:
-    return not contestant.only or scene.measures[0] in contestant.only
+    return contestant.only is None or scene.measures[0] in contestant.only
 
 
 def _play(scene: Scene, stage: Stage, contestant: Contestant) -> None:

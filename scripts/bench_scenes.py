@@ -89,7 +89,7 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
             look_into(contestant, mounted, BENCH)
             first = plan.cold if contestant.begins_cold else plan.remounted
             _read(stage, contestant, mounted, first, names, plan=plan)
-            if stage.round == 0:
+            if stage.round == 0 and (contestant.ours or plan.remounted):
                 _compare_digests(stage, contestant, mounted, plan.cold, names)
             if cache_bytes and contestant.ours:
                 kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
@@ -106,7 +106,7 @@ def play_reading(stage: Stage, contestant: Contestant, plan: ReadPlan) -> None:
             with mounted_by(contestant, stage.workload, cache, port) as mounted:
                 look_into(contestant, mounted, BENCH)
                 _read(stage, contestant, mounted, plan.remounted, names, plan=plan)
-                if stage.round == 0:
+                if stage.round == 0 and contestant.ours:
                     _compare_digests(stage, contestant, mounted, plan.remounted, names)
 
 

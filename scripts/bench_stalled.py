@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bench_commands import BenchError
 from bench_contestants import Contestant, mounted_by
-from bench_mounts import Mounted, read_status
+from bench_mounts import Mounted, read_status, settle
 from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS, look_into
 from bench_stage import Stage, cache_folder
 from bench_workload import BENCH
 
 ANSWER_SECONDS = 5.0
-BEGIN_SECONDS = 4.0
+BEGIN_SECONDS = 3.0
+REST_SECONDS = 1.0
 POLL_SECONDS = 0.05
 
 READERS = 64
@@ -49,6 +50,8 @@ def play_stalled(stage: Stage, contestant: Contestant) -> None:
         with delay.prolonged(ANSWER_SECONDS):
             waiting = executor.submit(run_readers, jobs, seconds=READ_SECONDS)
             _await_waiting(mounted)
+            # What it takes to ask the store is over by then.
+            settle(mounted, seconds=REST_SECONDS)
             _look_around(stage, contestant, mounted, others[1::2], STALLED)
             left = read_status(mounted.path).waiting
             waiting.result(READ_SECONDS)

@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,15 +45,15 @@ class Workload:
         folder: holds the folders ``bench`` and ``list``, the catalogs, the local store and the JuiceFS volume.
         stems: names without extension of the images of 100 kB, in order.
         listed: those of the small ones.
+        digests: MD5 of each image in ``bench``, by name.
         server: holds the containers; None if no row needs it.
-        digests: MD5 of each image in ``bench``, by name; empty until it is made.
     """
 
     folder: Path
     stems: Sequence[str] = field(repr=False)
     listed: Sequence[str] = field(repr=False)
+    digests: Mapping[str, str] = field(repr=False)
     server: Azurite | None = None
-    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def azurite(self) -> Azurite:
@@ -122,25 +122,23 @@ class Workload:
         return {**mine, "RCLONE_CONFIG_AZURITE_TYPE": "azureblob", "RCLONE_CONFIG_AZURITE_SAS_URL": url}
 
 
-def planned(folder: Path, server: Azurite | None, *, images: int, listed: int) -> Workload:
-    """The workload as it will be; nothing is made yet.
+def make_files(folder: Path, *, images: int, listed: int) -> Workload:
+    """Makes the folders ``bench`` and ``list``.
 
     Args:
         folder: a temporary one.
-        server: an empty one; None if no row needs it.
         images: number of images of 100 kB.
         listed: number of small ones.
+
+    Returns:
+        The workload, which is in no other place yet.
     """
-    return Workload(folder, _stems(images), _stems(listed), server)
-
-
-def make_files(workload: Workload) -> Workload:
-    """Makes the folders ``bench`` and ``list``; returns the workload with digests."""
-    _make_folder(workload.folder / BENCH, workload.stems, LARGE)
-    _make_folder(workload.folder / LIST, workload.listed, SMALL)
-    images = (workload.folder / BENCH).glob("*.jpg")
-    digests = {image.name: hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest() for image in images}
-    return replace(workload, digests=digests)
+    stems, listed_stems = _stems(images), _stems(listed)
+    _make_folder(folder / BENCH, stems, LARGE)
+    _make_folder(folder / LIST, listed_stems, SMALL)
+    paths = (folder / BENCH).glob("*.jpg")
+    digests = {path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in paths}
+    return Workload(folder, stems, listed_stems, digests)
 
 
 def add_siblings(workload: Workload) -> None:
