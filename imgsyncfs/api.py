@@ -18,12 +18,13 @@ that is forked or spawned, such as a data loader's worker, connects for itself.
 from __future__ import annotations
 
 import logging
+import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 from imgsyncfs.annotations.house_format import Annotation, parse_annotation
 from imgsyncfs.catalog.dataset_table import matching
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 
 logger = logging.getLogger(__name__)
+
+MOST_SHOWN = 5
+"""Names that a notebook shows of many."""
 
 READING_THREADS = 8
 """How many images an iteration reads at once: a store that answers in 20 ms then gives 400 loose blobs a second and not
@@ -234,6 +238,43 @@ class LabelledImage(NamedTuple):
     image: bytes
     annotation: Annotation | None
 
+    def __repr__(self) -> str:
+        """Short, for a notebook: the image is given by its length."""
+        labels = "no annotation" if self.annotation is None else f"{len(self.annotation.labels)} labels"
+        return f"LabelledImage({self.name!r}, {len(self.image):,} bytes, {labels})"
+
+
+class ImageNames(Sequence[str]):
+    """The stems of a dataset's images, in the catalog's order; made when they are looked at.
+
+    Args:
+        listing: of the dataset.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """The stem at a place, or those of several."""
+        chosen = range(len(self))[place]
+        if isinstance(chosen, range):
+            return [self._listing.stem(index).decode() for index in chosen]
+        return self._listing.stem(chosen).decode()
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._listing.find(name.encode(errors="surrogatepass")) >= 0
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self[:MOST_SHOWN]))
+        return f"ImageNames([{shown}{', …' if len(self) > MOST_SHOWN else ''}]), {len(self):,} in all"
+
 
 class LibraryReader:
     """Reads from a library, and refuses to when that is closed.
@@ -276,7 +317,7 @@ class Dataset:
     """One dataset; its files are listed when they are first asked for, and stay those of that revision.
 
     ``len(dataset)`` is the number of its images, ``name in dataset`` says whether it has one, ``dataset[name]`` reads
-    one, and iterating reads all of them.
+    one, ``dataset[0]`` the first one, and iterating reads all of them.
 
     Attributes:
         row: what the catalog says of it: `label_version`, `image_type`, `classes`, `size`, `note`, …
@@ -291,16 +332,15 @@ class Dataset:
         return self.row.dataset_id
 
     @property
-    def names(self) -> Iterator[str]:
+    def names(self) -> ImageNames:
         """The stems of its images, in the catalog's order; reads no blob."""
-        listing = self._listing
-        return (listing.stem(index).decode() for index in range(len(listing)))
+        return ImageNames(self._listing)
 
     def __len__(self) -> int:
         return len(self._listing)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._listing.find(name.encode(errors="surrogatepass")) >= 0
+        return name in self.names
 
     def __iter__(self) -> Iterator[LabelledImage]:
         """Read all images with their annotations, in the catalog's order and a little ahead.
@@ -312,18 +352,29 @@ class Dataset:
         """
         return map_in_order(self._read, range(len(self._listing)), threads=READING_THREADS)
 
-    def __getitem__(self, name: str) -> LabelledImage:
+    def __getitem__(self, name: str | SupportsIndex) -> LabelledImage:
         """Read one image with its annotation.
 
         Args:
-            name: the image's stem.
+            name: the image's stem, or its place in the catalog's order, from 0; below 0 from the end.
 
         Raises:
             CatalogMissing: there is no such image.
+            IndexError: there is none at this place.
+            TypeError: it is neither a stem nor a number.
             StoreError: bytes cannot be had, or are not what the catalog says.
             AnnotationError: the annotation does not parse.
         """
-        return self._read(self._index(name))
+        if isinstance(name, str):
+            return self._read(self._index(name))
+        try:
+            place = operator.index(name)
+        except TypeError:
+            raise TypeError(f"An image is chosen by its stem or its number, not by {name!r}.") from None
+        count = len(self)
+        if not -count <= place < count:
+            raise IndexError(f"The dataset {self.id} has {count} images; there is none at {place}.")
+        return self._read(place % count)
 
     def image(self, name: str) -> bytes:
         """Read an image alone; see `__getitem__`."""
@@ -372,11 +423,11 @@ class Dataset:
             ) from error
 
 
-@dataclass(frozen=True)
-class Datasets:
-    """Some of a catalog's datasets, in the order of their ids or as `of` was asked for them.
+@dataclass(frozen=True, eq=False)
+class Datasets(Mapping[str, "Dataset"]):
+    """Some of a catalog's datasets by their ids, in the order of these or as `of` was asked for them.
 
-    ``len(datasets)`` is their number, iterating gives each `Dataset`, and so does ``datasets[dataset_id]``.
+    A mapping: iterating gives ids, ``datasets[dataset_id]`` a `Dataset`, ``datasets.values()`` all of them.
     """
 
     _by_id: Mapping[str, Dataset]
@@ -389,8 +440,8 @@ class Datasets:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __iter__(self) -> Iterator[Dataset]:
-        return iter(self._by_id.values())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_id)
 
     def __contains__(self, dataset_id: object) -> bool:
         return dataset_id in self._by_id
@@ -403,6 +454,10 @@ class Datasets:
         """
         find_datasets(self._rows, [dataset_id])
         return self._by_id[dataset_id]
+
+    def get(self, dataset_id: str, default: Any = None) -> Any:
+        """The dataset of an id, or something else if there is none."""
+        return self._by_id.get(dataset_id, default)
 
     def select(self, *conditions: str) -> Datasets:
         """The datasets that meet every condition.
@@ -430,4 +485,4 @@ class Datasets:
 
     @property
     def _rows(self) -> list[DatasetRow]:
-        return [dataset.row for dataset in self]
+        return [dataset.row for dataset in self._by_id.values()]

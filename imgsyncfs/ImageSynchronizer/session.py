@@ -157,7 +157,7 @@ def _print_named(what: str, names: Sequence[str]) -> None:
 
 
 def _frame(datasets: Datasets) -> pd.DataFrame:
-    return datasets_frame(dataset.row for dataset in datasets)
+    return datasets_frame(dataset.row for dataset in datasets.values())
 
 
 def _catalog_url(server: str | None, database: str | None, username: str | None, url: str | None) -> str | None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,13 +83,51 @@ def test_the_package_names_what_its_api_offers_and_nothing_else() -> None:
 
 
 def test_a_dataset_gives_its_images_and_annotations_in_the_catalogs_order(demo: imgsyncfs.ImageCatalog) -> None:
-    for dataset in demo.datasets:
+    for dataset in demo.datasets.values():
         files = sorted((DEMO_FILES / dataset.id).glob("*.jpg"))
         read = list(dataset)
         assert [one.name for one in read] == [file.stem for file in files] == list(dataset.names)
         assert [one.image for one in read] == [file.read_bytes() for file in files]
         assert [one.annotation for one in read] == [dataset.annotation(file.stem) for file in files]
         assert len(dataset) == len(files) == dataset.row.size
+
+
+def test_an_image_is_chosen_by_its_number_as_well(demo: imgsyncfs.ImageCatalog) -> None:
+    dataset = demo.datasets[FISHEYE]
+    images = list(dataset)
+    assert [dataset[place] for place in range(len(dataset))] == images
+    assert dataset[-1] == dataset[np.int64(len(dataset) - 1)] == images[-1]
+    for place in (len(dataset), -len(dataset) - 1):
+        with pytest.raises(IndexError, match=rf"{FISHEYE} has {len(dataset)} images; there is none at {place}"):
+            dataset[place]
+    wrong: Any = 1.5
+    with pytest.raises(TypeError, match=r"by its stem or its number, not by 1\.5"):
+        dataset[wrong]
+
+
+def test_names_are_a_sequence_that_is_made_when_it_is_looked_at(demo: imgsyncfs.ImageCatalog) -> None:
+    dataset = demo.datasets[FISHEYE]
+    names = dataset.names
+    assert [names[place] for place in range(len(names))] == list(names) == [one.name for one in dataset]
+    assert names[1:3] == list(names)[1:3]
+    assert names[-1] == list(names)[-1]
+    assert f"{FISHEYE}_00079" in names
+    assert "nothing" not in names
+    assert f"{len(names)} in all" in repr(names)
+
+
+def test_datasets_are_a_mapping(demo: imgsyncfs.ImageCatalog) -> None:
+    datasets = demo.datasets
+    assert list(datasets) == list(datasets.keys()) == list(datasets.ids)
+    assert [dataset.id for dataset in datasets.values()] == list(datasets)
+    assert datasets.get(FISHEYE) == datasets[FISHEYE]
+    assert datasets.get("nothing") is None
+    assert dict(datasets.items())[FISHEYE].row == datasets[FISHEYE].row
+
+
+def test_a_notebook_shows_an_image_in_a_line(demo: imgsyncfs.ImageCatalog) -> None:
+    image = demo.datasets[FISHEYE][f"{FISHEYE}_00079"]
+    assert repr(image) == f"LabelledImage('{FISHEYE}_00079', {len(image.image):,} bytes, 1 labels)"
 
 
 def test_an_annotation_comes_as_typed_objects(demo: imgsyncfs.ImageCatalog) -> None:
@@ -111,7 +150,7 @@ def test_one_image_is_read_by_its_name(demo: imgsyncfs.ImageCatalog) -> None:
 def test_datasets_are_selected_by_conditions_that_all_hold(demo: imgsyncfs.ImageCatalog) -> None:
     fisheye = demo.datasets.select("image_type=fisheye360", "source=original")
     assert len(fisheye) == 7
-    assert all(dataset.row.image_type == "fisheye360" for dataset in fisheye)
+    assert all(dataset.row.image_type == "fisheye360" for dataset in fisheye.values())
     assert fisheye.select("label_version=1.0.0").ids == ()
     assert demo.datasets.select("class=emotion").ids == ("opensource_imdbwiki&affectnet_rgb_clf&reg",)
 
@@ -316,4 +355,4 @@ def test_datasets_are_copied_to_plain_folders(workplace: Workplace, tmp_path: Pa
 
 def test_the_demo_is_what_open_catalog_says(demo: imgsyncfs.ImageCatalog) -> None:
     with open_catalog(demo._settings.catalog) as catalog:
-        assert [dataset.row for dataset in demo.datasets] == catalog.datasets()
+        assert [dataset.row for dataset in demo.datasets.values()] == catalog.datasets()
