@@ -12,7 +12,7 @@
 It is a door to the same library as the mount: it shares the mount's disk cache, verifies what it reads, goes on with
 what is cached while the network is down, and raises `imgsyncfs.errors` and nothing else on purpose. Objects may be used
 by several threads at once; nothing here needs the main thread, handles signals or minds a running event loop. A process
-that is forked or spawned, such as a data loader's worker, connects for itself.
+that is forked or spawned, such as a data loader's worker, opens the catalog for itself when it first reads.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 from imgsyncfs.annotations.house_format import Annotation, parse_annotation
 from imgsyncfs.catalog.dataset_table import matching
 from imgsyncfs.catalog.listing import Listing
-from imgsyncfs.catalog.listing.files import FileTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError
+from imgsyncfs.errors import AnnotationError, CatalogMissing
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
-from imgsyncfs.library.library import Library
+from imgsyncfs.library.reader import LibraryReader
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.workers.threads import map_in_order
@@ -94,7 +93,8 @@ def connect(
         CatalogError: the catalog cannot be read, and was never read before with this cache.
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
-    configuration = load_configuration(None if config is None else Path(config)).allowing(allow_stores)
+    config = None if config is None else Path(config).absolute()
+    configuration = load_configuration(config).allowing(allow_stores)
     configuration = replace(
         configuration,
         catalog=url or configuration.catalog,
@@ -106,19 +106,25 @@ def connect(
         "timeout": str(timeout),
         "siblings": ",".join(siblings),
     }
-    return ImageCatalog(library_settings(configuration, options))
+    return ImageCatalog(library_settings(configuration, options), config)
 
 
 class ImageCatalog:
     """An open catalog; `connect` makes it. A context manager: at its end, its processes have ended.
 
+    A process that is forked goes on with it, as does one that it is sent to: each opens the catalog for itself when it
+    first reads. What is sent has no secret in it; the password comes from the environment or the config file there.
+
     Args:
         settings: what to open and how.
+        config: the config file that they come from; None for the usual ones.
     """
 
-    def __init__(self, settings: LibrarySettings) -> None:
+    def __init__(self, settings: LibrarySettings, config: Path | None = None) -> None:
         self._settings = settings
-        self._reader = LibraryReader(Library(settings))
+        self._reader = LibraryReader(settings, config)
+        # Whoever connects hears at once what is wrong.
+        _ = self._reader.library
 
     @property
     def datasets(self) -> Datasets:
@@ -221,8 +227,17 @@ class ImageCatalog:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _catalog_of, (self._reader,)
+
     def __repr__(self) -> str:
         return f"ImageCatalog({self._settings.catalog!r})"
+
+
+def _catalog_of(reader: LibraryReader) -> ImageCatalog:
+    catalog = ImageCatalog.__new__(ImageCatalog)
+    catalog._settings, catalog._reader = reader.settings, reader  # noqa: SLF001  # this is how it is made
+    return catalog
 
 
 class LabelledImage(NamedTuple):
@@ -274,42 +289,6 @@ class ImageNames(Sequence[str]):
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self[:MOST_SHOWN]))
         return f"ImageNames([{shown}{', …' if len(self) > MOST_SHOWN else ''}]), {len(self):,} in all"
-
-
-class LibraryReader:
-    """Reads from a library, and refuses to when that is closed.
-
-    Args:
-        library: an open one; closed by `close`.
-    """
-
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self._closed = False
-
-    @property
-    def library(self) -> Library:
-        """The library.
-
-        Raises:
-            ConfigurationError: it is closed.
-        """
-        if self._closed:
-            raise ConfigurationError("This catalog is closed; read within its with block, or connect again.")
-        return self._library
-
-    def listing(self, dataset_id: str) -> Listing:
-        """The files of a dataset; see `imgsyncfs.catalog.mirror.CatalogMirror.listing`."""
-        return self.library.mirror.listing(dataset_id)
-
-    def read(self, listing: Listing, files: FileTable, index: int) -> bytes:
-        """A whole file; see `imgsyncfs.fetching.contents.ContentReader.read_whole`."""
-        return self.library.contents.read_whole(listing, files, index)
-
-    def close(self) -> None:
-        """Close the library; nothing is read any more."""
-        self._closed = True
-        self._library.close()
 
 
 @dataclass(frozen=True)
@@ -392,6 +371,10 @@ class Dataset:
             CatalogMissing: there is no such image.
         """
         return f"{name}.{self._listing.ext(self._index(name))}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the listing, which is mapped; where it is taken out, it is read when it is first needed.
+        return Dataset, (self.row, self._reader)
 
     @cached_property
     def _listing(self) -> Listing:

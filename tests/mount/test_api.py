@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import multiprocessing
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.api_setup import work_in
+from support.catalog_users import read_all, read_dataset
 from support.mounting import Workplace, all_end_after, box_annotation, noise_image, write_folder, write_image
 
 import imgsyncfs
@@ -252,6 +255,41 @@ def test_what_was_read_once_is_read_again_with_the_store_away(workplace: Workpla
         assert list(catalog.datasets[DATASET]) == first
         with pytest.raises(StoreMissing, match="store"):
             catalog.check_stores()
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
+def test_another_process_reads_what_it_is_given_however_it_was_started(workplace: Workplace, way: str) -> None:
+    right = [(workplace.folder / "one" / f"img_{number:05}.jpg").read_bytes() for number in range(3)]
+    with imgsyncfs.connect() as catalog, multiprocessing.get_context(way).Pool(2) as pool:
+        dataset = catalog.datasets[DATASET]
+        # Nothing has been read before: the child has to fetch it.
+        assert pool.apply_async(read_all, (dataset,)).get(60) == right
+        assert pool.apply_async(read_dataset, (catalog, DATASET)).get(60) == right
+        assert read_all(dataset) == right
+
+
+def test_a_forked_process_goes_on_with_a_catalog_that_is_open_and_leaves_the_parents_alone(
+    workplace: Workplace,
+) -> None:
+    right = (workplace.folder / "one" / "img_00000.jpg").read_bytes()
+    context = multiprocessing.get_context("fork")
+    with imgsyncfs.connect() as catalog:
+        dataset = catalog.datasets[DATASET]
+        answers = context.SimpleQueue()
+        child = context.Process(target=lambda: answers.put(dataset.image("img_00000")))
+        child.start()
+        assert answers.get() == right
+        child.join(20)
+        assert child.exitcode == 0
+        assert dataset.image("img_00001")
+
+
+def test_no_password_is_in_a_pickle(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with imgsyncfs.connect(password="s3cret-word") as catalog:
+        sent = pickle.dumps(catalog) + pickle.dumps(catalog.datasets[DATASET])
+    assert b"s3cret-word" not in sent
+    monkeypatch.setenv(PASSWORD_VARIABLE, "of the environment")
+    assert pickle.loads(pickle.dumps(catalog))._settings.password == "of the environment"
 
 
 def test_a_store_that_is_there_passes_the_check(workplace: Workplace) -> None:
