@@ -17,6 +17,7 @@ that is forked or spawned, such as a data loader's worker, opens the catalog for
 
 from __future__ import annotations
 
+import html
 import logging
 import operator
 import os
@@ -27,11 +28,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 from imgsyncfs.annotations.house_format import Annotation, parse_annotation
-from imgsyncfs.catalog.dataset_table import matching
+from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import AnnotationError, CatalogMissing
+from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError, PreviewError
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.reader import LibraryReader
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "Datasets", "ImageCatalog", "LabelledImage", "connect"]
 
 logger = logging.getLogger(__name__)
+
+MOST_ROWS = 200
+"""Datasets that a notebook shows as a table."""
 
 MOST_SHOWN = 5
 """Names that a notebook shows of many."""
@@ -258,6 +262,17 @@ class LabelledImage(NamedTuple):
         labels = "no annotation" if self.annotation is None else f"{len(self.annotation.labels)} labels"
         return f"LabelledImage({self.name!r}, {len(self.image):,} bytes, {labels})"
 
+    def _repr_png_(self) -> bytes | None:
+        """The image with its annotation drawn, for a notebook; None if it cannot be shown."""
+        # Late: who only reads needs none of it.
+        from imgsyncfs.tools.preview.picture import draw_content
+
+        try:
+            return draw_content(self.image, self.annotation)
+        except (PreviewError, ConfigurationError) as error:
+            logger.warning("%s cannot be shown: %s", self.name, error)
+            return None
+
 
 class ImageNames(Sequence[str]):
     """The stems of a dataset's images, in the catalog's order; made when they are looked at.
@@ -465,6 +480,14 @@ class Datasets(Mapping[str, "Dataset"]):
 
     def __repr__(self) -> str:
         return f"Datasets({', '.join(self.ids)})"
+
+    def _repr_html_(self) -> str:
+        """The table of the datasets, for a notebook."""
+        rows = [shown_fields(row) for row in self._rows]
+        lines = ["".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows[:MOST_ROWS]]
+        head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+        more = f"<p>{len(rows) - len(lines):,} more</p>" if len(rows) > len(lines) else ""
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>{more}"
 
     @property
     def _rows(self) -> list[DatasetRow]:

@@ -66,7 +66,7 @@ class parse_annotation:  # noqa: N801  # the name in the users' notebooks
             print(f"Not shown: {loss.count} {loss.what}: {loss.reason}")
         for note in summary.notes:
             print(f"Note: {', '.join(note.files)}: {note.reason}")
-        print(f"Convert {target} complete!")
+        print(f"Convert {self.path.name} complete!")
 
     def __repr__(self) -> str:
         return f"parse_annotation({str(self.path)!r})"

@@ -78,8 +78,10 @@ class synchronizer:  # noqa: N801  # the name in the users' notebooks
 
     @property
     def datasetsInfo_subscribed(self) -> pd.DataFrame:  # noqa: N802  # the name in the users' notebooks
-        """The subscribed datasets, in the order in which they were subscribed; see `datasetsInfo`."""
-        return _frame(self._datasets.of(self._subscribed))
+        """The rows of `datasetsInfo` that were subscribed, in that order, with the index that they have there."""
+        places = {dataset_id: place for place, dataset_id in enumerate(self._datasets)}
+        chosen: pd.DataFrame = self.datasetsInfo.iloc[[places[dataset_id] for dataset_id in self._subscribed]]
+        return chosen
 
     def subscribe(self, datasets: Iterable[str]) -> None:
         """Choose the datasets to copy, in place of those chosen before. The choice is kept in this object only.

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import lxml.html
 import numpy as np
 import pytest
 from PIL import Image
@@ -131,6 +132,27 @@ def test_datasets_are_a_mapping(demo: imgsyncfs.ImageCatalog) -> None:
 def test_a_notebook_shows_an_image_in_a_line(demo: imgsyncfs.ImageCatalog) -> None:
     image = demo.datasets[FISHEYE][f"{FISHEYE}_00079"]
     assert repr(image) == f"LabelledImage('{FISHEYE}_00079', {len(image.image):,} bytes, 1 labels)"
+
+
+def test_a_notebook_shows_an_image_with_its_annotation_drawn(demo: imgsyncfs.ImageCatalog) -> None:
+    image = demo.datasets[FISHEYE][f"{FISHEYE}_00079"]
+    shown = image._repr_png_()
+    assert shown is not None
+    picture = Image.open(io.BytesIO(shown))
+    assert picture.format == "PNG"
+    assert max(picture.size) <= 1024
+    plain = image._replace(annotation=None)._repr_png_()
+    assert plain is not None
+    assert plain != shown
+    assert Image.open(io.BytesIO(plain)).size == picture.size
+    assert image._replace(image=b"no image")._repr_png_() is None
+
+
+def test_a_notebook_shows_datasets_as_a_table(demo: imgsyncfs.ImageCatalog) -> None:
+    table = lxml.html.fromstring(demo.datasets._repr_html_())
+    rows = table.findall(".//tr")
+    assert len(rows) == 1 + len(demo.datasets)
+    assert [rows[1 + place].findtext("td") for place in range(len(demo.datasets))] == list(demo.datasets)
 
 
 def test_an_annotation_comes_as_typed_objects(demo: imgsyncfs.ImageCatalog) -> None:

@@ -22,8 +22,8 @@ from imgsyncfs.annotations.house_format import (
     RegressionLabel,
     UnknownLabel,
 )
-from imgsyncfs.errors import PreviewError
-from imgsyncfs.tools.images import ImageFacts, size_warnings
+from imgsyncfs.errors import PreviewError, PublishError
+from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
 from imgsyncfs.tools.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What a preview can be written as, by the ending of its name."""
+
+MOST_SHOWN_PIXELS = 1024
+"""Along the longer side of what a notebook shows."""
 
 _JPEG_QUALITY = 92
 
@@ -73,6 +76,32 @@ def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
     caption = draw_caption(picture, lines, boxes)
     draw_plates(picture, place_plates(anchors, picture.size, gap=strokes.reach, taken=caption))
     return picture
+
+
+def draw_content(content: bytes, annotation: Annotation | None, *, most_pixels: int = MOST_SHOWN_PIXELS) -> bytes:
+    """Draw an annotation into an image that lies in memory, for a notebook.
+
+    Args:
+        content: an image file's.
+        annotation: in this image's pixels; None draws nothing.
+        most_pixels: along the longer side; a larger image is made smaller.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        PreviewError: the image cannot be shown.
+    """
+    try:
+        check_image(content)
+        image = Image.open(io.BytesIO(content))
+        picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
+    except (PublishError, OSError) as error:
+        raise PreviewError(f"The image cannot be shown: {error}") from error
+    picture.thumbnail((most_pixels, most_pixels))
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    return encoded.getvalue()
 
 
 def preview_file(path: Path) -> Image.Image:
