@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
+from imgsyncfs.annotations.encoding import encoding_fault
 from imgsyncfs.annotations.geometry import check_run_length
 from imgsyncfs.errors import AnnotationError
 
@@ -203,7 +204,8 @@ def parse_annotation(content: bytes) -> Annotation:
     try:
         document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        raise AnnotationError(f"it is not valid JSON ({error}); write it again") from error
+        fault = encoding_fault(content)
+        raise AnnotationError(fault or f"it is not valid JSON ({error}); write it again") from error
     return annotation_from_json(document)
 
 

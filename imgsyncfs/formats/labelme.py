@@ -24,6 +24,7 @@ from typing import Any
 
 import orjson
 
+from imgsyncfs.annotations.encoding import encoding_fault
 from imgsyncfs.annotations.house_format import (
     Annotation,
     ClassificationLabel,
@@ -159,7 +160,8 @@ def _decode(content: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        raise AnnotationError(f"it is not valid JSON ({error}); save it again with labelme") from error
+        fault = encoding_fault(content)
+        raise AnnotationError(fault or f"it is not valid JSON ({error}); save it again with labelme") from error
     if not isinstance(document, dict):
         raise AnnotationError("a labelme file is a JSON object; save it again with labelme")
     if not isinstance(document.get("shapes"), list):

@@ -27,6 +27,7 @@ from xml.sax.saxutils import escape
 import orjson
 from lxml import etree
 
+from imgsyncfs.annotations.encoding import encoding_fault
 from imgsyncfs.annotations.geometry import reduce_angle
 from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, Polygon, RotatedBox, within
 from imgsyncfs.errors import AnnotationError
@@ -195,7 +196,9 @@ def _root(content: bytes) -> etree._Element:
     try:
         root = etree.fromstring(content.removeprefix(BOM_UTF8).lstrip(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise AnnotationError(f"it is not valid XML ({error}); save it again with roLabelImg") from error
+        # What is in another encoding and says so in its first line was read.
+        fault = encoding_fault(content)
+        raise AnnotationError(fault or f"it is not valid XML ({error}); save it again with roLabelImg") from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise AnnotationError("it has a document type, which may hide entities; remove the DOCTYPE")
     if root.tag != "annotation":

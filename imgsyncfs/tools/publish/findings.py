@@ -109,7 +109,8 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
         if isinstance(label, ObjectLabel):
             classes.update((item.class_name, None) for item in label.objects)
         elif isinstance(label, ClassificationLabel):
-            classes[label.label_name] = None
+            # A flag of labelme's has no name beside its text.
+            classes[label.label_name or label.label] = None
     return AnnotationFacts(
         byte_count=len(content),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from imgsyncfs.annotations.encoding import encoding_fault
 from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
@@ -266,7 +267,10 @@ def _house_annotation(path: Path, image: ImageFacts, ext: str) -> tuple[Annotati
             info = ImageInfo("", path.stem, ext, image.height, image.width, image.depth)
             annotation = completed(known.parse(content), info)
             return annotation, dump_annotation(annotation), name
-    raise AnnotationError("it is neither a house annotation (it has no anno_version) nor of a format that is known")
+    fault = encoding_fault(content)
+    raise AnnotationError(
+        fault or "it is neither a house annotation (it has no anno_version) nor of a format that is known"
+    )
 
 
 def _differing_siblings(folder: Path, pair: FoundPair, annotation: Annotation, info: ImageInfo) -> tuple[LeftOut, ...]:
