@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -88,7 +89,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     console.print(facts)
     if not groups:
         return
-    table = Table()
+    table = Table(box=box.HEAVY_HEAD if console.is_terminal else None)
     table.add_column("dataset or folder", no_wrap=True)
     table.add_column("extents", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)

@@ -2,7 +2,7 @@
 
 A data loader forks workers, or spawns them and sends them what they need. A library's processes and connections belong
 to the process that opened it: after a fork, and out of a pickle, another one is opened when it is first needed. All
-that come out of pickles with the same settings share one.
+that come out of pickles with the same settings share one, until it is closed.
 
 Threads: `LibraryReader._lock` is held while a library is opened, and `_lock` for dictionary operations; both are new in
 a forked process, where a thread that is not there may have held them.
@@ -55,6 +55,11 @@ class LibraryReader:
         return self._settings
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it refuses to read."""
+        return self._closed
+
+    @property
     def library(self) -> Library:
         """The library, open in this process.
 
@@ -102,12 +107,11 @@ def _from_pickle(settings: LibrarySettings, config: Path | None) -> LibraryReade
     sections = {name: {**section} for name, section in configuration.stores.items()}
     full = replace(settings, password=configuration.password, stores=sections)
     key = repr((settings, config))
+    made = LibraryReader(full, config)
     with _lock:
-        known = _unpickled.get(key)
-    if known is None:
-        known = LibraryReader(full, config)
-        with _lock:
-            _unpickled[key] = known
+        known = _unpickled.setdefault(key, made)
+        if known.is_closed:
+            _unpickled[key] = known = made
     return known
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,9 @@ def refresh_mounts(mountpoints: Sequence[Path], *, seconds: float = TELL_SECONDS
 
     Args:
         mountpoints: of this project's mounts.
-        seconds: how long to wait.
+        seconds: how long to wait for all of them.
     """
+    deadline = time.monotonic() + seconds
     asked = [
         subprocess.Popen(
             ["cat", mountpoint / ".imgsyncfs" / "refresh"],
@@ -68,19 +70,22 @@ def refresh_mounts(mountpoints: Sequence[Path], *, seconds: float = TELL_SECONDS
         )
         for mountpoint in mountpoints
     ]
-    return [Refreshed(place, _answer(process, seconds)) for place, process in zip(mountpoints, asked, strict=True)]
+    return [
+        Refreshed(place, _answer(process, deadline, f"it did not answer within {seconds:g} s"))
+        for place, process in zip(mountpoints, asked, strict=True)
+    ]
 
 
-def _answer(process: subprocess.Popen[str], seconds: float) -> str:
+def _answer(process: subprocess.Popen[str], deadline: float, too_late: str) -> str:
     """Why a mount does not show what the catalog says."""
     try:
-        content, complaint = process.communicate(timeout=seconds)
+        content, complaint = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
-        return f"it did not answer within {seconds:g} s"
+        return too_late
     if process.returncode != 0:
         return complaint.strip().rpartition(": ")[2] or "it cannot be read"
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):

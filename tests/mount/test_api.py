@@ -311,6 +311,11 @@ def test_no_password_is_in_a_pickle(workplace: Workplace, monkeypatch: pytest.Mo
         sent = pickle.dumps(catalog) + pickle.dumps(catalog.datasets[DATASET])
     assert b"s3cret-word" not in sent
     monkeypatch.setenv(PASSWORD_VARIABLE, "of the environment")
+    # Each is closed here; who takes out the next one gets one that reads.
+    with pickle.loads(pickle.dumps(catalog)) as first:
+        assert DATASET in first.datasets
+    with pickle.loads(pickle.dumps(catalog)) as second:
+        assert DATASET in second.datasets
     assert pickle.loads(pickle.dumps(catalog))._settings.password == "of the environment"
 
 

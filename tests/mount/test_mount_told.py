@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.mounting import Workplace, local_workplace, mount_status, write_folder
+from support.mounting import Workplace, local_workplace, mount_status, workplace_with, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,7 @@ NEVER = ("--refresh", "3600")
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
-    workplace = local_workplace(tmp_path)
-    workplace.run("publish", write_folder(tmp_path / "first", count=2), "--name", DATASET)
-    return workplace
+    return workplace_with(tmp_path, DATASET, count=2)
 
 
 @contextmanager
@@ -48,7 +46,7 @@ def test_publish_says_which_mounts_show_it_and_they_do(workplace: Workplace, tmp
 
 def test_a_publish_that_changes_nothing_tells_nobody(workplace: Workplace, tmp_path: Path) -> None:
     with workplace.mounted(*NEVER):
-        done = workplace.run("publish", tmp_path / "first", "--name", DATASET)
+        done = workplace.run("publish", tmp_path / "one", "--name", DATASET)
         assert "The mount at" not in done.stdout + done.stderr
 
 
@@ -66,7 +64,7 @@ def test_mounts_of_other_catalogs_are_not_told(workplace: Workplace, tmp_path: P
     (tmp_path / "elsewhere").mkdir()
     elsewhere = local_workplace(tmp_path / "elsewhere")
     with workplace.mounted(*NEVER):
-        done = elsewhere.run("publish", tmp_path / "first", "--name", DATASET)
+        done = elsewhere.run("publish", tmp_path / "one", "--name", DATASET)
         assert "The mount at" not in done.stdout + done.stderr
 
 

@@ -23,11 +23,10 @@ from support.mounting import (
     box_annotation,
     copy_of,
     eventually,
-    local_workplace,
     mount_status,
     noise_image,
     process_ids,
-    write_folder,
+    workplace_with,
     write_image,
 )
 
@@ -40,9 +39,7 @@ KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "30"))
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog of one dataset; its folder is `folder_of`."""
-    workplace = local_workplace(tmp_path_factory.mktemp("prepared"))
-    workplace.run("publish", write_folder(workplace.folder / "one", count=IMAGES), "--name", DATASET)
-    return workplace
+    return workplace_with(tmp_path_factory.mktemp("prepared"), DATASET, count=IMAGES)
 
 
 @pytest.fixture

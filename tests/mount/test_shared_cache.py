@@ -16,8 +16,7 @@ from support.mounting import (
     box_annotation,
     copy_of,
     eventually,
-    local_workplace,
-    write_folder,
+    workplace_with,
     write_image,
 )
 
@@ -77,9 +76,7 @@ class Shared:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A catalog of one dataset."""
-    workplace = local_workplace(tmp_path_factory.mktemp("prepared"))
-    workplace.run("publish", write_folder(workplace.folder / "one", count=IMAGES), "--name", DATASET)
-    return workplace
+    return workplace_with(tmp_path_factory.mktemp("prepared"), DATASET, count=IMAGES)
 
 
 @pytest.fixture

@@ -165,6 +165,13 @@ def local_workplace(folder: Path) -> Workplace:
     return workplace
 
 
+def workplace_with(folder: Path, dataset: str, *, count: int) -> Workplace:
+    """A fresh catalog of one dataset, published from the sub-folder ``one``; see `write_folder`."""
+    workplace = local_workplace(folder)
+    workplace.run("publish", write_folder(folder / "one", count=count), "--name", dataset)
+    return workplace
+
+
 def copy_of(workplace: Workplace, folder: Path) -> Workplace:
     """A copy of a workplace with an SQLite catalog and local stores, all in another folder; without its cache.
 
