@@ -26,6 +26,8 @@ class ImageInfo:
         height: in pixels after EXIF rotation, None if unknown. Sizes here win over the annotation's.
         width: as `height`.
         depth: in channels, None if unknown.
+        orientation: EXIF's number, from 1 (as it is stored) to 8, of how the stored picture is turned to be shown.
+        path: where the image lies, from the folder of the annotation file on, with slashes; empty if it lies beside it.
     """
 
     dataset: str
@@ -34,6 +36,8 @@ class ImageInfo:
     height: int | None = None
     width: int | None = None
     depth: int | None = None
+    orientation: int = 1
+    path: str = ""
 
     @property
     def file_name(self) -> str:
