@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 Pair = TypeVar("Pair")
 
 HOUSE = "house"
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 2
+LARGE_CHECK_VERSION = 3
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
