@@ -26,6 +26,7 @@ from imgsyncfs.tools.sync.source import DatasetSource
 ROW = DatasetRow(DATASET, "1.0.0", "rgb", (), (), (), 3, "", "file:///data", 0, 5)
 IMAGES = [ImageRow(name, "jpg", 4, 3, 3, 10, "", "blob", 0, place, "", 7) for place, name in enumerate("abc")]
 ANNOTATIONS = [AnnotationRow("a", 1, 1, 20, "", "labels", 0, "", 7)]
+TURNED = {"a.jpg": jpeg(1, orientation=6), "a.json": house("person", width=30, height=40), "b.jpg": jpeg(2)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
@@ -185,13 +186,12 @@ def test_init_gives_an_earlier_versions_catalog_all_additions(
     assert caplog.text == ""
 
 
-def test_a_publisher_who_may_not_add_a_table_publishes_without_orientations_and_is_told(
-    postgresql_database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def catalog_of_another(postgresql_database: Database) -> Iterator[Catalog]:
+    """A catalog of a version before orientations, opened by somebody who may write into its tables and add none."""
     url = postgresql_database.url.replace(f"//{postgresql_database.postgresql.user}@", "//turner@")
     with open_catalog(postgresql_database.url, password=postgresql_database.password) as owners:
         owners.initialize(store="file:///data")
-        replaced(owners, {})
         take_additions_away(owners, level=1)
         execute = owners._connection.execute
         for statement in ("DROP ROLE IF EXISTS turner", "CREATE ROLE turner LOGIN PASSWORD 'p'"):
@@ -199,19 +199,32 @@ def test_a_publisher_who_may_not_add_a_table_publishes_without_orientations_and_
         execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO turner")
         try:
             with open_catalog(url, password="p") as catalog:
-                assert replaced(catalog, {"a": 6}) == 1
-                assert replaced(catalog, {"a": 6}, images=[replace(IMAGES[0], md5="1" * 32)]) == 2
-                assert publish_id(catalog)
+                yield catalog
         finally:
             execute("DROP OWNED BY turner")
             execute("DROP ROLE turner")
+
+
+def test_a_publisher_who_may_not_add_a_table_publishes_without_orientations_and_is_told(
+    catalog_of_another: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert replaced(catalog_of_another, {"a": 6}) == 1
+    assert replaced(catalog_of_another, {"a": 6}, images=IMAGES[:1]) == 2
+    assert catalog_of_another.image_orientations(DATASET) == {}
+    assert publish_id(catalog_of_another)
     assert "imgsyncfs init" in caplog.text
 
 
+def test_orientations_that_a_catalog_cannot_keep_are_no_change(
+    catalog_of_another: Catalog, store: WatchedStore, tmp_path: Path
+) -> None:
+    catalog_of_another._connection.execute("UPDATE catalog_settings SET value = ? WHERE name = 'store'", (store.url,))
+    place = Place(catalog_of_another, store, tmp_path / "folder")
+    fill(place.folder, TURNED)
+    assert (place.publish().changed, place.publish().changed) == (True, False)
+
+
 # Publishing and indexing
-
-
-TURNED = {"a.jpg": jpeg(1, orientation=6), "a.json": house("person", width=30, height=40), "b.jpg": jpeg(2)}
 
 
 def test_publish_keeps_the_orientations_of_images(place: Place, tmp_path: Path) -> None:
