@@ -38,6 +38,7 @@ from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Reading, Rendered
 from imgsyncfs.formats.labelme_only import (
     FILE_KEYS,
+    PATH_KEY,
     drawing_positions,
     is_embedded_label,
     read_labels,
@@ -368,13 +369,17 @@ def _shown_types(annotation: Annotation) -> Iterator[str]:
 
 
 def _with_file_keys(annotation: Annotation, remainder: Remainder | None, document: Mapping[str, Any]) -> Annotation:
-    """Add what the file says of itself: unknown keys, and for a file without a remainder the image's extension."""
+    """Add what the file says of itself: unknown keys, and without a remainder the image's place and extension."""
     before = _unknown_keys(annotation.extra.get(EXTRA_NAME))
     shown = _unknown_keys(document)
     if shown != before:
         annotation = with_own_keys(annotation, {**dict.fromkeys(before), **shown})
     if remainder is not None:
         return annotation
-    path = document.get("imagePath")
-    suffix = PureWindowsPath(path).suffix if isinstance(path, str) else ""
+    path = document.get(PATH_KEY)
+    if not isinstance(path, str):
+        return annotation
+    if elsewhere := _path_elsewhere(path):
+        annotation = with_own_keys(annotation, {PATH_KEY: elsewhere})
+    suffix = PureWindowsPath(path).suffix
     return replace(annotation, ext=suffix.removeprefix(".") or None)

@@ -241,10 +241,10 @@ def test_an_xml_is_written_beside(tmp_path: Path) -> None:
 
 def test_what_rolabelimg_does_not_show_is_counted_and_named(tmp_path: Path) -> None:
     summary = convert_paths([make_folder(tmp_path / "set")], to="rolabelimg")
-    assert {(loss.what, loss.count, loss.file_count, loss.files) for loss in summary.losses} == {
-        ("polygons", 1, 1, ("full.json",)),
-        ("classifications", 1, 1, ("full.json",)),
-        ("regression values", 1, 1, ("full.json",)),
+    assert {(loss.what, loss.count, loss.file_count, *loss.files) for loss in summary.losses} == {
+        ("polygons", 1, 1, "full.json"),
+        ("classifications", 1, 1, "full.json"),
+        ("regression values", 1, 1, "full.json"),
     }
 
 
@@ -606,7 +606,7 @@ def test_the_command_tells_what_was_done_and_what_is_not_shown(tmp_path: Path) -
     workplace = Workplace("", tmp_path)
     done = workplace.run("convert", folder, "--to", "rolabelme_xml")
     assert "3 annotations converted to rolabelimg." in done.stdout
-    assert "Not shown: 1 polygons in 1 files (full.json): roLabelImg shows boxes only." in done.stderr
+    assert "Not shown: 1 polygons in 1 file (full.json): roLabelImg shows boxes only." in done.stderr
     assert "3 are rolabelimg already" in workplace.run("convert", folder, "--to", "rolabelimg").stdout
 
 

@@ -320,7 +320,8 @@ def test_what_labelme_says_of_a_shape_is_kept_and_shown_again() -> None:
 def test_unknown_keys_of_a_labelme_file_are_kept_and_shown_again() -> None:
     document = {"version": "3.16.2", "flags": {}, "shapes": [], "imagePath": "C:\\images\\a.b\\x.PNG", "imageData": "…"}
     found = parsed({**document, "lineColor": [0, 255, 0, 128], "fillColor": None})
-    assert found == Annotation(label_checked=1, ext="PNG", extra={"labelme": {"lineColor": [0, 255, 0, 128]}})
+    own = {"lineColor": [0, 255, 0, 128], "imagePath": "C:/images/a.b/x.PNG"}
+    assert found == Annotation(label_checked=1, ext="PNG", extra={"labelme": own})
     assert rendered(found)["lineColor"] == [0, 255, 0, 128]
 
 
