@@ -21,8 +21,8 @@ LABELME_LABEL = "labelme"
 _SHAPE_NAMES: Mapping[str, str] = MappingProxyType(
     {"point": "points", "points": "groups of points", "circle": "circles", "line": "lines", "linestrip": "linestrips"}
 )
-_UNSEEN = "the house format has no object for them: they are kept for labelme, and no trainer sees them"
-_UNKNOWN = "labels of this type are kept as they are, and no trainer sees them"
+_UNSEEN = "they are kept for labelme as they are, and no trainer sees them"
+_UNKNOWN = "they are kept as they are, and no trainer sees them"
 
 
 def labelme_shape(label: Label) -> Mapping[str, Any] | None:

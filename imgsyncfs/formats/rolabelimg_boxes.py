@@ -124,9 +124,8 @@ def box_outline(element: etree._Element) -> Outline:
         if kind == "robndbox":
             x, y, w, h, angle = numbers
             return Outline(kind, name, (x, y, w, h, angle * _PIXELS_PER_RADIAN), (x, y, w, h))
-        left, right = sorted((numbers[0], numbers[2]))
-        top, bottom = sorted((numbers[1], numbers[3]))
-        left, top = max(left, _FIRST_PIXEL), max(top, _FIRST_PIXEL)
+        left, right = _saved_edges(numbers[0], numbers[2])
+        top, bottom = _saved_edges(numbers[1], numbers[3])
         around = (left / 2 + right / 2, top / 2 + bottom / 2, right - left, bottom - top)
         return Outline(kind, name, (left, top, right, bottom), around)
     return Outline("", name, ())
@@ -297,6 +296,13 @@ def _touches_edge(element: etree._Element, size: tuple[int | None, int | None]) 
     left, top, right, bottom = map(int, _numbers(bndbox, _BNDBOX_ELEMENTS))
     height, width = size
     return bottom == height or top == _FIRST_PIXEL or right == width or left == _FIRST_PIXEL
+
+
+def _saved_edges(low: float, high: float) -> tuple[float, float]:
+    """Two opposite edges as roLabelImg saves them; one box that lies left of the first pixel is then inside out."""
+    if low > high and low != _FIRST_PIXEL:
+        low, high = high, low
+    return max(low, _FIRST_PIXEL), high
 
 
 def _restore_first_pixel(shown: etree._Element, rendered: etree._Element) -> None:

@@ -457,6 +457,16 @@ def test_bad_files_are_named_with_the_reason_and_the_others_converted(tmp_path: 
     assert bad.items() <= files_of(folder).items()
 
 
+def test_an_annotation_whose_name_ends_in_capitals_is_named_with_the_remedy(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "set", "a", "b")
+    (folder / "a.json").rename(folder / "a.JSON")
+    summary = convert_paths([folder], to="rolabelimg")
+    assert (summary.converted, [Path(each.path).name for each in summary.left_out]) == (1, ["a.JSON"])
+    assert "rename it to small letters" in summary.left_out[0].reason
+    with pytest.raises(ConvertError, match="rename it to small letters"):
+        convert_paths([folder / "a.JSON"], to="rolabelimg")
+
+
 def test_an_unreadable_sibling_keeps_its_stem_as_it_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set", "a")
     (folder / "a.xml").write_bytes(b"<annotation><object>")

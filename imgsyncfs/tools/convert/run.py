@@ -41,6 +41,7 @@ _REMOVED = (
     f"the file of labelme's was removed, so none is made from its original in {ORIGINALS_FOLDER}; "
     "move that back if it was a mistake, or remove it"
 )
+_CAPITALS = "ends in capitals, and its conversion would stand beside it under the same name; rename it to small letters"
 _OUTDATED = "it says something else than the .json of this name, which is newer, and is left as it is"
 
 
@@ -226,6 +227,8 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
 def _stem_of(path: Path) -> str:
     suffix = annotation_suffix(path.name)
     if suffix:
+        if not path.name.endswith(suffix):
+            raise ConvertError(f"{path} {_CAPITALS}.")
         return path.name.removesuffix(suffix)
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         return path.stem
@@ -259,8 +262,8 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
     with locked(task.written_folder), tempfile.TemporaryFile() as names:
         _tidy(task)
         if task.stems is None:
-            count = _write_names(_leading_stems(task.folder), names)
-            if not count and not (task.folder / ORIGINALS_FOLDER).is_dir():
+            count = _write_names(_leading_stems(task.folder, tally), names)
+            if not count and not tally.left_out_count and not (task.folder / ORIGINALS_FOLDER).is_dir():
                 tally.leave_out(task.folder, "no annotations are in it; sub-folders are not searched, name them")
         else:
             count = _write_names(task.stems, names)
@@ -308,12 +311,15 @@ def _refuse(path: Path, changes: Iterable[Change]) -> None:
         raise FileUnusable(path, f"{described(harmful)}; a strict conversion takes no such labels")
 
 
-def _leading_stems(folder: Path) -> Iterator[str]:
+def _leading_stems(folder: Path, tally: _Tally) -> Iterator[str]:
     """The stem of each image's annotations, once; hidden files are not looked at."""
     with os.scandir(folder) as entries:
         for entry in entries:
             suffix = annotation_suffix(entry.name)
             if not suffix or entry.name.startswith(".") or not entry.is_file():
+                continue
+            if not entry.name.endswith(suffix):
+                tally.leave_out(folder / entry.name, f"it {_CAPITALS}")
                 continue
             stem = entry.name.removesuffix(suffix)
             before = ANNOTATION_SUFFIXES[: ANNOTATION_SUFFIXES.index(suffix)]

@@ -16,7 +16,7 @@ from imgsyncfs.errors import AnnotationError, PublishError
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, Change, FormatDescription, ImageInfo, Reading
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.tools.convert.conversion import completed, image_path, is_as_rendered, read_edited, with_image_path
-from imgsyncfs.tools.pairing import LeftOut, printable
+from imgsyncfs.tools.pairing import LeftOut, annotation_suffix, printable
 from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
 from imgsyncfs.tools.publish.findings import HOUSE
 
@@ -105,8 +105,8 @@ def differing_siblings(
     """
     left_out = []
     for path in paths:
-        fitting = [known for known in READABLE.values() if path.name.lower().endswith(known.suffix)]
-        known = max(fitting, key=lambda known: len(known.suffix))
+        suffix = annotation_suffix(path.name)
+        known = next(known for known in READABLE.values() if known.suffix == suffix)
         try:
             says_more = _says_more(known, read_file(path), annotation, image)
         except (PublishError, AnnotationError) as error:
@@ -135,7 +135,7 @@ def _says_more(known: FormatDescription, content: bytes, annotation: Annotation,
 
 def _recognized(path: Path, content: bytes) -> FormatDescription | None:
     """The format of a file; None for a house annotation."""
-    if path.name.lower().endswith(HOUSE_SUFFIX) and is_annotation(content):
+    if annotation_suffix(path.name) == HOUSE_SUFFIX and is_annotation(content):
         return None
     for known in READABLE.values():
         if known.recognizes(content):

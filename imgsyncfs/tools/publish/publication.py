@@ -322,11 +322,13 @@ def refuse_changes(dataset_id: str, findings: Iterable[PairFindings]) -> None:
 def _unnamed_types(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
     """Warn of types of labels that a dataset's row does not name: who looks for datasets by it does not find them."""
     counts = Counter(name for facts in annotated for name in facts.label_types if name not in row.label_type)
-    for name, count in counts.items():
-        complete = ",".join([*row.label_type, name])
+    if counts:
+        named = ", ".join(row.label_type) or "nothing"
+        found = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        complete = ",".join([*row.label_type, *counts])
         yield (
-            f"{count} annotations hold labels of the type {name}, which the dataset's label_type "
-            f"({', '.join(row.label_type)}) does not name; if they belong there, publish it as {complete}"
+            f"the dataset's label_type says {named}, and annotations hold other labels as well: {found}; if they "
+            f"belong there, publish it with the label type {complete}"
         )
 
 
