@@ -311,9 +311,7 @@ def test_a_journal_of_an_earlier_publish_does_not_hide_that_the_catalog_has_chan
 
 def test_an_annotation_whose_name_ends_in_capitals_is_published(place: Place) -> None:
     fill(place.folder, {"a.jpg": jpeg(1), "a.JSON": house("person"), "b.jpg": jpeg(2)})
-    xml = (
-        FORMATS["rolabelimg"].render(parse_annotation(house("dog")), ImageInfo(DATASET, "b", "jpg", 30, 40, 3)).content
-    )
+    xml = FORMATS["rolabelimg"].render(parse_annotation(house()), ImageInfo(DATASET, "b", "jpg", 30, 40, 3)).content
     fill(place.folder, {"b.XML": xml})
     assert place.publish().left_out == ()
     assert place.annotations().keys() == {"a", "b"}
