@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import subprocess
 import tracemalloc
 from pathlib import Path
 
@@ -20,8 +22,9 @@ from support.convert_folders import (
     save_with_rolabelimg,
 )
 from support.mounting import Workplace, box_annotation, demo_workplace, write_image
+from support.places import CASES, SUPPORT
 
-from imgsyncfs.annotations.house_format import ObjectLabel, parse_annotation
+from imgsyncfs.annotations.house_format import ObjectLabel, is_annotation, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.convert.run import convert_paths
@@ -363,6 +366,50 @@ def test_siblings_copied_out_of_a_mount_say_nothing_new(tmp_path: Path) -> None:
     (folder / "a.json").unlink()
     assert convert_paths([folder], to="imagesynchronizer").converted == 1
     assert orjson.loads((folder / "a.json").read_bytes()) == orjson.loads(before["a.json"])
+
+
+# Images that lie apart.
+
+
+def opened_by_labelme(path: Path) -> Path:
+    """The image that labelme opens for a file of its own."""
+    return path.parent / orjson.loads(path.read_bytes())["imagePath"]
+
+
+def test_a_labelme_file_apart_from_its_image_leads_to_it_after_a_conversion_there_and_back(tmp_path: Path) -> None:
+    shutil.copytree(CASES / "image_path" / "in", tmp_path / "in")
+    labels = tmp_path / "in" / "labels"
+    convert_paths([labels], to="imagesynchronizer")
+    assert is_annotation((labels / "a.json").read_bytes())
+    convert_paths([labels], to="labelme")
+    assert opened_by_labelme(labels / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+    convert_paths([labels], to="imagesynchronizer")
+    convert_paths([labels], to="labelme")
+    assert opened_by_labelme(labels / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+
+
+@pytest.mark.parametrize("to", ["labelme", "imagesynchronizer"])
+def test_a_labelme_file_apart_from_its_image_leads_to_it_from_another_folder(tmp_path: Path, to: str) -> None:
+    shutil.copytree(CASES / "image_path" / "in", tmp_path / "in")
+    output = tmp_path / "some" / "where"
+    convert_paths([tmp_path / "in" / "labels"], to=to, output=output)
+    convert_paths([output], to="labelme")
+    assert opened_by_labelme(output / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+
+
+def test_labelme_files_in_an_output_lead_to_the_images_and_labelme_opens_them(tmp_path: Path) -> None:
+    folder, output = make_folder(tmp_path / "set", "a", "b"), tmp_path / "out"
+    convert_paths([folder], to="labelme", output=output)
+    for stem in ("a", "b"):
+        assert opened_by_labelme(output / f"{stem}.json").samefile(folder / f"{stem}.jpg")
+    seen = subprocess.run(
+        [os.environ["IMGSYNCFS_LABELME_PYTHON"], SUPPORT / "labelme_reader.py", *output.glob("*.json")],
+        capture_output=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        check=True,
+        timeout=60,
+    )
+    assert len(orjson.loads(seen.stdout)) == 2
 
 
 # Into another folder.

@@ -178,8 +178,8 @@ def outline_of_shape(shape: Mapping[str, Any], strokes: Strokes) -> Outline | No
         return None
     colour = class_colour(name if isinstance(name, str) else "")
     if shape_type in ("point", "points") or len(points) == 1:
-        radius = 2 * strokes.line
-        return Outline(points, tuple(_circle(point, radius) for point in points), colour)
+        rings = tuple([_circle(point, 2 * strokes.line) for point in points])
+        return Outline(np.concatenate(rings), rings, colour)
     if shape_type == "circle":
         ring = _circle(points[0], float(np.hypot(*np.clip(points[1] - points[0], -_FARTHEST, _FARTHEST))))
         return Outline(ring, (ring,), colour)
