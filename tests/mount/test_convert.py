@@ -373,7 +373,8 @@ def test_siblings_copied_out_of_a_mount_say_nothing_new(tmp_path: Path) -> None:
 
 def opened_by_labelme(path: Path) -> Path:
     """The image that labelme opens for a file of its own."""
-    return path.parent / orjson.loads(path.read_bytes())["imagePath"]
+    named: str = orjson.loads(path.read_bytes())["imagePath"]
+    return path.parent / named
 
 
 def test_a_labelme_file_apart_from_its_image_leads_to_it_after_a_conversion_there_and_back(tmp_path: Path) -> None:
