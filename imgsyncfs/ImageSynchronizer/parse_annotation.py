@@ -64,6 +64,8 @@ class parse_annotation:  # noqa: N801  # the name in the users' notebooks
             raise ConvertError(f"{left_out.path} is left as it is: {left_out.reason}")
         for loss in summary.losses:
             print(f"Not shown: {loss.count} {loss.what}: {loss.reason}")
+        for change in summary.changes:
+            print(f"Note: {change.count} {change.what}: {change.reason}")
         for note in summary.notes:
             print(f"Note: {', '.join(note.files)}: {note.reason}")
         print(f"Convert {self.path.name} complete!")
