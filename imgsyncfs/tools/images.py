@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image, ImageMode, UnidentifiedImageError
 
 from imgsyncfs.errors import PublishError
+from imgsyncfs.formats.contract import ImageInfo
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -118,6 +119,25 @@ def read_image_header(content: bytes) -> ImageFacts | None:
         raise PublishError(_too_large()) from None
     except _DECODING_ERRORS:
         return None
+
+
+def described_image(stem: str, content: bytes) -> ImageInfo | None:
+    """Describe an image for the readers of annotations.
+
+    Args:
+        stem: the image's name without its extension.
+        content: the file, or as much of it as `read_image_header` wants.
+
+    Returns:
+        Its sizes and its orientation; None if the file does not say.
+    """
+    try:
+        facts = read_image_header(content)
+    except PublishError:
+        return None
+    if facts is None:
+        return None
+    return ImageInfo("", stem, "", facts.height, facts.width, facts.depth, orientation=facts.orientation)
 
 
 def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple[str, ...]:
