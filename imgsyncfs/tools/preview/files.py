@@ -59,9 +59,9 @@ def read_preview_source(path: Path) -> PreviewSource:
     annotation, reference = _read_annotation(path)
     candidates = _image_candidates(path, annotation, reference)
     image_path = next((each for each in candidates if _is_file(each)), None)
-    image_content = _read(image_path) if image_path is not None else reference.embedded_content
-    if image_content is not None:
-        return PreviewSource(image_path, image_content, path, _read_annotation(path, image_content)[0])
+    content = _read(image_path) if image_path is not None else reference.embedded_content
+    if content is not None:
+        return PreviewSource(image_path, content, path, _read_annotation(path, content)[0])
     names = ", ".join(dict.fromkeys([*map(printable, reference.opened_paths), f"{_stems(path)[0]}.jpg, .png …"]))
     raise PreviewError(f"{_shown(path)}: its image is not beside it ({names}); put it there, or name the image instead")
 
