@@ -25,12 +25,12 @@ from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.views import VIEWS, find_view
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.prefetch import prefetch
 from imgsyncfs.tools.sync.run import SyncSummary, sync
-from imgsyncfs.tools.sync.views import find_view
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +47,7 @@ MOST_NAMED = 20
 @click.option("--all", "everything", is_flag=True, help="All datasets of the catalog.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help=f"Rendered files to copy too: {','.join(FORMATS)}. [default: none]")
-@click.option(
-    "--view", "view_name", metavar="VIEW", help=f"The layout of a tool: {', '.join(FORMATS)}, or plain images."
-)
+@click.option("--view", "view_name", metavar="VIEW", help=f"The layout of a tool: {', '.join(VIEWS)}.")
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
 @cache_options

@@ -28,6 +28,8 @@ from imgsyncfs.library.error_log import ErrorLog
 from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
+from imgsyncfs.library.view_files import ViewFiles
+from imgsyncfs.library.views import View
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
 from imgsyncfs.stores.urls import store_modules
@@ -95,17 +97,18 @@ class Library:
         """Name of each dataset that is shown to its row; replaced whole by `take_over`."""
         return self._entries
 
-    def files(self, dataset_id: str, *, sources: FileSources | None = None) -> DatasetFiles:
+    def files(self, dataset_id: str, *, view: View | None = None) -> DatasetFiles:
         """The files of a dataset, at the revision that the catalog had last.
 
         Args:
             dataset_id: which one.
-            sources: with other siblings than the library's.
+            view: the layout; None for the dataset's own directory, with the library's siblings.
 
         Raises:
             CatalogError: the listing cannot be read.
         """
-        return DatasetFiles(self.mirror.listing(dataset_id), sources or self.sources)
+        listing = self.mirror.listing(dataset_id)
+        return DatasetFiles(listing, self.sources) if view is None else ViewFiles(listing, view, self.sources)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:
