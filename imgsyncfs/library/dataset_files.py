@@ -18,7 +18,15 @@ from imgsyncfs.fetching.contents import ContentReader, Piece
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
-from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE, KIND_BITS, FileAddress, dataset_number
+from imgsyncfs.library.numbers import (
+    ANNOTATION,
+    DOCUMENT,
+    FIRST_SIBLING,
+    IMAGE,
+    KIND_BITS,
+    FileAddress,
+    dataset_number,
+)
 from imgsyncfs.library.renderings import Renderer
 
 if TYPE_CHECKING:
@@ -93,6 +101,7 @@ class DatasetFiles:
     ) -> None:
         self.listing = listing
         self._sources = sources
+        self._classes: tuple[str, ...] = ()
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
         room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
         numbers = room.cast("I")
@@ -242,7 +251,7 @@ class DatasetFiles:
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind])
+        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind], classes=self._classes)
 
 
 def sizes_length(listing: Listing, siblings: int) -> int:
@@ -269,11 +278,15 @@ class NodeNumbers:
 
     def number(self, kind: int, index: int) -> int:
         """The node number of a file. A sibling changes with its annotation, so it has the annotation's file number."""
+        if kind == DOCUMENT:
+            return self._directory | (index << KIND_BITS) | kind
         files = self._images if kind == IMAGE else self._annotations
         return self._directory | (files.number(index) << KIND_BITS) | kind
 
     def key(self, address: FileAddress) -> FileKey | None:
         """The file at an address of this dataset; None if this revision does not have it."""
+        if address.kind == DOCUMENT:
+            return FileKey(DOCUMENT, address.file)
         files = self._images if address.kind == IMAGE else self._annotations
         index = files.index(address.file)
         return FileKey(address.kind, index) if index >= 0 else None

@@ -17,9 +17,9 @@ from imgsyncfs.library.dataset_files import (
     FileKey,
     FileSources,
 )
-from imgsyncfs.library.nodes import FIRST_POSITION
-from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE
-from imgsyncfs.library.views import Layout, View
+from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
+from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
+from imgsyncfs.library.views import DatasetFacts, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -37,15 +37,28 @@ class ViewFiles(DatasetFiles):
         listing: the revision's.
         view: the view.
         sources: where contents come from.
+        facts: what the view depends on beside the listing.
         sizes: as for `DatasetFiles`, for one sibling.
     """
 
-    def __init__(self, listing: Listing, view: View, sources: FileSources, *, sizes: memoryview | None = None) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        view: View,
+        sources: FileSources,
+        *,
+        facts: DatasetFacts | None = None,
+        sizes: memoryview | None = None,
+    ) -> None:
+        facts = facts or DatasetFacts()
         target = view.target
         super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
-        self._layout = view.layout(listing)
+        self._classes = facts.classes
+        self._layout = view.layout(listing, facts)
+        self._documents = tuple(view.documents(listing, self._layout, facts))
+        self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
         for place, (parent, name) in enumerate(self._layout.directories):
@@ -68,6 +81,9 @@ class ViewFiles(DatasetFiles):
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
         """The file of a name in a directory; None if there is none."""
         listing, layout = self.listing, self._layout
+        for place, document in enumerate(self._documents):
+            if (document.directory, document.name) == (directory, name):
+                return FileKey(DOCUMENT, place)
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
             if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
@@ -80,17 +96,35 @@ class ViewFiles(DatasetFiles):
 
     def has(self, key: FileKey) -> bool:
         """Whether there is such a file."""
+        if key.kind == DOCUMENT:
+            return key.image < len(self._documents)
         return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
+        if key.kind == DOCUMENT:
+            return self._documents[key.image].name
         if key.kind == IMAGE:
             return super().name(key)
         return self.listing.stem(key.image) + self._suffix
 
     def directory_of(self, key: FileKey) -> int:
         """The place of the directory that a file is in."""
-        return self._layout.image_directory(key.image) if key.kind == IMAGE else self._layout.label_directory(key.image)
+        if key.kind == DOCUMENT:
+            return self._documents[key.image].directory
+        if key.kind == IMAGE:
+            return self._layout.image_directory(key.image)
+        return self._layout.label_directory(key.image)
+
+    def attributes(self, key: FileKey) -> Attributes:
+        """What `stat` shows; see `DatasetFiles.attributes`."""
+        if key.kind == DOCUMENT:
+            return Attributes(FILE_MODE, len(self._render(key)), self.listing.facts.updated_at)
+        return super().attributes(key)
+
+    def modified_at(self, key: FileKey) -> int:
+        """When the file's content last changed, Unix seconds; renders nothing."""
+        return self.listing.facts.updated_at if key.kind == DOCUMENT else super().modified_at(key)
 
     def entries_from(
         self,
@@ -101,12 +135,17 @@ class ViewFiles(DatasetFiles):
     ) -> Iterator[DirectoryEntry]:
         """The files of a directory from a position on, after its directories (`directories_of`); reads no blob."""
         children = len(self._children[directory])
-        rank, place = divmod(max(0, position - FIRST_POSITION - children), 2)
+        documents = [number for number, each in enumerate(self._documents) if each.directory == directory]
+        for number in range(max(0, position - FIRST_POSITION - children), len(documents)):
+            after = FIRST_POSITION + children + number + 1
+            yield self._documents[documents[number]].name, DOCUMENT, documents[number], after
+        before = FIRST_POSITION + children + len(documents)
+        rank, place = divmod(max(0, position - before), 2)
         members = self._members(directory)
         listing = self.listing
         for start in range(rank, len(members), IMAGES_AT_ONCE):
             for number, index in enumerate(map(int, members[start : start + IMAGES_AT_ONCE]), start):
-                stem, after = listing.stem(index), FIRST_POSITION + children + 2 * number
+                stem, after = listing.stem(index), before + 2 * number
                 if not place and self._layout.image_directory(index) == directory:
                     yield b"%b.%b" % (stem, listing.ext(index).encode()), IMAGE, index, after + 1
                 if self._layout.label_directory(index) == directory and self._has_label(index):
@@ -119,6 +158,14 @@ class ViewFiles(DatasetFiles):
         for place in range(max(0, position - FIRST_POSITION), len(children)):
             name, child = children[place]
             yield name, child, FIRST_POSITION + place + 1
+
+    def _render(self, key: FileKey) -> bytes:
+        if key.kind != DOCUMENT:
+            return super()._render(key)
+        content = self._contents.get(key.image)
+        if content is None:
+            content = self._contents[key.image] = self._documents[key.image].make()
+        return content
 
     def _has_label(self, index: int) -> bool:
         return self.listing.has_annotation(index) if self._kind == ANNOTATION else self.listing.has_siblings(index)

@@ -9,7 +9,7 @@ links, since tools resolve these and then miss what lies beside.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,23 +71,57 @@ class Layout:
         return b"/".join(reversed(parts))
 
 
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a view depends on beside the listing.
+
+    Attributes:
+        classes: of the dataset, in its order: a class's place is its number for trainers.
+        splits: the `imgsyncfs.annotations.splits.Split` of each image, by its index in the listing, uint8; None where
+            the view has no splits.
+    """
+
+    classes: tuple[str, ...] = ()
+    splits: Column | None = None
+
+
+class Document(NamedTuple):
+    """A file about the dataset as a whole.
+
+    Attributes:
+        directory: the place of its directory.
+        name: its own name.
+        make: gives the content; called when somebody looks at it.
+    """
+
+    directory: int
+    name: bytes
+    make: Callable[[], bytes]
+
+
 class View(ABC):
     """A layout for a tool. The default has all files of a dataset in one directory.
 
     Attributes:
         name: how users call it.
+        has_splits: whether images are divided into train, validation and test.
     """
 
     name: str
+    has_splits: bool = False
 
     @property
     @abstractmethod
     def target(self) -> FormatDescription | None:
         """The format of its annotations, whose suffix follows an image's stem; None for house annotations."""
 
-    def layout(self, listing: Listing) -> Layout:  # noqa: ARG002 - for layouts that depend on it
+    def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - for layouts that depend on them
         """Where the files of a revision go; the same revision has the same layout on every machine."""
         return Layout()
+
+    def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - for views that have some
+        """The files about the dataset as a whole; by default there are none."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +130,7 @@ class FlatView(View):
 
     name: str
     format: FormatDescription | None
+    has_splits: bool = False
 
     @property
     def target(self) -> FormatDescription | None:

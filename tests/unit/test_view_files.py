@@ -8,11 +8,11 @@ import pytest
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
-from imgsyncfs.library.dataset_files import FileKey, FileSources
+from imgsyncfs.library.dataset_files import FileKey, FileSources, NodeNumbers
 from imgsyncfs.library.nodes import FIRST_POSITION
-from imgsyncfs.library.numbers import IMAGE
+from imgsyncfs.library.numbers import DOCUMENT, IMAGE, address
 from imgsyncfs.library.view_files import LABEL, ViewFiles
-from imgsyncfs.library.views import Directory, Layout, View
+from imgsyncfs.library.views import DatasetFacts, Directory, Document, Layout, View
 
 COUNT = 200
 ROW = DatasetRow("d", "1.0.0", "rgb", ("person",), (), ("bbox",), COUNT, "", "file:///d", 1, 5)
@@ -28,7 +28,7 @@ class SplitView(View):
     def target(self) -> FormatDescription | None:
         return FORMATS["rolabelimg"]
 
-    def layout(self, listing: Listing) -> Layout:
+    def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002
         valid = np.arange(len(listing)) % 5 == 0
         return Layout(
             (
@@ -43,6 +43,12 @@ class SplitView(View):
             np.where(valid, VALID_IMAGES, TRAIN_IMAGES),
             np.where(valid, VALID_LABELS, TRAIN_LABELS),
         )
+
+    def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> list[Document]:  # noqa: ARG002
+        return [
+            Document(TOP, b"data.yaml", lambda: b"names: []\n"),
+            Document(TRAIN_IMAGES, b"about.txt", f"{len(layout.directories)}".encode),
+        ]
 
 
 def image(index: int) -> ImageRow:
@@ -77,10 +83,12 @@ def listed(files: ViewFiles, directory: int, *, at_once: int) -> list[str]:
 @pytest.mark.parametrize("at_once", [1, 2, 7, 1000])
 def test_each_directory_lists_its_files_once_however_it_is_read(files: ViewFiles, at_once: int) -> None:
     indices = {TRAIN: [each for each in range(COUNT) if each % 5], VALID: [*range(0, COUNT, 5)]}
-    assert listed(files, TOP, at_once=at_once) == ["train", "valid"]
+    assert listed(files, TOP, at_once=at_once) == ["train", "valid", "data.yaml"]
     for split in (TRAIN, VALID):
         assert listed(files, split, at_once=at_once) == ["images", "labels"]
-        assert listed(files, split + 1, at_once=at_once) == [f"i{each:04d}.jpg" for each in indices[split]]
+        documents = ["about.txt"] if split == TRAIN else []
+        images = [f"i{each:04d}.jpg" for each in indices[split]]
+        assert listed(files, split + 1, at_once=at_once) == documents + images
         assert listed(files, split + 2, at_once=at_once) == [f"i{each:04d}.xml" for each in indices[split] if each % 3]
 
 
@@ -108,3 +116,14 @@ def test_each_file_has_its_name_and_its_directory(files: ViewFiles) -> None:
     assert files.has(FileKey(LABEL, 11))
     assert not files.has(FileKey(LABEL, 12))
     assert not files.has(FileKey(LABEL + 1, 11))
+
+
+def test_a_document_of_the_dataset_is_made_when_somebody_looks_and_read_like_a_file(files: ViewFiles) -> None:
+    key = files.find(b"data.yaml", TOP)
+    assert key == FileKey(DOCUMENT, 0)
+    assert files.find(b"data.yaml", TRAIN) is None
+    assert files.attributes(key).size == 10
+    assert files.read(key, 3, 4) == b"es: "
+    numbers = NodeNumbers(3, files.listing)
+    assert numbers.key(address(numbers.number(DOCUMENT, 1))) == FileKey(DOCUMENT, 1)
+    assert not files.has(FileKey(DOCUMENT, 2))
