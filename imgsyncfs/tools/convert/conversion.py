@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats.labelme_only import PATH_KEY, with_own_keys
+from imgsyncfs.formats.labelme_only import with_own_keys
 from imgsyncfs.formats.registry import (
     CONVERTIBLE,
     HOUSE,
@@ -26,6 +26,7 @@ from imgsyncfs.formats.registry import (
     recognize_format,
 )
 from imgsyncfs.formats.remarks import LABELME_LABEL
+from imgsyncfs.formats.shape_dialect import PATH_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
