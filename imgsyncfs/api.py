@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 from PIL import Image
 
 from imgsyncfs.annotations.house_format import Annotation, parse_annotation
-from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields
+from imgsyncfs.catalog.dataset_table import COLUMNS, column_values, matching
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
@@ -370,7 +370,7 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """What the catalog says of it as a table, for a notebook."""
-        return _html_table([f"<th>{column}</th>{_cell(value)}" for column, value in shown_fields(self.row).items()])
+        return _html_table([f"{_head(column)}{_cell(self.row, column)}" for column in COLUMNS])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the listing, which is mapped; where it is taken out, it is read when it is first needed.
@@ -470,10 +470,9 @@ class Datasets(Mapping[str, "Dataset"]):
 
     def _repr_html_(self) -> str:
         """The table of the datasets, for a notebook."""
-        shown = [shown_fields(row) for row in self._rows[:MOST_ROWS]]
-        head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-        more = f"<p>{len(self) - len(shown):,} more</p>" if len(self) > len(shown) else ""
-        return _html_table([head, *("".join(map(_cell, fields.values())) for fields in shown)]) + more
+        lines = ["".join(_cell(row, column) for column in COLUMNS) for row in self._rows[:MOST_ROWS]]
+        more = f"<p>{len(self) - len(lines):,} more</p>" if len(self) > len(lines) else ""
+        return _html_table(["".join(map(_head, COLUMNS)), *lines]) + more
 
     @property
     def _rows(self) -> list[DatasetRow]:
@@ -484,5 +483,12 @@ def _html_table(rows: Iterable[str]) -> str:
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
-def _cell(value: str) -> str:
-    return f"<td>{html.escape(value)}</td>"
+def _head(column: str) -> str:
+    return f'<th style="text-align: left">{column}</th>'
+
+
+def _cell(row: DatasetRow, column: str) -> str:
+    # A table is as wide as its longest words, and is cut where the page ends: notes have long ones. Ids stay whole:
+    # people copy them.
+    width = "overflow-wrap: anywhere; min-width: 12em" if column == "note" else "white-space: normal"
+    return f'<td style="text-align: left; {width}">{html.escape(", ".join(column_values(row, column)))}</td>'

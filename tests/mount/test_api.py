@@ -160,7 +160,7 @@ def test_a_notebook_shows_a_dataset_as_a_table_of_what_the_catalog_says(demo: im
     assert repr(dataset) == f"Dataset({dataset.id!r}, 4 images)"
     table = lxml.html.fromstring(dataset._repr_html_())
     shown = {row.findtext("th"): row.findtext("td") for row in table.findall(".//tr")}
-    assert (shown["dataset_id"], shown["classes"], shown["size"]) == (dataset.id, "gender,emotion", "4")
+    assert (shown["dataset_id"], shown["classes"], shown["size"]) == (dataset.id, "gender, emotion", "4")
 
 
 def test_an_annotation_comes_as_typed_objects(demo: imgsyncfs.ImageCatalog) -> None:

@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What a preview can be written as, by the ending of its name."""
 
-MOST_SHOWN_PIXELS = 1024
-"""Along the longer side of what a notebook shows."""
+MOST_SHOWN_PIXELS = 800
+"""Along the longer side of what a notebook shows: all of it is seen at once."""
 
 _JPEG_QUALITY = 92
 
