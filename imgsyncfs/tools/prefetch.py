@@ -89,7 +89,8 @@ def prefetch(
     if total + EXTENT_BYTES > library.settings.cache_size:
         raise CacheError(
             f"{', '.join(dataset_ids)}: {total:,} bytes and {EXTENT_BYTES:,} for what is just coming, and the cache "
-            f"keeps {library.settings.cache_size:,}; name fewer datasets, or raise --cache-size."
+            f"keeps {library.settings.cache_size:,}; name fewer datasets, or enlarge the cache.",
+            option="cache_size",
         )
     before = library.fetcher.counts()
     if missing:
@@ -133,7 +134,8 @@ def _fetch(library: Library, wanted: _Wanted, progress: Progress) -> None:
         if not kept:
             raise CacheError(
                 f"{wanted.listing.dataset_id} finds no more room in the cache {library.settings.cache_dir}; make room "
-                "on the disk, or choose another with --cache-dir."
+                "on the disk, or choose another cache folder.",
+                option="cache_dir",
             )
         # Rows may name one blob twice; it comes once.
         progress.advance(in_flight.pop(extent.key, 0))
