@@ -42,13 +42,13 @@ them together take half a second of CPU, with the image libraries and drivers th
 
 
 _REMEDIES = {
-    "amount": "add --amount N",
-    "cache_dir": "add --cache-dir DIR",
+    "amount": "--amount N",
+    "cache_dir": "--cache-dir DIR",
     "cache_size": "raise --cache-size",
-    "config": "check --config",
+    "config": "--config FILE",
     "output": "add --output DIR",
-    "timeout": "raise --timeout",
-    "where": "add --where COLUMN=VALUE",
+    "timeout": "--timeout SECONDS",
+    "where": "--where COLUMN=VALUE",
 }
 """What a command says of an error's remedy: `imgsyncfs.errors.ImgsyncfsError.option` to its option here."""
 

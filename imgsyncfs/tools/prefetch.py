@@ -16,6 +16,9 @@ from imgsyncfs.fetching.extent_order import ExtentOrder, Place
 from imgsyncfs.library.library import Library
 from imgsyncfs.workers.progress import Progress
 
+MOST_NAMED = 3
+"""Datasets that a message names; more are counted."""
+
 
 @dataclass(frozen=True)
 class PrefetchSummary:
@@ -88,7 +91,7 @@ def prefetch(
     # What is just coming takes room as well before something else is let go of.
     if total + EXTENT_BYTES > library.settings.cache_size:
         raise CacheError(
-            f"{', '.join(dataset_ids)}: {total:,} bytes and {EXTENT_BYTES:,} for what is just coming, and the cache "
+            f"{_named(dataset_ids)}: {total:,} bytes and {EXTENT_BYTES:,} for what is just coming, and the cache "
             f"keeps {library.settings.cache_size:,}; name fewer datasets, or enlarge the cache.",
             option="cache_size",
         )
@@ -99,6 +102,10 @@ def prefetch(
         _fetch(library, wanted, progress)
     after = library.fetcher.counts()
     return PrefetchSummary(len(rows), after.bytes - before.bytes, after.requests - before.requests)
+
+
+def _named(dataset_ids: Sequence[str]) -> str:
+    return ", ".join(dataset_ids) if len(dataset_ids) <= MOST_NAMED else f"{len(dataset_ids):,} datasets"
 
 
 def _look_in_cache(library: Library, chosen: Sequence[_Wanted]) -> tuple[int, int]:
