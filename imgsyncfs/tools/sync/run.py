@@ -176,7 +176,8 @@ def _check_space(run: _Run, sources: Sequence[DatasetSource]) -> None:
     if missing > free:
         raise SyncError(
             f"{run.target} has no room for what is missing: {missing:,} bytes are needed and {free:,} are free; make "
-            "room, or take fewer images with --amount."
+            "room, or take fewer images of each dataset.",
+            option="amount",
         )
 
 
