@@ -189,6 +189,8 @@ class FormatDescription(Format):
         aliases: other names that users may give; small letters.
         is_readable: whether files can be read back: then `publish` and `convert` take them.
         can_publish_in_place: whether a file can be catalogued as it is, because it is a house annotation as well.
+        is_in_stored_pixels: whether the tool shows a picture without the rotation that EXIF asks for, so that reading
+            and writing depends on `ImageInfo.orientation`.
     """
 
     name: str
@@ -199,6 +201,7 @@ class FormatDescription(Format):
     aliases: tuple[str, ...] = ()
     is_readable: bool = False
     can_publish_in_place: bool = False
+    is_in_stored_pixels: bool = False
 
     @property
     def shown_title(self) -> str:

@@ -77,6 +77,7 @@ _OWN = (
         title="roLabelImg",
         aliases=("rolabelimg_xml", "rolabelme_xml"),
         is_readable=True,
+        is_in_stored_pixels=True,
     ),
 )
 

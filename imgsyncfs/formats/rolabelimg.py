@@ -157,7 +157,8 @@ class RolabelimgFormat(Format):
         bare = [element for element in objects if element.find(EMBEDDED_NAME) is None]
         if root.find(EMBEDDED_NAME) is not None and not bare:
             return content
-        if not _shows_stored_pixels(root, image):
+        shown = shown_size(original, image)
+        if not _shows_stored_pixels(root, replace(image, height=shown.height, width=shown.width)):
             image = replace(image, orientation=1)
         rendered = _root(self.render(original, image).content)
         if root.find(EMBEDDED_NAME) is None:

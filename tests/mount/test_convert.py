@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -23,6 +24,8 @@ from support.convert_folders import (
 )
 from support.mounting import Workplace, box_annotation, demo_workplace, write_image
 from support.places import CASES, SUPPORT
+from support.rolabelimg_reader import read_rolabelimg
+from support.rolabelimg_saves import save_in_rolabelimg
 
 from imgsyncfs.annotations.house_format import ObjectLabel, is_annotation, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
@@ -30,6 +33,7 @@ from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.convert.run import convert_paths
 from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX, keep_copy, locked
 from imgsyncfs.tools.images import HEADER_BYTES
+from imgsyncfs.tools.preview.picture import preview_file
 
 LABELME = FORMATS["labelme"]
 
@@ -411,6 +415,38 @@ def test_labelme_files_in_an_output_lead_to_the_images_and_labelme_opens_them(tm
         timeout=60,
     )
     assert len(orjson.loads(seen.stdout)) == 2
+
+
+# Photos that EXIF turns.
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_xml_of_a_turned_photo_is_in_its_stored_pixels_and_comes_back(tmp_path: Path, orientation: int) -> None:
+    folder = make_folder(tmp_path / "set", "a", image=False)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = (64, 48) if orientation == 3 else (48, 64)
+    Image.new("RGB", stored).save(folder / "a.jpg", exif=exif)
+    before = (folder / "a.json").read_bytes()
+    house = json_box(before)
+    convert_paths([folder], to="rolabelimg")
+    (shape,) = read_rolabelimg(folder / "a.xml")
+    x, y = (sum(corner[axis] for corner in shape.corners) / 4 for axis in (0, 1))
+    turned = (64 - house["x"], 48 - house["y"]) if orientation == 3 else (house["y"], 64 - house["x"])
+    assert (x, y) == pytest.approx(turned, abs=1e-3)
+    save_in_rolabelimg(folder / "a.xml", (stored[1], stored[0], 3))
+    assert convert_paths([folder], to="imagesynchronizer").already == 1
+    assert (folder / "a.json").read_bytes() == before
+    (folder / "a.json").unlink()
+    assert preview_file(folder / "a.jpg").size == (64, 48)
+    convert_paths([folder], to="imagesynchronizer")
+    assert json_box((folder / "a.json").read_bytes()) == {**house, "a": pytest.approx(house["a"], abs=1e-5)}
+
+
+def json_box(content: bytes) -> dict[str, Any]:
+    """The only box of a house annotation."""
+    (box,) = orjson.loads(content)["labels"][0]["object"]
+    return dict(box)
 
 
 # Into another folder.

@@ -315,3 +315,32 @@ def test_an_annotation_whose_name_ends_in_capitals_is_published(place: Place) ->
     fill(place.folder, {"b.XML": xml})
     assert place.publish().left_out == ()
     assert place.annotations().keys() == {"a", "b"}
+
+
+# Photos that EXIF turns.
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_photo_labelled_in_rolabelimg_is_published_in_its_turned_pixels(
+    place: Place, orientation: int
+) -> None:
+    photo = jpeg(1, width=40, height=30, orientation=orientation)
+    fill(place.folder, {"a.jpg": photo, "a.json": house("person", width=30, height=40)})
+    if orientation == 3:
+        (place.folder / "a.json").write_bytes(house("person"))
+    place.publish()
+    before = rows_of(place)
+    copy = view(place, "rolabelimg")
+    info = ImageInfo(DATASET, "a", "jpg", 40, 30, 3, orientation=orientation)
+    if orientation == 3:
+        info = replace(info, height=30, width=40)
+    annotation = parse_annotation(place.published()["a.json"])
+    (copy.folder / "a.xml").write_bytes(FORMATS["rolabelimg"].render(annotation, info).content)
+    save_in_rolabelimg(copy.folder / "a.xml", (30, 40, 3))
+    assert copy.publish().changed is False
+    assert rows_of(place) == before
+    # Without the catalog's annotation, the stored pixels are turned all the same.
+    assert copy.publish("original_20200208_rgb_bbox").changed
+    (row,) = place.annotations("original_20200208_rgb_bbox").values()
+    (box,) = orjson.loads(place.content(row))["labels"][0]["object"]
+    assert (box["x1"], box["y1"], box["x2"], box["y2"]) == pytest.approx((2, 2, 20, 21), abs=0.6)

@@ -17,8 +17,9 @@ from __future__ import annotations
 import errno
 import logging
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, Change, ImageInfo, Reading
@@ -34,12 +35,17 @@ from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, r
 from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, image_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imgsyncfs.annotations.house_format import Annotation
 
 logger = logging.getLogger(__name__)
 
 SIBLINGS = {format_.suffix: name for name, format_ in READABLE.items()}
 """What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""
+
+FindImage: TypeAlias = "Callable[[Annotation, bytes, str], ImageInfo]"
+"""Describes the image of an annotation, given the file that it was read from and the name of its format."""
 
 _DEFAULT_EXTENSION = "jpg"
 
@@ -117,12 +123,13 @@ class ReconciledAnnotation:
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
-def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation | None:
+def reconcile(paths: AnnotationPaths, *, dataset: str, target: str = HOUSE) -> ReconciledAnnotation | None:
     """Read the annotation files of one image, and bring together what they say.
 
     Args:
         paths: where they stand.
         dataset: what the folder is called in rendered files.
+        target: the format that they will be converted to; decides what has to be known of the image.
 
     Returns:
         What they say together; None if ``x.json`` was removed though an original is kept for it, and if there is no
@@ -132,7 +139,11 @@ def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation |
         FileUnusable: one of them is damaged, of another format than its name says, or cannot be read; or they
             contradict each other.
     """
-    current = _read_json(paths, dataset)
+    needs_orientation = CONVERTIBLE[target].is_in_stored_pixels or any(
+        known.is_in_stored_pixels and is_file(paths.sibling(known.suffix)) for known in READABLE.values()
+    )
+    find = partial(_image_of, paths, dataset, needs_orientation=needs_orientation)
+    current = _read_json(paths, find)
     if current is None and paths.original.exists():
         return None
     for suffix, name in SIBLINGS.items():
@@ -141,7 +152,7 @@ def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation |
         if content is None:
             continue
         current = (
-            _from_sibling(paths, path, content, name, dataset)
+            _from_sibling(paths, path, content, name, find)
             if current is None
             else _with_sibling(current, suffix, content)
         )
@@ -178,7 +189,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | None:
+def _read_json(paths: AnnotationPaths, find: FindImage) -> ReconciledAnnotation | None:
     content, original = _read(paths.json), _read(paths.original)
     if content is None:
         return None
@@ -188,7 +199,7 @@ def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | N
         raise FileUnusable(
             paths.json, f"it is a file of {known.shown_title}'s, whose names end in {known.suffix}; rename it"
         )
-    image = _image_of(paths, dataset, _parse(paths.json, content, name).annotation, content, name)
+    image = find(_parse(paths.json, content, name).annotation, content, name)
     reading = _parse(paths.json, content, name, image)
     if name == HOUSE:
         if original not in (None, content):
@@ -201,7 +212,7 @@ def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | N
         edited = not is_as_rendered(name, content)
         return _completed(_reconciled(paths, image, reading, paths.json, name, is_edited=edited))
     before = _parse(paths.original, original, HOUSE)
-    image = _image_of(paths, dataset, before.annotation, content, name)
+    image = find(before.annotation, content, name)
     found = _reconciled(paths, image, before, paths.original, HOUSE, has_original=True)
     found = replace(found, json_format=name, source=paths.json)
     reading = read_edited(CONVERTIBLE[name], content, before.annotation, image)
@@ -216,8 +227,10 @@ def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | N
     )
 
 
-def _from_sibling(paths: AnnotationPaths, path: Path, content: bytes, name: str, dataset: str) -> ReconciledAnnotation:
-    image = _image_of(paths, dataset, _parse(path, content, name).annotation, content, name)
+def _from_sibling(
+    paths: AnnotationPaths, path: Path, content: bytes, name: str, find: FindImage
+) -> ReconciledAnnotation:
+    image = find(_parse(path, content, name).annotation, content, name)
     reading = _parse(path, content, name, image)
     found = _reconciled(paths, image, reading, path, name, is_edited=not is_as_rendered(name, content))
     return replace(_completed(found), json_format=None)
@@ -272,7 +285,9 @@ def _completed(found: ReconciledAnnotation) -> ReconciledAnnotation:
     return replace(found, annotation=completed(found.annotation, found.image))
 
 
-def _image_of(paths: AnnotationPaths, dataset: str, annotation: Annotation, content: bytes, name: str) -> ImageInfo:
+def _image_of(
+    paths: AnnotationPaths, dataset: str, annotation: Annotation, content: bytes, name: str, *, needs_orientation: bool
+) -> ImageInfo:
     """The image beside an annotation file, else the one that it names elsewhere."""
     path = find_image(paths, annotation.ext)
     if path is None:
@@ -280,12 +295,15 @@ def _image_of(paths: AnnotationPaths, dataset: str, annotation: Annotation, cont
         elsewhere = image_path(annotation) or (reference.path if reference is not None else "")
         return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION, path=elsewhere)
     image = ImageInfo(dataset, paths.stem, path.suffix.removeprefix("."))
+    if annotation.height and annotation.width and annotation.depth and not needs_orientation:
+        return image
     facts = _read_facts(path)
     if facts is None:
         return image
-    return with_missing_sizes(
-        annotation, replace(image, height=facts.height, width=facts.width, depth=facts.depth or None)
+    image = replace(
+        image, height=facts.height, width=facts.width, depth=facts.depth or None, orientation=facts.orientation
     )
+    return with_missing_sizes(annotation, image)
 
 
 def _read_facts(path: Path) -> ImageFacts | None:

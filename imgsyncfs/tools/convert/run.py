@@ -278,7 +278,7 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
 
 def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Tally) -> None:
     try:
-        found = reconcile(paths, dataset=dataset)
+        found = reconcile(paths, dataset=dataset, target=tally.to)
         if found is None:
             if paths.original.exists():
                 tally.note(paths.json, _REMOVED)

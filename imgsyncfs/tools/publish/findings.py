@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 Pair = TypeVar("Pair")
 
 HOUSE = "house"
-CHECK_VERSION = 3
+CHECK_VERSION = 4
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 4
+LARGE_CHECK_VERSION = 5
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 

@@ -269,7 +269,15 @@ def _check_pair(folder: Path, pair: FoundPair, catalogued: CataloguedAnnotations
 
 
 def _image_info(pair: FoundPair, facts: ImageFacts, dataset_id: str) -> ImageInfo:
-    return ImageInfo(dataset_id, pair.names.stem, pair.names.ext, facts.height, facts.width, facts.depth)
+    return ImageInfo(
+        dataset_id,
+        pair.names.stem,
+        pair.names.ext,
+        facts.height,
+        facts.width,
+        facts.depth,
+        orientation=facts.orientation,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ class Published:
         compared: the annotations that new ones are compared with: these or, where there are none yet, those of the
             label version that the dataset has.
         extent_digests: MD5 of each of its large files to the digests of its extents.
+        orientations: name of each of its images that is turned to be shown, to EXIF's number of its orientation.
     """
 
     dataset_id: str
@@ -108,6 +109,7 @@ class Published:
     annotations: Mapping[str, AnnotationRow]
     compared: Mapping[str, AnnotationRow]
     extent_digests: Mapping[str, str]
+    orientations: Mapping[str, int]
 
 
 def dataset_store(catalog: Catalog, dataset_id: str) -> str:
@@ -137,7 +139,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
     dataset = catalog.dataset(dataset_id)
     if dataset is None:
         parse_dataset_name(dataset_id)
-        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {}, {})
+        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {}, {}, {})
     version = label_version or dataset.label_version
     images = {row.name: row for row in catalog.images(dataset_id)}
     annotations = {row.name: row for row in catalog.annotations(dataset_id, version)}
@@ -150,6 +152,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         annotations,
         compared,
         catalog.extent_digests(dataset_id),
+        catalog.image_orientations(dataset_id),
     )
 
 
@@ -162,6 +165,13 @@ def _known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
             if found.annotation is not None:
                 digests[found.annotation.facts.md5] = found.annotation.facts.extents
     return {md5: extents for md5, extents in digests.items() if md5 and extents}
+
+
+def _orientations(images: Sequence[ImageRow], findings: Iterable[PairFindings]) -> dict[str, int]:
+    """Name of each image that is turned to be shown, to EXIF's number of its orientation; see `record`."""
+    checked = (found.image.facts for found in findings if found.image is not None)
+    pairs = zip(images, checked, strict=True)
+    return {image.name: facts.orientation for image, facts in pairs if facts.orientation != 1}
 
 
 def image_row(
@@ -237,7 +247,7 @@ def record(
         store_url: where the blobs lie.
         images: the dataset's images, in its order.
         annotations: its annotations of the label version.
-        findings: about them, and about those that are left out.
+        findings: about them, in the same order, and about those that are left out.
         uploaded_bytes: for the summary.
         left_out: for the summary, beside those of the findings; likewise the warnings.
         warnings: for the summary.
@@ -259,16 +269,23 @@ def record(
         )
     annotated = [found.annotation.facts for found in findings if found.annotation is not None]
     classes = list(dict.fromkeys(name for facts in annotated for name in facts.classes))
-    extent_digests = _known_digests(findings)
+    extent_digests, orientations = _known_digests(findings), _orientations(images, findings)
     listed = tuple(name for name in classes if _can_be_listed(name))
     row = _dataset_row(published, options, listed, len(images), store_url)
-    changed = not _says_the_same(published, row, images, annotations, extent_digests)
+    changed = not _says_the_same(published, row, images, annotations, extent_digests, orientations)
     revision = row.revision
     if changed:
         progress.phase("Writing the catalog", len(images) + len(annotations), "rows")
         revision = catalog.replace_dataset(
-            row, images, annotations, extent_digests=extent_digests, progress=progress.advance
+            row,
+            images,
+            annotations,
+            extent_digests=extent_digests,
+            orientations=orientations,
+            progress=progress.advance,
         )
+        # A catalog without this version's additions cannot say all of it, and may say the rest already.
+        changed = published.dataset is None or revision != published.dataset.revision
     names = {image.name for image in images}
     tally, file_changes = KindTally(), {}
     for found in findings:
@@ -376,6 +393,7 @@ def _says_the_same(
     images: Sequence[ImageRow],
     annotations: Sequence[AnnotationRow],
     extent_digests: Mapping[str, str],
+    orientations: Mapping[str, int],
 ) -> bool:
     return (
         published.dataset is not None
@@ -383,4 +401,5 @@ def _says_the_same(
         and {image.name: image for image in images} == published.images
         and {annotation.name: annotation for annotation in annotations} == published.annotations
         and extent_digests.items() <= published.extent_digests.items()
+        and orientations == published.orientations
     )
