@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -195,6 +196,39 @@ def split_stems(rule: SplitRule, stems: Iterable[str]) -> list[Split]:
                 "fewer of * and +."
             )
     return splits
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """What a rule puts on one side.
+
+    Attributes:
+        images: their number.
+        groups: number of groups that these are in.
+    """
+
+    images: int
+    groups: int
+
+
+def count_splits(rule: SplitRule, stems: Iterable[str]) -> dict[Split, SplitCount]:
+    """Count what a rule puts on each side; see `split_stems`.
+
+    Args:
+        rule: of the dataset.
+        stems: file names without extensions, each once.
+    """
+    names = list(stems)
+    expression = compiled(rule)
+    images, groups = Counter[Split](), Counter[Split]()
+    seen: set[str] = set()
+    for stem, split in zip(names, split_stems(rule, names), strict=True):
+        images[split] += 1
+        group = group_of(stem, expression)
+        if group not in seen:
+            seen.add(group)
+            groups[split] += 1
+    return {split: SplitCount(images[split], groups[split]) for split in Split}
 
 
 def group_hash(group: str) -> int:
