@@ -23,6 +23,7 @@ _COMMANDS = {
     "publish": ("publish_commands:publish_command", "Publish a folder as a dataset."),
     "index": ("publish_commands:index_command", "Catalogue as a dataset what lies in a store."),
     "datasets": ("catalog_commands:datasets_command", "List the datasets of the catalog."),
+    "split": ("split_command:split_command", "Say how a dataset is divided into train, validation and test."),
     "subscribe": ("catalog_commands:subscribe_command", "Keep a choice of datasets under a name."),
     "unsubscribe": ("catalog_commands:unsubscribe_command", "Forget a subscription."),
     "subscriptions": ("catalog_commands:subscriptions_command", "List subscriptions and their datasets."),
