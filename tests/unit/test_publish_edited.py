@@ -360,8 +360,14 @@ def test_a_folder_that_was_converted_for_labelme_is_published_as_it_is(place: Pl
 def test_a_flag_of_labelmes_without_a_name_is_no_class(place: Place) -> None:
     fill(place.folder, {"a.jpg": jpeg(1)})
     flags = {"": True, " ": True, "Gender: Female": True, "old": True}
-    document = {"version": "5.5.0", "flags": flags, "shapes": [], "imagePath": "a.jpg", "imageData": None}
-    fill(place.folder, {"a.json": orjson.dumps({**document, "imageHeight": 30, "imageWidth": 40})})
+    document: dict[str, Any] = {
+        "version": "5.5.0",
+        "flags": flags,
+        "shapes": [],
+        "imagePath": "a.jpg",
+        "imageData": None,
+    }
+    fill(place.folder, {"a.json": orjson.dumps({**document, "imageData": None, "imageHeight": 30, "imageWidth": 40})})
     summary = place.publish()
     row = place.catalog.dataset(DATASET)
     assert row is not None
