@@ -18,7 +18,7 @@ from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.nodes import DEFAULT_UMASK
-from imgsyncfs.library.views import VIEWS, find_view
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.mount import updatedb
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system

@@ -25,7 +25,7 @@ from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.views import VIEWS, find_view
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.tools.pairing import printable

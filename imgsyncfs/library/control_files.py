@@ -24,7 +24,7 @@ from cachetools import LRUCache
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
-from imgsyncfs.library.views import VIEWS
+from imgsyncfs.library.views.registry import VIEWS
 
 
 def _siblings() -> str:

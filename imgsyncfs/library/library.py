@@ -23,13 +23,14 @@ from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
 from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.library.view_files import ViewFiles
-from imgsyncfs.library.views import View
+from imgsyncfs.library.views.contract import View
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
 from imgsyncfs.stores.urls import store_modules
@@ -106,9 +107,13 @@ class Library:
 
         Raises:
             CatalogError: the listing cannot be read.
+            ConfigurationError: the dataset's split rule cannot be used.
         """
         listing = self.mirror.listing(dataset_id)
-        return DatasetFiles(listing, self.sources) if view is None else ViewFiles(listing, view, self.sources)
+        if view is None:
+            return DatasetFiles(listing, self.sources)
+        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
+        return ViewFiles(listing, view, self.sources, facts=facts)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:

@@ -19,7 +19,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
-from imgsyncfs.library.views import DatasetFacts, Layout, View
+from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.

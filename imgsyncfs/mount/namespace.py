@@ -27,6 +27,7 @@ from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
 from imgsyncfs.library.library import Library
@@ -41,7 +42,8 @@ from imgsyncfs.library.numbers import (
     file_number,
 )
 from imgsyncfs.library.tree import Tree, build_tree
-from imgsyncfs.library.views import VIEWS
+from imgsyncfs.library.views.contract import DatasetFacts
+from imgsyncfs.library.views.registry import VIEWS
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
 
@@ -72,22 +74,35 @@ class HeldListing:
         listing: mapped.
         sizes: descriptor of the memory for the sizes of its siblings.
         view: name of the view that it is shown in; empty for the dataset's own directory.
+        classes: of the dataset, for its view.
+        splits: descriptor of the memory with the split of each image, for its view; below 0 without.
     """
 
     listing: Listing
     sizes: int
-    view: str
+    view: str = ""
+    classes: tuple[str, ...] = ()
+    splits: int = -1
 
     def message(self, dataset: int, *, is_current: bool) -> State:
         """What makes a responder take it over."""
         files = self.listing.files
         if files is None:
             raise AssertionError("a listing that was not loaded from a file")
-        header = {"listing": self.listing.key, "dataset": dataset, "view": self.view, "is_current": is_current}
-        return header, (files.meta, files.columns, self.sizes)
+        header = {
+            "listing": self.listing.key,
+            "dataset": dataset,
+            "view": self.view,
+            "classes": self.classes,
+            "is_current": is_current,
+        }
+        splits = (self.splits,) if self.splits >= 0 else ()
+        return header, (files.meta, files.columns, self.sizes, *splits)
 
     def __del__(self) -> None:
         os.close(self.sizes)
+        if self.splits >= 0:
+            os.close(self.splits)
 
 
 @dataclass
@@ -244,9 +259,10 @@ class Namespace:
         if place is None:
             raise CatalogMissing("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
+        facts = self._facts(place, listing)
         with self._lock:
             if number not in self._datasets:
-                self._datasets[number] = _Dataset(number, self._hold(listing, place.view))
+                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
 
     def refresh(self) -> None:
@@ -335,7 +351,7 @@ class Namespace:
         names = self._names_of(changes, before.listing, listing)
         parent = dataset_number(number)
         with self._lock:
-            dataset.current = self._hold(listing, before.view)
+            dataset.current = self._hold(listing)
             dataset.retired.append(retired)
             self._broadcast(dataset.current.message(number, is_current=True))
         return [*(protocol.entry_notification(parent, name) for name in names), protocol.inode_notification(parent)]
@@ -401,10 +417,25 @@ class Namespace:
         if all((each.dataset_id, each.key) != place for each in in_use):
             self._listings.pop(place, None)
 
-    def _hold(self, listing: Listing, view: str) -> HeldListing:
+    def _hold(self, listing: Listing, view: str = "", facts: DatasetFacts | None = None) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
         self._listings[listing.dataset_id, listing.key] = listing
-        return HeldListing(listing, shared_memory(sizes_length(listing, len(self._siblings) or 1)), view)
+        sizes = shared_memory(sizes_length(listing, len(self._siblings) or 1))
+        if facts is None:
+            return HeldListing(listing, sizes)
+        splits = memory_file(facts.splits.tobytes()) if facts.splits is not None else -1
+        return HeldListing(listing, sizes, view, facts.classes, splits)
+
+    def _facts(self, place: Place, listing: Listing) -> DatasetFacts | None:
+        """What a view of a dataset depends on; None for the dataset's own directory.
+
+        Raises:
+            ConfigurationError: its split rule cannot be used.
+        """
+        row = self._library.datasets.get(place.dataset_id.encode())
+        if not place.view or row is None:
+            return None
+        return facts_for(VIEWS[place.view], listing, row, self._library.mirror.table.split_rule)
 
     def _build(self) -> Tree:
         rows = self._library.datasets

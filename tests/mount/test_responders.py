@@ -30,7 +30,7 @@ from support.mounting import (
     write_image,
 )
 
-from imgsyncfs.library.views import VIEWS
+from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260105_rgb_rbbox"
 IMAGES = 24

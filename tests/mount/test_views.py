@@ -12,7 +12,7 @@ from support.convert_folders import files_of
 from support.mounting import Workplace, box_annotation, mount_status, workplace_with, write_folder
 
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.views import VIEWS
+from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260401_rgb_rbbox"
 OTHER = "original_20260402_rgb_rbbox"

@@ -20,7 +20,7 @@ from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
 from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import FIRST_POSITION
-from imgsyncfs.library.views import VIEWS, find_view
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
 from imgsyncfs.tools.sync.run import SyncSummary, sync

@@ -12,7 +12,7 @@ from imgsyncfs.library.dataset_files import FileKey, FileSources, NodeNumbers
 from imgsyncfs.library.nodes import FIRST_POSITION
 from imgsyncfs.library.numbers import DOCUMENT, IMAGE, address
 from imgsyncfs.library.view_files import LABEL, ViewFiles
-from imgsyncfs.library.views import DatasetFacts, Directory, Document, Layout, View
+from imgsyncfs.library.views.contract import DatasetFacts, Directory, Document, Layout, View
 
 COUNT = 200
 ROW = DatasetRow("d", "1.0.0", "rgb", ("person",), (), ("bbox",), COUNT, "", "file:///d", 1, 5)

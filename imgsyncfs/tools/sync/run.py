@@ -28,7 +28,7 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.views import View
+from imgsyncfs.library.views.contract import View
 from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.sync.copying import (
     STORE_FAULTS,

@@ -17,7 +17,7 @@ from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, DatasetFiles, FileKey
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.numbers import ANNOTATION, IMAGE
-from imgsyncfs.library.views import View
+from imgsyncfs.library.views.contract import View
 
 REGIONS = 4
 """Files are copied from this number of places of a dataset by turns. Neighbours lie in one extent, so that in order

@@ -1,4 +1,4 @@
-"""Views: a dataset in the layout that a tool expects, where that is not the layout of its directory.
+"""The interface of views: a dataset in the layout that a tool expects, where that is not the layout of its directory.
 
 labelme looks for ``x.json`` beside ``x.jpg``, which is the house annotation's name in a dataset's directory; roLabelImg
 looks for ``x.xml``. In a view an image has at most one annotation, under the name that its tool looks for. Whether a
@@ -9,14 +9,11 @@ links, since tools resolve these and then miss what lies beside.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.formats.registry import FORMATS, FormatDescription
-from imgsyncfs.settings.values import did_you_mean
+from imgsyncfs.formats.contract import FormatDescription
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -85,6 +82,14 @@ class DatasetFacts:
     splits: Column | None = None
 
 
+def splits_of(content: bytes) -> Column:
+    """The `DatasetFacts.splits` of their bytes, which another process has sent."""
+    # Late, as above.
+    import numpy as np
+
+    return np.frombuffer(content, np.uint8)
+
+
 class Document(NamedTuple):
     """A file about the dataset as a whole.
 
@@ -122,36 +127,3 @@ class View(ABC):
     def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - for views that have some
         """The files about the dataset as a whole; by default there are none."""
         return ()
-
-
-@dataclass(frozen=True)
-class FlatView(View):
-    """Images, and beside each one its annotation in a format."""
-
-    name: str
-    format: FormatDescription | None
-    has_splits: bool = False
-
-    @property
-    def target(self) -> FormatDescription | None:
-        """The format, with the suffix that its tool looks for."""
-        return self.format.in_view() if self.format is not None else None
-
-
-PLAIN = "plain"
-"""Images and house annotations, and nothing that is rendered."""
-
-VIEWS: Mapping[str, View] = MappingProxyType(
-    {PLAIN: FlatView(PLAIN, None), **{name: FlatView(name, known) for name, known in FORMATS.items()}}
-)
-
-
-def find_view(name: str) -> View:
-    """The view of a name.
-
-    Raises:
-        ConfigurationError: there is none; the message lists those there are, near ones first.
-    """
-    if name in VIEWS:
-        return VIEWS[name]
-    raise ConfigurationError(f"There is no view {name!r}; {did_you_mean(name, VIEWS)}")
