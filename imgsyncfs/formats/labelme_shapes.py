@@ -33,6 +33,7 @@ from imgsyncfs.annotations.geometry import (
     encode_run_length,
     mask_bounds,
     rectangle_deviation,
+    shown_corners,
 )
 from imgsyncfs.annotations.house_format import (
     LARGEST_MASK_PIXELS,
@@ -62,11 +63,8 @@ EXTRA_NAME = "labelme"
 
 SHAPE_KEYS = frozenset({"label", "points", "group_id", "description", "shape_type", "flags", "mask", EMBEDDED_NAME})
 
-_CORNER_DECIMALS = 6
-"""Sines may differ in their last digit from one processor to the next; what is shown must not."""
-
-_LARGEST_ROUNDED = 1e9
-"""Beyond this a double has no six decimals to be rounded to."""
+_SURELY_FINITE = 1e9
+"""The corners of a box whose numbers are below this are finite."""
 
 RECTANGLE_TOLERANCE_PIXELS = 1.0
 RECTANGLE_TOLERANCE_OF_DIAGONAL = 0.01
@@ -171,7 +169,7 @@ def is_shown(item: LabelledObject, dialect: ShapeDialect = LABELME) -> bool:
         return bool(item.points)
     if isinstance(item, Mask):
         return dialect.has_masks and mask_bounds(item.size, item.counts) is not None
-    if isinstance(item, RotatedBox) and max(map(abs, (item.x, item.y, item.w, item.h))) > _LARGEST_ROUNDED:
+    if isinstance(item, RotatedBox) and max(map(abs, (item.x, item.y, item.w, item.h))) > _SURELY_FINITE:
         return bool(np.isfinite(corners([(item.x, item.y, item.w, item.h, item.a)])).all())
     return True
 
@@ -249,9 +247,7 @@ def is_same_shape(shown: Mapping[str, Any], rendered: Mapping[str, Any], dialect
 def _rounded_corners(boxes: Sequence[tuple[float, ...]]) -> list[list[list[float]] | None]:
     if not boxes:
         return []
-    exact = corners(boxes)
-    large = np.abs(exact) > _LARGEST_ROUNDED
-    rounded = np.where(large, exact, np.round(np.where(large, 0.0, exact), _CORNER_DECIMALS))
+    rounded = shown_corners(boxes)
     if np.isfinite(rounded).all():
         return rounded.tolist()  # type: ignore[no-any-return]  # numpy types it as Any
     return [points.tolist() if np.isfinite(points).all() else None for points in rounded]

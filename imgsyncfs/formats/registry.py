@@ -89,6 +89,15 @@ _OWN = (
         is_readable=True,
         resembles="labelme",
     ),
+    FormatDescription(
+        "voc",
+        ".voc.xml",
+        "imgsyncfs.formats.voc:VocFormat",
+        title="Pascal VOC",
+        tool_suffix=".xml",
+        aliases=("pascal_voc", "pascalvoc"),
+        is_readable=True,
+    ),
 )
 
 _RESERVED_NAMES = frozenset({HOUSE, "none", "plain"})
@@ -188,6 +197,10 @@ def recognize_format(content: bytes, *, file_name: str = "") -> FormatDescriptio
     Returns:
         The format, a key of `CONVERTIBLE`; None if it is unknown.
     """
-    named = [known for known in READABLE.values() if file_name.lower().endswith(known.suffix)]
-    asked = (_HOUSE_FORMAT, *named, *_BY_CONTENT)
+    named = sorted(
+        (known for known in READABLE.values() if file_name.lower().endswith(known.suffix)),
+        key=lambda known: -len(known.suffix),
+    )
+    # An empty file says nothing by itself.
+    asked = (_HOUSE_FORMAT, *named, *(_BY_CONTENT if content.strip() else ()))
     return next((known for known in asked if known.recognizes(content)), None)

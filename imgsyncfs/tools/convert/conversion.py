@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation, LabelledObject
 
 
-def recognize(content: bytes) -> str:
+def recognize(content: bytes, *, file_name: str = "") -> str:
     """Tell which format a file is of.
 
     Args:
         content: the whole file.
+        file_name: its name, if it says anything: that of a rendered file names a format, which is asked first.
 
     Returns:
         A key of `imgsyncfs.formats.registry.CONVERTIBLE`. The file may still be damaged.
@@ -46,7 +47,7 @@ def recognize(content: bytes) -> str:
     Raises:
         AnnotationError: the format is unknown; says what is missing where.
     """
-    known = recognize_format(content)
+    known = recognize_format(content, file_name=file_name)
     if known is not None:
         return known.name
     start = content.removeprefix(BOM_UTF8).lstrip()

@@ -122,7 +122,7 @@ def _annotation_beside(image: Path) -> Path:
 def _read_annotation(path: Path, image_content: bytes | None = None) -> tuple[Annotation, ImageReference]:
     """An annotation, and what its file says of its image; the image tells in which pixels some tools wrote."""
     content = _read(path)
-    known = recognize_format(content)
+    known = recognize_format(content, file_name=path.name)
     if known is None:
         raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
     image = None
