@@ -98,6 +98,14 @@ _OWN = (
         aliases=("pascal_voc", "pascalvoc"),
         is_readable=True,
     ),
+    FormatDescription(
+        "dota",
+        ".dota.txt",
+        "imgsyncfs.formats.dota:DotaFormat",
+        title="DOTA",
+        tool_suffix=".txt",
+        is_readable=True,
+    ),
 )
 
 _RESERVED_NAMES = frozenset({HOUSE, "none", "plain"})
