@@ -47,7 +47,12 @@ MOST_NAMED = 20
 @click.option("--all", "everything", is_flag=True, help="All datasets of the catalog.")
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help=f"Rendered files to copy too: {','.join(FORMATS)}. [default: none]")
-@click.option("--view", "view_name", metavar="VIEW", help=f"The layout of a tool: {', '.join(VIEWS)}.")
+@click.option(
+    "--view",
+    "view_name",
+    metavar="VIEW",
+    help=f"The layout of a tool: {', '.join(name for name, view in VIEWS.items() if not view.has_splits)}.",
+)
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
 @cache_options
@@ -75,6 +80,11 @@ def sync_command(
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
+    if view is not None and view.has_splits:
+        raise ConfigurationError(
+            f"The view {view.name} has directories of its own, which sync does not copy yet; copy it out of a mount "
+            f"with: cp -r MOUNTPOINT/.views/{view.name}/DATASET TARGET"
+        )
     settings = _checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         if str(target) in library.rows:

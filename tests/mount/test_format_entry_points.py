@@ -13,8 +13,8 @@ from support.old_catalogs import take_additions_away
 from support.publishing import fill, jpeg
 
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
-from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.catalog import open_catalog
+from imgsyncfs.formats.registry import FORMATS
 
 DATASET = "original_20260105_rgb_rbbox"
 

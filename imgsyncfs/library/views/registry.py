@@ -2,7 +2,7 @@
 
 A view is a module with a `View`, and a line in `_OWN`, or one under the entry point group `ENTRY_POINTS` of another
 package.
-Each format that has a sibling has a flat view of its name.
+Each format has a flat view of its name, if it has none with directories.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.views.contract import View
+from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
+from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.settings.values import did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,13 @@ ENTRY_POINTS = "imgsyncfs.views"
 PLAIN = "plain"
 """Images and house annotations, and nothing that is rendered."""
 
-_OWN: tuple[View, ...] = (FlatView(PLAIN), *(FlatView(name, known) for name, known in FORMATS.items()))
+_WITH_DIRECTORIES: tuple[View, ...] = (VocView(), DotaView())
+
+_OWN: tuple[View, ...] = (
+    FlatView(PLAIN),
+    *(FlatView(name, known) for name, known in FORMATS.items() if all(view.name != name for view in _WITH_DIRECTORIES)),
+    *_WITH_DIRECTORIES,
+)
 
 
 def _registered() -> dict[str, View]:
