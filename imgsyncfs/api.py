@@ -27,12 +27,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
-from imgsyncfs.annotations.house_format import Annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError, PreviewError
+from imgsyncfs.errors import CatalogMissing, ConfigurationError, PreviewError
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.reader import LibraryReader
@@ -129,6 +129,11 @@ class ImageCatalog:
         self._reader = LibraryReader(settings, config)
         # Whoever connects hears at once what is wrong.
         _ = self._reader.library
+
+    @property
+    def reader(self) -> LibraryReader:
+        """The library that all of it is read from, for other modules of imgsyncfs."""
+        return self._reader
 
     @property
     def datasets(self) -> Datasets:
@@ -410,15 +415,7 @@ class Dataset:
         return LabelledImage(listing.stem(index).decode(), image, self._annotation(index))
 
     def _annotation(self, index: int) -> Annotation | None:
-        listing = self._listing
-        if not listing.has_annotation(index):
-            return None
-        try:
-            return parse_annotation(self._reader.read(listing, listing.annotations, index))
-        except AnnotationError as error:
-            raise AnnotationError(
-                f"{self.id}/{listing.stem(index).decode()}.json: {error}; mend the annotation and publish it again"
-            ) from error
+        return self._reader.annotation(self._listing, index)
 
 
 @dataclass(frozen=True, eq=False)
