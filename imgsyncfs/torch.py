@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from PIL import Image
 
-from imgsyncfs.annotations.box_arrays import BoxArrays, box_arrays, class_order, labelled_objects
+from imgsyncfs.annotations.box_arrays import box_arrays, class_order, labelled_objects
 from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, RegressionLabel
 from imgsyncfs.api import Dataset as CatalogDataset
 from imgsyncfs.api import ImageCatalog, connect
@@ -274,18 +274,18 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
                 left_out,
                 len(objects.class_names),
             )
-        labels = [self._labels[name] for name in visible.class_names]
-        boxes = torch.from_numpy(visible.xyxy.astype(np.float32))
+        labels = np.array([self._labels[name] for name in visible.class_names], dtype=np.int64)
+        boxes = visible.xyxy.astype(np.float32)
         target: Target = {
-            "boxes": _bounding_boxes(boxes, "XYXY", size),
-            "labels": torch.tensor(labels, dtype=torch.int64),
+            "boxes": _bounding_boxes(torch.from_numpy(boxes), "XYXY", size),
+            "labels": torch.from_numpy(labels),
             "image_id": place,
-            "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
-            "iscrowd": torch.zeros(len(labels), dtype=torch.int64),
+            "area": torch.from_numpy((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])),
+            "iscrowd": torch.from_numpy(np.zeros_like(labels)),
             "image_labels": _image_labels(annotation),
         }
         if self._xywhr:
-            target["xywhr"] = _rotated_boxes(visible)
+            target["xywhr"] = torch.from_numpy(visible.xywhr.astype(np.float32))
         return target
 
 
@@ -440,10 +440,6 @@ def _image_labels(annotation: Annotation | None) -> dict[str, str | float]:
         elif isinstance(label, RegressionLabel):
             values[label.label_name] = float(label.label)
     return values
-
-
-def _rotated_boxes(objects: BoxArrays) -> torch.Tensor:
-    return torch.from_numpy(objects.xywhr.astype(np.float32))
 
 
 def _bounding_boxes(boxes: torch.Tensor, kind: str, size: tuple[int, int]) -> torch.Tensor:

@@ -58,7 +58,7 @@ class BoxArrays:
             height above 0 as 32-bit floats; the rotated ones are not cut. All numbers are finite as 32-bit floats.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            boxes = np.clip(self.xyxy, 0.0, (width, height, width, height)).astype(np.float32)
+            boxes = np.minimum(np.maximum(self.xyxy, 0.0), np.array((width, height) * 2)).astype(np.float32)
             rotated = self.xywhr.astype(np.float32)
             covers = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(rotated).all(axis=1)
         return self._only(covers, boxes.astype(np.float64))
@@ -69,6 +69,8 @@ class BoxArrays:
         return self._only(np.array([name in chosen for name in self.class_names], dtype=np.bool_), self.xyxy)
 
     def _only(self, rows: npt.NDArray[np.bool_], xyxy: _Floats) -> BoxArrays:
+        if rows.all():
+            return BoxArrays(self.class_names, xyxy, self.xywhr)
         names = tuple(name for name, chosen in zip(self.class_names, rows.tolist(), strict=True) if chosen)
         return BoxArrays(names, xyxy[rows], self.xywhr[rows])
 
@@ -94,20 +96,22 @@ def box_arrays(annotation: Annotation | None) -> BoxArrays:
         AnnotationError: the run lengths of a mask are damaged.
     """
     objects = list(labelled_objects(annotation))
-    xyxy = np.array([_upright(item) for item in objects], dtype=np.float64).reshape(-1, 4)
-    xyxy = np.concatenate([np.minimum(xyxy[:, :2], xyxy[:, 2:]), np.maximum(xyxy[:, :2], xyxy[:, 2:])], axis=1)
-    turned = [row for row, item in enumerate(objects) if isinstance(item, RotatedBox)]
-    boxes = [(item.x, item.y, abs(item.w), abs(item.h), item.a) for item in objects if isinstance(item, RotatedBox)]
-    rotated = np.array(boxes, dtype=np.float64).reshape(-1, 5)
-    outlines = corners(rotated)
-    xyxy[turned] = np.concatenate([outlines.min(axis=1), outlines.max(axis=1)], axis=1)
-    rotated[:, 4] = reduce_angle(rotated[:, 4])
+    first, second = np.array([_upright(item) for item in objects], dtype=np.float64).reshape(-1, 2, 2).swapaxes(0, 1)
+    low, high = np.minimum(first, second), np.maximum(first, second)
     xywhr = np.zeros((len(objects), 5))
+    turned = [row for row, item in enumerate(objects) if isinstance(item, RotatedBox)]
+    if turned:
+        boxes = [(item.x, item.y, abs(item.w), abs(item.h), item.a) for item in objects if isinstance(item, RotatedBox)]
+        rotated = np.array(boxes, dtype=np.float64)
+        outlines = corners(rotated)
+        low[turned], high[turned] = outlines.min(axis=1), outlines.max(axis=1)
+        rotated[:, 4] = reduce_angle(rotated[:, 4])
     with np.errstate(over="ignore", invalid="ignore"):
-        xywhr[:, :2] = xyxy[:, :2] / 2 + xyxy[:, 2:] / 2
-        xywhr[:, 2:4] = xyxy[:, 2:] - xyxy[:, :2]
-    xywhr[turned] = rotated
-    return BoxArrays(tuple(item.class_name for item in objects), xyxy, xywhr)
+        xywhr[:, :2] = low / 2 + high / 2
+        xywhr[:, 2:4] = high - low
+    if turned:
+        xywhr[turned] = rotated
+    return BoxArrays(tuple([item.class_name for item in objects]), np.concatenate([low, high], axis=1), xywhr)
 
 
 def class_order(columns: Iterable[Sequence[str]], found: Iterable[str]) -> tuple[str, ...]:
