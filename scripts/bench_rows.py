@@ -155,7 +155,7 @@ def _torch(again: str) -> tuple[Row, Row]:
             dataset,
             "images/s",
             {"ours": (dataset, "local")},
-            (Target(1, "paths"),),
+            (Target(0.8, "paths"),),
             _NO_PEERS,
             {"paths": (paths, "local")},
             quick=False,
