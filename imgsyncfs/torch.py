@@ -29,6 +29,7 @@ import logging
 import math
 import operator
 import os
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -151,19 +152,17 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
         if transforms is not None and (transform is not None or target_transform is not None):
             raise ConfigurationError("Both transforms and transform or target_transform were given; give one of them.")
         self.transform, self.target_transform, self.transforms = transform, target_transform, transforms
-        opened = isinstance(catalog, ImageCatalog)
         source = catalog if isinstance(catalog, ImageCatalog) else connect(None if catalog is None else str(catalog))
+        # What was opened here is closed by `close`, when nobody has this any more, and at the program's end.
+        self._end = None if source is catalog else weakref.finalize(self, source.close)
         try:
             chosen = _chosen(source, selection, [where] if isinstance(where, str) else [*where])
             self._parts = [_Part(source.reader, each.id, labelled_only=labelled_only) for each in chosen]
             self._ends = list(accumulate(len(part.indices) for part in self._parts))
             self.classes = _classes(chosen, self._parts) if classes is None else _distinct(classes)
         except BaseException:
-            if not opened:
-                source.close()
+            self.close()
             raise
-        # Closed with this, unless somebody else does.
-        self._opened = None if opened else source.reader
         self._labels = {name: label for label, name in enumerate(self.classes, first_label)}
         self._xywhr = any("rbbox" in each.row.label_type for each in chosen) if xywhr is None else xywhr
         self._told: set[int] = set()
@@ -220,14 +219,17 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
 
     def close(self) -> None:
         """End the processes behind it, unless the catalog was open before; nothing is read any more."""
-        if self._opened is not None:
-            self._opened.close()
+        if self._end is not None:
+            self._end()
 
     def __enter__(self) -> Dataset:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_end": None}
 
     def __repr__(self) -> str:
         chosen = ", ".join(part.dataset_id for part in self._parts)

@@ -20,7 +20,15 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from support.api_setup import work_in
-from support.mounting import Workplace, box_annotation, local_workplace, noise_image, write_folder
+from support.mounting import (
+    Workplace,
+    all_end_after,
+    box_annotation,
+    eventually,
+    local_workplace,
+    noise_image,
+    write_folder,
+)
 from support.places import REPOSITORY
 from support.publishing import fill, house, jpeg
 from support.torch_samples import Rotation, plain
@@ -170,7 +178,8 @@ def test_classes_begin_with_the_catalogs_column_and_go_on_by_name(workplace: Wor
     with Dataset(selection=DATASET) as dataset:
         assert dataset.classes == ("person", "face", "ant", "zebra")
         assert [target["labels"].tolist() for _, target in dataset] == [[4, 1], [3, 2]]
-        assert Dataset(selection=DATASET, first_label=0)[0][1]["labels"].tolist() == [3, 0]
+    with Dataset(selection=DATASET, first_label=0) as dataset:
+        assert dataset[0][1]["labels"].tolist() == [3, 0]
 
 
 def test_objects_of_classes_that_were_not_named_are_left_out(workplace: Workplace) -> None:
@@ -340,6 +349,18 @@ def test_a_batch_makes_no_more_requests_than_there_are_extents(workplace: Workpl
         assert counts().requests <= extents(part.listing)
 
 
+def test_what_a_batch_needs_is_fetched_together_before_it_is_read(workplace: Workplace) -> None:
+    workplace.run("publish", write_folder(workplace.folder / "one", count=20), "--name", DATASET, "--loose")
+    with Dataset(selection=DATASET, classes=["person"]) as dataset:
+        [part] = dataset._parts
+        part.reader.begin(part.listing, range(20))
+        fetcher = part.reader.library.fetcher
+        files = (part.listing.images, part.listing.annotations)
+        keys = [extent.key for each in files for extent in extents_of(part.listing, each, range(20))]
+        assert len(keys) == 40
+        assert eventually(lambda: all(fetcher.cached(key) for key in keys))
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_workers_of_the_data_loader_give_the_same_samples_however_they_were_started(
     workplace: Workplace, way: str
@@ -450,6 +471,26 @@ def test_without_torchvision_boxes_are_plain_tensors(demo: imgsyncfs.ImageCatalo
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "{'Tensor'}"
+
+
+def test_its_processes_end_when_it_is_closed_and_when_nobody_has_it_any_more(workplace: Workplace) -> None:
+    published(workplace, {"a.jpg": jpeg(1)})
+    for let_go in (Dataset.close, lambda _: None):
+        dataset = Dataset(selection=DATASET)
+        library = dataset._parts[0].reader.library
+        processes = [*library.catalog_pool.process_ids(), *library.fetch_pool.process_ids()]
+        assert processes
+        let_go(dataset)
+        del dataset, library
+        assert all_end_after(processes)
+
+
+def test_a_closed_one_says_so(workplace: Workplace) -> None:
+    published(workplace, {"a.jpg": jpeg(1)})
+    with Dataset(selection=DATASET) as dataset:
+        assert len(dataset) == 1
+    with pytest.raises(ConfigurationError, match="is closed"):
+        dataset[0]
 
 
 def test_a_program_that_does_not_close_it_ends(demo: imgsyncfs.ImageCatalog) -> None:
