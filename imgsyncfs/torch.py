@@ -44,6 +44,7 @@ from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, 
 from imgsyncfs.api import Dataset as CatalogDataset
 from imgsyncfs.api import ImageCatalog, connect
 from imgsyncfs.catalog.dataset_table import near_values
+from imgsyncfs.catalog.listing.sent import SentFiles, received_listing, sent_files
 from imgsyncfs.errors import CatalogError, ConfigurationError, PreviewError, PublishError
 from imgsyncfs.library.reader import LibraryReader
 from imgsyncfs.tools.images import decode_content
@@ -108,8 +109,9 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
     torchvision's own convention, so that ``torchvision.transforms.v2`` moves both with the image. `target_transform`
     gets ``xywhr`` as above.
 
-    The images stay those of the revision that was the newest when this was made. It may be pickled, and has no secret
-    in it then; the process that takes it out opens the catalog when it first reads.
+    The images stay those of the revision that was the newest when this was made, in workers as well. It may be pickled,
+    and has no secret in it then; the process that takes it out opens the catalog when it first reads, and needs that
+    revision to be the newest still.
 
     Args:
         catalog: a path or URL as for `imgsyncfs.connect`; or an open catalog, which must stay open; None for the
@@ -181,7 +183,7 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
             StoreError: bytes cannot be had, or are not what the catalog says.
             AnnotationError: the annotation does not parse.
             PreviewError: the image cannot be decoded.
-            CatalogError: another process has opened the catalog meanwhile, and the dataset has been published anew.
+            CatalogError: this came out of a pickle, and the dataset has been published anew meanwhile.
         """
         return self._read(self._place(place))
 
@@ -326,8 +328,7 @@ class _Part:
         listing = self.reader.listing(self.dataset_id)
         if self._key not in ("", listing.key):
             raise CatalogError(
-                f"{self.dataset_id} has been published anew since this Dataset was made, and another process cannot "
-                "read it any more; make the Dataset again."
+                f"{self.dataset_id} has been published anew since this Dataset was pickled; make the Dataset again."
             )
         return listing
 
@@ -344,12 +345,16 @@ class _Part:
         return f"{self.dataset_id}/{self.listing.stem(index).decode()}.{self.listing.ext(index)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the listing, which is mapped; where it is taken out, it is read when it is first needed.
-        return _part, (self.reader, self.dataset_id, self._labelled_only, self.listing.key)
+        # A worker that is being started gets the open listing. Another process reads it when it first needs it.
+        options = {"labelled_only": self._labelled_only, "key": self.listing.key}
+        return _part, (self.reader, self.dataset_id, options, sent_files(self.listing))
 
 
-def _part(reader: LibraryReader, dataset_id: str, labelled_only: bool, key: str) -> _Part:
-    return _Part(reader, dataset_id, labelled_only=labelled_only, key=key)
+def _part(reader: LibraryReader, dataset_id: str, options: dict[str, Any], files: SentFiles | None) -> _Part:
+    part = _Part(reader, dataset_id, **options)
+    if files is not None:
+        part.listing = received_listing(files, name=dataset_id)
+    return part
 
 
 def _chosen(

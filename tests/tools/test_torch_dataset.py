@@ -401,17 +401,27 @@ def test_no_password_is_in_a_pickle(workplace: Workplace, monkeypatch: pytest.Mo
             assert plain(pickle.loads(sent)[0]) == plain(dataset[0])
 
 
-def test_after_a_publish_it_stays_as_it_was_and_another_process_is_told(workplace: Workplace) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_after_a_publish_it_stays_as_it_was_in_workers_too(workplace: Workplace, way: str) -> None:
     published(workplace, {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}, "--loose")
     with Dataset(selection=DATASET) as dataset:
         before = plain(dataset[1])
-        sent = pickle.dumps(dataset)
         published(workplace, {"a0.jpg": jpeg(3)}, "--loose")
         assert plain(dataset[1]) == before
-        with pytest.raises(CatalogError, match=f"{DATASET} has been published anew"):
-            pickle.loads(sent)[1]
+        with Dataset(selection=DATASET) as newer:
+            assert len(newer) == 3
+        loader = DataLoader(dataset, 2, num_workers=1, multiprocessing_context=way, collate_fn=collate)
+        [(images, targets)] = loader
+        assert plain((images[1], targets[1])) == before
+
+
+def test_what_comes_out_of_a_pickle_says_when_the_dataset_was_published_anew(workplace: Workplace) -> None:
+    published(workplace, {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}, "--loose")
     with Dataset(selection=DATASET) as dataset:
-        assert len(dataset) == 3
+        sent = pickle.dumps(dataset)
+    published(workplace, {"a0.jpg": jpeg(3)}, "--loose")
+    with pytest.raises(CatalogError, match=f"{DATASET} has been published anew"):
+        pickle.loads(sent)[1]
 
 
 def test_an_annotation_that_does_not_parse_is_named(workplace: Workplace) -> None:
