@@ -23,7 +23,7 @@ from bench_mounts import Mounted, family, read_status, settle
 from bench_readers import Job, Reading, Work, dealt, run_readers
 from bench_servers import Requests
 from bench_stage import Stage, cache_folder, counting
-from bench_workload import BENCH, BOXES, LIST, LOOSE
+from bench_workload import BENCH, LIST, LOOSE
 
 READ_SECONDS = 300.0
 MANY_READERS = 8
@@ -252,25 +252,25 @@ def play_torch(stage: Stage, contestant: Contestant) -> None:
     The second epoch of the paths comes from the kernel's page cache, that of the dataset from the disk cache.
     """
     names = [f"{stem}.jpg" for stem in stage.workload.stems]
-    boxes = BOXES * len(names)
     for again in ("", "_again"):
         with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
             look_into(contestant, mounted, BENCH)
             paths = contestant.paths(mounted, BENCH, names)
-            _load(stage, contestant, "torch_paths_again" if again else "torch_paths", paths, boxes)
+            _load(stage, contestant, "torch_paths_again" if again else "torch_paths", paths)
         if contestant.ours:
             with cache_folder(stage.workload) as cache:
                 arguments = [str(stage.workload.local_catalog), contestant.folders[BENCH], str(cache)]
-                _load(stage, contestant, "torch_dataset_again" if again else "torch_dataset", arguments, boxes)
+                _load(stage, contestant, "torch_dataset_again" if again else "torch_dataset", arguments)
 
 
-def _load(stage: Stage, contestant: Contestant, work: Work, names: Sequence[str], boxes: int) -> None:
+def _load(stage: Stage, contestant: Contestant, work: Work, names: Sequence[str]) -> None:
     if not stage.wants(work, contestant):
         return
-    put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, [f"{s}.jpg" for s in stage.workload.stems]))
+    images = [f"{stem}.jpg" for stem in stage.workload.stems]
+    put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, images))
     reading = run_readers([Job(work, names)], seconds=READ_SECONDS)
-    if reading.bytes != boxes:
-        raise BenchError(f"{work}: {reading.bytes} boxes were read and not {boxes}")
+    if reading.items != len(images):
+        raise BenchError(f"{work}: {reading.items} images came with boxes and not {len(images)}")
     stage.results.add(work, contestant, reading.rate)
 
 
