@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConvertError
-from imgsyncfs.formats.registry import CONVERTIBLE
+from imgsyncfs.formats.registry import CONVERTIBLE, ImageInfo
 from imgsyncfs.ImageSynchronizer.data_frames import labels_frame
 from imgsyncfs.tools.convert.conversion import recognize
+from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, find_image
 from imgsyncfs.tools.convert.run import convert_paths
+from imgsyncfs.tools.images import described_image
+from imgsyncfs.tools.pairing import annotation_suffix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +67,8 @@ class parse_annotation:  # noqa: N801  # the name in the users' notebooks
             raise ConvertError(f"{left_out.path} is left as it is: {left_out.reason}")
         for loss in summary.losses:
             print(f"Not shown: {loss.count} {loss.what}: {loss.reason}")
+        for change in summary.changes:
+            print(f"Note: {change.count} {change.what}: {change.reason}")
         for note in summary.notes:
             print(f"Note: {', '.join(note.files)}: {note.reason}")
         print(f"Convert {self.path.name} complete!")
@@ -78,6 +83,16 @@ def _read(path: Path) -> Annotation:
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from error
     try:
-        return CONVERTIBLE[recognize(content)].parse(content)
+        known = CONVERTIBLE[recognize(content)]
+        return known.read(content, image=_image_beside(path) if known.is_in_stored_pixels else None).annotation
     except AnnotationError as error:
         raise AnnotationError(f"{path}: {error}; mend the annotation") from error
+
+
+def _image_beside(path: Path) -> ImageInfo | None:
+    stem = path.name[: -len(annotation_suffix(path.name) or path.suffix) or None]
+    found = find_image(AnnotationPaths(path.parent, stem), None)
+    try:
+        return described_image(stem, found.read_bytes()) if found is not None else None
+    except OSError as error:
+        raise AnnotationError(f"{found} cannot be read ({error.strerror}); check its rights") from error

@@ -51,16 +51,15 @@ def corners(boxes: npt.ArrayLike) -> _Floats:
 
 
 def boxes_from_corners(points: npt.ArrayLike) -> _Floats:
-    """Return the rotated boxes that have these corners.
+    """Return the rotated boxes that have these corners, or come nearest to them by the sum of squared distances.
 
     Args:
-        points: (n, 4, 2) in the order of `corners`, clockwise. What is not quite a rectangle gives the box on its
-            diagonal's middle; `rectangle_deviation` tells how far off that is.
+        points: (n, 4, 2) in the order of `corners`, clockwise. `rectangle_deviation` tells how far off they are.
 
     Returns:
-        (n, 5) of x, y, w, h, a, with a in [0, pi).
+        (n, 5) of x, y, w, h, a, with a in [0, pi). Infinite or NaN where numbers overflow.
     """
-    boxes = _unreduced_boxes(np.asarray(points, dtype=np.float64).reshape(-1, 4, 2))
+    boxes = _fitted_boxes(np.asarray(points, dtype=np.float64).reshape(-1, 4, 2))
     boxes[:, 4] = reduce_angle(boxes[:, 4])
     return boxes
 
@@ -93,7 +92,7 @@ def rectangle_deviation(points: npt.ArrayLike) -> _Floats:
     """
     quadrangles = np.asarray(points, dtype=np.float64).reshape(-1, 4, 2)
     with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.abs(corners(_unreduced_boxes(quadrangles)) - quadrangles)
+        distance = np.abs(corners(_fitted_boxes(quadrangles)) - quadrangles)
     result: _Floats = distance.max(axis=(1, 2), initial=0.0)
     return result
 
@@ -240,15 +239,19 @@ def _foreground(
     return starts[filled], stops[filled]
 
 
-def _unreduced_boxes(quadrangles: _Floats) -> _Floats:
+def _fitted_boxes(quadrangles: _Floats) -> _Floats:
     """As `boxes_from_corners`, with angles of a whole turn, so that the first corner stays the first."""
     result = np.empty((len(quadrangles), 5))
     with np.errstate(over="ignore", invalid="ignore"):
-        top = quadrangles[:, 1] - quadrangles[:, 0]
-        right = quadrangles[:, 2] - quadrangles[:, 1]
-        result[:, :2] = quadrangles[:, 0] / 2 + quadrangles[:, 2] / 2
-        result[:, 2] = np.hypot(top[:, 0], top[:, 1])
-        result[:, 3] = np.hypot(right[:, 0], right[:, 1])
-        # The top edge has the box's direction, and so has the right one turned back; the longer counts more.
-        result[:, 4] = np.arctan2(top[:, 1] - right[:, 0], top[:, 0] + right[:, 1])
+        result[:, :2] = quadrangles.mean(axis=1)
+        complex_points = quadrangles[..., 0] + 1j * quadrangles[..., 1]
+        first, second, third, fourth = complex_points.T
+        # Twice the mean of the sides that go along the box, and of the others, turned back by a quarter.
+        along, across = second - first + third - fourth, -1j * (third - second + fourth - first)
+        # The sum of squares is least where the sides' lengths along a direction have the largest sum of squares.
+        half = np.angle(along**2 + across**2) / 2
+        backwards = np.real((along + across) * np.exp(-1j * half)) < 0
+        result[:, 4] = np.where(backwards, np.where(half > 0, half - pi, half + pi), half)
+        back = np.exp(-1j * result[:, 4])
+        result[:, 2], result[:, 3] = np.real(along * back) / 2, np.real(across * back) / 2
     return result

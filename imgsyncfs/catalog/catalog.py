@@ -22,20 +22,34 @@ from imgsyncfs.catalog.row_values import (
     dataset_row,
     decoded,
     image_row,
+    is_utf8,
     listed_image_row,
+    orientation_row,
     read_dataset_values,
     subscription_row,
     subscription_values,
 )
-from imgsyncfs.catalog.rows import AnnotationRow, CatalogTable, DatasetRow, ImageRow, Portion, SubscriptionRow
+from imgsyncfs.catalog.rows import (
+    AnnotationRow,
+    CatalogTable,
+    DatasetRow,
+    ImageRow,
+    OrientationRow,
+    Portion,
+    SubscriptionRow,
+)
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
+    DIGESTS_LEVEL,
     IMAGE_COLUMNS,
+    ORIENTATION_COLUMNS,
+    ORIENTATIONS_LEVEL,
     SCHEMA_ADDITIONS,
     SCHEMA_VERSION,
     SUBSCRIPTION_COLUMNS,
     TABLES,
     addition_statements,
+    additions_level,
     create_statements,
     select_datasets,
 )
@@ -45,7 +59,7 @@ from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationErro
 logger = logging.getLogger(__name__)
 
 _ADDITIONS = "schema_additions"
-"""The setting that names the additions to its schema that a catalog has; absent without additions."""
+"""The setting that names the level of the additions to its schema that a catalog has; absent without additions."""
 
 _IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _ANNOTATIONS = (
@@ -55,9 +69,12 @@ _ANNOTATIONS = (
 _LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _BYTE_COUNTS = "SELECT dataset_id, SUM(byte_count) FROM images GROUP BY dataset_id"
 _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
+_ORIENTATIONS = f"SELECT {', '.join(ORIENTATION_COLUMNS)} FROM image_orientations WHERE dataset_id = ?"  # noqa: S608  # constant names
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
-FileRow = TypeVar("FileRow", ImageRow, AnnotationRow)
+_EXIF_ORIENTATIONS = range(1, 9)
+
+FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
 Kept = TypeVar("Kept", DatasetRow, SubscriptionRow)
 
 
@@ -196,7 +213,7 @@ class Catalog:
             CatalogError: its row cannot be used.
         """
         self._read_settings()
-        query = f"{select_datasets(has_additions=self._has_additions)} WHERE dataset_id = ?"
+        query = f"{select_datasets(self._additions)} WHERE dataset_id = ?"
         for values in list(self._connection.rows(query, (dataset_id,))):
             try:
                 return self._dataset(values)[0]
@@ -210,7 +227,7 @@ class Catalog:
     def _datasets(self, faults: list[str]) -> list[DatasetRow]:
         """The datasets; what is wrong with others is added to the faults."""
         rows = []
-        for values in list(self._connection.rows(select_datasets(has_additions=self._has_additions))):
+        for values in list(self._connection.rows(select_datasets(self._additions))):
             try:
                 row, fault = self._dataset(values)
             except ValueError as error:
@@ -251,10 +268,22 @@ class Catalog:
             MD5 of a file to `imgsyncfs.blob_layout.extent_digests` of its content.
         """
         self._read_settings()
-        if not self._has_additions:
+        if self._additions < DIGESTS_LEVEL:
             return {}
         rows = self._connection.rows(_EXTENT_DIGESTS, (dataset_id,))
         return {md5: digests for md5, digests in rows if is_md5(md5) and are_extent_digests(digests)}
+
+    def image_orientations(self, dataset_id: str) -> dict[str, int]:
+        """How images of a dataset are turned to be shown, as far as is known. Rows that cannot be used are logged.
+
+        Returns:
+            Stem to EXIF's number of the orientation, for the images whose number is not 1.
+        """
+        self._read_settings()
+        if self._additions < ORIENTATIONS_LEVEL:
+            return {}
+        rows = self._readable(self._connection.rows(_ORIENTATIONS, (dataset_id,)), _known_orientation, dataset_id)
+        return {row.name: row.orientation for row in rows if row.orientation != 1}
 
     def byte_counts(self) -> dict[str, int]:
         """How many bytes the images of each dataset have together; goes through all of them."""
@@ -268,6 +297,7 @@ class Catalog:
         annotations: Iterable[AnnotationRow],
         *,
         extent_digests: Mapping[str, str] | None = None,
+        orientations: Mapping[str, int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Publish a dataset: make the catalog say exactly this about it, in one transaction.
@@ -281,6 +311,7 @@ class Catalog:
             annotations: all its annotations of the row's label version, each name once.
             extent_digests: MD5 of a large file among them to `imgsyncfs.blob_layout.extent_digests` of its content;
                 what is known of others stays.
+            orientations: name of an image to EXIF's number of its orientation; 1 for images that are not named.
             progress: called with the number of rows done since the last call; they add up to the number of images and
                 annotations.
 
@@ -300,7 +331,8 @@ class Catalog:
             annotations,
             progress or (lambda _: None),
             extent_digests=extent_digests or {},
-            has_additions=self._has_additions,
+            orientations=orientations or {},
+            additions=self._additions,
         )
         try:
             return publish()
@@ -350,32 +382,36 @@ class Catalog:
         self._settings = {str(name): str(value) for name, value in rows if value}
 
     @property
-    def _has_additions(self) -> bool:
-        return self._settings.get(_ADDITIONS) == SCHEMA_ADDITIONS
+    def _additions(self) -> int:
+        """The level of additions to the schema that the catalog had when its settings were read."""
+        return additions_level(self._settings.get(_ADDITIONS))
 
     def _make_additions(self) -> None:
-        """Bring the schema up to date. Without the right to do so, all goes on as before."""
+        """Bring the schema up to date, level by level. Without the right to do so, all goes on as before."""
         self._read_settings()
-        if self._has_additions:
-            return
-        try:
-            with self._connection.transaction():
-                for statement in addition_statements(self._connection.dialect):
-                    self._connection.execute(statement)
-                self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
-                insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, SCHEMA_ADDITIONS)])
-        except CatalogUnreachable:
-            raise
-        except CatalogError as error:
+        while (level := self._additions) < int(SCHEMA_ADDITIONS):
+            try:
+                self._add_level(level + 1)
+            except CatalogUnreachable:
+                raise
+            except CatalogError as error:
+                self._read_settings()
+                # Somebody else may have been quicker.
+                if self._additions == level:
+                    logger.warning(
+                        "The catalog could not be given what this version adds to it, and is used without (%s) Have "
+                        "whoever may change its tables run: imgsyncfs init",
+                        error,
+                    )
+                    return
             self._read_settings()
-            # Somebody else may have been quicker.
-            if not self._has_additions:
-                logger.warning(
-                    "The catalog could not be given what this version adds to it, and is used without (%s) Have "
-                    "whoever may change its tables run: imgsyncfs init",
-                    error,
-                )
-        self._read_settings()
+
+    def _add_level(self, level: int) -> None:
+        with self._connection.transaction():
+            for statement in addition_statements(self._connection.dialect, level):
+                self._connection.execute(statement)
+            self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
+            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, str(level))])
 
     def _has_table(self, table: str) -> bool:
         try:
@@ -411,6 +447,15 @@ def _logging_faults(read: Callable[[list[str]], list[Kept]]) -> list[Kept]:
     for fault in faults:
         logger.warning("%s", fault)
     return rows
+
+
+def _known_orientation(values: Sequence[Any]) -> OrientationRow:
+    row = orientation_row(values)
+    if row.orientation not in _EXIF_ORIENTATIONS:
+        raise ValueError(f"its orientation is {row.orientation}, which is none of EXIF's, from 1 to 8")
+    if not is_utf8(row.name):
+        raise ValueError("its name is not valid UTF-8")
+    return row
 
 
 def _decoding(make: Callable[[Sequence[Any]], FileRow]) -> Callable[[Sequence[Any]], FileRow]:

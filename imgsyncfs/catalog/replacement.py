@@ -18,12 +18,22 @@ from typing import Any
 
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.connection import Connection
-from imgsyncfs.catalog.row_values import annotation_row, dataset_values, image_row, is_utf8, read_dataset_values
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.row_values import (
+    annotation_row,
+    dataset_values,
+    image_row,
+    is_utf8,
+    orientation_row,
+    read_dataset_values,
+)
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     DATASET_COLUMNS,
+    DIGESTS_LEVEL,
     IMAGE_COLUMNS,
+    ORIENTATION_COLUMNS,
+    ORIENTATIONS_LEVEL,
     dataset_columns,
     select_datasets,
 )
@@ -91,11 +101,12 @@ def replace_dataset(
     progress: Callable[[int], None],
     *,
     extent_digests: Mapping[str, str],
-    has_additions: bool,
+    orientations: Mapping[str, int],
+    additions: int,
 ) -> int:
     """Make the catalog say exactly this about a dataset; see `imgsyncfs.catalog.catalog.Catalog.replace_dataset`.
 
-    `has_additions` says whether the catalog has what `imgsyncfs.catalog.schema.addition_statements` adds.
+    `additions` is the level of what `imgsyncfs.catalog.schema.addition_statements` has added to the catalog.
 
     Raises:
         CatalogError: the rows contradict each other, or could not be written.
@@ -111,18 +122,20 @@ def replace_dataset(
     )
     try:
         with connection.transaction():
-            revision, differs = _lock(connection, row, has_additions=has_additions)
+            revision, differs = _lock(connection, row, additions=additions)
             for table, rows in tables:
                 difference = _compare(connection, table, rows)
                 differs = differs or bool(difference)
                 progress(difference.unchanged)
                 _write(connection, table, difference, progress)
-            if has_additions:
+            if additions >= DIGESTS_LEVEL:
                 known = {file.md5 for _, rows in tables for file in rows if file.byte_count > WHOLE_BLOB_BYTES}
                 differs = _write_digests(connection, row, known, extent_digests) or differs
+            if additions >= ORIENTATIONS_LEVEL:
+                differs = _write_orientations(connection, dataset, images, orientations) or differs
             if not differs:
                 raise _NothingDiffers  # noqa: TRY301  # out of the transaction, not out of here
-            _write_dataset(connection, replace(row, revision=revision), has_additions=has_additions)
+            _write_dataset(connection, replace(row, revision=revision), additions=additions)
     except _NothingDiffers:
         return revision - 1
     return revision
@@ -149,7 +162,7 @@ def _check(row: DatasetRow, images: Sequence[ImageRow], annotations: Sequence[An
         )
 
 
-def _lock(connection: Connection, row: DatasetRow, *, has_additions: bool) -> tuple[int, bool]:
+def _lock(connection: Connection, row: DatasetRow, *, additions: int) -> tuple[int, bool]:
     """Raise the revision, which locks the dataset until the transaction ends.
 
     Returns:
@@ -158,9 +171,9 @@ def _lock(connection: Connection, row: DatasetRow, *, has_additions: bool) -> tu
     connection.execute(
         "UPDATE datasets SET revision = COALESCE(revision, 0) + 1 WHERE dataset_id = ?", (row.dataset_id,)
     )
-    query = f"{select_datasets(has_additions=has_additions)} WHERE dataset_id = ?"
+    query = f"{select_datasets(additions)} WHERE dataset_id = ?"
     found = list(connection.rows(query, (row.dataset_id,)))
-    columns = dataset_columns(has_additions=has_additions)
+    columns = dataset_columns(additions)
     if not found:
         # Two who publish it for the first time: the second waits here, and then fails with a `DuplicateRow`.
         insert(connection, "datasets", columns, [dataset_values(replace(row, revision=1))[: len(columns)]])
@@ -254,8 +267,19 @@ def _write_digests(
     return bool(given)
 
 
-def _write_dataset(connection: Connection, row: DatasetRow, *, has_additions: bool) -> None:
-    columns = dataset_columns(has_additions=has_additions)
+def _write_orientations(
+    connection: Connection, dataset: str, images: Sequence[ImageRow], orientations: Mapping[str, int]
+) -> bool:
+    """Keep the orientations of the images that have one but 1. Says whether any differs from what was kept."""
+    table = _Table("image_orientations", {"dataset_id": dataset}, ORIENTATION_COLUMNS, orientation_row)
+    found = ((image.name, orientations.get(image.name, 1)) for image in images)
+    difference = _compare(connection, table, [OrientationRow(*entry) for entry in found if entry[1] != 1])
+    _write(connection, table, difference, lambda _: None)
+    return bool(difference)
+
+
+def _write_dataset(connection: Connection, row: DatasetRow, *, additions: int) -> None:
+    columns = dataset_columns(additions)
     assignments = ", ".join(f"{column} = ?" for column in columns)
     statement = f"UPDATE datasets SET {assignments} WHERE dataset_id = ?"  # noqa: S608  # constant names
     connection.execute(statement, (*dataset_values(row)[: len(columns)], row.dataset_id))

@@ -13,12 +13,13 @@ from typing import Any
 
 import orjson
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SubscriptionRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     DATASET_COLUMNS,
     IMAGE_COLUMNS,
     INTEGER_COLUMNS,
+    ORIENTATION_COLUMNS,
     SUBSCRIPTION_COLUMNS,
 )
 
@@ -26,9 +27,9 @@ LISTED_IMAGE_COLUMNS = tuple(column for column in IMAGE_COLUMNS if column != "po
 LISTED_ANNOTATION_COLUMNS = ANNOTATION_COLUMNS
 """What a listing is made of. The order of the images is that of their names."""
 
-_DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES = (
+_DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES, _ORIENTATION_TYPES = (
     tuple(int if column in INTEGER_COLUMNS else str for column in columns)
-    for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS)
+    for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS, ORIENTATION_COLUMNS)
 )
 _IMAGE_MD5 = IMAGE_COLUMNS.index("md5")
 _ANNOTATION_MD5 = ANNOTATION_COLUMNS.index("md5")
@@ -134,6 +135,15 @@ def annotation_row(values: Sequence[Any]) -> AnnotationRow:
         ValueError: a value that should be a number is none.
     """
     return AnnotationRow(*_tidied(values, _ANNOTATION_TYPES, ANNOTATION_COLUMNS, _ANNOTATION_MD5))
+
+
+def orientation_row(values: Sequence[Any]) -> OrientationRow:
+    """Make an image's orientation of a row in the order of ORIENTATION_COLUMNS.
+
+    Raises:
+        ValueError: the orientation is no number.
+    """
+    return OrientationRow(*_tidied(values, _ORIENTATION_TYPES, ORIENTATION_COLUMNS))
 
 
 def subscription_values(row: SubscriptionRow) -> tuple[str | int, ...]:

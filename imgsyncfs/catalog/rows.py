@@ -119,6 +119,19 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class OrientationRow:
+    """How one image is turned to be shown; images without such a row are shown as they are stored.
+
+    Attributes:
+        name: stem of the image.
+        orientation: EXIF's number, from 2 to 8.
+    """
+
+    name: str
+    orientation: int
+
+
+@dataclass(frozen=True)
 class AnnotationRow:
     """One image's house annotation, of one label version.
 

@@ -11,24 +11,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SubscriptionRow
 
 SCHEMA_VERSION = "1"
 
-SCHEMA_ADDITIONS = "1"
-"""What later versions have added to the schema, in ways that earlier ones do not notice; see `addition_statements`. A
-catalog without the additions is read as it is; the next publish or ``init`` makes them."""
+SCHEMA_ADDITIONS = "2"
+"""What later versions have added to the schema, beside what earlier ones read and write; see `addition_statements`.
+
+Additions are made level by level, each on the one before it. A catalog of a lower level, 0 without any, is read as it
+is; the next publish or ``init`` brings it to this one."""
+
+DIGESTS_LEVEL = 1
+"""From this level of additions on, publishes have ids, and the digests of large files' extents are kept."""
+
+ORIENTATIONS_LEVEL = 2
+"""From this level of additions on, orientations of images are kept."""
 
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 ADDED_DATASET_COLUMNS = ("publish_id",)
 FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)
 IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
+ORIENTATION_COLUMNS = tuple(field.name for field in fields(OrientationRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
 INTEGER_COLUMNS = frozenset(
     field.name
-    for kind in (DatasetRow, ImageRow, AnnotationRow, SubscriptionRow)
+    for kind in (DatasetRow, ImageRow, AnnotationRow, OrientationRow, SubscriptionRow)
     for field in fields(kind)
     if field.type == "int"
 )
@@ -47,7 +56,15 @@ _LENGTHS = {
 }
 """The longest length of texts in characters; others may have any."""
 
-TABLES = ("catalog_settings", "datasets", "images", "annotations", "subscriptions", "extent_digests")
+TABLES = (
+    "catalog_settings",
+    "datasets",
+    "images",
+    "annotations",
+    "subscriptions",
+    "extent_digests",
+    "image_orientations",
+)
 
 
 @dataclass(frozen=True)
@@ -142,23 +159,35 @@ def create_statements(dialect: Dialect) -> list[str]:
         ),
         _create(dialect, "subscriptions", SUBSCRIPTION_COLUMNS, {"name": 200}),
         _extent_digests(dialect),
+        _image_orientations(dialect),
     ]
 
 
-def dataset_columns(*, has_additions: bool) -> tuple[str, ...]:
-    """The columns of the table ``datasets``: the first ones of `DATASET_COLUMNS`, in their order."""
-    return DATASET_COLUMNS if has_additions else FIRST_DATASET_COLUMNS
+def additions_level(setting: str | None) -> int:
+    """The level of additions that a catalog has, of those that this version knows.
+
+    Args:
+        setting: what the catalog says; None if it says nothing.
+    """
+    return min(int(setting), int(SCHEMA_ADDITIONS)) if setting and setting.isdecimal() else 0
 
 
-def select_datasets(*, has_additions: bool) -> str:
+def dataset_columns(level: int) -> tuple[str, ...]:
+    """The columns of the table ``datasets`` at a level of additions: the first of `DATASET_COLUMNS`, in their order."""
+    return DATASET_COLUMNS if level >= DIGESTS_LEVEL else FIRST_DATASET_COLUMNS
+
+
+def select_datasets(level: int) -> str:
     """The query for datasets, with a value for each of `DATASET_COLUMNS`; a WHERE may follow."""
-    columns = [*dataset_columns(has_additions=has_additions)]
+    columns = [*dataset_columns(level)]
     columns += ["''"] * (len(DATASET_COLUMNS) - len(columns))
     return f"SELECT {', '.join(columns)} FROM datasets"  # noqa: S608  # constant names
 
 
-def addition_statements(dialect: Dialect) -> list[str]:
-    """Write the statements that bring an earlier version's catalog to `SCHEMA_ADDITIONS`."""
+def addition_statements(dialect: Dialect, level: int) -> list[str]:
+    """Write the statements that bring a catalog to a level of additions from the one below it."""
+    if level == ORIENTATIONS_LEVEL:
+        return [_image_orientations(dialect)]
     # SQL Server knows no ADD COLUMN, and the others need no COLUMN.
     return [f"ALTER TABLE datasets ADD publish_id {_type(dialect, 'publish_id')}", _extent_digests(dialect)]
 
@@ -166,6 +195,17 @@ def addition_statements(dialect: Dialect) -> list[str]:
 def _extent_digests(dialect: Dialect) -> str:
     """The table of what `imgsyncfs.blob_layout` makes, by the MD5 of the whole file."""
     return _create(dialect, "extent_digests", ("dataset_id", "md5", "xxh3"), {"dataset_id": 200, "md5": 32})
+
+
+def _image_orientations(dialect: Dialect) -> str:
+    """The table of the images that are not shown as they are stored."""
+    return _create(
+        dialect,
+        "image_orientations",
+        ("dataset_id", *ORIENTATION_COLUMNS),
+        {"dataset_id": 200, "name": 450},
+        clustered_by="dataset_id",
+    )
 
 
 def _create(

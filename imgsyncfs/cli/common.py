@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.stores.contract import Store
     from imgsyncfs.tools.pairing import LeftOut
+    from imgsyncfs.tools.tally import KindCount
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -170,6 +171,20 @@ def echo_some(lines: Sequence[str], count: int) -> None:
         click.echo(f"  {line}", err=True)
     if count > len(lines):
         click.echo(f"  and {count - len(lines):,} more", err=True)
+
+
+def echo_kinds(what: str, kinds: Sequence[KindCount]) -> None:
+    """Print counts of kinds of things on standard error, each with the files that they are in."""
+    for kind in kinds:
+        named = [name if count == 1 else f"{name}: {count:,}" for name, count in kind.files.items()]
+        more = ["…"] if kind.file_count > len(named) else []
+        files = f"{counted(kind.file_count, 'file')} ({', '.join(named + more)})"
+        click.echo(f"{what}: {kind.count:,} {kind.what} in {files}: {kind.reason}.", err=True)
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse labels that change their kind, or that no trainer sees."
+)
 
 
 def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:

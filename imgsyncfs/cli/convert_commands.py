@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imgsyncfs.cli.common import exit_if_left_out
+from imgsyncfs.cli.common import echo_kinds, exit_if_left_out, strict_option
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.formats.registry import FORMATS, HOUSE
 from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
@@ -22,7 +22,8 @@ from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the new files there; the source is only read. Needed for a mount.",
 )
-def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None) -> None:
+@strict_option
+def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None, strict: bool) -> None:
     """Convert the annotations at PATH, files or folders, to the format of a tool, or back.
 
     For labelme, house annotations move into ImageSynchronizer_annotation and labelme's files take their names;
@@ -30,17 +31,15 @@ def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None) ->
     written beside. Interrupted, it goes on where it stopped when it is run again.
     """
     with ProgressBar() as progress:
-        summary = convert_paths(paths, to=to, output=output, progress=progress)
+        summary = convert_paths(paths, to=to, output=output, strict=strict, progress=progress)
     _report(summary)
 
 
 def _report(summary: ConvertSummary) -> None:
     done = f"{summary.converted:,} annotations converted to {summary.to}"
     click.echo(f"{done}; {summary.already:,} are {summary.to} already." if summary.already else f"{done}.")
-    for loss in summary.losses:
-        click.echo(
-            f"Not shown: {loss.count:,} {loss.what} in {_listed(loss.files, loss.file_count)}: {loss.reason}.", err=True
-        )
+    echo_kinds("Not shown", summary.losses)
+    echo_kinds("Note", summary.changes)
     for note in summary.notes:
         click.echo(f"Note: {_listed(note.files, note.file_count)}: {note.reason}.", err=True)
     exit_if_left_out(summary.left_out, summary.left_out_count)

@@ -73,7 +73,7 @@ def output_paths(files: Sequence[Path], output: str | None) -> list[Path]:
     taken: set[str] = set()
     for path in files:
         # Several FILEs may have one stem: x.json and x.xml, or files of two folders.
-        stem = path.name.removesuffix(annotation_suffix(path.name) or path.suffix)
+        stem = path.name[: -len(annotation_suffix(path.name) or path.suffix) or None]
         wanted = [stem, path.name, *(f"{path.name}.{number}" for number in range(2, len(files) + 2))]
         name = next(each for each in wanted if each not in taken)
         taken.add(name)

@@ -13,9 +13,11 @@ import click
 from imgsyncfs.cli.common import (
     allow_store_option,
     catalog_options,
+    echo_kinds,
     exit_if_left_out,
     open_configured_catalog,
     open_configured_store,
+    strict_option,
     tell_mounts,
     with_options,
 )
@@ -82,9 +84,12 @@ def demo_command(*, folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @dataset_options
 @click.option("--loose", is_flag=True, help="One blob for each file, instead of packs of many.")
+@strict_option
 @catalog_options
 @allow_store_option
-def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration: Configuration, **given: Any) -> None:
+def publish_command(
+    *, folder: Path, dataset_id: str, loose: bool, strict: bool, configuration: Configuration, **given: Any
+) -> None:
     """Publish FOLDER as a dataset: it then holds what the folder holds.
 
     Images (jpg, png, bmp, webp, tif) with house .json, labelme or roLabelImg annotations beside them. Interrupted, it
@@ -110,6 +115,7 @@ def publish_command(*, folder: Path, dataset_id: str, loose: bool, configuration
             dataset_id=dataset_id,
             options=_options(given),
             loose=loose,
+            strict=strict,
             journal=opened.journal,
             progress=opened.progress,
         )
@@ -176,6 +182,7 @@ def _report(summary: PublishSummary, dataset_id: str, configuration: Configurati
         tell_mounts(configuration)
     if summary.removed:
         click.echo(f"No longer in it: {len(summary.removed):,} images, {', '.join(summary.removed[:5])} …")
+    echo_kinds("Note", summary.changes)
     for warning in summary.warnings:
         click.echo(f"Note: {warning}", err=True)
     exit_if_left_out(summary.left_out, len(summary.left_out))

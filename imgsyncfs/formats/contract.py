@@ -80,6 +80,31 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One kind of thing that is not what it was, or not what somebody may take it for, after a file was read.
+
+    Attributes:
+        what: the name of the things, in the plural.
+        count: their number.
+        reason: what became of them, and why.
+        is_harmless: whether they are still labels of the kind that they were: `strict` readers go on.
+    """
+
+    what: str
+    count: int
+    reason: str
+    is_harmless: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An annotation that was read from a file, and what changed its kind on the way."""
+
+    annotation: Annotation
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rendered:
     """A rendered file, and what the file does not show."""
 
@@ -113,6 +138,20 @@ class Format(ABC):
             AnnotationError: the file does not parse; says where. By default no file parses.
         """
         raise AnnotationError("files of this format cannot be read back; use one that can be")
+
+    def read(self, content: bytes, *, label_checked: int = 1, image: ImageInfo | None = None) -> Reading:  # noqa: ARG002 - as above
+        """Read an annotation back, and tell what changed its kind. By default `parse` reads, and tells nothing.
+
+        Args:
+            content: as for `parse`.
+            label_checked: as for `parse`.
+            image: the image that the file belongs to, as far as it is known: some tools write the coordinates of the
+                picture as it is stored, without the rotation that EXIF asks for.
+
+        Raises:
+            AnnotationError: as for `parse`.
+        """
+        return Reading(self.parse(content, label_checked=label_checked))
 
     def recognizes(self, content: bytes) -> bool:  # noqa: ARG002 - for formats that can be read back
         """Recognize a file of this format by a cheap look. The default recognizes none."""
@@ -150,6 +189,8 @@ class FormatDescription(Format):
         aliases: other names that users may give; small letters.
         is_readable: whether files can be read back: then `publish` and `convert` take them.
         can_publish_in_place: whether a file can be catalogued as it is, because it is a house annotation as well.
+        is_in_stored_pixels: whether the tool shows a picture without the rotation that EXIF asks for, so that reading
+            and writing depends on `ImageInfo.orientation`.
     """
 
     name: str
@@ -160,6 +201,7 @@ class FormatDescription(Format):
     aliases: tuple[str, ...] = ()
     is_readable: bool = False
     can_publish_in_place: bool = False
+    is_in_stored_pixels: bool = False
 
     @property
     def shown_title(self) -> str:
@@ -184,6 +226,10 @@ class FormatDescription(Format):
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back."""
         return self._format.parse(content, label_checked=label_checked)
+
+    def read(self, content: bytes, *, label_checked: int = 1, image: ImageInfo | None = None) -> Reading:
+        """Read an annotation back, and tell what changed its kind."""
+        return self._format.read(content, label_checked=label_checked, image=image)
 
     def recognizes(self, content: bytes) -> bool:
         """Recognize a file of this format by a cheap look."""

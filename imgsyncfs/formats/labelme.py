@@ -8,15 +8,15 @@ from 4.0.1, those of the file always.
 
 Reading back, a true flag is a classification, ``name: label``, or a label without a name; a false one says nothing. A
 shape that the house format has no object for (circle, line, linestrip, point, points) becomes a label of type
-``labelme`` that holds the shape as it is. Unknown keys of the file live in the annotation's extra key ``labelme``, and
-are shown again.
+``labelme`` that holds the shape as it is, and is shown again (`imgsyncfs.formats.labelme_only`). Unknown keys of the
+file live in the annotation's extra key ``labelme``, and are shown again as well.
 """
 
 from __future__ import annotations
 
 import base64
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import PureWindowsPath
@@ -35,17 +35,36 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
-from imgsyncfs.formats.labelme_shapes import EXTRA_NAME, Point, ReadShape, read_shape, reason_hidden, render_shapes
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Reading, Rendered
+from imgsyncfs.formats.labelme_only import (
+    FILE_KEYS,
+    PATH_KEY,
+    drawing_positions,
+    is_embedded_label,
+    read_labels,
+    render_label,
+    with_drawing_order,
+    with_own_keys,
+)
+from imgsyncfs.formats.labelme_shapes import (
+    EXTRA_NAME,
+    Point,
+    ReadShape,
+    is_shown,
+    read_shape,
+    reason_hidden,
+    render_shapes,
+)
 from imgsyncfs.formats.originals import (
     EMBEDDED_NAME,
     ImageSize,
     Outline,
+    PlacedObject,
     Remainder,
     RestoredObject,
-    count_losses,
     embedded_object,
     embedded_remainder,
+    match_moved,
     match_outlines,
     placed_objects,
     read_embedded_object,
@@ -53,13 +72,10 @@ from imgsyncfs.formats.originals import (
     reassemble,
     shown_size,
 )
+from imgsyncfs.formats.remarks import LABELME_LABEL, count_changes, count_losses
 
 _VERSION = "5.5.0"
 """What the files say: any text is taken by any version, and this one has all that is written here."""
-
-_FILE_KEYS = frozenset(
-    {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", EMBEDDED_NAME}
-)
 
 
 class LabelmeFormat(Format):
@@ -73,12 +89,15 @@ class LabelmeFormat(Format):
         for each, shape in zip(placed, shapes, strict=True):
             if shape is not None:
                 shape[EMBEDDED_NAME] = embedded_object(each)
+        others = _other_shapes(annotation)
+        shown = [*_in_label_order(placed, shapes, others, annotation)]
+        order = drawing_positions([label_type for label_type, _ in shown], annotation)
         size = shown_size(annotation, image)
         document = {
             "version": _VERSION,
             "flags": dict.fromkeys(_flag_texts(annotation.labels).values(), True),
-            "shapes": [shape for shape in shapes if shape is not None],
-            "imagePath": image.file_name,
+            "shapes": [shown[position][1] for position in order],
+            "imagePath": image.path or image.file_name,
             "imageData": None,
             "imageHeight": size.height,
             "imageWidth": size.width,
@@ -86,11 +105,15 @@ class LabelmeFormat(Format):
             EMBEDDED_NAME: embedded_remainder(annotation, hidden, size),
         }
         reasons = [reason_hidden(each.item) for each in hidden]
-        losses = count_losses(annotation.labels, reasons, "labelme", shows_classifications=True)
+        losses = count_losses(annotation.labels, reasons, "labelme", shows_classifications=True, shown=others)
         return Rendered(encode_ascii_json(document, indented=True), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back; see `Format.parse`."""
+        return self.read(content, label_checked=label_checked).annotation
+
+    def read(self, content: bytes, *, label_checked: int = 1, image: ImageInfo | None = None) -> Reading:  # noqa: ARG002 - labelme turns pictures
+        """Read an annotation back; see `Format.read`."""
         document = _decode(content)
         remainder = (
             within(read_remainder, document[EMBEDDED_NAME], EMBEDDED_NAME) if EMBEDDED_NAME in document else None
@@ -99,7 +122,8 @@ class LabelmeFormat(Format):
         size = ImageSize(height=_pixels(document, "imageHeight"), width=_pixels(document, "imageWidth"))
         prefer_rotated_boxes = _label_types(remainder, shapes) == {"rbbox"}
         objects: list[RestoredObject] = []
-        added: list[Label] = []
+        others: list[Mapping[str, Any]] = []
+        order: list[str] = []
         for index, shape in enumerate(shapes):
             restored = within(
                 lambda each: read_shape(
@@ -111,13 +135,22 @@ class LabelmeFormat(Format):
             if restored is not None:
                 objects.append(restored)
             else:
-                unknown = {key: value for key, value in shape.content.items() if key != EMBEDDED_NAME}
-                added.append(UnknownLabel({"label_type": EXTRA_NAME, "shape": unknown}))
+                others.append(shape.content)
+            order.append(LABELME_LABEL if restored is None else restored.label_type)
+        gone, replaced, added = read_labels(remainder, others)
         removed, new = _restored_flags(remainder, document.get("flags") or {})
         annotation = reassemble(
-            remainder, objects, size=size, label_checked=label_checked, removed=removed, added=[*new, *added]
+            remainder,
+            objects,
+            size=size,
+            label_checked=label_checked,
+            removed=removed | gone,
+            replaced=replaced,
+            added=[*new, *added],
         )
-        return _with_file_keys(annotation, remainder, document)
+        changes = count_changes(restored.change for restored in objects if restored.change is not None)
+        annotation = with_drawing_order(annotation, [*_shown_types(annotation)], order)
+        return Reading(_with_file_keys(annotation, remainder, document), changes)
 
     def recognizes(self, content: bytes) -> bool:
         """Recognize labelme's JSON: an object with ``shapes`` and ``imagePath``."""
@@ -133,9 +166,10 @@ class LabelmeFormat(Format):
         named = str(document.get("imagePath") or "")
         path = PureWindowsPath(named)
         sides = [document.get("imageHeight"), document.get("imageWidth"), _embedded_depth(document)]
-        sizes = [side if type(side) is int else None for side in sides]
+        height, width, depth = (side if type(side) is int else None for side in sides)
+        image = ImageInfo("", path.stem, path.suffix.removeprefix("."), height, width, depth)
         return ImageReference(
-            ImageInfo("", path.stem, path.suffix.removeprefix("."), *sizes),
+            replace(image, path=_path_elsewhere(named)),
             opened_paths=(named,) if named else (),
             embedded_content=_embedded_content(document.get("imageData")),
         )
@@ -151,8 +185,17 @@ class LabelmeFormat(Format):
             return content  # it was rendered from another annotation
         taken = [shape[EMBEDDED_NAME]["at"] for shape in document["shapes"] if EMBEDDED_NAME in shape]
         free = [shape for shape in rendered["shapes"] if shape[EMBEDDED_NAME]["at"] not in taken]
-        for index, origin in match_outlines([*map(_outline, bare)], [*map(_outline, free)]).items():
+        found, before = [*map(_outline, bare)], [*map(_outline, free)]
+        unmoved = match_outlines(found, before)
+        for index, origin in unmoved.items():
             bare[index].update({key: free[origin][key] for key in ("points", EMBEDDED_NAME)})
+        if not taken:
+            # labelme 4.0 drops what it does not know of shapes; in a file of a later one, a bare shape is a new one.
+            moved = [index for index in range(len(bare)) if index not in unmoved]
+            left = sorted(set(range(len(free))).difference(unmoved.values()))
+            matches = match_moved([found[index] for index in moved], [before[origin] for origin in left])
+            for index, origin in matches.items():
+                bare[moved[index]][EMBEDDED_NAME] = free[left[origin]][EMBEDDED_NAME]
         return orjson.dumps(document)
 
 
@@ -190,7 +233,37 @@ def _embedded_content(image_data: Any) -> bytes | None:
 
 def _outline(shape: Mapping[str, Any]) -> Outline:
     numbers = tuple([number for point in shape["points"] for number in point])
-    return Outline(shape.get("shape_type", "polygon"), shape["label"], numbers)
+    xs, ys = numbers[::2], numbers[1::2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    box = (left / 2 + right / 2, top / 2 + bottom / 2, right - left, bottom - top)
+    return Outline(shape.get("shape_type", "polygon"), shape["label"], numbers, box)
+
+
+def _other_shapes(annotation: Annotation) -> dict[int, dict[str, Any]]:
+    """The shapes that labels hold which hold no objects, by the labels' indices."""
+    shapes = {
+        index: render_label(index, label)
+        for index, label in enumerate(annotation.labels)
+        if isinstance(label, UnknownLabel)
+    }
+    return {index: shape for index, shape in shapes.items() if shape is not None}
+
+
+def _in_label_order(
+    placed: Sequence[PlacedObject],
+    shapes: Sequence[dict[str, Any] | None],
+    others: Mapping[int, dict[str, Any]],
+    annotation: Annotation,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The type of the label of each shape, and the shape."""
+    objects = iter(zip(placed, shapes, strict=True))
+    for index, label in enumerate(annotation.labels):
+        if index in others:
+            yield LABELME_LABEL, others[index]
+        for _ in label.objects if isinstance(label, ObjectLabel) else ():
+            each, shape = next(objects)
+            if shape is not None:
+                yield each.label_type, shape
 
 
 def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
@@ -198,7 +271,7 @@ def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
     points = [within(_points, content, f"shapes[{index}]") for index, content in enumerate(contents)]
     originals = [
         within(read_embedded_object, content[EMBEDDED_NAME], f"shapes[{index}].{EMBEDDED_NAME}")
-        if EMBEDDED_NAME in content
+        if EMBEDDED_NAME in content and not is_embedded_label(content[EMBEDDED_NAME])
         else None
         for index, content in enumerate(contents)
     ]
@@ -276,19 +349,37 @@ def _unknown_keys(content: Any) -> dict[str, Any]:
     """The keys of a file that labelme does not know; a known one among them would take the place of the real one."""
     if not isinstance(content, dict):
         return {}
-    return {key: value for key, value in content.items() if key not in _FILE_KEYS and value is not None}
+    return {key: value for key, value in content.items() if key not in FILE_KEYS and value is not None}
+
+
+def _path_elsewhere(named: str) -> str:
+    """The path of an image that does not lie beside the file that names it, with slashes; else nothing."""
+    path = PureWindowsPath(named)
+    return path.as_posix() if named and path.name != named.removeprefix("./") else ""
+
+
+def _shown_types(annotation: Annotation) -> Iterator[str]:
+    """The type of the label of each shape that shows an annotation, in the order of its labels."""
+    others = _other_shapes(annotation)
+    for index, label in enumerate(annotation.labels):
+        if index in others:
+            yield LABELME_LABEL
+        if isinstance(label, ObjectLabel):
+            yield from (label.label_type for item in label.objects if is_shown(item))
 
 
 def _with_file_keys(annotation: Annotation, remainder: Remainder | None, document: Mapping[str, Any]) -> Annotation:
-    """Add what the file says of itself: unknown keys, and for a file without a remainder the image's extension."""
-    before = annotation.extra
+    """Add what the file says of itself: unknown keys, and without a remainder the image's place and extension."""
+    before = _unknown_keys(annotation.extra.get(EXTRA_NAME))
     shown = _unknown_keys(document)
-    extra = before
-    if shown != _unknown_keys(before.get(EXTRA_NAME)):
-        others = {key: value for key, value in before.items() if key != EXTRA_NAME}
-        extra = {**others, EXTRA_NAME: shown} if shown else others
+    if shown != before:
+        annotation = with_own_keys(annotation, {**dict.fromkeys(before), **shown})
     if remainder is not None:
-        return replace(annotation, extra=extra)
-    path = document.get("imagePath")
-    suffix = PureWindowsPath(path).suffix if isinstance(path, str) else ""
-    return replace(annotation, extra=extra, ext=suffix.removeprefix(".") or None)
+        return annotation
+    path = document.get(PATH_KEY)
+    if not isinstance(path, str):
+        return annotation
+    if elsewhere := _path_elsewhere(path):
+        annotation = with_own_keys(annotation, {PATH_KEY: elsewhere})
+    suffix = PureWindowsPath(path).suffix
+    return replace(annotation, ext=suffix.removeprefix(".") or None)

@@ -36,6 +36,7 @@ from imgsyncfs.annotations.geometry import (
 )
 from imgsyncfs.annotations.house_format import (
     LARGEST_MASK_PIXELS,
+    OBJECT_LABEL_TYPES,
     BoundingBox,
     LabelledObject,
     Mask,
@@ -43,6 +44,7 @@ from imgsyncfs.annotations.house_format import (
     RotatedBox,
 )
 from imgsyncfs.errors import AnnotationError
+from imgsyncfs.formats.contract import Change
 from imgsyncfs.formats.originals import (
     EMBEDDED_NAME,
     SHOWN_TOLERANCE,
@@ -68,6 +70,46 @@ _LARGEST_ROUNDED = 1e9
 RECTANGLE_TOLERANCE_PIXELS = 1.0
 RECTANGLE_TOLERANCE_OF_DIAGONAL = 0.01
 """Four corners this close to a rectangle's are one: nobody places a corner more exactly by hand."""
+
+FITTED_TOLERANCE_PIXELS = 2.0
+FITTED_TOLERANCE_OF_DIAGONAL = 0.03
+"""Four corners that were a rotated box are one again if they are this close to the nearest rectangle: labelme moves
+corners one by one, so that whoever corrects a box leaves it a little askew."""
+
+_ASKEW_PIXELS = 0.01
+"""Corners this close to a rectangle's were only rounded."""
+
+_ROTATED_TYPES = frozenset({"oriented_rectangle", "rotation"})
+"""Rotated boxes of labelme 6.2 and of X-AnyLabeling."""
+
+_FITTED = Change(
+    "rotated boxes with a corner moved",
+    1,
+    f"they are the nearest rectangles now, which have their corners within {FITTED_TOLERANCE_PIXELS:.0f} pixels or "
+    f"{FITTED_TOLERANCE_OF_DIAGONAL:.0%} of the diagonal",
+    is_harmless=True,
+)
+_NO_RECTANGLE = Change(
+    "rotated boxes",
+    1,
+    f"they became polygons, since a corner is more than {FITTED_TOLERANCE_PIXELS:.0f} pixels and "
+    f"{FITTED_TOLERANCE_OF_DIAGONAL:.0%} of the diagonal off the nearest rectangle",
+)
+_TAKEN = Change(
+    "polygons",
+    1,
+    "they are rotated boxes now: all other objects of their files are, and their four corners are those of rectangles",
+    is_harmless=True,
+)
+_AMONG_ROTATED = Change(
+    "polygons", 1, "all other objects of their files are rotated boxes: who trains on these does not see them"
+)
+_OBJECT_NAMES: Mapping[str, str] = {
+    "bbox": "bounding boxes",
+    "rbbox": "rotated boxes",
+    "poly": "polygons",
+    "seg": "masks",
+}
 
 Point = tuple[float, float]
 
@@ -117,6 +159,17 @@ def render_shapes(objects: Sequence[LabelledObject]) -> list[dict[str, Any] | No
     return [_rendered_shape(item, next(quadrangles) if isinstance(item, RotatedBox) else None) for item in objects]
 
 
+def is_shown(item: LabelledObject) -> bool:
+    """Whether `render_shapes` gives a shape for an object."""
+    if isinstance(item, Polygon):
+        return bool(item.points)
+    if isinstance(item, Mask):
+        return mask_bounds(item.size, item.counts) is not None
+    if isinstance(item, RotatedBox) and max(map(abs, (item.x, item.y, item.w, item.h))) > _LARGEST_ROUNDED:
+        return bool(np.isfinite(corners([(item.x, item.y, item.w, item.h, item.a)])).all())
+    return True
+
+
 def reason_hidden(item: LabelledObject) -> tuple[str, str]:
     """Return (what, reason) of an object for which `render_shapes` gave None."""
     if isinstance(item, Polygon):
@@ -131,11 +184,11 @@ def read_shape(
 ) -> RestoredObject | None:
     """Read one shape.
 
-    A ``rectangle`` is a bounding box, an ``oriented_rectangle`` (labelme 6.2) a rotated box, a ``mask`` a mask. A
-    ``polygon`` is what it was rendered from. One that was rendered from a rotated box and edited stays a rotated box
-    if its corners are four and lie within 1 pixel, or 1 % of its diagonal, of a rectangle's; else it becomes a
-    polygon. A new polygon is a polygon or, in an annotation that holds nothing but rotated boxes, a rotated box by
-    the same rule.
+    A ``rectangle`` is a bounding box, a ``mask`` a mask. An ``oriented_rectangle`` (labelme 6.2) or a ``rotation``
+    (X-AnyLabeling) is a rotated box, and so is a ``polygon`` that was rendered from one, if its corners are four and
+    lie within 2 pixels, or 3 % of its diagonal, of the nearest rectangle's; else it becomes a polygon. A new polygon
+    is a polygon or, in an annotation that holds nothing but rotated boxes, a rotated box if its four corners lie
+    within 1 pixel, or 1 % of its diagonal.
 
     Args:
         shape: what was read.
@@ -154,7 +207,36 @@ def read_shape(
     class_name = shape.content["label"]
     if shape.source is not None and shape.rendered is not None and class_name == shape.rendered["label"]:
         class_name = shape.source.class_name
-    return restored_object(shape.original, item, class_name=class_name, extra=_restored_extra(shape))
+    restored = restored_object(shape.original, item, class_name=class_name, extra=_restored_extra(shape))
+    return restored._replace(change=_change(shape, item, prefer_rotated_boxes=prefer_rotated_boxes))
+
+
+def _change(shape: ReadShape, item: LabelledObject, *, prefer_rotated_boxes: bool) -> Change | None:
+    """What there is to say of a shape that is of another kind than it was, or than it is drawn."""
+    shape_type = shape.content["shape_type"]
+    was_rotated = isinstance(shape.source, RotatedBox) or shape_type in _ROTATED_TYPES
+    if was_rotated and isinstance(item, Polygon):
+        return _NO_RECTANGLE
+    if was_rotated and isinstance(item, RotatedBox) and item is not shape.source:
+        askew = rectangle_deviation(clockwise_corners([shape.points]))[0] > _ASKEW_PIXELS
+        return _FITTED if askew else None
+    if shape.original is not None:
+        label_type = OBJECT_LABEL_TYPES[type(item)]
+        if label_type == shape.original.label_type:
+            return None
+        return Change(_OBJECT_NAMES[shape.original.label_type], 1, f"they became {_OBJECT_NAMES[label_type]}")
+    if prefer_rotated_boxes and shape_type == "polygon":
+        return _TAKEN if isinstance(item, RotatedBox) else _AMONG_ROTATED
+    return None
+
+
+def is_same_shape(shown: Mapping[str, Any], rendered: Mapping[str, Any]) -> bool:
+    """Whether two shapes that are no masks say the same, each with a label, a type and points."""
+    return (
+        (shown["label"], shown["shape_type"]) == (rendered["label"], rendered["shape_type"])
+        and _all_close(shown["points"], rendered["points"])
+        and _unknown_keys(shown) == _unknown_keys(rendered)
+    )
 
 
 def _rounded_corners(boxes: Sequence[tuple[float, ...]]) -> list[list[list[float]] | None]:
@@ -196,25 +278,28 @@ def _shape(item: LabelledObject, shape_type: str, points: Sequence[Sequence[floa
         "flags": {},
     }
     own = item.extra.get(EXTRA_NAME)
-    if isinstance(own, dict):
-        _show_unknown_keys(shape, own)
-    return shape
+    return {**shape, **shown_keys(own)} if isinstance(own, dict) else shape
 
 
-def _show_unknown_keys(shape: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Add only what labelme's readers take: one bad shape makes them refuse the whole file."""
-    shape.update({key: value for key, value in own.items() if key not in SHAPE_KEYS})
+def shown_keys(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what only labelme knows of a shape, that which its readers take: one bad shape makes them refuse the file."""
+    shown = {key: value for key, value in own.items() if key not in SHAPE_KEYS}
+    if not isinstance(shown.get("locked", True), bool):
+        del shown["locked"]
     if type(own.get("group_id")) is int:
-        shape["group_id"] = own["group_id"]
+        shown["group_id"] = own["group_id"]
     if isinstance(own.get("description"), str):
-        shape["description"] = own["description"]
+        shown["description"] = own["description"]
     if isinstance(own.get("flags"), dict):
-        shape["flags"] = {name: True for name, value in own["flags"].items() if value is True}
+        shown["flags"] = {name: True for name, value in own["flags"].items() if value is True}
+    return shown
 
 
 def _unknown_keys(shape: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a shape says that the house format has no place for; empty if nothing."""
     own = {key: value for key, value in shape.items() if key not in SHAPE_KEYS and value is not None}
+    if shape.get("shape_type") == "rotation":
+        own.pop("direction", None)  # the box has it
     if shape.get("group_id") is not None:
         own["group_id"] = shape["group_id"]
     if shape.get("description"):
@@ -231,8 +316,8 @@ def _geometry(
     shape_type = shape.content["shape_type"]
     if shape_type == "rectangle":
         return _bounding_box(shape)
-    if shape_type == "oriented_rectangle":
-        return _rotated_box(shape)
+    if shape_type in _ROTATED_TYPES:
+        return _rotated_box(shape) or (_polygon(shape) if len(shape.points) > 2 else None)
     if shape_type == "mask":
         return _mask(shape, image_size)
     if shape_type == "polygon":
@@ -272,7 +357,10 @@ def _rotated_box(shape: ReadShape) -> RotatedBox | None:
         return None
     quadrangle = clockwise_corners([shape.points])
     x, y, w, h, a = boxes_from_corners(quadrangle)[0].tolist()
-    tolerance = max(RECTANGLE_TOLERANCE_PIXELS, RECTANGLE_TOLERANCE_OF_DIAGONAL * hypot(w, h))
+    if isinstance(source, RotatedBox) or shape.content["shape_type"] in _ROTATED_TYPES:
+        tolerance = max(FITTED_TOLERANCE_PIXELS, FITTED_TOLERANCE_OF_DIAGONAL * hypot(w, h))
+    else:
+        tolerance = max(RECTANGLE_TOLERANCE_PIXELS, RECTANGLE_TOLERANCE_OF_DIAGONAL * hypot(w, h))
     if not (all(map(isfinite, (x, y, w, h, a))) and rectangle_deviation(quadrangle)[0] <= tolerance):
         return None
     if not isinstance(source, RotatedBox):

@@ -13,29 +13,29 @@ touched, and the original's exact value comes back; what differs was edited, and
 and format call the same (rounding, the order of a rectangle's corners) is for the format to know.
 
 A tool that writes files anew drops all this (roLabelImg, labelme's oldest version). `Format.reattached` puts it back
-from the annotation that the file was rendered from: `match_outlines` finds the objects that are in the same place.
+from the annotation that the file was rendered from: `match_outlines` finds the objects that are in the same place, and
+`match_moved` those that were moved, turned or resized.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor, isfinite
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from imgsyncfs.annotations.geometry import reduce_angle
 from imgsyncfs.annotations.house_format import (
     OBJECT_LABEL_TYPES,
     Annotation,
     BoundingBox,
-    ClassificationLabel,
     Label,
     LabelledObject,
     ObjectLabel,
-    RegressionLabel,
     RotatedBox,
-    UnknownLabel,
     annotation_from_json,
     annotation_to_json,
     label_to_json,
@@ -44,7 +44,7 @@ from imgsyncfs.annotations.house_format import (
     without_known_keys,
 )
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats.contract import ImageInfo, Loss
+from imgsyncfs.formats.contract import Change, ImageInfo
 
 EMBEDDED_NAME = "imgsyncfs"
 UNNAMED = "unnamed"
@@ -57,6 +57,9 @@ _RELATIVE_TOLERANCE = 1e-12
 
 _UNMOVED_PIXELS = 0.005
 """Tools compute a box anew from its corners; a hand moves nothing by less."""
+
+_MOST_COMPARED = 1 << 22
+"""Of objects that were moved, so many pairs are compared; in a file with more, they count as removed and drawn anew."""
 
 
 class PlacedObject(NamedTuple):
@@ -76,11 +79,13 @@ class Remainder:
         annotation: holds only the objects that the file does not show.
         shown: for each label, for each position, whether the object there is shown; empty for labels without objects.
         image: the sizes that were shown, where the annotation's differ.
+        orientation: EXIF's number of how the picture is turned whose stored pixels the file shows; 1 if it is not.
     """
 
     annotation: Annotation
     shown: tuple[tuple[bool, ...], ...] = ()
     image: Mapping[str, int | None] = field(default_factory=dict)
+    orientation: int = 1
 
 
 class RestoredObject(NamedTuple):
@@ -89,10 +94,12 @@ class RestoredObject(NamedTuple):
     Attributes:
         original: what the object was rendered from, None for an object that was added.
         item: the object; the original's own if it was left as it was rendered.
+        change: what there is to say about it if it is of another kind than it was; None if nothing.
     """
 
     original: PlacedObject | None
     item: LabelledObject
+    change: Change | None = None
 
     @property
     def is_untouched(self) -> bool:
@@ -115,11 +122,15 @@ class ImageSize:
 
 
 class Outline(NamedTuple):
-    """What a file shows of an object: the kind of shape, the class, and all numbers in order, in pixels."""
+    """What a file shows of an object: the kind of shape, the class, and all numbers in order, in pixels.
+
+    `box` is (x, y, w, h) of a box around it: its centre and its size, along its own sides if it has such.
+    """
 
     kind: str
     name: str
     numbers: tuple[float, ...]
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 def placed_objects(annotation: Annotation) -> list[PlacedObject]:
@@ -141,13 +152,16 @@ def embedded_object(placed: PlacedObject) -> dict[str, Any]:
     }
 
 
-def embedded_remainder(annotation: Annotation, hidden: Iterable[PlacedObject], size: ImageSize) -> dict[str, Any]:
+def embedded_remainder(
+    annotation: Annotation, hidden: Iterable[PlacedObject], size: ImageSize, *, orientation: int = 1
+) -> dict[str, Any]:
     """Return the JSON to embed in a file.
 
     Args:
         annotation: what is rendered.
         hidden: the objects that are not shown.
         size: the image size that is shown.
+        orientation: EXIF's number of how the picture is turned whose stored pixels the file shows.
 
     Returns:
         The remainder; `read_remainder` reads it.
@@ -168,10 +182,11 @@ def embedded_remainder(annotation: Annotation, hidden: Iterable[PlacedObject], s
     document = annotation_to_json(replace(annotation, labels=()))
     document["labels"] = labels
     sizes = {"height": size.height, "width": size.width, "depth": size.depth}
-    return {
+    remainder = {
         "annotation": document,
         "image": {name: shown for name, shown in sizes.items() if shown != document[name]},
     }
+    return remainder if orientation == 1 else {**remainder, "orientation": orientation}
 
 
 def shown_size(annotation: Annotation, image: ImageInfo) -> ImageSize:
@@ -225,8 +240,10 @@ def read_remainder(content: Any) -> Remainder:
         annotation = annotation_from_json({**document, "labels": labels})
     except AnnotationError as error:
         raise _damaged(str(error)) from error
-    image = content.get("image")
-    return Remainder(annotation, tuple(shown), image if isinstance(image, dict) else {})
+    image, orientation = content.get("image"), content.get("orientation", 1)
+    if type(orientation) is not int or not 1 <= orientation <= 8:
+        raise _damaged("its orientation is none of EXIF's, from 1 to 8")
+    return Remainder(annotation, tuple(shown), image if isinstance(image, dict) else {}, orientation)
 
 
 def reassemble(
@@ -236,6 +253,7 @@ def reassemble(
     size: ImageSize,
     label_checked: int,
     removed: Collection[int] = (),
+    replaced: Mapping[int, Label] | None = None,
     added: Sequence[Label] = (),
 ) -> Annotation:
     """Put an annotation together again.
@@ -249,6 +267,7 @@ def reassemble(
         size: the image size in the file; wins where it differs from the rendered size.
         label_checked: the value if there is no remainder, or if anything was edited.
         removed: indices of the remainder's labels that are gone from the file.
+        replaced: labels that take the places of others, by the indices of these in the remainder.
         added: labels to put at the end.
 
     Returns:
@@ -259,9 +278,10 @@ def reassemble(
         labels, _ = _place_objects(Remainder(start), objects)
         return replace(start, labels=(*labels, *added))
     labels, edited = _place_objects(remainder, objects)
-    kept = [label for index, label in enumerate(labels) if index not in removed]
+    replaced = replaced or {}
+    kept = [replaced.get(index, label) for index, label in enumerate(labels) if index not in removed]
     before = remainder.annotation
-    edited = edited or bool(removed) or bool(added)
+    edited = edited or bool(removed) or bool(replaced) or bool(added)
     return replace(
         before,
         label_checked=label_checked if edited else before.label_checked,
@@ -374,26 +394,42 @@ def match_outlines(found: Sequence[Outline], rendered: Sequence[Outline]) -> dic
     return matches
 
 
-def count_losses(
-    labels: Iterable[Label], hidden: Iterable[tuple[str, str]], tool: str, *, shows_classifications: bool
-) -> tuple[Loss, ...]:
-    """Count what a file does not show.
+def match_moved(found: Sequence[Outline], rendered: Sequence[Outline]) -> dict[int, int]:
+    """Match what `match_outlines` leaves over: objects that were moved, turned or resized.
+
+    A move and a turn keep an object's size; a turned or resized object lies near to where it was. What is neither of
+    the same size nor near is another object.
 
     Args:
-        labels: the annotation's.
-        hidden: (what, reason) of each object that is not shown.
-        tool: the tool's name.
-        shows_classifications: whether the tool has a place for them.
+        found: objects without an original, in a place where none was rendered.
+        rendered: objects whose originals are nowhere else.
+
+    Returns:
+        For an index in `found`, the index in `rendered`; each is used once, and the likeliest are matched first:
+        those of the same class, near, and as large.
     """
-    found: list[tuple[str, str]] = []
-    for label in labels:
-        if isinstance(label, UnknownLabel):
-            found.append(("labels of unknown types", "nothing is known of how to show them"))
-        elif isinstance(label, RegressionLabel):
-            found.append(("regression values", f"{tool} has no place for numbers about an image"))
-        elif isinstance(label, ClassificationLabel) and not shows_classifications:
-            found.append(("classifications", f"{tool} has no place for words about an image"))
-    return tuple([Loss(what, count, reason) for (what, reason), count in Counter([*found, *hidden]).items()])
+    if not found or not rendered or len(found) * len(rendered) > _MOST_COMPARED:
+        return {}
+    shown, before = (np.array([each.box for each in outlines]) for outlines in (found, rendered))
+    kinds = np.array([[one.kind == other.kind for other in rendered] for one in found])
+    names = np.array([[one.name == other.name for other in rendered] for one in found])
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = np.abs(shown[:, None] - before[None])
+        extent = np.maximum(shown[:, None, 2:].max(axis=2), before[None, :, 2:].max(axis=2)) + 1.0
+        distance = np.hypot(difference[..., 0], difference[..., 1]) / extent
+        growth = difference[..., 2:].sum(axis=2) / extent
+    as_large = (difference[..., 2:] <= _UNMOVED_PIXELS).all(axis=2)
+    cost = np.where(kinds & (as_large | (distance < 0.5)), distance + growth + ~names, np.inf)
+    matches: dict[int, int] = {}
+    taken: set[int] = set()
+    for place in np.argsort(cost, axis=None, kind="stable").tolist():
+        index, origin = divmod(place, len(rendered))
+        if not isfinite(cost[index, origin]):
+            break
+        if index not in matches and origin not in taken:
+            matches[index] = origin
+            taken.add(origin)
+    return matches
 
 
 def _restored_edges(

@@ -16,7 +16,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from imgsyncfs.errors import FormatError
-from imgsyncfs.formats.contract import Format, FormatDescription, ImageInfo, ImageReference, Loss, Rendered
+from imgsyncfs.formats.contract import (
+    Change,
+    Format,
+    FormatDescription,
+    ImageInfo,
+    ImageReference,
+    Loss,
+    Reading,
+    Rendered,
+)
 from imgsyncfs.settings.values import did_you_mean
 
 __all__ = [
@@ -26,11 +35,13 @@ __all__ = [
     "HOUSE",
     "HOUSE_SUFFIX",
     "READABLE",
+    "Change",
     "Format",
     "FormatDescription",
     "ImageInfo",
     "ImageReference",
     "Loss",
+    "Reading",
     "Rendered",
     "get_format",
     "recognize_format",
@@ -66,6 +77,7 @@ _OWN = (
         title="roLabelImg",
         aliases=("rolabelimg_xml", "rolabelme_xml"),
         is_readable=True,
+        is_in_stored_pixels=True,
     ),
 )
 

@@ -6,7 +6,11 @@ declaration, and says ``verified="yes"`` or ``"no"``.
 
 A bounding box is a ``bndbox`` in whole pixels, a rotated box a ``robndbox`` with four decimals, its angle in [0, pi)
 with six. Everything else, and all exact numbers, are embedded in elements of their own
-(`imgsyncfs.formats.originals`). roLabelImg drops these when it saves: then its file is all there is.
+(`imgsyncfs.formats.originals`). roLabelImg drops these when it saves: `Format.reattached` puts them back.
+
+roLabelImg shows a photo as it is stored, without the rotation that EXIF asks for: its file has the coordinates and the
+size of that (`imgsyncfs.formats.stored_frame`). labelImg turns photos; a file from elsewhere is of the one or the other
+by its size, and where that does not tell, by the element ``type``, which only roLabelImg writes.
 
 Reading is more tolerant than roLabelImg: ``type`` may be missing, numbers may be of any kind, angles of any size,
 ``filename`` wrong. VOC's ``pose``, ``truncated`` and ``difficult`` live in the object's extra keys of these names,
@@ -15,59 +19,48 @@ unknown elements in ``rolabelimg``. Entities and the network are off, and a file
 
 from __future__ import annotations
 
-import re
 from codecs import BOM_UTF8
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from math import isfinite
 from pathlib import PureWindowsPath
-from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
+from typing import Any
 
 import orjson
 from lxml import etree
 
 from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.geometry import reduce_angle
-from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, Polygon, RotatedBox, within
+from imgsyncfs.annotations.house_format import Annotation, LabelledObject, Polygon, within
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
-from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Rendered
+from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Reading, Rendered
 from imgsyncfs.formats.originals import (
     EMBEDDED_NAME,
-    UNNAMED,
     ImageSize,
-    Outline,
     PlacedObject,
     Remainder,
-    RestoredObject,
-    count_losses,
     embedded_object,
     embedded_remainder,
+    match_moved,
     match_outlines,
     placed_objects,
     read_embedded_object,
     read_remainder,
     reassemble,
-    restored_bounding_box,
-    restored_object,
-    restored_rotated_box,
     shown_size,
 )
-
-_EXTRA_NAME = "rolabelimg"
-
-_ROBNDBOX_ELEMENTS = ("cx", "cy", "w", "h", "angle")
-_BNDBOX_ELEMENTS = ("xmin", "ymin", "xmax", "ymax")
-_BOX_ELEMENTS = {"robndbox": _ROBNDBOX_ELEMENTS, "bndbox": _BNDBOX_ELEMENTS}
-_PIXELS_PER_RADIAN = 100.0
-"""In an outline, an angle is judged by how far it moves a corner at this distance."""
-_ANGLE_TOLERANCE = 0.5e-6  # half of the last digit that is written
-_DEFAULT_POSE = "Unspecified"
-_OBJECT_ELEMENTS = frozenset({"type", "name", "pose", "truncated", "difficult", "bndbox", "robndbox", EMBEDDED_NAME})
-
-# What XML 1.0 cannot hold.
-_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from imgsyncfs.formats.remarks import count_losses
+from imgsyncfs.formats.rolabelimg_boxes import (
+    EXTRA_NAME,
+    box_outline,
+    box_to_xml,
+    element_text,
+    escape_xml,
+    read_box,
+    reattach_box,
+    render_boxes,
+    unknown_elements,
+)
+from imgsyncfs.formats.stored_frame import StoredFrame, stored_size
 
 _LONGEST_TEXT = 1 << 22
 """libxml2 refuses a text of more than 10 MB: what is embedded is cut into elements of this many characters."""
@@ -77,24 +70,15 @@ _FILE_ELEMENTS = frozenset({"folder", "filename", "path", "size", "object", EMBE
 _DEFAULT_ELEMENTS = {"source": {"database": "Unknown"}, "segmented": "0"}
 
 
-class _RenderedBox(NamedTuple):
-    """What a file shows of an object: `kind` is ``bndbox`` or ``robndbox``, `numbers` the texts of its elements."""
-
-    kind: str
-    name: str
-    pose: str
-    truncated: int
-    difficult: int
-    numbers: tuple[str, ...]
-
-
 class RolabelimgFormat(Format):
     """roLabelImg's XML."""
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
         placed = placed_objects(annotation)
-        boxes = _render_boxes([each.item for each in placed])
+        size = shown_size(annotation, image)
+        frame = _frame(image.orientation, size)
+        boxes = render_boxes([each.item for each in placed], frame)
         elements: dict[str, list[str]] = {"bndbox": [], "robndbox": []}
         hidden: list[PlacedObject] = []
         for each, box in zip(placed, boxes, strict=True):
@@ -102,34 +86,45 @@ class RolabelimgFormat(Format):
                 hidden.append(each)
             else:
                 embedded = encode_ascii_json(embedded_object(each)).decode("ascii")
-                elements[box.kind].append(_box_to_xml(box, embedded))
-        size = shown_size(annotation, image)
-        remainder = _remainder_elements(embedded_remainder(annotation, hidden, size))
-        text = "".join([_header(annotation, image, size), *elements["bndbox"], *elements["robndbox"], *remainder])
+                elements[box.kind].append(box_to_xml(box, embedded))
+        remainder = _remainder_elements(embedded_remainder(annotation, hidden, size, orientation=frame.orientation))
+        header = _header(annotation, image, _stored(frame.orientation, size))
+        text = "".join([header, *elements["bndbox"], *elements["robndbox"], *remainder])
         reasons = [_reason_hidden(each.item) for each in hidden]
         losses = count_losses(annotation.labels, reasons, "roLabelImg", shows_classifications=False)
         return Rendered(f"{text}</annotation>\n".encode(), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back; see `Format.parse`. ``verified="yes"`` says that somebody has looked at it."""
+        return self.read(content, label_checked=label_checked).annotation
+
+    def read(self, content: bytes, *, label_checked: int = 1, image: ImageInfo | None = None) -> Reading:
+        """Read an annotation back; see `Format.read`."""
         root = _root(content)
         remainder = _read_remainder(root)
+        if remainder is not None:
+            orientation = remainder.orientation
+        else:
+            orientation = image.orientation if image is not None and _shows_stored_pixels(root, image) else 1
+        size = _stored(orientation, _size(root))
+        frame = _frame(orientation, size)
         elements = root.findall("object")
         originals = [
             within(_read_embedded_object, element, f"object[{index}]") for index, element in enumerate(elements)
         ]
-        boxes = iter(_render_boxes([original.item for original in originals if original is not None]))
+        boxes = iter(render_boxes([original.item for original in originals if original is not None], frame))
         rendered = [next(boxes) if original is not None else None for original in originals]
         objects = [
-            within(lambda parts: _read_box(*parts), parts, f"object[{index}]")
+            within(lambda parts: read_box(*parts, frame), parts, f"object[{index}]")
             for index, parts in enumerate(zip(elements, originals, rendered, strict=True))
         ]
         verified = root.get("verified") == "yes"
-        checked = 1 if verified else label_checked
-        annotation = reassemble(remainder, objects, size=_size(root), label_checked=checked)
+        if verified or (remainder is None and "verified" in root.attrib):
+            label_checked = int(verified)
+        annotation = reassemble(remainder, objects, size=size, label_checked=label_checked)
         if remainder is not None and verified != (remainder.annotation.label_checked == 1):
             annotation = replace(annotation, label_checked=int(verified))
-        return _with_file_elements(annotation, remainder, root)
+        return Reading(_with_file_elements(annotation, remainder, root))
 
     def recognizes(self, content: bytes) -> bool:
         """Recognize roLabelImg's and VOC's XML: markup with an ``annotation`` element."""
@@ -138,10 +133,21 @@ class RolabelimgFormat(Format):
     def image_reference(self, content: bytes) -> ImageReference:
         """Read what a file says of its image: roLabelImg goes by the file's own name and only mentions others."""
         root = _root(content)
-        named = [_element_text(root, name).strip() for name in ("filename", "path")]
-        path = PureWindowsPath(_element_text(root, "path").strip() or named[0])
-        sizes = [_digits(root.findtext(f"size/{side}")) for side in ("height", "width", "depth")]
-        image = ImageInfo(_element_text(root, "folder"), path.stem, path.suffix.removeprefix("."), *sizes)
+        named = [element_text(root, name).strip() for name in ("filename", "path")]
+        path = PureWindowsPath(element_text(root, "path").strip() or named[0])
+        height, width, depth = (_digits(root.findtext(f"size/{side}")) for side in ("height", "width", "depth"))
+        remainder = _read_remainder(root)
+        orientation = 1 if remainder is None else remainder.orientation
+        height, width = stored_size(orientation, height, width)
+        image = ImageInfo(
+            element_text(root, "folder"),
+            path.stem,
+            path.suffix.removeprefix("."),
+            height,
+            width,
+            depth,
+            orientation=orientation,
+        )
         return ImageReference(image, mentioned_paths=tuple(filter(None, named)))
 
     def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:
@@ -151,24 +157,66 @@ class RolabelimgFormat(Format):
         bare = [element for element in objects if element.find(EMBEDDED_NAME) is None]
         if root.find(EMBEDDED_NAME) is not None and not bare:
             return content
+        shown = shown_size(original, image)
+        if not _shows_stored_pixels(root, replace(image, height=shown.height, width=shown.width)):
+            image = replace(image, orientation=1)
         rendered = _root(self.render(original, image).content)
         if root.find(EMBEDDED_NAME) is None:
             root.extend(rendered.findall(EMBEDDED_NAME))
+            _take_over_depth(root, rendered)
         elif _remainder_text(root) != _remainder_text(rendered):
             return content  # it was rendered from another annotation
         taken = [_place(element) for element in objects if element.find(EMBEDDED_NAME) is not None]
         free = [element for element in rendered.findall("object") if _place(element) not in taken]
-        for index, origin in match_outlines([*map(_box_outline, bare)], [*map(_box_outline, free)]).items():
-            _replace_box(bare[index], free[origin])
+        found, before = [*map(box_outline, bare)], [*map(box_outline, free)]
+        size = _size(root)
+        unmoved = match_outlines(found, before)
+        for index, origin in unmoved.items():
+            reattach_box(bare[index], free[origin], is_moved=False, size=(size.height, size.width))
+        moved = [index for index in range(len(bare)) if index not in unmoved]
+        left = sorted(set(range(len(free))).difference(unmoved.values()))
+        matches = match_moved([found[index] for index in moved], [before[origin] for origin in left])
+        for index, origin in matches.items():
+            reattach_box(bare[moved[index]], free[left[origin]], is_moved=True, size=(size.height, size.width))
         return etree.tostring(root)
+
+
+def _frame(orientation: int, size: ImageSize) -> StoredFrame:
+    """The stored pixels of a picture whose size as it is shown is known; else those of one that is not turned."""
+    if size.height is None or size.width is None:
+        return StoredFrame()
+    return StoredFrame(orientation, size.height, size.width)
+
+
+def _stored(orientation: int, size: ImageSize) -> ImageSize:
+    """The size of the stored picture, given that of the turned one; and the other way round."""
+    height, width = stored_size(orientation, size.height, size.width)
+    return replace(size, height=height, width=width)
+
+
+def _shows_stored_pixels(root: etree._Element, image: ImageInfo) -> bool:
+    """Whether a file is in the pixels of the picture as it is stored."""
+    size = _size(root)
+    found, turned = (size.height, size.width), (image.height, image.width)
+    stored = stored_size(image.orientation, *turned)
+    if stored != turned and found in (stored, turned):
+        return found == stored
+    return root.find("object/type") is not None
+
+
+def _take_over_depth(root: etree._Element, rendered: etree._Element) -> None:
+    """RoLabelImg knows of one or three channels only, and writes one of these."""
+    shown, before = root.find("size/depth"), rendered.findtext("size/depth")
+    if shown is not None and before:
+        shown.text = before
 
 
 def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
     return (
         f'<annotation verified="{"yes" if annotation.label_checked == 1 else "no"}">\n'
-        f"  <folder>{_escape_xml(image.dataset)}</folder>\n"
-        f"  <filename>{_escape_xml(image.name)}</filename>\n"
-        f"  <path>{_escape_xml(image.file_name)}</path>\n"
+        f"  <folder>{escape_xml(image.dataset)}</folder>\n"
+        f"  <filename>{escape_xml(image.name)}</filename>\n"
+        f"  <path>{escape_xml(image.file_name)}</path>\n"
         "  <source>\n    <database>Unknown</database>\n  </source>\n"
         "  <size>\n"
         f"    <width>{size.width or 0}</width>\n"
@@ -182,7 +230,7 @@ def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
 def _remainder_elements(remainder: dict[str, Any]) -> Iterator[str]:
     text = encode_ascii_json(remainder).decode("ascii")
     for start in range(0, len(text), _LONGEST_TEXT):
-        yield f"  <{EMBEDDED_NAME}>{_escape_xml(text[start : start + _LONGEST_TEXT])}</{EMBEDDED_NAME}>\n"
+        yield f"  <{EMBEDDED_NAME}>{escape_xml(text[start : start + _LONGEST_TEXT])}</{EMBEDDED_NAME}>\n"
 
 
 def _reason_hidden(item: LabelledObject) -> tuple[str, str]:
@@ -243,7 +291,7 @@ def _size(root: etree._Element) -> ImageSize:
 
 
 def _pixels(parent: etree._Element, name: str) -> int | None:
-    text = _element_text(parent, name).strip()
+    text = element_text(parent, name).strip()
     if not text or text == "None":
         return None
     try:
@@ -261,200 +309,16 @@ def _digits(text: str | None) -> int | None:
 
 def _with_file_elements(annotation: Annotation, remainder: Remainder | None, root: etree._Element) -> Annotation:
     """Add what the file says of itself: unknown elements and, if it has no remainder, the image's extension."""
-    unknown = _unknown_elements(root, _FILE_ELEMENTS)
+    unknown = unknown_elements(root, _FILE_ELEMENTS)
     unknown = {name: content for name, content in unknown.items() if content != _DEFAULT_ELEMENTS.get(name)}
     if unknown:
-        annotation = replace(annotation, extra={**annotation.extra, _EXTRA_NAME: unknown})
+        annotation = replace(annotation, extra={**annotation.extra, EXTRA_NAME: unknown})
     return annotation if remainder is not None else replace(annotation, ext=_extension(root))
 
 
 def _extension(root: etree._Element) -> str | None:
     for name in ("path", "filename"):
-        extension = PureWindowsPath(_element_text(root, name).strip()).suffix.removeprefix(".")
+        extension = PureWindowsPath(element_text(root, name).strip()).suffix.removeprefix(".")
         if extension.lower() in _IMAGE_EXTENSIONS:
             return extension
     return None
-
-
-def _escape_xml(text: str) -> str:
-    """Escape a text for XML; characters that XML cannot hold become U+FFFD."""
-    text = escape(text)
-    # All printable characters are possible; looking for the others cost a quarter of a file's time.
-    return text if text.isprintable() else _as_read_back(text).replace("\r", "&#13;")
-
-
-def _render_boxes(objects: Sequence[LabelledObject]) -> list[_RenderedBox | None]:
-    """Return what is shown of these objects; None for polygons and masks, which cannot be shown."""
-    rotated = [item.a for item in objects if isinstance(item, RotatedBox)]
-    angles = iter(reduce_angle(rotated).tolist() if rotated else ())
-    return [_rendered_box(item, next(angles) if isinstance(item, RotatedBox) else 0.0) for item in objects]
-
-
-def _box_to_xml(shown: _RenderedBox, embedded: str) -> str:
-    """Write an ``object`` element for the inside of ``annotation``; `embedded` is JSON that the tool ignores."""
-    lines = zip(_BOX_ELEMENTS[shown.kind], shown.numbers, strict=True)
-    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in lines])
-    return (
-        "  <object>\n"
-        f"    <type>{shown.kind}</type>\n"
-        f"    <name>{_escape_xml(shown.name)}</name>\n"
-        f"    <pose>{_escape_xml(shown.pose)}</pose>\n"
-        f"    <truncated>{shown.truncated}</truncated>\n"
-        f"    <difficult>{shown.difficult}</difficult>\n"
-        f"    <{shown.kind}>\n{numbers}    </{shown.kind}>\n"
-        f"    <{EMBEDDED_NAME}>{_escape_xml(embedded)}</{EMBEDDED_NAME}>\n"
-        "  </object>\n"
-    )
-
-
-def _read_box(
-    element: etree._Element,
-    original: PlacedObject | None,
-    rendered: _RenderedBox | None,
-) -> RestoredObject:
-    """Read one ``object`` element, given what is embedded in it and how that was rendered.
-
-    The child ``bndbox`` or ``robndbox`` decides what it is: ``type`` is missing in labelImg2's files. Each value is the
-    original's where it is shown as rendered, else the shown one.
-    """
-    robndbox, bndbox = element.find("robndbox"), element.find("bndbox")
-    source = original.item if original is not None else None
-    item: RotatedBox | BoundingBox
-    if robndbox is not None:
-        item = _rotated_box(_numbers(robndbox, _ROBNDBOX_ELEMENTS), source, rendered)
-    elif bndbox is not None:
-        item = _bounding_box(_numbers(bndbox, _BNDBOX_ELEMENTS), source, rendered)
-    else:
-        raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
-    class_name = _element_text(element, "name").strip()
-    if source is not None and rendered is not None and class_name == _as_read_back(rendered.name).strip():
-        class_name = source.class_name
-    return restored_object(original, item, class_name=class_name, extra=_restored_extra(element, source, rendered))
-
-
-def _box_outline(element: etree._Element) -> Outline:
-    """Return what an ``object`` element that parses shows."""
-    name = _element_text(element, "name").strip()
-    for kind, parts in _BOX_ELEMENTS.items():
-        box = element.find(kind)
-        if box is not None:
-            *lengths, last = _numbers(box, parts)
-            return Outline(kind, name, (*lengths, last * _PIXELS_PER_RADIAN if kind == "robndbox" else last))
-    return Outline("", name, ())
-
-
-def _replace_box(element: etree._Element, rendered: etree._Element) -> None:
-    """Give an ``object`` element the box of a rendered one, and what is embedded in that."""
-    for kind in _BOX_ELEMENTS:
-        shown, exact = element.find(kind), rendered.find(kind)
-        if shown is not None and exact is not None:
-            element.replace(shown, exact)
-    element.extend(rendered.findall(EMBEDDED_NAME))
-
-
-def _element_text(parent: etree._Element, name: str) -> str:
-    """Return the text of a child element, empty if there is none."""
-    return parent.findtext(name) or ""
-
-
-def _unknown_elements(parent: etree._Element, known: Collection[str] = ()) -> dict[str, Any]:
-    """Return child elements as JSON, without `known` ones: texts, objects of their children, lists of repeated ones."""
-    contents: dict[str, list[Any]] = {}
-    for child in parent:
-        if isinstance(child.tag, str) and child.tag not in known:  # comments have no name
-            contents.setdefault(child.tag, []).append(_unknown_elements(child) or child.text or "")
-    return {name: values[0] if len(values) == 1 else values for name, values in contents.items()}
-
-
-def _rendered_box(item: LabelledObject, angle: float) -> _RenderedBox | None:
-    if isinstance(item, RotatedBox):
-        kind = "robndbox"
-        numbers: tuple[str, ...] = (f"{item.x:.4f}", f"{item.y:.4f}", f"{item.w:.4f}", f"{item.h:.4f}", f"{angle:.6f}")
-    elif isinstance(item, BoundingBox):
-        kind = "bndbox"
-        left, top = round(min(item.x1, item.x2)), round(min(item.y1, item.y2))
-        right, bottom = round(max(item.x1, item.x2)), round(max(item.y1, item.y2))
-        numbers = (str(left), str(top), str(right), str(bottom))
-    else:
-        return None
-    name = item.class_name if item.class_name.strip() else UNNAMED
-    if not item.extra:
-        return _RenderedBox(kind, name, _DEFAULT_POSE, 0, 0, numbers)
-    pose = item.extra.get("pose")
-    return _RenderedBox(
-        kind,
-        name,
-        pose if isinstance(pose, str) and pose.strip() else _DEFAULT_POSE,
-        int(item.extra.get("truncated") in (1, True, "1")),
-        int(item.extra.get("difficult") in (1, True, "1")),
-        numbers,
-    )
-
-
-def _as_read_back(text: str) -> str:
-    """The text as it comes back from a file."""
-    return _NOT_XML.sub("\ufffd", text)
-
-
-def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:
-    numbers = []
-    for name in names:
-        text = _element_text(parent, name)
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not isfinite(number):
-            found = f"this is {text.strip()!r:.40}" if text.strip() else "it is missing"
-            raise AnnotationError(f"it must be a finite number, {found}", field=f"{parent.tag}.{name}")
-        numbers.append(number)
-    return numbers
-
-
-def _rotated_box(numbers: Sequence[float], source: LabelledObject | None, rendered: _RenderedBox | None) -> RotatedBox:
-    x, y, w, h, angle = numbers
-    if not isinstance(source, RotatedBox) or rendered is None:
-        return RotatedBox("", x, y, w, h, reduce_angle(angle).item())
-    before = [float(text) for text in rendered.numbers]
-    return restored_rotated_box(numbers, source, before, same_angle=abs(angle - before[4]) <= _ANGLE_TOLERANCE)
-
-
-def _bounding_box(
-    numbers: Sequence[float], source: LabelledObject | None, rendered: _RenderedBox | None
-) -> BoundingBox:
-    left, right = sorted((numbers[0], numbers[2]))
-    top, bottom = sorted((numbers[1], numbers[3]))
-    if rendered is None:
-        return BoundingBox("", left, top, right, bottom)
-    return restored_bounding_box((left, top, right, bottom), source, [*map(float, rendered.numbers)])
-
-
-def _restored_extra(
-    element: etree._Element,
-    source: LabelledObject | None,
-    rendered: _RenderedBox | None,
-) -> Mapping[str, Any]:
-    """The original's extra keys, and over them what the file says otherwise."""
-    shown = {
-        "pose": _element_text(element, "pose").strip() or _DEFAULT_POSE,
-        "truncated": _flag(element, "truncated"),
-        "difficult": _flag(element, "difficult"),
-    }
-    before = {"pose": _DEFAULT_POSE, "truncated": 0, "difficult": 0}
-    if rendered is not None:
-        before = {
-            "pose": _as_read_back(rendered.pose).strip(),
-            "truncated": rendered.truncated,
-            "difficult": rendered.difficult,
-        }
-    changed: dict[str, Any] = {key: value for key, value in shown.items() if value != before[key]}
-    unknown = _unknown_elements(element, _OBJECT_ELEMENTS)
-    if unknown:
-        changed[_EXTRA_NAME] = unknown
-    if source is None:
-        return changed
-    return {**source.extra, **changed} if changed else source.extra
-
-
-def _flag(element: etree._Element, name: str) -> int:
-    return int(_element_text(element, name).strip().lower() in {"1", "true", "yes"})

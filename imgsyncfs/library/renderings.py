@@ -68,7 +68,15 @@ class Renderer:
                 f"{listing.dataset_id}/{stem}.json: {error}; mend the annotation and publish it again"
             ) from error
         height, width, depth = listing.image_info(index)
-        image = ImageInfo(listing.dataset_id, stem, listing.ext(index), height or None, width or None, depth or None)
+        image = ImageInfo(
+            listing.dataset_id,
+            stem,
+            listing.ext(index),
+            height or None,
+            width or None,
+            depth or None,
+            listing.orientation(index),
+        )
         rendered = target.render(annotation, image).content
         self.count += 1
         self._kept.put(name, rendered)

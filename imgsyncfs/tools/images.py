@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image, ImageMode, UnidentifiedImageError
 
 from imgsyncfs.errors import PublishError
+from imgsyncfs.formats.contract import ImageInfo
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -27,6 +28,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 """Only these: Pillow knows formats that start other programs (EPS), which no dataset needs."""
 
 _ORIENTATION = 0x0112
+_AS_STORED = 1
+_ORIENTATIONS = range(1, 9)
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
 _TIFF_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -53,17 +56,19 @@ _DECODING_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Size and depth of an image.
+    """Size, depth and orientation of an image.
 
     Attributes:
         height: pixels, after the rotation that EXIF asks for.
         width: pixels, after the rotation that EXIF asks for.
         depth: number of channels; that of the colours where there is a colour table.
+        orientation: EXIF's number, from 1 (as it is stored) to 8, of how the stored picture is turned to be shown.
     """
 
     height: int
     width: int
     depth: int
+    orientation: int = 1
 
 
 def check_image(content: bytes) -> ImageFacts:
@@ -75,7 +80,7 @@ def check_image(content: bytes) -> ImageFacts:
         content: the whole file.
 
     Returns:
-        Size and depth.
+        Size, depth and orientation.
 
     Raises:
         PublishError: the file is no image, is truncated or damaged, or has more pixels than Pillow takes; the message
@@ -110,7 +115,7 @@ def read_image_header(content: bytes) -> ImageFacts | None:
         content: the first bytes of the file, `HEADER_BYTES` at best, or all of it.
 
     Returns:
-        Size and depth, or None if these bytes do not say.
+        Size, depth and orientation, or None if these bytes do not say.
 
     Raises:
         PublishError: the image has more pixels than Pillow takes.
@@ -124,6 +129,25 @@ def read_image_header(content: bytes) -> ImageFacts | None:
         raise PublishError(_too_large()) from None
     except _DECODING_ERRORS:
         return None
+
+
+def described_image(stem: str, content: bytes) -> ImageInfo | None:
+    """Describe an image for the readers of annotations.
+
+    Args:
+        stem: the image's name without its extension.
+        content: the file, or as much of it as `read_image_header` wants.
+
+    Returns:
+        Its sizes and its orientation; None if the file does not say.
+    """
+    try:
+        facts = read_image_header(content)
+    except PublishError:
+        return None
+    if facts is None:
+        return None
+    return ImageInfo("", stem, "", facts.height, facts.width, facts.depth, orientation=facts.orientation)
 
 
 def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple[str, ...]:
@@ -156,18 +180,20 @@ def _reasons() -> Iterator[None]:
 def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:
     """Describe an image that was opened and not decoded yet; `whole` says whether `Image` has the whole file."""
     width, height = image.size
-    orientation: int | None = None
+    found: Any = None
     if image.format == "TIFF":
         # Pillow turns these by itself, some versions when opening them: only the tags say what is stored.
         tags: dict[int, int] = getattr(image, "tag_v2", {})
-        width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
+        width, height, found = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
     elif whole or image.format != "PNG" or _PNG_EXIF_KEYS & image.info.keys():
         # From a PNG whose header holds no EXIF, Pillow would decode the picture to look for EXIF behind it.
-        orientation = image.getexif().get(_ORIENTATION)
+        found = image.getexif().get(_ORIENTATION)
+    # Anything may stand there; what is none of EXIF's numbers turns nothing.
+    orientation = int(found) if found in _ORIENTATIONS else _AS_STORED
     if orientation in _QUARTER_TURNS:
         width, height = height, width
     depth = _COLOUR_TABLE_DEPTHS.get(image.mode) or len(ImageMode.getmode(image.mode).bands)
-    return ImageFacts(height, width, depth)
+    return ImageFacts(height, width, depth, orientation)
 
 
 def _tiff_directory(content: bytes) -> int:

@@ -79,8 +79,12 @@ def printable(name: str) -> str:
 
 
 def annotation_suffix(name: str) -> str:
-    """Return which of `ANNOTATION_SUFFIXES` a name ends in, the longest if several; empty if none."""
-    return max((suffix for suffix in ANNOTATION_SUFFIXES if name.endswith(suffix)), key=len, default="")
+    """Return which of `ANNOTATION_SUFFIXES` a name ends in, the longest if several; empty if none.
+
+    Capitals count as small letters: files from Windows and from cameras end in ``.JSON``.
+    """
+    small = name.lower()
+    return max((suffix for suffix in ANNOTATION_SUFFIXES if small.endswith(suffix)), key=len, default="")
 
 
 def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
@@ -101,9 +105,9 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
         if dot and ext.lower() in IMAGE_EXTENSIONS:
             images[stem].append(name)
         elif suffix:
-            annotations[name.removesuffix(suffix)].append(name)
+            annotations[name[: -len(suffix)]].append(name)
         else:
-            left_out.append(LeftOut(printable(name), _other_reason(name)))
+            left_out.append(LeftOut(printable(name), _other_reason()))
     pairs = []
     for stem, candidates in sorted(images.items()):
         fault = stem_fault(stem)
@@ -114,12 +118,26 @@ def pair_names(names: Iterable[str]) -> tuple[list[PairedNames], list[LeftOut]]:
             left_out += [LeftOut(printable(name), reason) for name in candidates]
             left_out += [LeftOut(printable(name), "its image is left out") for name in beside]
         else:
-            by_trust = sorted(beside, key=lambda name: ANNOTATION_SUFFIXES.index(annotation_suffix(name)))
-            pairs.append(PairedNames(stem, candidates[0].rpartition(".")[2], tuple(by_trust)))
+            kept, others = _one_of_each(beside)
+            pairs.append(PairedNames(stem, candidates[0].rpartition(".")[2], kept))
+            left_out += others
     for orphans in annotations.values():
         reason = "there is no image of this name; put the image beside it, or remove it"
         left_out += [LeftOut(printable(name), reason) for name in orphans]
     return pairs, sorted(left_out, key=lambda entry: entry.path)
+
+
+def _one_of_each(beside: Iterable[str]) -> tuple[tuple[str, ...], list[LeftOut]]:
+    """The annotation files of one image, by trust, and those that differ from one of them in capitals only."""
+    kept: dict[str, str] = {}
+    others = []
+    # Those in small letters first.
+    for name in sorted(beside, key=lambda name: (not name.endswith(annotation_suffix(name)), name)):
+        suffix = annotation_suffix(name)
+        if suffix in kept:
+            others.append(LeftOut(printable(name), f"{printable(kept[suffix])} counts; remove one of the two"))
+        kept.setdefault(suffix, name)
+    return tuple([kept[suffix] for suffix in ANNOTATION_SUFFIXES if suffix in kept]), others
 
 
 def stem_fault(stem: str) -> str | None:
@@ -159,8 +177,5 @@ def image_names(stem: str, likely: str | None) -> Iterator[str]:
             yield f"{stem}.{spelling}"
 
 
-def _other_reason(name: str) -> str:
-    if annotation_suffix(name.lower()):
-        *others, last = ANNOTATION_SUFFIXES
-        return f"annotations end in {', '.join(others)} or {last}, in small letters; rename it"
+def _other_reason() -> str:
     return f"it is neither an image ({', '.join(IMAGE_EXTENSIONS)}) nor an annotation"

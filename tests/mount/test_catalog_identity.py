@@ -57,6 +57,15 @@ def test_every_publish_that_changes_anything_has_an_id_of_its_own(address: tuple
     assert len({first.publish_id, second.publish_id, ""}) == 3
 
 
+def test_a_catalog_before_orientations_keeps_its_publish_ids(address: tuple[str, str | None]) -> None:
+    with opened(address) as catalog:
+        row = published(catalog, IMAGE)
+        take_additions_away(catalog, level=1)
+        assert catalog.dataset(DATASET) == row
+        assert catalog.table().datasets == [row]
+        assert published(catalog, IMAGE) == row
+
+
 def test_a_catalog_of_an_earlier_version_is_read_as_it_is(address: tuple[str, str | None]) -> None:
     with opened(address) as catalog:
         row = published(catalog, IMAGE)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import subprocess
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -20,13 +23,17 @@ from support.convert_folders import (
     save_with_rolabelimg,
 )
 from support.mounting import Workplace, box_annotation, demo_workplace, write_image
+from support.places import CASES, SUPPORT
+from support.rolabelimg_reader import read_rolabelimg
+from support.rolabelimg_saves import save_in_rolabelimg
 
-from imgsyncfs.annotations.house_format import ObjectLabel, parse_annotation
+from imgsyncfs.annotations.house_format import ObjectLabel, is_annotation, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.convert.run import convert_paths
 from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX, keep_copy, locked
 from imgsyncfs.tools.images import HEADER_BYTES
+from imgsyncfs.tools.preview.picture import preview_file
 
 LABELME = FORMATS["labelme"]
 
@@ -241,10 +248,10 @@ def test_an_xml_is_written_beside(tmp_path: Path) -> None:
 
 def test_what_rolabelimg_does_not_show_is_counted_and_named(tmp_path: Path) -> None:
     summary = convert_paths([make_folder(tmp_path / "set")], to="rolabelimg")
-    assert {(loss.what, loss.count, loss.file_count, loss.files) for loss in summary.losses} == {
-        ("polygons", 1, 1, ("full.json",)),
-        ("classifications", 1, 1, ("full.json",)),
-        ("regression values", 1, 1, ("full.json",)),
+    assert {(loss.what, loss.count, loss.file_count, *loss.files) for loss in summary.losses} == {
+        ("polygons", 1, 1, "full.json"),
+        ("classifications", 1, 1, "full.json"),
+        ("regression values", 1, 1, "full.json"),
     }
 
 
@@ -365,6 +372,83 @@ def test_siblings_copied_out_of_a_mount_say_nothing_new(tmp_path: Path) -> None:
     assert orjson.loads((folder / "a.json").read_bytes()) == orjson.loads(before["a.json"])
 
 
+# Images that lie apart.
+
+
+def opened_by_labelme(path: Path) -> Path:
+    """The image that labelme opens for a file of its own."""
+    named: str = orjson.loads(path.read_bytes())["imagePath"]
+    return path.parent / named
+
+
+def test_a_labelme_file_apart_from_its_image_leads_to_it_after_a_conversion_there_and_back(tmp_path: Path) -> None:
+    shutil.copytree(CASES / "image_path" / "in", tmp_path / "in")
+    labels = tmp_path / "in" / "labels"
+    convert_paths([labels], to="imagesynchronizer")
+    assert is_annotation((labels / "a.json").read_bytes())
+    convert_paths([labels], to="labelme")
+    assert opened_by_labelme(labels / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+    convert_paths([labels], to="imagesynchronizer")
+    convert_paths([labels], to="labelme")
+    assert opened_by_labelme(labels / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+
+
+@pytest.mark.parametrize("to", ["labelme", "imagesynchronizer"])
+def test_a_labelme_file_apart_from_its_image_leads_to_it_from_another_folder(tmp_path: Path, to: str) -> None:
+    shutil.copytree(CASES / "image_path" / "in", tmp_path / "in")
+    output = tmp_path / "some" / "where"
+    convert_paths([tmp_path / "in" / "labels"], to=to, output=output)
+    convert_paths([output], to="labelme")
+    assert opened_by_labelme(output / "a.json").samefile(tmp_path / "in" / "images" / "a.jpg")
+
+
+def test_labelme_files_in_an_output_lead_to_the_images_and_labelme_opens_them(tmp_path: Path) -> None:
+    folder, output = make_folder(tmp_path / "set", "a", "b"), tmp_path / "out"
+    convert_paths([folder], to="labelme", output=output)
+    for stem in ("a", "b"):
+        assert opened_by_labelme(output / f"{stem}.json").samefile(folder / f"{stem}.jpg")
+    seen = subprocess.run(
+        [os.environ["IMGSYNCFS_LABELME_PYTHON"], SUPPORT / "labelme_reader.py", *output.glob("*.json")],
+        capture_output=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        check=True,
+        timeout=60,
+    )
+    assert len(orjson.loads(seen.stdout)) == 2
+
+
+# Photos that EXIF turns.
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_xml_of_a_turned_photo_is_in_its_stored_pixels_and_comes_back(tmp_path: Path, orientation: int) -> None:
+    folder = make_folder(tmp_path / "set", "a", image=False)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = (64, 48) if orientation == 3 else (48, 64)
+    Image.new("RGB", stored).save(folder / "a.jpg", exif=exif)
+    before = (folder / "a.json").read_bytes()
+    house = json_box(before)
+    convert_paths([folder], to="rolabelimg")
+    (shape,) = read_rolabelimg(folder / "a.xml")
+    x, y = (sum(corner[axis] for corner in shape.corners) / 4 for axis in (0, 1))
+    turned = (64 - house["x"], 48 - house["y"]) if orientation == 3 else (house["y"], 64 - house["x"])
+    assert (x, y) == pytest.approx(turned, abs=1e-3)
+    save_in_rolabelimg(folder / "a.xml", (stored[1], stored[0], 3))
+    assert convert_paths([folder], to="imagesynchronizer").already == 1
+    assert (folder / "a.json").read_bytes() == before
+    (folder / "a.json").unlink()
+    assert preview_file(folder / "a.jpg").size == (64, 48)
+    convert_paths([folder], to="imagesynchronizer")
+    assert json_box((folder / "a.json").read_bytes()) == {**house, "a": pytest.approx(house["a"], abs=1e-5)}
+
+
+def json_box(content: bytes) -> dict[str, Any]:
+    """The only box of a house annotation."""
+    (box,) = orjson.loads(content)["labels"][0]["object"]
+    return dict(box)
+
+
 # Into another folder.
 
 
@@ -455,6 +539,16 @@ def test_bad_files_are_named_with_the_reason_and_the_others_converted(tmp_path: 
     assert "shapes[0].label" in reasons["shapes.json"]
     assert "JSON" in reasons["broken.json"]
     assert bad.items() <= files_of(folder).items()
+
+
+def test_an_annotation_whose_name_ends_in_capitals_is_named_with_the_remedy(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "set", "a", "b")
+    (folder / "a.json").rename(folder / "a.JSON")
+    summary = convert_paths([folder], to="rolabelimg")
+    assert (summary.converted, [Path(each.path).name for each in summary.left_out]) == (1, ["a.JSON"])
+    assert "rename it to small letters" in summary.left_out[0].reason
+    with pytest.raises(ConvertError, match="rename it to small letters"):
+        convert_paths([folder / "a.JSON"], to="rolabelimg")
 
 
 def test_an_unreadable_sibling_keeps_its_stem_as_it_is(tmp_path: Path) -> None:
@@ -606,7 +700,7 @@ def test_the_command_tells_what_was_done_and_what_is_not_shown(tmp_path: Path) -
     workplace = Workplace("", tmp_path)
     done = workplace.run("convert", folder, "--to", "rolabelme_xml")
     assert "3 annotations converted to rolabelimg." in done.stdout
-    assert "Not shown: 1 polygons in 1 files (full.json): roLabelImg shows boxes only." in done.stderr
+    assert "Not shown: 1 polygons in 1 file (full.json): roLabelImg shows boxes only." in done.stderr
     assert "3 are rolabelimg already" in workplace.run("convert", folder, "--to", "rolabelimg").stdout
 
 

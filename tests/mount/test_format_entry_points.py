@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, box_annotation, local_workplace, write_image
+from support.mounting import Workplace, box_annotation, eventually, local_workplace, write_image
+from support.old_catalogs import take_additions_away
+from support.publishing import fill, jpeg
 
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
+from imgsyncfs.catalog import open_catalog
 
 DATASET = "original_20260105_rgb_rbbox"
 
@@ -91,6 +94,24 @@ def test_a_toys_files_are_published_and_stand_beside_images(tmp_path: Path) -> N
         assert parse_annotation(house) == parse_annotation(box_annotation())
         assert (folder / "a.toy.txt").read_bytes() == b"TOY " + house
         assert "x.toy.txt          the same for the toy" in (mountpoint / ".imgsyncfs" / "README.txt").read_text()
+
+
+def test_a_mount_renders_anew_what_belongs_to_an_image_whose_orientation_becomes_known(tmp_path: Path) -> None:
+    workplace = toy_workplace(
+        tmp_path, work=WORK.replace('b"TOY " + dump_annotation(annotation)', 'b"TOY %d" % image.orientation')
+    )
+    fill(tmp_path / "set", {"a.jpg": jpeg(1, orientation=6), "a.json": box_annotation(size=(30, 40))})
+    workplace.run("publish", tmp_path / "set", "--name", DATASET)
+    with open_catalog(workplace.catalog) as catalog:
+        take_additions_away(catalog, level=1)
+    with workplace.mounted("--siblings", "toy", "--refresh", "0.2") as mountpoint:
+        image, sibling = (mountpoint / DATASET / name for name in ("a.jpg", "a.toy.txt"))
+        assert sibling.read_bytes() == b"TOY 1"
+        numbers = image.stat().st_ino, sibling.stat().st_ino
+        workplace.run("publish", tmp_path / "set", "--name", DATASET)
+        assert eventually(lambda: sibling.read_bytes() == b"TOY 6")
+        assert image.stat().st_ino == numbers[0]
+        assert sibling.stat().st_ino != numbers[1]
 
 
 def test_annotations_are_converted_to_a_toys_format_and_back(tmp_path: Path) -> None:

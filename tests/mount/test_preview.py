@@ -231,10 +231,36 @@ def test_values_stand_in_the_corner_that_hides_no_object() -> None:
     assert (moved[2:20, 250:318] != GREY).any()
 
 
+def of_labelme(shape_type: str, *points: tuple[float, float], label: str = "person") -> Annotation:
+    shape = {"label": label, "shape_type": shape_type, "points": [list(point) for point in points]}
+    return Annotation(labels=(UnknownLabel({"label_type": "labelme", "shape": shape}),))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "painted", "free"),
+    [
+        (of_labelme("point", (100, 100)), (104, 100), (160, 160)),
+        (of_labelme("points", (100, 100), (200, 100)), (204, 100), (150, 100)),
+        (of_labelme("circle", (100, 100), (150, 100)), (100, 150), (100, 100)),
+        (of_labelme("line", (50, 100), (150, 100)), (100, 100), (100, 140)),
+        (of_labelme("linestrip", (50, 100), (150, 100), (150, 200)), (150, 150), (100, 150)),
+        (of_labelme("future", (50, 100), (150, 100), (150, 200)), (100, 150), (140, 120)),
+    ],
+)
+def test_shapes_of_labelmes_are_drawn_with_their_class(
+    annotation: Annotation, painted: tuple[int, int], free: tuple[int, int]
+) -> None:
+    picture = drawn(annotation)
+    assert has_colour(picture, *painted, "person")
+    assert not has_colour(picture, *free, "person")
+    assert (drawn(Annotation(label_checked=1))[:20, :40] != picture[:20, :40]).any()
+
+
 @pytest.mark.parametrize(
     "labels",
     [
         (RegressionLabel("Age", 42),),
+        (UnknownLabel({"label_type": "labelme", "shape": {"shape_type": "point", "points": "odd"}}),),
         (UnknownLabel({"label_type": "keypoint"}),),
         (ObjectLabel("bbox", (BoundingBox("person", 1000, 1000, 1100, 1100),)),),
         (ObjectLabel("rbbox", (RotatedBox("person", 1e308, 0, 1e308, 1, 0),)),),

@@ -393,11 +393,12 @@ def test_a_catalog_of_another_schema_version_is_not_used(catalog: Catalog) -> No
 
 @dataclass
 class BusyCatalog:
-    """A catalog in which something happens while a listing is read from it, before its images and its annotations."""
+    """A catalog in which something happens while a listing is read from it, before one part of it or another."""
 
     catalog: Catalog
     before_images: Callable[[], None] = lambda: None
     before_annotations: Callable[[], None] = lambda: None
+    before_orientations: Callable[[], None] = lambda: None
 
     def identity(self) -> str:
         return self.catalog.identity()
@@ -407,6 +408,10 @@ class BusyCatalog:
 
     def extent_digests(self, dataset_id: str) -> Mapping[str, str]:
         return self.catalog.extent_digests(dataset_id)
+
+    def image_orientations(self, dataset_id: str) -> Mapping[str, int]:
+        self.before_orientations()
+        return self.catalog.image_orientations(dataset_id)
 
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         self.before_images()
@@ -432,6 +437,20 @@ def test_a_listing_that_begins_before_a_publish_is_read_again(address: Address, 
     assert [listing.stem(index) for index in range(len(listing))] == [b"image_00008", b"image_00009"]
     assert [listing.has_annotation(index) for index in range(2)] == [False, True]
     assert listing.hidden == ()
+
+
+def test_a_listing_has_no_orientation_of_a_publish_that_came_in_between(address: Address, catalog: Catalog) -> None:
+    catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
+    publishes = iter([None])
+
+    def publish_once() -> None:
+        for _ in publishes:
+            with address.open() as other:
+                other.replace_dataset(DATASET, IMAGES, ANNOTATIONS, orientations={IMAGES[1].name: 6})
+
+    listing = read_listing(BusyCatalog(catalog, before_orientations=publish_once), DATASET.dataset_id)
+    assert listing is not None
+    assert (listing.revision, [listing.orientation(index) for index in range(3)]) == (2, [1, 6, 1])
 
 
 def test_a_listing_that_is_published_to_without_end_is_given_up(catalog: Catalog) -> None:

@@ -129,10 +129,36 @@ object_labels: st.SearchStrategy[ObjectLabel] = st.one_of(
     )
 )
 _value_extras = extras("label_type", "label_name", "label")
-unknown_labels = st.builds(
-    lambda label_type, others: UnknownLabel({**others, "label_type": label_type}),
-    texts.filter(lambda label_type: label_type not in LABEL_TYPES),
-    st.dictionaries(texts, json_values, max_size=3),
+_shape_points = st.lists(st.tuples(coordinates, coordinates).map(list), min_size=1, max_size=4)
+labelme_labels = st.builds(
+    lambda shape, others: UnknownLabel({**others, "label_type": "labelme", "shape": shape}),
+    st.one_of(
+        st.fixed_dictionaries(
+            {
+                "label": names,
+                "points": _shape_points,
+                "shape_type": st.sampled_from(["point", "points", "circle", "line", "linestrip", "rotation", "future"]),
+            },
+            optional={
+                "group_id": st.none() | st.integers(0, 9) | json_values,
+                "description": st.none() | texts | json_values,
+                "flags": st.none() | st.dictionaries(texts, st.booleans(), max_size=2) | json_values,
+                "mask": st.none(),
+                "attributes": json_values,
+            },
+        ),
+        json_values,
+    ),
+    st.dictionaries(st.sampled_from(["id", "score"]), json_values),
+)
+"""Shapes that the house format has no object for; some were written by hand, and not as labelme would."""
+unknown_labels = st.one_of(
+    labelme_labels,
+    st.builds(
+        lambda label_type, others: UnknownLabel({**others, "label_type": label_type}),
+        texts.filter(lambda label_type: label_type not in LABEL_TYPES),
+        st.dictionaries(texts, json_values, max_size=3),
+    ),
 )
 labels = st.one_of(
     object_labels,

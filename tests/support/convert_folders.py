@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from lxml import etree
 
 from support.mounting import box_annotation, write_image
+from support.rolabelimg_saves import save_in_rolabelimg
 
 ORIGINALS = "ImageSynchronizer_annotation"
 
@@ -69,12 +69,8 @@ def rename_first(label: str) -> Callable[[dict[str, Any]], object]:
 
 def save_with_rolabelimg(path: Path, *edits: tuple[str, str]) -> None:
     """Save an .xml as roLabelImg does, which knows nothing of what travels along, after texts were replaced."""
-    root = etree.fromstring(path.read_bytes())
-    for element in root.findall(".//imgsyncfs"):
-        parent = element.getparent()
-        assert parent is not None
-        parent.remove(element)
-    text = etree.tostring(root).decode()
+    save_in_rolabelimg(path, (48, 64, 3))
+    text = path.read_text()
     for before, after in edits:
         assert before in text
         text = text.replace(before, after)

@@ -5,9 +5,18 @@ from __future__ import annotations
 from imgsyncfs.catalog import Catalog
 
 
-def take_additions_away(catalog: Catalog) -> None:
-    """Make of a catalog what it would be if a version before publish ids had made it."""
+def take_additions_away(catalog: Catalog, *, level: int = 0) -> None:
+    """Make of a catalog what it would be if a version had made it that knew a lower level of additions.
+
+    Args:
+        catalog: one with all additions.
+        level: 0 for a version before publish ids, 1 for one before orientations of images.
+    """
     execute = catalog._connection.execute
+    execute("DROP TABLE image_orientations")
+    if level == 1:
+        execute("UPDATE catalog_settings SET value = '1' WHERE name = 'schema_additions'")
+        return
     execute("DROP TABLE extent_digests")
     execute("ALTER TABLE datasets DROP COLUMN publish_id")
     execute("DELETE FROM catalog_settings WHERE name = 'schema_additions'")

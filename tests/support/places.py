@@ -12,6 +12,9 @@ REPOSITORY = TESTS.parent
 SAMPLES = SUPPORT / "samples"
 """The users' own examples."""
 
+CASES = SUPPORT / "cases"
+"""Small inputs after reported files, each with something that is easily lost; its README says what."""
+
 PICTURES = SUPPORT / "pictures"
 """What previews looked like when somebody looked at them."""
 

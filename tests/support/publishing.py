@@ -144,7 +144,13 @@ class Place:
     folder: Path
 
     def publish(
-        self, dataset_id: str = DATASET, *, loose: bool = False, journal: Journal | None = None, **said: Any
+        self,
+        dataset_id: str = DATASET,
+        *,
+        loose: bool = False,
+        strict: bool = False,
+        journal: Journal | None = None,
+        **said: Any,
     ) -> PublishSummary:
         return publish(
             self.folder,
@@ -153,6 +159,7 @@ class Place:
             dataset_id=dataset_id,
             options=DatasetOptions(**said),
             loose=loose,
+            strict=strict,
             journal=journal,
         )
 

@@ -18,7 +18,19 @@ from imgsyncfs.catalog.drivers import (
     packaged_sql_server_driver,
 )
 from imgsyncfs.catalog.faults import driver_fault
-from imgsyncfs.catalog.schema import POSTGRESQL, SQL_SERVER, SQLITE, STANDARD, TABLES, create_statements, find_dialect
+from imgsyncfs.catalog.schema import (
+    POSTGRESQL,
+    SCHEMA_ADDITIONS,
+    SQL_SERVER,
+    SQLITE,
+    STANDARD,
+    TABLES,
+    Dialect,
+    addition_statements,
+    additions_level,
+    create_statements,
+    find_dialect,
+)
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl, SqliteUrl, parse_catalog_url
 from imgsyncfs.errors import (
     CatalogError,
@@ -321,6 +333,24 @@ def test_every_dialect_makes_every_table_without_quoting(dialect: object) -> Non
     statements = create_statements(dialect)  # type: ignore[arg-type]  # pytest does not type parameters
     assert [re.match(r"CREATE TABLE (\w+)", statement)[1] for statement in statements] == list(TABLES)  # type: ignore[index]
     assert not re.search(r"[\"`\[\]]", "".join(statements))
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL, SQL_SERVER, STANDARD], ids=lambda dialect: dialect.name)
+def test_the_additions_make_the_tables_that_a_new_catalog_has(dialect: Dialect) -> None:
+    added = [
+        statement
+        for level in range(1, int(SCHEMA_ADDITIONS) + 1)
+        for statement in addition_statements(dialect, level)
+        if statement.startswith("CREATE")
+    ]
+    assert added == create_statements(dialect)[-len(added) :]
+
+
+@pytest.mark.parametrize(
+    ("setting", "level"), [(None, 0), ("", 0), ("odd", 0), ("-1", 0), ("1", 1), ("2", 2), ("99", int(SCHEMA_ADDITIONS))]
+)
+def test_additions_of_later_versions_are_not_noticed(setting: str | None, level: int) -> None:
+    assert additions_level(setting) == level
 
 
 def test_the_dialect_follows_what_the_driver_says_the_database_is() -> None:

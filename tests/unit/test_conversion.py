@@ -142,7 +142,7 @@ def test_what_travels_along_of_another_annotation_is_not_mixed_with_this_one(nam
             element.remove(element.findall("imgsyncfs")[0])
         content = etree.tostring(root)
     said = FORMATS[name].parse(FORMATS[name].reattached(content, MIXED, IMAGE))
-    assert said.extra == {"camera": 8}
+    assert said.extra["camera"] == 8
     boxes = said.labels[0]
     assert isinstance(boxes, ObjectLabel)
     assert {"id": 1} not in [box.extra for box in boxes.objects]

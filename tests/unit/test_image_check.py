@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from contextlib import suppress
 
 import pytest
@@ -55,9 +56,34 @@ def test_the_size_and_depth_of_an_image_are_found(file_format: str, mode: str, d
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_size_is_that_after_exif_rotation(file_format: str, orientation: int) -> None:
     content = encoded(picture("RGB"), file_format, orientation=orientation)
-    expected = ImageFacts(61, 40, 3) if orientation >= 5 else ImageFacts(40, 61, 3)
+    expected = ImageFacts(61, 40, 3, orientation) if orientation >= 5 else ImageFacts(40, 61, 3, orientation)
     assert check_image(content) == expected
     assert read_image_header(content) == expected
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_a_number_that_is_no_orientation_turns_nothing(file_format: str, orientation: int) -> None:
+    content = encoded(picture("RGB"), file_format, orientation=orientation)
+    assert check_image(content) == read_image_header(content) == ImageFacts(40, 61, 3, 1)
+
+
+ASCII, RATIONAL, UNDEFINED = 2, 5, 7
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        struct.pack(">HHI4s", 0x0112, ASCII, 2, b"6"),
+        struct.pack(">HHI4s", 0x0112, UNDEFINED, 1, b"\6"),
+        struct.pack(">HHII", 0x0112, RATIONAL, 1, 1 << 30),
+    ],
+    ids=["text", "bytes", "a fraction that is not there"],
+)
+def test_an_orientation_of_another_type_turns_nothing(entry: bytes) -> None:
+    target = io.BytesIO()
+    picture("RGB").save(target, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + entry + bytes(4))
+    assert check_image(target.getvalue()) == read_image_header(target.getvalue()) == ImageFacts(40, 61, 3, 1)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
@@ -85,7 +111,7 @@ def test_an_image_with_more_pixels_than_pillow_takes_is_refused_with_the_remedy(
 def test_the_beginning_of_a_large_jpeg_tells_its_size() -> None:
     content = encoded(Image.effect_noise((1500, 1200), 90).convert("RGB"), "JPEG", orientation=6)
     assert len(content) > HEADER_BYTES
-    assert read_image_header(content[:HEADER_BYTES]) == ImageFacts(1500, 1200, 3)
+    assert read_image_header(content[:HEADER_BYTES]) == ImageFacts(1500, 1200, 3, 6)
 
 
 def test_a_header_that_is_not_complete_tells_nothing() -> None:

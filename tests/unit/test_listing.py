@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
@@ -57,8 +57,12 @@ def annotation(name: str, /, **changes: Any) -> AnnotationRow:
     return replace(AnnotationRow(name, 1, 2, 50, MD5, ANNOTATION_PACK, 0, "", 1_500_000_000), **changes)
 
 
-def build(images: Sequence[ImageRow], annotations: Sequence[AnnotationRow] = ()) -> Listing:
-    return build_listing(DATASET, images, annotations)
+def build(
+    images: Sequence[ImageRow],
+    annotations: Sequence[AnnotationRow] = (),
+    orientations: Mapping[str, int] | None = None,
+) -> Listing:
+    return build_listing(DATASET, images, annotations, orientations=orientations)
 
 
 def stems(listing: Listing) -> list[bytes]:
@@ -77,6 +81,7 @@ def everything(listing: Listing) -> list[object]:
             listing.image(index),
             listing.annotation(index),
             listing.image_info(index),
+            listing.orientation(index),
             listing.has_siblings(index),
         )
         for index in range(len(listing))
@@ -171,6 +176,10 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
             assert dataset_id == DATASET.dataset_id
             return {}
 
+        def image_orientations(self, dataset_id: str) -> dict[str, int]:
+            assert dataset_id == DATASET.dataset_id
+            return {row.name: 8 for row in images[::2]}
+
         def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
             assert dataset_id == DATASET.dataset_id
             return self.portions(as_bytes(images, unknown), LISTED_IMAGE_COLUMNS, listed_image_row)
@@ -190,7 +199,7 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
     source = Source()
     listing = read_listing(source, DATASET.dataset_id, annotations_beside=collect_elsewhere)
     assert listing is not None
-    expected = build(images, annotations)
+    expected = build(images, annotations, {row.name: 8 for row in images[::2]})
     assert everything(listing) == everything(expected)
     assert listing.facts == replace(expected.facts, exts=listing.facts.exts)
     assert listing.memory_bytes == expected.memory_bytes
@@ -221,6 +230,20 @@ def test_rows_that_are_in_order_but_for_one_place_are_put_in_order() -> None:
     assert [listing.image_info(index)[0] for index in range(2000)] == list(range(2000))
     assert [listing.find(name.encode()) for name in names] == list(range(2000))
     assert listing.hidden == ()
+
+
+def test_an_image_is_shown_as_it_is_stored_unless_another_orientation_is_known() -> None:
+    listing = build([image("b"), image("c"), image("a")], [], {"a": 3, "c": 8, "gone": 6})
+    assert [listing.orientation(index) for index in range(3)] == [3, 1, 8]
+
+
+def test_orientations_cost_a_byte_an_image_and_nothing_where_all_are_alike() -> None:
+    images = [image(f"{number}") for number in range(1000)]
+    none, one, all_of_them = (
+        build(images, [], dict.fromkeys(names, 6)) for names in ([], ["7"], map(str, range(1000)))
+    )
+    assert one.memory_bytes - none.memory_bytes == 999
+    assert all_of_them.memory_bytes == none.memory_bytes
 
 
 def test_a_number_that_no_column_holds_hides_its_row_alone() -> None:
@@ -442,7 +465,7 @@ def test_members_of_any_blob_are_all_files_that_the_rows_put_there(
 @given(rows())
 @FEW
 def test_a_listing_that_was_saved_is_loaded_as_it_was(given_rows: tuple[list[ImageRow], list[AnnotationRow]]) -> None:
-    listing = build(*given_rows)
+    listing = build(*given_rows, {row.name: 3 for row in given_rows[0][::2]})
     with tempfile.TemporaryDirectory() as folder:
         save_listing(listing, Path(folder) / "x")
         loaded = load_listing(Path(folder) / "x")
@@ -612,6 +635,23 @@ def test_an_annotation_has_changed_if_its_siblings_may_look_different(
     old = build([image("a"), image("b")], [annotation("a"), annotation("b")])
     new = build([image("a"), image("b", **image_changes)], [annotation("a"), annotation("b", **annotation_changes)])
     assert changed(old, new).annotations.changed == (b"b",)
+
+
+@pytest.mark.parametrize(("before", "now"), [(1, 6), (6, 1), (6, 8)])
+def test_an_annotation_has_changed_if_its_image_is_turned_otherwise_and_the_image_has_not(
+    before: int, now: int
+) -> None:
+    old, new = (
+        build([image("a"), image("b"), image("c")], [annotation("b"), annotation("c")], {"b": number, "c": 3})
+        for number in (before, now)
+    )
+    found = changed(old, new)
+    assert found.annotations.changed == (b"b",)
+    assert not found.images
+
+
+def test_an_image_without_annotation_may_be_turned_otherwise_and_nothing_has_changed() -> None:
+    assert not changed(build([image("a")], [], {"a": 6}), build([image("a")], [], {"a": 8}))
 
 
 def test_files_that_came_and_went_are_told() -> None:

@@ -42,7 +42,9 @@ CONTENTS = st.dictionaries(st.sampled_from("abcdefghij"), st.tuples(st.integers(
 """Stem to what stands for the content of the image and of the annotation, which is not there at 0."""
 
 
-def listing_of(contents: dict[str, tuple[int, int]], revision: int = 1) -> Listing:
+def listing_of(
+    contents: dict[str, tuple[int, int]], revision: int = 1, *, orientations: dict[str, int] | None = None
+) -> Listing:
     row = DatasetRow("d", "1.0.0", "", (), (), (), len(contents), "", "file:///data", revision, 1)
     images = [
         ImageRow(stem, "jpg", 4, 3, 3, 10, f"{image:032x}", "pack", 0, 0, "", 1)
@@ -53,7 +55,7 @@ def listing_of(contents: dict[str, tuple[int, int]], revision: int = 1) -> Listi
         for stem, (_, annotation) in contents.items()
         if annotation
     ]
-    return build_listing(row, images, annotations)
+    return build_listing(row, images, annotations, orientations=orientations)
 
 
 def numbers_of(listing: Listing) -> dict[tuple[str, int], int]:
@@ -89,6 +91,16 @@ def test_a_file_keeps_its_number_as_long_as_its_content_and_no_other_file_ever_g
             given_before[kind, number] = (stem, content)
         assert previous is None or continues(listing, previous)
         previous, before = listing, contents
+
+
+def test_an_annotation_whose_image_is_turned_otherwise_gets_a_new_number_and_all_else_keeps_its_own() -> None:
+    contents = {"a": (1, 1), "b": (2, 2)}
+    before = numbered(listing_of(contents), None)
+    now = numbered(listing_of(contents, 2, orientations={"a": 6}), before)
+    old, new = numbers_of(before), numbers_of(now)
+    assert {file for file, number in new.items() if number != old[file]} == {("a", ANNOTATION)}
+    assert new["a", ANNOTATION] not in old.values()
+    assert continues(now, before)
 
 
 @given(st.lists(CONTENTS, min_size=1, max_size=4))

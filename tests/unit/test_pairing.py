@@ -39,7 +39,21 @@ def test_annotations_without_an_image_and_other_files_are_left_out() -> None:
     found = reasons(["a.jpg", "b.json", "notes.txt", "jpg", "c.JSON"])
     assert found.keys() == {"b.json", "notes.txt", "jpg", "c.JSON"}
     assert "no image of this name" in found["b.json"]
-    assert "small letters" in found["c.JSON"]
+    assert "no image of this name" in found["c.JSON"]
+
+
+def test_an_annotation_whose_name_ends_in_capitals_belongs_to_its_image_all_the_same() -> None:
+    pairs, left_out = pair_names(["a.JPG", "a.JSON", "b.jpg", "b.LabelMe.Json", "b.XML"])
+    assert [pair.annotations for pair in pairs] == [("a.JSON",), ("b.LabelMe.Json", "b.XML")]
+    assert left_out == []
+
+
+def test_of_two_annotations_that_differ_in_capitals_only_the_one_in_small_letters_counts() -> None:
+    names = ["A.jpg", "A.JSON", "A.json", "A.Json"]
+    (pair,) = pair_names(names)[0]
+    assert pair.annotations == ("A.json",)
+    assert reasons(names).keys() == {"A.JSON", "A.Json"}
+    assert "A.json counts; remove one of the two" in reasons(names)["A.JSON"]
 
 
 def test_a_name_that_cannot_be_published_is_left_out_and_can_be_printed() -> None:

@@ -64,6 +64,9 @@ class ListingSource(Protocol):
     def extent_digests(self, dataset_id: str) -> Mapping[str, str]:
         """MD5 of a large file to the digests of its extents, end to end in hexadecimal."""
 
+    def image_orientations(self, dataset_id: str) -> Mapping[str, int]:
+        """Stem to EXIF's number of the orientation, for the images whose number is not 1."""
+
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """Its images."""
 
@@ -98,9 +101,10 @@ def read_listing(
             beside() if beside else collect_annotations(catalog.annotation_portions(dataset_id, before.label_version))
         )
         digests = catalog.extent_digests(dataset_id)
+        orientations = catalog.image_orientations(dataset_id)
         after = catalog.dataset(dataset_id)
         if after is not None and after.listing_key(catalog_id) == before.listing_key(catalog_id):
-            return _bring_together(before, catalog_id, images, annotations, digests)
+            return _bring_together(before, catalog_id, images, annotations, digests, orientations)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
@@ -113,6 +117,7 @@ def build_listing(
     *,
     catalog_id: str = "",
     extent_digests: Mapping[str, str] | None = None,
+    orientations: Mapping[str, int] | None = None,
 ) -> Listing:
     """Build the listing of a dataset.
 
@@ -126,6 +131,7 @@ def build_listing(
         annotations: its annotations of the row's label version, in any order.
         catalog_id: identity of the catalog that they are from.
         extent_digests: MD5 of a large file among them to the digests of its extents, end to end in hexadecimal.
+        orientations: name of an image to EXIF's number of its orientation; 1 for images that are not named.
 
     Returns:
         The listing.
@@ -136,6 +142,7 @@ def build_listing(
         collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
         collect_annotations(_portions(annotations, LISTED_ANNOTATION_COLUMNS, annotation_row)),
         extent_digests or {},
+        orientations or {},
     )
 
 
@@ -153,6 +160,7 @@ def _bring_together(
     images: CollectedRows,
     annotations: CollectedRows,
     extent_digests: Mapping[str, str],
+    orientations: Mapping[str, int],
 ) -> Listing:
     image_rows, twice = _in_order(images)
     stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
@@ -165,6 +173,7 @@ def _bring_together(
         "stem_content": stems.content,
         "stem_ends": stems.ends,
         "flags": compact(flags),
+        "orientation": _orientation_column(stems, orientations),
         **{name: compact(images.columns[name][image_rows]) for name in ("ext", "height", "width", "depth")},
     }
     image_columns, image_epoch = _file_columns(images, image_rows, np.arange(count), count)
@@ -200,6 +209,13 @@ def _digest_columns(extent_digests: Mapping[str, str]) -> dict[str, Column]:
         table = TextTable.of(texts)
         columns |= {f"{name}_content": table.content, f"{name}_ends": table.ends}
     return columns
+
+
+def _orientation_column(stems: TextTable, orientations: Mapping[str, int]) -> Column:
+    if not orientations:
+        return compact(np.ones(len(stems), np.uint8))
+    known = {name.encode(): orientation for name, orientation in orientations.items()}
+    return compact(np.fromiter((known.get(stem, 1) for stem in stems.texts()), np.uint8, len(stems)))
 
 
 def _in_order(images: CollectedRows) -> tuple[Column, Hidden]:

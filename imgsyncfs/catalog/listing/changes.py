@@ -56,7 +56,7 @@ class Changes:
     Attributes:
         images: changed if the extension or the content differs.
         annotations: changed if the content differs, or anything else that siblings are rendered from: the image's
-            extension, height, width or depth, and whether there are siblings at all.
+            extension, height, width, depth or orientation, and whether there are siblings at all.
     """
 
     images: FileChanges
@@ -129,7 +129,7 @@ def _compare(old: Listing, new: Listing) -> _Common:
     old_indices, new_indices = _common_stems(old.stems, new.stems)
     same_ext = _texts_of(old)[old.columns["ext"][old_indices]] == _texts_of(new)[new.columns["ext"][new_indices]]
     same_rendering = same_ext.copy()
-    for name in ("height", "width", "depth", "flags"):
+    for name in ("height", "width", "depth", "orientation", "flags"):
         same_rendering &= old.columns[name][old_indices] == new.columns[name][new_indices]
     same_images = same_ext & _same_content(old.images, new.images, old_indices, new_indices, same_catalog=same_catalog)
     annotated_before, annotated_now = _annotated(old)[old_indices], _annotated(new)[new_indices]

@@ -32,7 +32,7 @@ from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 MAGIC = "imgsyncfs listing"
-VERSION = 3
+VERSION = 4
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"

@@ -35,7 +35,7 @@ RUN_STARTS = "run_starts"
 RUN_NUMBERS = "run_numbers"
 """Columns with the numbers of files; see `imgsyncfs.catalog.listing.numbering`."""
 
-OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "flags")
+OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "orientation", "flags")
 LARGE_COLUMNS = ("large_content", "large_ends", "digests_content", "digests_ends")
 FILE_COLUMNS = (
     *COLUMNS,
@@ -112,6 +112,7 @@ class Listing:
         self.annotations = self._files(ANNOTATION_PREFIX, facts.annotation_epoch)
         self._exts = columns["ext"].data
         self._sizes = tuple(columns[name].data for name in ("height", "width", "depth"))
+        self._orientations = columns["orientation"].data
         self._flags = columns["flags"].data
         self._count = len(self.stems)
         self.dataset_id, self.revision, self.label_version = facts.dataset_id, facts.revision, facts.label_version
@@ -180,6 +181,10 @@ class Listing:
         """Height, width (pixels after EXIF rotation) and number of channels of an image; 0 where unknown."""
         height, width, depth = self._sizes
         return height[index], width[index], depth[index]
+
+    def orientation(self, index: int) -> int:
+        """EXIF's number of how an image is turned to be shown, from 1 to 8; 1 where unknown."""
+        return self._orientations[index]
 
     def has_annotation(self, index: int) -> bool:
         """Whether an image has an annotation."""

@@ -6,16 +6,31 @@ The house format counts as one of the formats here, under the name of the system
 from __future__ import annotations
 
 from codecs import BOM_UTF8
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, ImageInfo, Rendered, get_format, recognize_format
+from imgsyncfs.formats.labelme_only import PATH_KEY, with_own_keys
+from imgsyncfs.formats.registry import (
+    CONVERTIBLE,
+    HOUSE,
+    Change,
+    FormatDescription,
+    ImageInfo,
+    Reading,
+    Rendered,
+    get_format,
+    recognize_format,
+)
+from imgsyncfs.formats.remarks import LABELME_LABEL
 
 if TYPE_CHECKING:
-    from imgsyncfs.annotations.house_format import Annotation
+    from collections.abc import Iterator
+
+    from imgsyncfs.annotations.house_format import Annotation, LabelledObject
 
 
 def recognize(content: bytes) -> str:
@@ -48,8 +63,63 @@ def recognize(content: bytes) -> str:
     )
 
 
+def read_edited(known: FormatDescription, content: bytes, before: Annotation | None, image: ImageInfo) -> Reading:
+    """Read an annotation that was perhaps rendered from one that is known, and edited with a tool since.
+
+    What a tool drops when it saves, and what its format cannot show, is taken over from the known one.
+
+    Args:
+        known: the format of the file.
+        content: the file.
+        before: the annotation that the file was probably rendered from; None if there is none.
+        image: the image that both belong to.
+
+    Returns:
+        The annotation, and what there is to say about it beyond the edits.
+
+    Raises:
+        AnnotationError: the file does not parse.
+    """
+    alone = known.read(content, image=image)
+    if before is None:
+        return alone
+    attached = known.reattached(content, before, image)
+    if attached == content:
+        return alone
+    together = known.read(attached, image=image)
+    changes = list(together.changes)
+    if together.annotation.object_count > alone.annotation.object_count:
+        reason = f"files of {known.shown_title}'s do not show them; they stay as they were"
+        changes += [Change(loss.what, loss.count, reason, True) for loss in known.render(before, image).losses]
+    lost = _without_their_keys(before, together.annotation)
+    if lost:
+        reason = "they lie elsewhere and have another size, so that the other keys of the old ones are gone"
+        changes.append(Change("objects drawn anew", lost, reason))
+    return Reading(together.annotation, tuple(changes))
+
+
+def _without_their_keys(before: Annotation, after: Annotation) -> int:
+    """How many objects took the places of others that had further keys, as far as their numbers tell."""
+    if before == after:
+        return 0
+    old, new = Counter(_keyed(before)), Counter(_keyed(after))
+    return min((old - new)[True], (new - old)[False])
+
+
+def _keyed(annotation: Annotation) -> Iterator[bool]:
+    """For each object, whether it has further keys."""
+    for label in annotation.labels:
+        objects: tuple[LabelledObject, ...] = getattr(label, "objects", ())
+        yield from (bool(item.extra) for item in objects)
+
+
 def completed(annotation: Annotation, image: ImageInfo) -> Annotation:
-    """Fill in the image's sizes and extension where an annotation from another format has none."""
+    """Fill in the image's sizes and extension where an annotation from another format has none.
+
+    Where its file named an image in another place, the annotation then says where that is, or nothing if it is beside.
+    """
+    if image_path(annotation):
+        annotation = with_image_path(annotation, image.path)
     return replace(
         annotation,
         height=image.height if annotation.height is None else annotation.height,
@@ -84,8 +154,26 @@ def convert_annotation(content: bytes, *, to: str, image: ImageInfo | None = Non
     image = image or source.image_reference(content).image
     if image is None:
         raise FormatError("A house annotation does not name its image; pass image=ImageInfo(…).")
-    annotation = annotation if source.name == HOUSE else completed(annotation, image)
+    if source.name != HOUSE:
+        annotation = completed(annotation, image)
     return target.render(annotation, with_missing_sizes(annotation, image))
+
+
+def image_path(annotation: Annotation) -> str:
+    """Where an annotation says that its image lies, from its own folder on; empty if it says nothing."""
+    own = annotation.extra.get(LABELME_LABEL)
+    path = own.get(PATH_KEY) if isinstance(own, dict) else None
+    return path if isinstance(path, str) else ""
+
+
+def with_image_path(annotation: Annotation, path: str) -> Annotation:
+    """Let an annotation keep where its image lies, for files of labelme's: that opens the image which they name.
+
+    Args:
+        annotation: the annotation.
+        path: from its own folder on; empty if the image lies beside it.
+    """
+    return with_own_keys(annotation, {PATH_KEY: path or None})
 
 
 def with_missing_sizes(annotation: Annotation, image: ImageInfo) -> ImageInfo:

@@ -17,22 +17,35 @@ from __future__ import annotations
 import errno
 import logging
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
-from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, ImageInfo
-from imgsyncfs.tools.convert.conversion import completed, is_as_rendered, recognize, with_missing_sizes
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, Change, ImageInfo, Reading
+from imgsyncfs.tools.convert.conversion import (
+    completed,
+    image_path,
+    is_as_rendered,
+    read_edited,
+    recognize,
+    with_missing_sizes,
+)
 from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
 from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, image_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imgsyncfs.annotations.house_format import Annotation
 
 logger = logging.getLogger(__name__)
 
 SIBLINGS = {format_.suffix: name for name, format_ in READABLE.items()}
 """What a sibling's name ends in, and the format that it must be of, in the order in which they are believed."""
+
+FindImage: TypeAlias = "Callable[[Annotation, bytes, str], ImageInfo]"
+"""Describes the image of an annotation, given the file that it was read from and the name of its format."""
 
 _DEFAULT_EXTENSION = "jpg"
 
@@ -92,6 +105,7 @@ class ReconciledAnnotation:
         has_original: whether a house annotation is kept in the folder of originals.
         house_content: the bytes of the house annotation that says the same as `annotation`, None if there is none.
         is_edited: whether `annotation` holds an edit that no house annotation holds yet.
+        changes: what is no longer of the kind that it was.
         outdated: siblings, by their suffix, that say something else and do not count; the value tells whether
             nothing is lost with them, since they are renderings.
     """
@@ -105,15 +119,17 @@ class ReconciledAnnotation:
     has_original: bool = False
     house_content: bytes | None = None
     is_edited: bool = False
+    changes: tuple[Change, ...] = ()
     outdated: dict[str, bool] = field(default_factory=dict)
 
 
-def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation | None:
+def reconcile(paths: AnnotationPaths, *, dataset: str, target: str = HOUSE) -> ReconciledAnnotation | None:
     """Read the annotation files of one image, and bring together what they say.
 
     Args:
         paths: where they stand.
         dataset: what the folder is called in rendered files.
+        target: the format that they will be converted to; decides what has to be known of the image.
 
     Returns:
         What they say together; None if ``x.json`` was removed though an original is kept for it, and if there is no
@@ -123,7 +139,11 @@ def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation |
         FileUnusable: one of them is damaged, of another format than its name says, or cannot be read; or they
             contradict each other.
     """
-    current = _read_json(paths, dataset)
+    needs_orientation = CONVERTIBLE[target].is_in_stored_pixels or any(
+        known.is_in_stored_pixels and is_file(paths.sibling(known.suffix)) for known in READABLE.values()
+    )
+    find = partial(_image_of, paths, dataset, needs_orientation=needs_orientation)
+    current = _read_json(paths, find)
     if current is None and paths.original.exists():
         return None
     for suffix, name in SIBLINGS.items():
@@ -132,7 +152,7 @@ def reconcile(paths: AnnotationPaths, *, dataset: str) -> ReconciledAnnotation |
         if content is None:
             continue
         current = (
-            _from_sibling(paths, path, content, name, dataset)
+            _from_sibling(paths, path, content, name, find)
             if current is None
             else _with_sibling(current, suffix, content)
         )
@@ -169,7 +189,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | None:
+def _read_json(paths: AnnotationPaths, find: FindImage) -> ReconciledAnnotation | None:
     content, original = _read(paths.json), _read(paths.original)
     if content is None:
         return None
@@ -179,43 +199,50 @@ def _read_json(paths: AnnotationPaths, dataset: str) -> ReconciledAnnotation | N
         raise FileUnusable(
             paths.json, f"it is a file of {known.shown_title}'s, whose names end in {known.suffix}; rename it"
         )
-    annotation = _parse(paths.json, content, name)
+    image = find(_parse(paths.json, content, name).annotation, content, name)
+    reading = _parse(paths.json, content, name, image)
     if name == HOUSE:
         if original not in (None, content):
             reason = f"{ORIGINALS_FOLDER}/{paths.json.name} is another original of it; remove one of the two"
             raise FileUnusable(paths.json, reason)
         return _reconciled(
-            paths, dataset, annotation, paths.json, name, house_content=content, has_original=original is not None
+            paths, image, reading, paths.json, name, house_content=content, has_original=original is not None
         )
     if original is None:
         edited = not is_as_rendered(name, content)
-        found = _reconciled(paths, dataset, annotation, paths.json, name, is_edited=edited)
-        return replace(found, annotation=completed(found.annotation, found.image))
+        return _completed(_reconciled(paths, image, reading, paths.json, name, is_edited=edited))
     before = _parse(paths.original, original, HOUSE)
-    found = _reconciled(paths, dataset, before, paths.original, HOUSE, has_original=True)
+    image = find(before.annotation, content, name)
+    found = _reconciled(paths, image, before, paths.original, HOUSE, has_original=True)
     found = replace(found, json_format=name, source=paths.json)
-    attached = CONVERTIBLE[name].reattached(content, before, found.image)
-    if attached != content:
-        annotation = CONVERTIBLE[name].parse(attached)
-    if annotation == before:
+    reading = read_edited(CONVERTIBLE[name], content, before.annotation, image)
+    if reading.annotation == before.annotation:
         return replace(found, house_content=original)
-    return replace(found, annotation=annotation, is_edited=True, modified_ns=paths.json.stat().st_mtime_ns)
+    return replace(
+        found,
+        annotation=reading.annotation,
+        changes=reading.changes,
+        is_edited=True,
+        modified_ns=paths.json.stat().st_mtime_ns,
+    )
 
 
-def _from_sibling(paths: AnnotationPaths, path: Path, content: bytes, name: str, dataset: str) -> ReconciledAnnotation:
-    found = _reconciled(paths, dataset, _parse(path, content, name), path, name)
-    edited = not is_as_rendered(name, content)
-    return replace(found, annotation=completed(found.annotation, found.image), json_format=None, is_edited=edited)
+def _from_sibling(
+    paths: AnnotationPaths, path: Path, content: bytes, name: str, find: FindImage
+) -> ReconciledAnnotation:
+    image = find(_parse(path, content, name).annotation, content, name)
+    reading = _parse(path, content, name, image)
+    found = _reconciled(paths, image, reading, path, name, is_edited=not is_as_rendered(name, content))
+    return replace(_completed(found), json_format=None)
 
 
 def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) -> ReconciledAnnotation:
     name, path = SIBLINGS[suffix], current.paths.sibling(suffix)
     if content == CONVERTIBLE[name].render(current.annotation, current.image).content:
         return current
-    said = _parse(path, content, name)
-    attached = CONVERTIBLE[name].reattached(content, current.annotation, current.image)
-    if attached != content:
-        said = CONVERTIBLE[name].parse(attached)
+    _parse(path, content, name)
+    reading = read_edited(CONVERTIBLE[name], content, current.annotation, current.image)
+    said = reading.annotation
     # Whoever edits in a tool that has no mark for "checked" has looked: such a file takes back nothing.
     checked = max(said.label_checked, current.annotation.label_checked)
     if replace(said, label_checked=checked) == current.annotation:
@@ -231,6 +258,7 @@ def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) ->
     return replace(
         current,
         annotation=said,
+        changes=reading.changes,
         source=path,
         house_content=None,
         is_edited=True,
@@ -239,25 +267,43 @@ def _with_sibling(current: ReconciledAnnotation, suffix: str, content: bytes) ->
 
 
 def _reconciled(
-    paths: AnnotationPaths, dataset: str, annotation: Annotation, source: Path, name: str, **others: Any
+    paths: AnnotationPaths, image: ImageInfo, reading: Reading, source: Path, name: str, **others: Any
 ) -> ReconciledAnnotation:
-    image = _describe_image(paths, annotation, dataset)
-    return ReconciledAnnotation(paths, image, annotation, source, name, source.stat().st_mtime_ns, **others)
+    return ReconciledAnnotation(
+        paths,
+        image,
+        reading.annotation,
+        source,
+        name,
+        source.stat().st_mtime_ns,
+        changes=reading.changes,
+        **others,
+    )
 
 
-def _describe_image(paths: AnnotationPaths, annotation: Annotation, dataset: str) -> ImageInfo:
+def _completed(found: ReconciledAnnotation) -> ReconciledAnnotation:
+    return replace(found, annotation=completed(found.annotation, found.image))
+
+
+def _image_of(
+    paths: AnnotationPaths, dataset: str, annotation: Annotation, content: bytes, name: str, *, needs_orientation: bool
+) -> ImageInfo:
+    """The image beside an annotation file, else the one that it names elsewhere."""
     path = find_image(paths, annotation.ext)
     if path is None:
-        return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION)
+        reference = CONVERTIBLE[name].image_reference(content).image
+        elsewhere = image_path(annotation) or (reference.path if reference is not None else "")
+        return ImageInfo(dataset, paths.stem, annotation.ext or _DEFAULT_EXTENSION, path=elsewhere)
     image = ImageInfo(dataset, paths.stem, path.suffix.removeprefix("."))
-    if annotation.height and annotation.width and annotation.depth:
+    if annotation.height and annotation.width and annotation.depth and not needs_orientation:
         return image
     facts = _read_facts(path)
     if facts is None:
         return image
-    return with_missing_sizes(
-        annotation, replace(image, height=facts.height, width=facts.width, depth=facts.depth or None)
+    image = replace(
+        image, height=facts.height, width=facts.width, depth=facts.depth or None, orientation=facts.orientation
     )
+    return with_missing_sizes(annotation, image)
 
 
 def _read_facts(path: Path) -> ImageFacts | None:
@@ -289,11 +335,11 @@ def _recognized(path: Path, content: bytes) -> str:
         raise FileUnusable(path, str(error)) from error
 
 
-def _parse(path: Path, content: bytes, name: str) -> Annotation:
+def _parse(path: Path, content: bytes, name: str, image: ImageInfo | None = None) -> Reading:
     found = _recognized(path, content)
     if found != name:
         raise FileUnusable(path, f"by its name it is of {name}'s format, by its content of {found}'s; rename it")
     try:
-        return CONVERTIBLE[name].parse(content)
+        return CONVERTIBLE[name].read(content, image=image)
     except AnnotationError as error:
         raise FileUnusable(path, str(error)) from error

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError
-from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Loss, get_format
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Change, Loss, get_format
+from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
 from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix, printable
+from imgsyncfs.tools.tally import KindCount, KindTally, described
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
 NAMED_FILES = 5
-"""How many files are named of each kind of loss and of each note."""
+"""How many files are named of each note."""
 
 NAMED_LEFT_OUT = 1000
 """How many of the files that could not be converted are named; the others are counted."""
@@ -39,26 +41,8 @@ _REMOVED = (
     f"the file of labelme's was removed, so none is made from its original in {ORIGINALS_FOLDER}; "
     "move that back if it was a mistake, or remove it"
 )
+_CAPITALS = "ends in capitals, and its conversion would stand beside it under the same name; rename it to small letters"
 _OUTDATED = "it says something else than the .json of this name, which is newer, and is left as it is"
-
-
-@dataclass(frozen=True)
-class LossCount:
-    """One kind of thing that the new files do not show.
-
-    Attributes:
-        what: the name of the things, in the plural.
-        reason: why the format cannot show them.
-        count: their number.
-        file_count: the number of files that they are in.
-        files: the first few of these files.
-    """
-
-    what: str
-    reason: str
-    count: int = 0
-    file_count: int = 0
-    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +69,7 @@ class ConvertSummary:
         converted: the number of images whose annotations were converted.
         already: the number of images whose annotations were in that format already.
         losses: what the new files do not show.
+        changes: what is no longer of the kind that it was, and labels that no trainer sees.
         notes: remarks about files.
         left_out: files that could not be converted, at most `NAMED_LEFT_OUT`.
         left_out_count: the number of all files that could not be converted.
@@ -93,14 +78,20 @@ class ConvertSummary:
     to: str
     converted: int
     already: int
-    losses: tuple[LossCount, ...]
+    losses: tuple[KindCount, ...]
+    changes: tuple[KindCount, ...]
     notes: tuple[ConvertNote, ...]
     left_out: tuple[LeftOut, ...]
     left_out_count: int
 
 
 def convert_paths(
-    paths: Sequence[Path], *, to: str, output: Path | None = None, progress: Progress | None = None
+    paths: Sequence[Path],
+    *,
+    to: str,
+    output: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
 ) -> ConvertSummary:
     """Convert files and folders.
 
@@ -114,6 +105,8 @@ def convert_paths(
         to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
+        strict: leave out files in which something is no longer of the kind that it was, or a label is one that no
+            trainer sees.
         progress: is notified of the progress.
 
     Returns:
@@ -126,7 +119,7 @@ def convert_paths(
     """
     target = get_format(to, among=CONVERTIBLE, purpose="to convert to").name
     tasks = _plan(paths, output)
-    tally = _Tally(target)
+    tally = _Tally(target, strict=strict)
     for task in tasks:
         try:
             _convert_task(task, tally, progress or SilentProgress())
@@ -142,28 +135,23 @@ class _Tally:
     """Counts results while a conversion runs; see `ConvertSummary`."""
 
     to: str
+    strict: bool = False
     converted: int = 0
     already: int = 0
-    losses: dict[tuple[str, str], LossCount] = field(default_factory=dict)
+    losses: KindTally = field(default_factory=KindTally)
+    changes: KindTally = field(default_factory=KindTally)
     notes: dict[str, ConvertNote] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     left_out_count: int = 0
 
-    def done(self, path: Path, losses: Iterable[Loss] | None) -> None:
-        """Count an annotation by what its new file does not show; None if there was nothing to do."""
+    def done(self, path: Path, losses: Iterable[Loss] | None, changes: Iterable[Change]) -> None:
+        """Count an annotation by what its new file does not show, None if there was nothing to do; and its changes."""
         if losses is None:
             self.already += 1
             return
         self.converted += 1
-        for loss in losses:
-            before = self.losses.get((loss.what, loss.reason), LossCount(loss.what, loss.reason))
-            self.losses[loss.what, loss.reason] = LossCount(
-                loss.what,
-                loss.reason,
-                count=before.count + loss.count,
-                file_count=before.file_count + 1,
-                files=(*before.files, printable(path.name))[:NAMED_FILES],
-            )
+        self.losses.add(printable(path.name), losses)
+        self.changes.add(printable(path.name), changes)
 
     def note(self, path: Path, reason: str) -> None:
         """Count a file that a remark applies to."""
@@ -183,7 +171,8 @@ class _Tally:
             to=self.to,
             converted=self.converted,
             already=self.already,
-            losses=tuple(self.losses.values()),
+            losses=self.losses.counts(),
+            changes=self.changes.counts(),
             notes=tuple(self.notes.values()),
             left_out=tuple(self.left_out),
             left_out_count=self.left_out_count,
@@ -238,6 +227,8 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
 def _stem_of(path: Path) -> str:
     suffix = annotation_suffix(path.name)
     if suffix:
+        if not path.name.endswith(suffix):
+            raise ConvertError(f"{path} {_CAPITALS}.")
         return path.name.removesuffix(suffix)
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         return path.stem
@@ -271,8 +262,8 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
     with locked(task.written_folder), tempfile.TemporaryFile() as names:
         _tidy(task)
         if task.stems is None:
-            count = _write_names(_leading_stems(task.folder), names)
-            if not count and not (task.folder / ORIGINALS_FOLDER).is_dir():
+            count = _write_names(_leading_stems(task.folder, tally), names)
+            if not count and not tally.left_out_count and not (task.folder / ORIGINALS_FOLDER).is_dir():
                 tally.leave_out(task.folder, "no annotations are in it; sub-folders are not searched, name them")
         else:
             count = _write_names(task.stems, names)
@@ -287,13 +278,17 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
 
 def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Tally) -> None:
     try:
-        found = reconcile(paths, dataset=dataset)
+        found = reconcile(paths, dataset=dataset, target=tally.to)
         if found is None:
             if paths.original.exists():
                 tally.note(paths.json, _REMOVED)
             else:
                 tally.leave_out(paths.json, "there is no such annotation; name those that are to be converted")
             return
+        unseen = unseen_labels(found.annotation.labels) if tally.to == HOUSE else ()
+        changes = (*found.changes, *unseen)
+        if tally.strict:
+            _refuse(found.source, changes)
         if task.output is None:
             losses = write_in_place(found, tally.to)
         else:
@@ -307,15 +302,24 @@ def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Ta
     for suffix in found.outdated:
         if not found.outdated[suffix]:
             tally.note(paths.sibling(suffix), _OUTDATED)
-    tally.done(paths.json, losses)
+    tally.done(paths.json, losses, changes)
 
 
-def _leading_stems(folder: Path) -> Iterator[str]:
+def _refuse(path: Path, changes: Iterable[Change]) -> None:
+    harmful = [change for change in changes if not change.is_harmless]
+    if harmful:
+        raise FileUnusable(path, f"{described(harmful)}; a strict conversion takes no such labels")
+
+
+def _leading_stems(folder: Path, tally: _Tally) -> Iterator[str]:
     """The stem of each image's annotations, once; hidden files are not looked at."""
     with os.scandir(folder) as entries:
         for entry in entries:
             suffix = annotation_suffix(entry.name)
             if not suffix or entry.name.startswith(".") or not entry.is_file():
+                continue
+            if not entry.name.endswith(suffix):
+                tally.leave_out(folder / entry.name, f"it {_CAPITALS}")
                 continue
             stem = entry.name.removesuffix(suffix)
             before = ANNOTATION_SUFFIXES[: ANNOTATION_SUFFIXES.index(suffix)]

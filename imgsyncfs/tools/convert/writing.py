@@ -20,13 +20,19 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from imgsyncfs.annotations.house_format import dump_annotation
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, Loss
-from imgsyncfs.tools.convert.conversion import is_as_rendered, recognize
-from imgsyncfs.tools.convert.reconciliation import FileUnusable, ReconciledAnnotation, embeds_the_only_image
+from imgsyncfs.tools.convert.conversion import image_path, is_as_rendered, recognize, with_image_path
+from imgsyncfs.tools.convert.reconciliation import (
+    FileUnusable,
+    ReconciledAnnotation,
+    embeds_the_only_image,
+    find_image,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +78,11 @@ def write_to_folder(found: ReconciledAnnotation, target: str, folder: Path) -> t
         AnnotationError: as for `write_in_place`.
         OSError: likewise.
     """
-    rendered = CONVERTIBLE[target].render(found.annotation, found.image)
+    image, annotation = found.image, found.annotation
+    image = replace(image, path=_path_from(folder, found))
+    if image_path(annotation):
+        annotation = with_image_path(annotation, image.path)
+    rendered = CONVERTIBLE[target].render(annotation, image)
     content = found.house_content if target == HOUSE and found.house_content else rendered.content
     path = folder / f"{found.paths.stem}{_suffix_in_place(target)}"
     if path.exists():
@@ -83,6 +93,15 @@ def write_to_folder(found: ReconciledAnnotation, target: str, folder: Path) -> t
             raise FileUnusable(path, "it was edited, or comes from elsewhere; remove it, or choose another --output")
     replace_file(path, content)
     return rendered.losses
+
+
+def _path_from(folder: Path, found: ReconciledAnnotation) -> str:
+    """Where an image lies from a folder on: labelme opens it from there. Empty if it is in no place that is known."""
+    beside = find_image(found.paths, found.image.ext)
+    if beside is None and not found.image.path:
+        return ""
+    path = beside if beside is not None else found.paths.folder / found.image.path
+    return PurePath(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _to_house(found: ReconciledAnnotation) -> bool:
@@ -101,7 +120,10 @@ def _to_house(found: ReconciledAnnotation) -> bool:
             replace_file(paths.original, dump_annotation(found.annotation))
         paths.original.replace(paths.json)
     else:
-        replace_file(paths.json, dump_annotation(found.annotation))
+        annotation = found.annotation
+        if found.image.path:
+            annotation = with_image_path(annotation, found.image.path)
+        replace_file(paths.json, dump_annotation(annotation))
     return True
 
 

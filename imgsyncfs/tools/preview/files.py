@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
 from imgsyncfs.formats.registry import ImageReference, recognize_format
-from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image
+from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image, described_image
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names, printable
 
 _CONTRAST_SAMPLES = 1 << 20
@@ -54,14 +54,14 @@ def read_preview_source(path: Path) -> PreviewSource:
     if path.suffix.removeprefix(".").lower() in IMAGE_EXTENSIONS:
         image_content = _read(path)
         annotation_path = _annotation_beside(path)
-        return PreviewSource(path, image_content, annotation_path, _read_annotation(annotation_path)[0])
+        annotation, _ = _read_annotation(annotation_path, image_content)
+        return PreviewSource(path, image_content, annotation_path, annotation)
     annotation, reference = _read_annotation(path)
     candidates = _image_candidates(path, annotation, reference)
     image_path = next((each for each in candidates if _is_file(each)), None)
-    if image_path is not None:
-        return PreviewSource(image_path, _read(image_path), path, annotation)
-    if reference.embedded_content is not None:
-        return PreviewSource(None, reference.embedded_content, path, annotation)
+    content = _read(image_path) if image_path is not None else reference.embedded_content
+    if content is not None:
+        return PreviewSource(image_path, content, path, _read_annotation(path, content)[0])
     names = ", ".join(dict.fromkeys([*map(printable, reference.opened_paths), f"{_stems(path)[0]}.jpg, .png …"]))
     raise PreviewError(f"{_shown(path)}: its image is not beside it ({names}); put it there, or name the image instead")
 
@@ -123,13 +123,17 @@ def _annotation_beside(image: Path) -> Path:
     return found
 
 
-def _read_annotation(path: Path) -> tuple[Annotation, ImageReference]:
+def _read_annotation(path: Path, image_content: bytes | None = None) -> tuple[Annotation, ImageReference]:
+    """An annotation, and what its file says of its image; the image tells in which pixels some tools wrote."""
     content = _read(path)
     known = recognize_format(content)
     if known is None:
         raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
+    image = None
+    if known.is_in_stored_pixels and image_content is not None:
+        image = described_image(path.stem, image_content)
     try:
-        return known.parse(content), known.image_reference(content)
+        return known.read(content, image=image).annotation, known.image_reference(content)
     except AnnotationError as error:
         raise PreviewError(f"{_shown(path)} cannot be read: {error}; mend it, or name another file") from error
 

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +17,27 @@ from imgsyncfs.annotations.house_format import (
     Annotation,
     BoundingBox,
     ClassificationLabel,
-    LabelledObject,
+    Label,
     Mask,
     ObjectLabel,
     RegressionLabel,
     UnknownLabel,
 )
 from imgsyncfs.errors import PreviewError, PublishError
+from imgsyncfs.formats.remarks import labelme_shape
 from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
-from imgsyncfs.tools.preview.shapes import Outline, Points, draw_mask, draw_outlines, outline_of, strokes_for
+from imgsyncfs.tools.preview.shapes import (
+    Outline,
+    Points,
+    Strokes,
+    draw_mask,
+    draw_outlines,
+    outline_of,
+    outline_of_shape,
+    strokes_for,
+)
 from imgsyncfs.tools.preview.text import Anchor, draw_caption, draw_plates, place_plates
 
 logger = logging.getLogger(__name__)
@@ -43,9 +54,10 @@ _JPEG_QUALITY = 92
 def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
     """Draw an annotation into a copy of its image.
 
-    Boxes, rotated boxes with an arrow to the side that their angle points to, and polygons are outlined, masks are
-    tinted; each has its class on a plate, in a colour that follows from the class name alone. Classifications and
-    values about the whole image stand in a corner, with what cannot be drawn. Lines and letters grow with the image.
+    Boxes, rotated boxes with an arrow to the side that their angle points to, polygons, and what labelme alone knows
+    (points, circles, lines) are outlined, masks are tinted; each has its class on a plate, in a colour that follows
+    from the class name alone. Classifications and values about the whole image stand in a corner, with what cannot be
+    drawn. Lines and letters grow with the image.
 
     Args:
         image: of any mode; turned first if it has an EXIF block that asks for it, as coordinates are those of the
@@ -60,18 +72,14 @@ def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
     """
     picture = upright_rgb(image)
     strokes = strokes_for(picture.size)
-    objects = [item for label in annotation.labels if isinstance(label, ObjectLabel) for item in label.objects]
-    outlines = [outline_of(item, strokes) for item in objects]
-    for item in objects:
-        if isinstance(item, Mask):
-            draw_mask(picture, item, strokes)
-    draw_outlines(picture, outlines, strokes)
-    anchors = [
-        anchor
-        for item, outline in zip(objects, outlines, strict=True)
-        if (anchor := _anchor(item, outline, picture.size)) is not None
-    ]
-    lines = _caption_lines(annotation, outside=len(objects) - len(anchors))
+    drawn = [each for label in annotation.labels for each in _drawn(label, strokes)]
+    for label in annotation.labels:
+        for item in label.objects if isinstance(label, ObjectLabel) else ():
+            if isinstance(item, Mask):
+                draw_mask(picture, item, strokes)
+    draw_outlines(picture, [each.outline for each in drawn], strokes)
+    anchors = [anchor for each in drawn if (anchor := _anchor(each, picture.size)) is not None]
+    lines = _caption_lines(annotation, outside=len(drawn) - len(anchors))
     boxes: npt.NDArray[np.float64] = np.array([anchor.box for anchor in anchors], dtype=np.float64).reshape(-1, 4)
     caption = draw_caption(picture, lines, boxes)
     draw_plates(picture, place_plates(anchors, picture.size, gap=strokes.reach, taken=caption))
@@ -153,16 +161,39 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise PreviewError(f"{shown} cannot be written ({reason}); say where with -o") from error
 
 
-def _anchor(item: LabelledObject, outline: Outline, size: tuple[int, int]) -> Anchor | None:
+class _Drawn(NamedTuple):
+    """Something that is drawn: its lines, its class, and whether its text stands at its left edge."""
+
+    outline: Outline
+    class_name: str
+    is_upright: bool
+
+
+def _drawn(label: Label, strokes: Strokes) -> list[_Drawn]:
+    """What is drawn of a label: objects, or a shape of labelme's that is kept as it is."""
+    if isinstance(label, ObjectLabel):
+        return [
+            _Drawn(outline_of(item, strokes), item.class_name, isinstance(item, BoundingBox | Mask))
+            for item in label.objects
+        ]
+    shape = labelme_shape(label)
+    outline = outline_of_shape(shape, strokes) if shape is not None else None
+    if shape is None or outline is None:
+        return []
+    name = shape.get("label")
+    return [_Drawn(outline, name if isinstance(name, str) else "", is_upright=False)]
+
+
+def _anchor(drawn: _Drawn, size: tuple[int, int]) -> Anchor | None:
     """Where an object's text goes; None if nothing of the object is in the picture."""
+    outline, upright = drawn.outline, drawn.is_upright
     shown = _enclosing(outline.points, size)
     if shown is None:
         return None
     x1, y1, x2, y2 = shown
-    upright = isinstance(item, BoundingBox | Mask)
     top = outline.points[int(outline.points[:, 1].argmin())]
     x = x1 if upright else float(np.clip(top[0], x1, x2))
-    text = item.class_name if item.class_name.strip() else "(no class)"
+    text = drawn.class_name if drawn.class_name.strip() else "(no class)"
     return Anchor((x1, y1, x2, y2), (x, y1), text, outline.colour, centred=not upright)
 
 
@@ -196,7 +227,16 @@ def _value_line(label: object) -> str:
     return ""
 
 
+def _is_drawn(label: UnknownLabel) -> bool:
+    shape = labelme_shape(label)
+    return shape is not None and outline_of_shape(shape, strokes_for((1, 1))) is not None
+
+
 def _not_drawn(labels: Sequence[object], outside: int) -> list[str]:
-    types = Counter(str(label.content.get("label_type")) for label in labels if isinstance(label, UnknownLabel))
+    types = Counter(
+        str(label.content.get("label_type"))
+        for label in labels
+        if isinstance(label, UnknownLabel) and not _is_drawn(label)
+    )
     lines = [f"not drawn: {count} of type {label_type}" for label_type, count in types.items()]
     return [*lines, *([f"not drawn: {outside} outside the image"] if outside else [])]

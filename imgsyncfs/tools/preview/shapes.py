@@ -12,9 +12,9 @@ import colorsys
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import pi, sqrt
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,8 @@ _FARTHEST = 1e9
 """Larger coordinates are clipped to this: far outside of any picture, and the arithmetic stays exact."""
 
 _MASK_OPACITY = 0.4
+
+_CIRCLE_POINTS = 65
 
 _SMOOTHED_PIXELS = ((1 << 20, 4), (1 << 22, 2))
 """(most pixels of a picture, factor): lines are drawn larger by the factor and then reduced, which smooths them. In
@@ -154,6 +156,37 @@ def outline_of(item: LabelledObject, strokes: Strokes) -> Outline:
     return Outline(points, (_closed(points),), colour)
 
 
+def outline_of_shape(shape: Mapping[str, Any], strokes: Strokes) -> Outline | None:
+    """Say which lines show a shape of labelme's for which the house format has no object.
+
+    A point is a ring, a circle goes through its second point around its first, a line and a linestrip are open; a shape
+    of an unknown type is closed.
+
+    Args:
+        shape: as labelme has it, perhaps written by hand.
+        strokes: line widths; the rings of points follow them.
+
+    Returns:
+        The lines; None if the shape has no points that can be drawn.
+    """
+    name, shape_type = shape.get("label"), shape.get("shape_type")
+    try:
+        points = np.array(shape.get("points"), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
+        return None
+    colour = class_colour(name if isinstance(name, str) else "")
+    if shape_type in ("point", "points") or len(points) == 1:
+        rings = tuple([_circle(point, 2 * strokes.line) for point in points])
+        return Outline(np.concatenate(rings), rings, colour)
+    if shape_type == "circle":
+        ring = _circle(points[0], float(np.hypot(*np.clip(points[1] - points[0], -_FARTHEST, _FARTHEST))))
+        return Outline(ring, (ring,), colour)
+    is_open = shape_type in ("line", "linestrip")
+    return Outline(points, (points if is_open else _closed(points),), colour)
+
+
 def draw_outlines(picture: Image.Image, outlines: Sequence[Outline], strokes: Strokes) -> None:
     """Draw outlines into an RGB picture, the last one on top; what lies outside or is not finite is left out."""
     pixels = picture.width * picture.height
@@ -208,6 +241,11 @@ def _mixed(colour: tuple[float, float, float], white: float) -> Colour:
 
 def _rectangle(x1: float, y1: float, x2: float, y2: float) -> Points:
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64)
+
+
+def _circle(centre: Points, radius: float) -> Points:
+    turns = np.linspace(0, 2 * pi, _CIRCLE_POINTS)
+    return centre + radius * np.stack([np.cos(turns), np.sin(turns)], axis=1)
 
 
 def _closed(points: Points) -> Points:

@@ -15,8 +15,9 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_exten
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
+from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.tools.images import HEADER_BYTES, read_image_header, size_warnings
-from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names, printable
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
     HOUSE,
@@ -158,7 +159,7 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
     except (PublishError, BlobMissing, BlobChanged) as error:
         return unusable(names, {pair.image: str(error)})
     left_out = [
-        LeftOut(printable(name), _NOT_CONVERTED) for name in pair.annotations if name != f"{pair.stem}{HOUSE_SUFFIX}"
+        LeftOut(printable(name), _NOT_CONVERTED) for name in pair.annotations if annotation_suffix(name) != HOUSE_SUFFIX
     ]
     if len(left_out) == len(pair.annotations):
         return PairFindings(image, left_out=tuple(left_out))
@@ -179,6 +180,7 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         CheckedAnnotation(name, HOUSE, describe_annotation(annotation, content)),
         left_out=tuple(left_out),
         warnings=size_warnings(annotation, image.facts, printable(name)),
+        changes=unseen_labels(annotation.labels),
     )
 
 

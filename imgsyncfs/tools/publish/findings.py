@@ -10,8 +10,9 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel
+from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel, RegressionLabel
 from imgsyncfs.blob_layout import cut_into_extents, extent_digests
+from imgsyncfs.formats.registry import Change
 from imgsyncfs.tools.images import ImageFacts
 from imgsyncfs.tools.pairing import LeftOut, printable
 from imgsyncfs.workers.threads import map_in_order
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 Pair = TypeVar("Pair")
 
 HOUSE = "house"
-CHECK_VERSION = 1
+CHECK_VERSION = 4
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 2
+LARGE_CHECK_VERSION = 5
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
@@ -42,6 +43,7 @@ class AnnotationFacts:
         label_checked: 1 if a person has checked the labels, else 0.
         object_count: number of objects, classifications, values and unknown labels.
         classes: classes of the objects and names of the classifications, each once, in the order of the file.
+        label_types: types of the labels that hold something, each once; unknown ones are not among them.
         extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
     """
 
@@ -51,6 +53,7 @@ class AnnotationFacts:
     object_count: int
     classes: tuple[str, ...]
     extents: str = ""
+    label_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +97,33 @@ class PairFindings:
         annotation: None if there is none.
         left_out: files of this pair that are not published.
         warnings: what is odd about files that are.
+        changes: what is not of the kind that it was in the annotation, and labels in it that no trainer sees.
+        compared: names the content of the catalog's annotation that this one was compared with; empty without one.
     """
 
     image: CheckedImage | None
     annotation: CheckedAnnotation | None = None
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    compared: str = ""
 
 
 def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFacts:
     """Describe an annotation whose JSON is `content`."""
     classes: dict[str, None] = {}
+    label_types: dict[str, None] = {}
     for label in annotation.labels:
         if isinstance(label, ObjectLabel):
             classes.update((item.class_name, None) for item in label.objects)
+            if label.objects:
+                label_types[label.label_type] = None
         elif isinstance(label, ClassificationLabel):
             # A flag of labelme's has no name beside its text.
             classes[label.label_name or label.label] = None
+            label_types["clf"] = None
+        elif isinstance(label, RegressionLabel):
+            label_types["reg"] = None
     return AnnotationFacts(
         byte_count=len(content),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
@@ -118,6 +131,7 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
         object_count=annotation.object_count,
         classes=tuple(classes),
         extents=extent_digests(cut_into_extents(content), len(content)),
+        label_types=tuple(label_types),
     )
 
 
@@ -138,6 +152,7 @@ def check_all(
     check: Callable[[Pair], PairFindings],
     *,
     key: Callable[[Pair], str],
+    still_holds: Callable[[Pair, PairFindings], bool] = lambda _, __: True,
     journal: Journal | None,
     progress: Progress,
     threads: int,
@@ -148,6 +163,7 @@ def check_all(
         pairs: images with their annotations.
         check: looks at one.
         key: what the journal keeps the findings about one under: it changes whenever a file of the pair does.
+        still_holds: says of kept findings whether they would be found again.
         journal: keeps the findings about images that can be published.
         progress: in images; the caller begins the phase.
         threads: how many.
@@ -158,9 +174,10 @@ def check_all(
 
     def find(pair: Pair) -> PairFindings:
         name = key(pair)
-        known = journal.get(name) if journal is not None else None
-        if known is not None:
-            return _findings_from_json(known)
+        document = journal.get(name) if journal is not None else None
+        known = None if document is None else _findings_from_json(document)
+        if known is not None and still_holds(pair, known):
+            return known
         findings = check(pair)
         # What cannot be used is looked at again each time: a network disk may have been the cause.
         if journal is not None and findings.image is not None:
@@ -178,7 +195,10 @@ def _findings_from_json(document: Mapping[str, Any]) -> PairFindings:
     if image is not None:
         image = CheckedImage(**{**image, "facts": ImageFacts(**image["facts"])})
     if annotation is not None:
-        facts = AnnotationFacts(**{**annotation["facts"], "classes": tuple(annotation["facts"]["classes"])})
+        known = annotation["facts"]
+        lists = {name: tuple(known[name]) for name in ("classes", "label_types")}
+        facts = AnnotationFacts(**{**known, **lists})
         annotation = CheckedAnnotation(**{**annotation, "facts": facts})
     left_out = tuple(LeftOut(**entry) for entry in document["left_out"])
-    return PairFindings(image, annotation, left_out, tuple(document["warnings"]))
+    changes = tuple(Change(**entry) for entry in document["changes"])
+    return PairFindings(image, annotation, left_out, tuple(document["warnings"]), changes, document["compared"])

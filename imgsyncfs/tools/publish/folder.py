@@ -12,18 +12,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, PublishError
-from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, ImageInfo
-from imgsyncfs.tools.convert.conversion import completed
+from imgsyncfs.formats.registry import ImageInfo
 from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.tools.publish.annotations import differing_siblings, find_annotation
+from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
-    HOUSE,
     LARGE_CHECK_VERSION,
     CheckedAnnotation,
     CheckedImage,
@@ -42,6 +40,7 @@ from imgsyncfs.tools.publish.publication import (
     image_row,
     read_published,
     record,
+    refuse_changes,
 )
 from imgsyncfs.tools.publish.upload import Placement, Uploader, UploadFile, present_blobs
 from imgsyncfs.workers.progress import Progress, SilentProgress
@@ -101,6 +100,7 @@ def publish(
     dataset_id: str,
     options: DatasetOptions | None = None,
     loose: bool = False,
+    strict: bool = False,
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> PublishSummary:
@@ -116,6 +116,8 @@ def publish(
         dataset_id: by the grammar, unless the catalog has it already.
         options: what is said about the dataset; what is not said stays as the catalog has it.
         loose: upload every file as a blob of its own instead of small ones in packs.
+        strict: publish nothing if something is no longer of the kind that it was, or a label is one that no trainer
+            sees.
         journal: keeps the findings about files for the next run.
         progress: of the work.
 
@@ -124,7 +126,8 @@ def publish(
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
-        PublishError: there is nothing to publish, a file changed meanwhile, or the dataset lies in another store.
+        PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, or
+            `strict` forbids it.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
@@ -135,20 +138,26 @@ def publish(
             f"The dataset {dataset_id} lies in {published.dataset.store} and cannot be published to {store.url}; "
             "publish it to its own store, or under another id."
         )
+    catalogued = CataloguedAnnotations(store, published.compared)
     pairs, left_out = _scan_folder(folder)
     progress.phase("Checking", len(pairs), "images")
     checked = list(
         check_all(
             pairs,
-            lambda pair: _check_pair(folder, pair, dataset_id=dataset_id),
+            lambda pair: _check_pair(folder, pair, catalogued, dataset_id=dataset_id),
             key=lambda pair: _journal_key(pair, dataset_id=dataset_id),
+            still_holds=lambda pair, findings: _still_holds(pair, findings, catalogued),
             journal=journal,
             progress=progress,
             threads=CHECK_THREADS,
         )
     )
+    if strict:
+        refuse_changes(dataset_id, checked)
     usable = [(pair, findings) for pair, findings in zip(pairs, checked, strict=True) if findings.image is not None]
-    images, annotations, sent = _bring(folder, usable, published, store=store, loose=loose, progress=progress)
+    images, annotations, sent = _bring(
+        folder, usable, published, catalogued, store=store, loose=loose, progress=progress
+    )
     return record(
         catalog,
         published,
@@ -208,6 +217,15 @@ def _look_at(folder: Path, entry: os.DirEntry[str]) -> FoundFile | LeftOut:
     return FoundFile(entry.name, status.st_size, status.st_mtime_ns, fingerprint)
 
 
+def _still_holds(pair: FoundPair, findings: PairFindings, catalogued: CataloguedAnnotations) -> bool:
+    """Whether findings about a pair hold in the light of what the catalog has of it now."""
+    if findings.annotation is None:
+        return True
+    row = catalogued.row(pair.names.stem)
+    is_published = row is not None and row.md5 == findings.annotation.facts.md5
+    return is_published or findings.compared == catalogued.content_name(pair.names.stem)
+
+
 def _journal_key(pair: FoundPair, *, dataset_id: str) -> str:
     files = (pair.image, *pair.annotations)
     # A house annotation may be twice as long as the file that it is converted from; hardly eight times.
@@ -216,7 +234,7 @@ def _journal_key(pair: FoundPair, *, dataset_id: str) -> str:
     return " ".join((f"pair-{version}", dataset_id, *(file.fingerprint for file in files)))
 
 
-def _check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindings:
+def _check_pair(folder: Path, pair: FoundPair, catalogued: CataloguedAnnotations, *, dataset_id: str) -> PairFindings:
     """Read an image and its annotations and judge them.
 
     An image is left out if it cannot be decoded, or if its annotation cannot be read: an image that silently lost its
@@ -233,64 +251,33 @@ def _check_pair(folder: Path, pair: FoundPair, *, dataset_id: str) -> PairFindin
     if not pair.annotations:
         return PairFindings(image)
     name = pair.annotations[0].name
+    info = _image_info(pair, facts, dataset_id)
     try:
-        annotation, annotation_content, format_name = _house_annotation(folder / name, facts, pair.names.ext)
+        found = find_annotation(folder / name, info, catalogued, read_file=_read_file)
     except (PublishError, AnnotationError) as error:
         reasons = {name: str(error), pair.image.name: f"its annotation {printable(name)} cannot be used: {error}"}
         return unusable(names, reasons)
-    info = ImageInfo(dataset_id, pair.names.stem, pair.names.ext, facts.height, facts.width, facts.depth)
+    others = [folder / other.name for other in pair.annotations[1:]]
     return PairFindings(
         image,
-        CheckedAnnotation(name, format_name, describe_annotation(annotation, annotation_content)),
-        left_out=_differing_siblings(folder, pair, annotation, info),
-        warnings=size_warnings(annotation, facts, printable(name)),
+        CheckedAnnotation(name, found.format_name, describe_annotation(found.annotation, found.content)),
+        left_out=differing_siblings(others, folder / name, found.annotation, info, read_file=_read_file),
+        warnings=(*found.warnings, *size_warnings(found.annotation, facts, printable(name))),
+        changes=found.changes,
+        compared=catalogued.content_name(pair.names.stem),
     )
 
 
-def _read_annotation(path: Path, format_name: str, image: ImageFacts, ext: str) -> bytes:
-    """Return the bytes of an annotation that is published: those of the file, or what it is converted to.
-
-    Raises:
-        PublishError: the file cannot be read any more.
-        AnnotationError: it does not parse any more.
-    """
-    return _read_file(path) if format_name == HOUSE else _house_annotation(path, image, ext)[1]
-
-
-def _house_annotation(path: Path, image: ImageFacts, ext: str) -> tuple[Annotation, bytes, str]:
-    """Read an annotation file of any format; returns the annotation, its house JSON, and the name of its format."""
-    content = _read_file(path)
-    if path.name.endswith(HOUSE_SUFFIX) and is_annotation(content):
-        return parse_annotation(content), content, HOUSE
-    for name, known in READABLE.items():
-        if known.recognizes(content):
-            info = ImageInfo("", path.stem, ext, image.height, image.width, image.depth)
-            annotation = completed(known.parse(content), info)
-            return annotation, dump_annotation(annotation), name
-    fault = encoding_fault(content)
-    raise AnnotationError(
-        fault or "it is neither a house annotation (it has no anno_version) nor of a format that is known"
+def _image_info(pair: FoundPair, facts: ImageFacts, dataset_id: str) -> ImageInfo:
+    return ImageInfo(
+        dataset_id,
+        pair.names.stem,
+        pair.names.ext,
+        facts.height,
+        facts.width,
+        facts.depth,
+        orientation=facts.orientation,
     )
-
-
-def _differing_siblings(folder: Path, pair: FoundPair, annotation: Annotation, info: ImageInfo) -> tuple[LeftOut, ...]:
-    """Find the annotations beside the published one that say something else than it renders to."""
-    left_out = []
-    chosen = printable(pair.annotations[0].name)
-    for file in pair.annotations[1:]:
-        fitting = [known for known in READABLE.values() if file.name.endswith(known.suffix)]
-        known = max(fitting, key=lambda known: len(known.suffix))
-        # A folder copied out of a mount bears the name of the dataset it came from.
-        datasets = dict.fromkeys((info.dataset, folder.absolute().name))
-        try:
-            content = _read_file(folder / file.name)
-            same = any(known.render(annotation, replace(info, dataset=name)).content == content for name in datasets)
-            reason = f"{chosen} is published and says something else; remove the one of the two that is out of date"
-        except (PublishError, AnnotationError) as error:
-            same, reason = False, f"{chosen} is published, and this cannot be compared with it: {error}"
-        if not same:
-            left_out.append(LeftOut(printable(file.name), reason))
-    return tuple(left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +305,7 @@ def _bring(
     folder: Path,
     usable: Sequence[tuple[FoundPair, PairFindings]],
     published: Published,
+    catalogued: CataloguedAnnotations,
     *,
     store: Store,
     loose: bool,
@@ -330,7 +318,7 @@ def _bring(
         if findings.image is not None
     ]
     annotations = [
-        _annotation(folder, pair, findings.image, findings.annotation, published)
+        _annotation(folder, pair, findings.image, findings.annotation, published, catalogued)
         for pair, findings in usable
         if findings.image is not None and findings.annotation is not None
     ]
@@ -376,11 +364,20 @@ def _image(
 
 
 def _annotation(
-    folder: Path, pair: FoundPair, image: CheckedImage, annotation: CheckedAnnotation, published: Published
+    folder: Path,
+    pair: FoundPair,
+    image: CheckedImage,
+    annotation: CheckedAnnotation,
+    published: Published,
+    catalogued: CataloguedAnnotations,
 ) -> _Candidate[AnnotationRow]:
     file = next(file for file in pair.annotations if file.name == annotation.name)
     row = annotation_row(pair.names, annotation.facts, modified_at=file.modified_ns // _NANOSECONDS)
-    read = partial(_read_annotation, folder / file.name, annotation.format_name, image.facts, pair.names.ext)
+    info = _image_info(pair, image.facts, published.dataset_id)
+
+    def read() -> bytes:
+        return find_annotation(folder / file.name, info, catalogued, read_file=_read_file).content
+
     return _Candidate(row, published.annotations.get(row.name), "json", read)
 
 

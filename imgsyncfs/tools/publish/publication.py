@@ -7,17 +7,21 @@ afterwards the new one whole.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.naming import parse_dataset_name
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.errors import PublishError
+from imgsyncfs.tools.pairing import printable
+from imgsyncfs.tools.tally import KindCount, KindTally, described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imgsyncfs.catalog import Catalog
+    from imgsyncfs.formats.registry import Change
     from imgsyncfs.tools.pairing import LeftOut, PairedNames
     from imgsyncfs.tools.publish.findings import AnnotationFacts, CheckedImage, PairFindings
     from imgsyncfs.workers.progress import Progress
@@ -65,6 +69,8 @@ class PublishSummary:
         removed: names of images that were in the dataset and are not any more.
         left_out: files that were not published.
         warnings: what is odd about files that were.
+        changes: what is no longer of the kind that it was, and labels that no trainer sees, counted by kind.
+        file_changes: the same for each annotation file that has such, by its name.
     """
 
     images: int
@@ -76,6 +82,8 @@ class PublishSummary:
     removed: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
+    changes: tuple[KindCount, ...] = ()
+    file_changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,10 @@ class Published:
         dataset: its row, or None.
         images: its images by name.
         annotations: its annotations of this label version by name.
+        compared: the annotations that new ones are compared with: these or, where there are none yet, those of the
+            label version that the dataset has.
         extent_digests: MD5 of each of its large files to the digests of its extents.
+        orientations: name of each of its images that is turned to be shown, to EXIF's number of its orientation.
     """
 
     dataset_id: str
@@ -96,7 +107,9 @@ class Published:
     dataset: DatasetRow | None
     images: Mapping[str, ImageRow]
     annotations: Mapping[str, AnnotationRow]
+    compared: Mapping[str, AnnotationRow]
     extent_digests: Mapping[str, str]
+    orientations: Mapping[str, int]
 
 
 def dataset_store(catalog: Catalog, dataset_id: str) -> str:
@@ -126,15 +139,20 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
     dataset = catalog.dataset(dataset_id)
     if dataset is None:
         parse_dataset_name(dataset_id)
-        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {})
+        return Published(dataset_id, label_version or DEFAULT_LABEL_VERSION, None, {}, {}, {}, {}, {})
     version = label_version or dataset.label_version
+    images = {row.name: row for row in catalog.images(dataset_id)}
+    annotations = {row.name: row for row in catalog.annotations(dataset_id, version)}
+    compared = annotations or {row.name: row for row in catalog.annotations(dataset_id, dataset.label_version)}
     return Published(
         dataset_id,
         version,
         dataset,
-        {row.name: row for row in catalog.images(dataset_id)},
-        {row.name: row for row in catalog.annotations(dataset_id, version)},
+        images,
+        annotations,
+        compared,
         catalog.extent_digests(dataset_id),
+        catalog.image_orientations(dataset_id),
     )
 
 
@@ -147,6 +165,13 @@ def _known_digests(findings: Iterable[PairFindings]) -> dict[str, str]:
             if found.annotation is not None:
                 digests[found.annotation.facts.md5] = found.annotation.facts.extents
     return {md5: extents for md5, extents in digests.items() if md5 and extents}
+
+
+def _orientations(images: Sequence[ImageRow], findings: Iterable[PairFindings]) -> dict[str, int]:
+    """Name of each image that is turned to be shown, to EXIF's number of its orientation; see `record`."""
+    checked = (found.image.facts for found in findings if found.image is not None)
+    pairs = zip(images, checked, strict=True)
+    return {image.name: facts.orientation for image, facts in pairs if facts.orientation != 1}
 
 
 def image_row(
@@ -222,7 +247,7 @@ def record(
         store_url: where the blobs lie.
         images: the dataset's images, in its order.
         annotations: its annotations of the label version.
-        findings: about them, and about those that are left out.
+        findings: about them, in the same order, and about those that are left out.
         uploaded_bytes: for the summary.
         left_out: for the summary, beside those of the findings; likewise the warnings.
         warnings: for the summary.
@@ -244,17 +269,29 @@ def record(
         )
     annotated = [found.annotation.facts for found in findings if found.annotation is not None]
     classes = list(dict.fromkeys(name for facts in annotated for name in facts.classes))
-    extent_digests = _known_digests(findings)
+    extent_digests, orientations = _known_digests(findings), _orientations(images, findings)
     listed = tuple(name for name in classes if _can_be_listed(name))
     row = _dataset_row(published, options, listed, len(images), store_url)
-    changed = not _says_the_same(published, row, images, annotations, extent_digests)
+    changed = not _says_the_same(published, row, images, annotations, extent_digests, orientations)
     revision = row.revision
     if changed:
         progress.phase("Writing the catalog", len(images) + len(annotations), "rows")
         revision = catalog.replace_dataset(
-            row, images, annotations, extent_digests=extent_digests, progress=progress.advance
+            row,
+            images,
+            annotations,
+            extent_digests=extent_digests,
+            orientations=orientations,
+            progress=progress.advance,
         )
+        # A catalog without this version's additions cannot say all of it, and may say the rest already.
+        changed = published.dataset is None or revision != published.dataset.revision
     names = {image.name for image in images}
+    tally, file_changes = KindTally(), {}
+    for found in findings:
+        if found.annotation is not None and found.changes:
+            tally.add(printable(found.annotation.name), found.changes)
+            file_changes[found.annotation.name] = found.changes
     return PublishSummary(
         images=len(images),
         annotations=len(annotations),
@@ -267,13 +304,49 @@ def record(
         warnings=(
             *warnings,
             *(warning for found in findings for warning in found.warnings),
+            *_unnamed_types(row, annotated),
             *(
                 f"the class {name!r} is not listed in the column classes, which takes no commas or control characters"
                 for name in classes
                 if not _can_be_listed(name) and options.classes is None and published.dataset is None
             ),
         ),
+        changes=tally.counts(),
+        file_changes=file_changes,
     )
+
+
+def refuse_changes(dataset_id: str, findings: Iterable[PairFindings]) -> None:
+    """Refuse what is no longer of the kind that it was, and labels that no trainer sees.
+
+    Raises:
+        PublishError: there are such; it names the files.
+    """
+    lines = [
+        f"{found.annotation.name}: {described(harmful)}"
+        for found in findings
+        if found.annotation is not None and (harmful := [change for change in found.changes if not change.is_harmless])
+    ]
+    if lines:
+        more = f"; and {len(lines) - _NAMED_IN_ERROR} more files" if len(lines) > _NAMED_IN_ERROR else ""
+        raise PublishError(
+            f"Nothing was published as {dataset_id}, because a strict publish takes no labels that change their kind "
+            f"or that no trainer sees: {'; '.join(lines[:_NAMED_IN_ERROR])}{more}. Correct these labels, or publish "
+            "without being strict."
+        )
+
+
+def _unnamed_types(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
+    """Warn of types of labels that a dataset's row does not name: who looks for datasets by it does not find them."""
+    counts = Counter(name for facts in annotated for name in facts.label_types if name not in row.label_type)
+    if counts:
+        named = ", ".join(row.label_type) or "nothing"
+        found = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        complete = ",".join([*row.label_type, *counts])
+        yield (
+            f"the dataset's label_type says {named}, and annotations hold other labels as well: {found}; if they "
+            f"belong there, publish it with the label type {complete}"
+        )
 
 
 def _can_be_listed(class_name: str) -> bool:
@@ -320,6 +393,7 @@ def _says_the_same(
     images: Sequence[ImageRow],
     annotations: Sequence[AnnotationRow],
     extent_digests: Mapping[str, str],
+    orientations: Mapping[str, int],
 ) -> bool:
     return (
         published.dataset is not None
@@ -327,4 +401,5 @@ def _says_the_same(
         and {image.name: image for image in images} == published.images
         and {annotation.name: annotation for annotation in annotations} == published.annotations
         and extent_digests.items() <= published.extent_digests.items()
+        and orientations == published.orientations
     )

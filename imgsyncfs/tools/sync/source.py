@@ -136,6 +136,9 @@ class DatasetSource:
             if self._contents.has(key):
                 name = stem + target.suffix.encode()
                 shape = "x".join(map(str, listing.image_info(index)))
+                # Copies of images that are shown as they are stored keep the version that they have.
+                if (orientation := listing.orientation(index)) != 1:
+                    shape += f" turned {orientation}"
                 version = f"{target.name} {__version__} {shape} {_version(annotation, listing)}"
                 shown = stem + self._view.suffix.encode() if self._view else name
                 yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, self._contents, key)
