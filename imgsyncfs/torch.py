@@ -100,7 +100,8 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
       clockwise on screen. An object that is no rotated box has its upright box there, with the angle 0.
     - ``area``: float32 (n,) of ``boxes``; ``iscrowd``: int64 (n,), all 0.
     - ``image_id``: the place, an int.
-    - ``image_labels``: dictionary of the image's classifications (text) and regressions (float) by their names.
+    - ``image_labels``: dictionary of the image's classifications (text) and regressions (float) by their names; the
+      last one, where several have the same name.
 
     An object that covers nothing of the image has no row; this is logged once an image. An image without an annotation
     has an empty target.
