@@ -186,7 +186,9 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
             PreviewError: the image cannot be decoded.
             CatalogError: this came out of a pickle, and the dataset has been published anew meanwhile.
         """
-        return self._read(self._place(place))
+        # Image and annotation are asked for at once.
+        [sample] = self.__getitems__([place])
+        return sample
 
     def __getitems__(self, places: Sequence[SupportsIndex]) -> list[Sample]:
         """Read several images with their targets; PyTorch's data loader asks for each batch like this.
