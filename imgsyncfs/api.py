@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from PIL import Image
 
-from imgsyncfs.annotations.house_format import Annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.catalog.dataset_table import COLUMNS, column_values, matching
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import AnnotationError, CatalogMissing
+from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.reader import LibraryReader
@@ -134,6 +134,11 @@ class ImageCatalog:
         self._reader = LibraryReader(settings, config)
         # Whoever connects hears at once what is wrong.
         _ = self._reader.library
+
+    @property
+    def reader(self) -> LibraryReader:
+        """The library that all of it is read from, for other modules of imgsyncfs."""
+        return self._reader
 
     @property
     def datasets(self) -> Datasets:
@@ -397,15 +402,7 @@ class Dataset:
         return self._reader.read(listing, listing.images, index)
 
     def _annotation(self, index: int) -> Annotation | None:
-        listing = self._listing
-        if not listing.has_annotation(index):
-            return None
-        try:
-            return parse_annotation(self._reader.read(listing, listing.annotations, index))
-        except AnnotationError as error:
-            raise AnnotationError(
-                f"{self.id}/{listing.stem(index).decode()}.json: {error}; mend the annotation and publish it again"
-            ) from error
+        return self._reader.annotation(self._listing, index)
 
 
 @dataclass(frozen=True, eq=False)

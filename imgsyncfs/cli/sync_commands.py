@@ -38,6 +38,10 @@ MOST_NAMED = 20
 """So many files are named one by one; a store that lost a folder would fill the screen."""
 
 
+_COPIED = [name for name, view in VIEWS.items() if not view.has_splits]
+"""The views that can be copied: those with all files of a dataset side by side."""
+
+
 @click.command("sync")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.argument("dataset_ids", metavar="[DATASET]...", nargs=-1)
@@ -51,7 +55,7 @@ MOST_NAMED = 20
     "--view",
     "view_name",
     metavar="VIEW",
-    help=f"The layout of a tool: {', '.join(name for name, view in VIEWS.items() if not view.has_splits)}.",
+    help=f"The layout of a tool: {', '.join(_COPIED)}.",
 )
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
