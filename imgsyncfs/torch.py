@@ -39,7 +39,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from PIL import Image
 
-from imgsyncfs.annotations.box_arrays import box_arrays, class_order, labelled_objects
+from imgsyncfs.annotations.box_arrays import box_arrays, labelled_objects
+from imgsyncfs.annotations.classes import class_order
 from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, RegressionLabel
 from imgsyncfs.api import Dataset as CatalogDataset
 from imgsyncfs.api import ImageCatalog, connect
@@ -404,7 +405,7 @@ def _classes(chosen: Sequence[CatalogDataset], parts: Sequence[_Part]) -> tuple[
 
         labelled = filter(part.listing.has_siblings, part.indices)
         found.update(*map_in_order(names, labelled, threads=READING_THREADS))
-    return class_order((dataset.row.classes for dataset in chosen), found)
+    return class_order([name for dataset in chosen for name in dataset.row.classes], found)
 
 
 def _distinct(classes: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ on which file is read first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,20 +112,6 @@ def box_arrays(annotation: Annotation | None) -> BoxArrays:
     if turned:
         xywhr[turned] = rotated
     return BoxArrays(tuple([item.class_name for item in objects]), np.concatenate([low, high], axis=1), xywhr)
-
-
-def class_order(columns: Iterable[Sequence[str]], found: Iterable[str]) -> tuple[str, ...]:
-    """The classes of some datasets in the order that numbers them.
-
-    Args:
-        columns: of each dataset, its column ``classes`` in the catalog; in the order of the datasets.
-        found: names of classes in their annotations, in any order.
-
-    Returns:
-        Each name once: those of the columns as they stand there, then the others by name.
-    """
-    listed = dict.fromkeys(name for column in columns for name in column)
-    return (*listed, *sorted(set(found) - listed.keys()))
 
 
 def _upright(item: LabelledObject) -> tuple[float, float, float, float]:

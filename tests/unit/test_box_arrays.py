@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from math import pi
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import given
 from support.annotation_strategies import house_annotations
 from support.places import SAMPLES
 
-from imgsyncfs.annotations.box_arrays import BoxArrays, box_arrays, class_order
+from imgsyncfs.annotations.box_arrays import BoxArrays, box_arrays
 from imgsyncfs.annotations.geometry import corners, encode_run_length
 from imgsyncfs.annotations.house_format import (
     Annotation,
@@ -114,9 +113,3 @@ def test_objects_of_some_classes_are_chosen() -> None:
     found = arrays(BoundingBox("a", 1, 2, 3, 4), BoundingBox("b", 5, 6, 7, 8), BoundingBox("a", 1, 1, 9, 9))
     assert found.of_classes(["a", "c"]).xyxy.tolist() == [[1, 2, 3, 4], [1, 1, 9, 9]]
     assert found.of_classes([]).class_names == ()
-
-
-def test_classes_are_those_of_the_columns_as_they_stand_and_then_others_by_name() -> None:
-    columns = [("person", "face"), ("dog", "person")]
-    for found in itertools.permutations(["zebra", "ant", "face"]):
-        assert class_order(columns, found) == ("person", "face", "dog", "ant", "zebra")
