@@ -11,6 +11,7 @@ import pytest
 from support.convert_folders import files_of
 from support.mounting import Workplace, box_annotation, mount_status, workplace_with, write_folder
 
+from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.views.registry import VIEWS
 
@@ -45,7 +46,10 @@ def test_the_views_are_there_and_not_listed(shared: tuple[Workplace, Path]) -> N
         assert names_in(mountpoint / ".views" / view) == [DATASET, OTHER]
 
 
-@pytest.mark.parametrize("view", list(FORMATS))
+FLAT = [name for name, view in VIEWS.items() if not view.has_splits]
+
+
+@pytest.mark.parametrize("view", [name for name in FLAT if name in FORMATS])
 def test_a_view_has_each_image_and_beside_it_the_annotation_that_its_tool_looks_for(
     shared: tuple[Workplace, Path], view: str
 ) -> None:
@@ -68,7 +72,7 @@ def test_the_plain_view_has_images_and_house_annotations_alone(shared: tuple[Wor
     assert plain == {name: content for name, content in beside.items() if not name.endswith((".labelme.json", ".xml"))}
 
 
-@pytest.mark.parametrize("view", list(VIEWS))
+@pytest.mark.parametrize("view", FLAT)
 def test_sync_copies_what_the_view_shows(shared: tuple[Workplace, Path], tmp_path: Path, view: str) -> None:
     workplace, mountpoint = shared
     workplace.run("sync", tmp_path / "copy", DATASET, "--view", view)
@@ -153,4 +157,83 @@ def test_a_dataset_that_comes_later_is_in_every_view(workplace: Workplace, tmp_p
         workplace.run("publish", write_folder(tmp_path / "two", count=2), "--name", OTHER)
         for view in VIEWS:
             assert names_in(mountpoint / ".views" / view) == [DATASET, OTHER]
-            assert (mountpoint / ".views" / view / OTHER / "img_00000.jpg").stat().st_size
+            (image,) = (mountpoint / ".views" / view / OTHER).rglob("img_00000.jpg")
+            assert image.stat().st_size
+
+
+# Views with directories.
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def split_of(mountpoint: Path, view: str = "dota") -> dict[str, str]:
+    """The split of each image, by its stem."""
+    top = mountpoint / ".views" / view / DATASET
+    return {path.stem: path.parts[-3] for path in top.glob("*/images/*.jpg")}
+
+
+def test_dotas_view_has_images_and_labels_of_each_split_in_directories(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    top = mountpoint / ".views" / "dota" / DATASET
+    assert names_in(top) == ["test", "train", "valid"]
+    splits = split_of(mountpoint)
+    assert splits.keys() == {path.stem for path in (mountpoint / DATASET).glob("*.jpg")}
+    assert files_below(top) == {
+        *(f"{split}/images/{stem}.jpg" for stem, split in splits.items()),
+        *(f"{split}/labelTxt/{stem}.txt" for stem, split in splits.items()),
+    }
+    for stem, split in splits.items():
+        label = top / split / "labelTxt" / f"{stem}.txt"
+        assert label.stat().st_size == len(label.read_bytes())
+        (row,) = label.read_text().splitlines()
+        assert len(row.split()) == 10
+        (box,) = orjson.loads((mountpoint / DATASET / f"{stem}.json").read_bytes())["labels"][0]["object"]
+        shown = [float(number) for number in row.split()[:8]]
+        expected = corners([(box["x"], box["y"], box["w"], box["h"], box["a"])])[0].ravel().tolist()
+        assert shown == pytest.approx(expected, abs=1e-5)
+
+
+def test_directories_of_a_view_can_be_walked_and_left(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    images = mountpoint / ".views" / "dota" / DATASET / "train" / "images"
+    assert images.is_dir()
+    assert not images.is_symlink()
+    assert (images / ".." / "labelTxt").samefile(images.parent / "labelTxt")
+    assert (images / ".." / ".." / "..").samefile(mountpoint / ".views" / "dota")
+    assert not (images / "labelTxt").exists()
+    assert not (images.parent / "other").exists()
+
+
+def test_vocs_view_names_the_images_of_each_split(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    year = mountpoint / ".views" / "voc" / DATASET / "VOCdevkit" / "VOC2012"
+    splits = split_of(mountpoint)
+    sets = {path.name: path.read_text().split() for path in (year / "ImageSets" / "Main").iterdir()}
+    assert {name: set(stems) for name, stems in sets.items()} == {
+        "train.txt": {stem for stem, split in splits.items() if split == "train"},
+        "val.txt": {stem for stem, split in splits.items() if split == "valid"},
+        "trainval.txt": {stem for stem, split in splits.items() if split != "test"},
+        "test.txt": {stem for stem, split in splits.items() if split == "test"},
+    }
+    assert {path.stem for path in (year / "JPEGImages").iterdir()} == splits.keys()
+    assert {path.stem for path in (year / "Annotations").iterdir()} == splits.keys()
+    assert FORMATS["rolabelimg"].recognizes(next((year / "Annotations").iterdir()).read_bytes())
+
+
+def test_another_split_rule_is_seen_at_once(workplace: Workplace) -> None:
+    with workplace.mounted(*NEVER) as mountpoint:
+        before = split_of(mountpoint)
+        assert len(before) == 3
+        for weights, expected in (("0/100/0", {"valid"}), ("100/0/0", {"train"})):
+            workplace.run("split", DATASET, weights)
+            assert set(split_of(mountpoint).values()) == expected
+        workplace.run("split", DATASET, "--reset")
+        assert split_of(mountpoint) == before
+
+
+def test_sync_says_how_to_copy_a_view_with_directories(shared: tuple[Workplace, Path], tmp_path: Path) -> None:
+    workplace, _ = shared
+    refused = workplace.run("sync", tmp_path / "copy", DATASET, "--view", "dota", status=1)
+    assert "cp -r MOUNTPOINT/.views/dota/DATASET" in refused.stderr
