@@ -102,6 +102,7 @@ class DatasetFiles:
         self.listing = listing
         self._sources = sources
         self._classes: tuple[str, ...] = ()
+        self._names_losses = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
         room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
         numbers = room.cast("I")
@@ -251,7 +252,10 @@ class DatasetFiles:
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind], classes=self._classes)
+        target = self._siblings[key.kind]
+        return self._sources.renderer.render(
+            self.listing, key.image, target, classes=self._classes, view=self._names_losses
+        )
 
 
 def sizes_length(listing: Listing, siblings: int) -> int:

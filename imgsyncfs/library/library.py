@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -201,17 +201,22 @@ class Library:
         self.close()
 
 
-def file_sources(contents: ContentReader, siblings: Iterable[str], kept: KeptRenderings | None = None) -> FileSources:
+def file_sources(
+    contents: ContentReader,
+    siblings: Iterable[str],
+    kept: KeptRenderings | None = None,
+    report_loss: Callable[[str, str], None] = lambda _, __: None,
+) -> FileSources:
     """Where files of datasets come from, with the formats of these names beside each image.
 
     Args:
         contents: reads blobs.
         siblings: names of formats.
         kept: where renderings are kept; None for this process alone.
+        report_loss: told what a view does not show; see `Renderer`.
     """
-    return FileSources(
-        contents, Renderer(contents, kept or KeptRenderings()), tuple(get_format(name) for name in siblings)
-    )
+    renderer = Renderer(contents, kept or KeptRenderings(), report_loss)
+    return FileSources(contents, renderer, tuple(get_format(name) for name in siblings))
 
 
 def _directory_fault(row: DatasetRow) -> str | None:

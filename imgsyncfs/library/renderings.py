@@ -9,16 +9,21 @@ other would cost more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.formats.registry import FormatDescription, ImageInfo
+from imgsyncfs.formats.registry import FormatDescription, ImageInfo, Loss
 from imgsyncfs.library.kept_renderings import KeptRenderings
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import Listing
+
+
+MOST_REPORTED = 10_000
+"""Kinds of losses that a process reports; a catalog has a few for each dataset."""
 
 
 class Renderer:
@@ -27,16 +32,25 @@ class Renderer:
     Args:
         contents: reads annotations.
         kept: where renderings are kept.
+        report_loss: told what a view does not show, once for each kind of loss in a dataset's revision: a sentence,
+            and what tells it from others.
     """
 
-    def __init__(self, contents: ContentReader, kept: KeptRenderings) -> None:
+    def __init__(
+        self,
+        contents: ContentReader,
+        kept: KeptRenderings,
+        report_loss: Callable[[str, str], None] = lambda _, __: None,
+    ) -> None:
         self._contents = contents
         self._kept = kept
+        self._report_loss = report_loss
+        self._reported: set[tuple[str, ...]] = set()
         self.count = 0
         """How many files were rendered."""
 
     def render(
-        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = ()
+        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = (), view: str = ""
     ) -> bytes:
         """One image's annotation in another format.
 
@@ -45,6 +59,7 @@ class Renderer:
             index: of the image in it; it has an annotation.
             target: the format.
             classes: of the dataset, in its order, for formats that number them; the same ones for a listing.
+            view: name of the view that it is rendered for; empty where what is not shown is embedded.
 
         Returns:
             The file's content, the same at every call.
@@ -81,7 +96,18 @@ class Renderer:
             listing.orientation(index),
             classes=classes,
         )
-        rendered = target.render(annotation, image).content
+        made = target.render(annotation, image)
+        rendered = made.content
         self.count += 1
+        for loss in made.losses if view else ():
+            self._note_loss(listing, stem, view, loss)
         self._kept.put(name, rendered)
         return rendered
+
+    def _note_loss(self, listing: Listing, stem: str, view: str, loss: Loss) -> None:
+        key = (listing.key, view, loss.what, loss.reason)
+        if key in self._reported or len(self._reported) >= MOST_REPORTED:
+            return
+        self._reported.add(key)
+        cause = f"The view {view} of {listing.dataset_id} does not show {loss.what}: {loss.reason}"
+        self._report_loss(f"{cause} (first met in {stem}).", cause)

@@ -56,6 +56,8 @@ class ViewFiles(DatasetFiles):
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes
+        # Flat views embed what their tools do not show.
+        self._names_losses = view.name if view.has_splits else ""
         self._layout = view.layout(listing, facts)
         self._documents = tuple(view.documents(listing, self._layout, facts))
         self._contents: dict[int, bytes] = {}

@@ -162,7 +162,9 @@ class Responder:
         self._allowed: tuple[str, ...] = ()
         extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
         contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))
-        self._sources: FileSources = file_sources(contents, setup["siblings"], SharedRenderings(board.renderings))
+        self._sources: FileSources = file_sources(
+            contents, setup["siblings"], SharedRenderings(board.renderings), self._report_loss
+        )
         self._tree = Tree({})
         self._datasets: dict[int, MappedDataset] = {}
         self._found: dict[int, tuple[Revision, FileKey]] = {}
@@ -490,6 +492,9 @@ class Responder:
         return f"{top if top != '?' else f'/{revision.listing.dataset_id}'}/{inner.decode(errors='backslashreplace')}"
 
     # Messages.
+
+    def _report_loss(self, message: str, cause: str) -> None:
+        self._tell({"error": {"message": message, "cause": cause, "stale": False}})
 
     def _tell(self, header: dict[str, Any]) -> None:
         self._send(header, b"")

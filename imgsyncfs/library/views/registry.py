@@ -19,6 +19,7 @@ from imgsyncfs.library.views.contract import View
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.voc import VocView
+from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.values import did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,13 @@ ENTRY_POINTS = "imgsyncfs.views"
 PLAIN = "plain"
 """Images and house annotations, and nothing that is rendered."""
 
-_WITH_DIRECTORIES: tuple[View, ...] = (VocView(), DotaView())
+_WITH_DIRECTORIES: tuple[View, ...] = (
+    VocView(),
+    DotaView(),
+    YoloView("yolo", "imgsyncfs.formats.yolo:YoloFormat"),
+    YoloView("yolo-obb", "imgsyncfs.formats.yolo:YoloObbFormat"),
+    YoloView("yolo-seg", "imgsyncfs.formats.yolo:YoloSegFormat"),
+)
 
 _OWN: tuple[View, ...] = (
     FlatView(PLAIN),
