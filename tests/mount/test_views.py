@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
+import yaml
 from support.convert_folders import files_of
-from support.mounting import Workplace, box_annotation, mount_status, workplace_with, write_folder
+from support.mounting import Workplace, box_annotation, mount_status, workplace_with, write_folder, write_image
 
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.formats.registry import FORMATS
@@ -237,3 +239,74 @@ def test_sync_says_how_to_copy_a_view_with_directories(shared: tuple[Workplace, 
     workplace, _ = shared
     refused = workplace.run("sync", tmp_path / "copy", DATASET, "--view", "dota", status=1)
     assert "cp -r MOUNTPOINT/.views/dota/DATASET" in refused.stderr
+
+
+# YOLO.
+
+
+def yolo_rows(top: Path, stem: str) -> tuple[str, list[list[float]]]:
+    """The split of an image, and the rows of its label file, found as ultralytics finds it."""
+    (image,) = top.glob(f"*/images/{stem}.jpg")
+    head, _, tail = str(image).rpartition("/images/")
+    label = Path(f"{head}/labels/{tail}").with_suffix(".txt")
+    assert label.stat().st_size == len(label.read_bytes())
+    return image.parts[-3], [[float(each) for each in row.split()] for row in label.read_text().splitlines()]
+
+
+def test_yolos_view_has_a_data_yaml_that_leads_to_images_and_their_labels(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    top = mountpoint / ".views" / "yolo-obb" / DATASET
+    facts = yaml.safe_load((top / "data.yaml").read_bytes())
+    assert "path" not in facts
+    assert facts["names"] == ["person"]
+    splits = split_of(mountpoint, "yolo-obb")
+    for key, split in (("train", "train"), ("val", "valid"), ("test", "test")):
+        expected = {stem for stem, found in splits.items() if found == split}
+        shown = {path.stem for path in (top / facts[key]).glob("*.jpg")}
+        assert shown == expected or (not expected and shown)
+    assert splits == split_of(mountpoint)
+
+
+def test_the_corners_in_yolos_oriented_boxes_are_those_of_the_house_annotation(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    for path in sorted((mountpoint / DATASET).glob("*.jpg")):
+        _, ((number, *shown),) = yolo_rows(mountpoint / ".views" / "yolo-obb" / DATASET, path.stem)
+        (box,) = orjson.loads(path.with_suffix(".json").read_bytes())["labels"][0]["object"]
+        exact = corners([(box["x"], box["y"], box["w"], box["h"], box["a"])])[0] / (64, 48)
+        assert number == 0
+        assert shown == pytest.approx(np.clip(exact, 0, 1).ravel().tolist(), abs=1e-6)
+
+
+def test_an_image_looked_at_and_empty_has_an_empty_label_and_one_nobody_looked_at_has_none(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    for number, checked in (("3", 1), ("4", 0)):
+        write_image(tmp_path / "one" / f"img_0000{number}.jpg")
+        empty = {"anno_version": "0.2.0", "label_checked": checked, "height": 48, "width": 64, "labels": []}
+        (tmp_path / "one" / f"img_0000{number}.json").write_bytes(orjson.dumps(empty))
+    workplace.run("publish", tmp_path / "one", "--name", DATASET)
+    with workplace.mounted(*NEVER) as mountpoint:
+        top = mountpoint / ".views" / "yolo" / DATASET
+        assert yolo_rows(top, "img_00003")[1] == []
+        assert not list(top.rglob("img_00004.txt"))
+
+
+def test_what_a_trainers_layout_does_not_show_is_named_once(workplace: Workplace, tmp_path: Path) -> None:
+    for path in (tmp_path / "one").glob("*.json"):
+        document = orjson.loads(path.read_bytes())
+        document["labels"].append({"label_type": "reg", "label_name": "Age", "label": 4})
+        path.write_bytes(orjson.dumps(document))
+    workplace.run("publish", tmp_path / "one", "--name", DATASET)
+    with workplace.mounted(*NEVER, "--responders", "1") as mountpoint:
+        for path in (mountpoint / ".views" / "yolo" / DATASET).rglob("*.txt"):
+            assert path.read_bytes()
+        named = (mountpoint / ".imgsyncfs" / "errors.log").read_text().splitlines()
+        about = [line for line in named if f"The view yolo of {DATASET} does not show regression values" in line]
+        assert len(about) == 1
+
+
+def test_a_split_without_images_lets_data_yaml_name_another(workplace: Workplace) -> None:
+    workplace.run("split", DATASET, "100/0/0")
+    with workplace.mounted(*NEVER) as mountpoint:
+        facts = yaml.safe_load((mountpoint / ".views" / "yolo" / DATASET / "data.yaml").read_bytes())
+        assert (facts["train"], facts["val"]) == ("train/images", "train/images")

@@ -65,7 +65,7 @@ def saved_anew(name: str, content: bytes) -> bytes:
     return etree.tostring(root)
 
 
-@pytest.mark.parametrize("target", ["labelme", "rolabelimg"])
+@pytest.mark.parametrize("target", ["labelme", "rolabelimg", "xanylabeling"])
 @given(annotation=house_annotations)
 @unhurried
 def test_to_a_tool_and_back_loses_nothing(target: str, annotation: Annotation) -> None:
@@ -124,9 +124,10 @@ def test_a_moved_box_is_not_taken_for_the_original() -> None:
 
 
 def test_a_file_that_still_carries_everything_is_left_alone() -> None:
-    for name, known in FORMATS.items():
+    for known in FORMATS.values():
         content = known.render(MIXED, IMAGE).content
-        assert FORMATS[name].reattached(content, replace(MIXED, labels=()), IMAGE) is content
+        if known.name != "dota":  # its files carry nothing
+            assert known.reattached(content, replace(MIXED, labels=()), IMAGE) is content
 
 
 @pytest.mark.parametrize("name", ["labelme", "rolabelimg"])

@@ -200,8 +200,20 @@ def test_siblings_that_were_rendered_before_the_annotation_was_edited_say_nothin
     info = ImageInfo(DATASET, "a", "jpg", 30, 40, 3)
     annotation = parse_annotation(house("person"))
     rendered = {f"a{known.suffix}": known.render(annotation, info).content for known in FORMATS.values()}
+    rendered.pop("a.dota.txt")  # does not say what it was rendered from
     fill(place.folder, {"a.jpg": jpeg(1), "a.json": house("person", "dog"), **rendered})
     assert place.publish().left_out == ()
+
+
+def test_a_sibling_that_does_not_say_what_it_was_rendered_from_is_named_when_it_says_something_else(
+    place: Place,
+) -> None:
+    info = ImageInfo(DATASET, "a", "jpg", 30, 40, 3)
+    content = FORMATS["dota"].render(parse_annotation(house("person")), info).content
+    fill(place.folder, {"a.jpg": jpeg(1), "a.json": house("person", "dog"), "a.dota.txt": content})
+    (left_out,) = place.publish().left_out
+    assert left_out.path == "a.dota.txt"
+    assert "a.json is published and says something else" in left_out.reason
 
 
 def test_a_sibling_that_was_edited_is_left_out_with_the_command_that_brings_both_together(place: Place) -> None:

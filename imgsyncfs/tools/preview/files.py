@@ -16,6 +16,8 @@ from imgsyncfs.formats.registry import ImageReference, recognize_format
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS, decode_content, described_image
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names, printable
 
+_EXTENSIONS = frozenset({*IMAGE_EXTENSIONS, *(suffix.rpartition(".")[2] for suffix in ANNOTATION_SUFFIXES)})
+
 _CONTRAST_SAMPLES = 1 << 20
 _DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
 
@@ -159,7 +161,7 @@ def _stems(annotation: Path) -> list[str]:
 
 def _is_file(path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):  # names that are too long or hold NUL
-        return path.suffix.removeprefix(".").lower() in (*IMAGE_EXTENSIONS, "json", "xml") and path.is_file()
+        return path.suffix.removeprefix(".").lower() in _EXTENSIONS and path.is_file()
     return False
 
 
