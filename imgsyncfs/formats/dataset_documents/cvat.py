@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import degrees, isfinite
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from imgsyncfs.annotations.geometry import decode_run_length, mask_bounds, reduce_angle
 from imgsyncfs.annotations.house_format import (
+    Annotation,
     BoundingBox,
     ClassificationLabel,
     LabelledObject,
@@ -119,6 +120,7 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
         return f"{opening}></image>\n"
     hidden: list[tuple[str, str]] = []
     elements: list[str] = []
+    angles = _angles(entry.annotation)
     for label in entry.annotation.labels:
         if isinstance(label, ClassificationLabel):
             tags[label.label_name] = None
@@ -127,7 +129,8 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
                 f'<attribute name="{TAG_VALUE}">{escape_xml(label.label)}</attribute></tag>\n'
             )
         for item in label.objects if isinstance(label, ObjectLabel) else ():
-            shown = hidden_class(item, numbers) or _element(item)
+            shown = _element(item, angles)
+            shown = hidden_class(item, numbers) or shown
             if isinstance(shown, tuple):
                 hidden.append(shown)
             else:
@@ -136,14 +139,26 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
     return f"{opening}>\n{''.join(elements)}  </image>\n"
 
 
-def _element(item: LabelledObject) -> str | tuple[str, str]:
-    """The element of an object, or (what, reason) of why there is none."""
+def _angles(annotation: Annotation) -> Iterator[float]:
+    """The degrees of the rotated boxes, in their order; numpy takes as long for one as for all."""
+    angles = [
+        item.a
+        for label in annotation.labels
+        if isinstance(label, ObjectLabel)
+        for item in label.objects
+        if isinstance(item, RotatedBox)
+    ]
+    return iter(np.degrees(reduce_angle(angles)).tolist() if angles else ())
+
+
+def _element(item: LabelledObject, angles: Iterator[float]) -> str | tuple[str, str]:
+    """The element of an object, or (what, reason) of why there is none; a rotated box has the next of `angles`."""
     if isinstance(item, BoundingBox):
         edges = [min(item.x1, item.x2), min(item.y1, item.y2), max(item.x1, item.x2), max(item.y1, item.y2)]
         return _box(item, edges)
     if isinstance(item, RotatedBox):
         x, y, w, h = float(item.x), float(item.y), abs(float(item.w)), abs(float(item.h))
-        rotation = _number(degrees(float(reduce_angle(item.a))))
+        rotation = _number(next(angles))
         return _box(item, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], f' rotation="{rotation}"')
     if isinstance(item, Mask):
         return _mask(item)
