@@ -125,14 +125,15 @@ def test_what_is_written_is_read_back_within_rounding(items: list[list[LabelledO
 def is_same(one: LabelledObject, other: LabelledObject) -> bool:
     """Whether an object is the other one within rounding."""
     if isinstance(one, BoundingBox) and isinstance(other, BoundingBox):
-        return (other.x1, other.y1, other.x2, other.y2) == pytest.approx((one.x1, one.y1, one.x2, one.y2), abs=ROUNDING)
+        edges = [(each.x1, each.y1, each.x2, each.y2) for each in (one, other)]
+        return bool(edges[1] == pytest.approx(edges[0], abs=ROUNDING))
     if isinstance(one, RotatedBox) and isinstance(other, RotatedBox):
         half_turns = (one.a - other.a) / pi
         return abs(half_turns - round(half_turns)) < 1e-6 and (other.x, other.y, other.w, other.h) == pytest.approx(
             (one.x, one.y, one.w, one.h), abs=ROUNDING
         )
     if isinstance(one, Polygon) and isinstance(other, Polygon):
-        return np.array(other.points) == pytest.approx(np.array(one.points), abs=ROUNDING)
+        return bool(np.array(other.points) == pytest.approx(np.array(one.points), abs=ROUNDING))
     assert isinstance(one, Mask)
     assert isinstance(other, Mask)
     return np.array_equal(decode_run_length(other.size, other.counts), decode_run_length(one.size, one.counts))
