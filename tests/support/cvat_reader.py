@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from typing import Any
 
 
@@ -15,12 +16,15 @@ def read_strictly(content: bytes) -> list[dict[str, Any]]:
     root = ET.fromstring(content)
     assert root.tag == "annotations"
     assert root.findtext("version") == "1.1"
-    labels = {label.findtext("name"): label for label in root.iterfind("meta/task/labels/label")}
-    assert len(labels) == len(root.findall("meta/task/labels/label")), "label names are unique"
+    labels = {label.findtext("name"): label for label in root.iterfind("meta/project/labels/label")}
+    assert len(labels) == len(root.findall("meta/project/labels/label")), "label names are unique"
     assert None not in labels
     assert "" not in labels
     images = root.findall("image")
-    assert root.findtext("meta/task/size") == str(len(images))
+    sizes = {task.findtext("subset"): task.findtext("size") for task in root.iterfind("meta/project/tasks/task")}
+    assert sizes, "Datumaro reads no project without subsets"
+    found = Counter(image.attrib["subset"] for image in images)
+    assert sizes == {subset: str(found[subset]) for subset in found} or not images
     assert [int(image.attrib["id"]) for image in images] == list(range(len(images)))
     return [
         {

@@ -80,6 +80,18 @@ def test_classifications_are_tags_whose_labels_are_told_before_the_images() -> N
     assert read(content)[1].labels == labels
 
 
+def test_a_document_without_images_is_a_document() -> None:
+    content, _ = written(CvatDocument(), [])
+    assert read_strictly(content) == []
+    assert read(content) == []
+
+
+def test_each_split_is_a_subset_with_a_task() -> None:
+    content, _ = written(CvatDocument(), [entry(name=split, split=split) for split in ("train", "test", "validation")])
+    assert [image["subset"] for image in read_strictly(content)] == ["train", "test", "validation"]
+    assert [each.split for each in CvatDocument().read(content)] == ["train", "test", "validation"]
+
+
 def test_an_image_that_nobody_has_seen_is_there_to_be_labelled() -> None:
     content, losses = written(CvatDocument(), [DocumentEntry(ImageInfo("dataset", "a", "jpg", 3, 4), "train", None)])
     assert [image["name"] for image in read_strictly(content)] == ["a.jpg"]
