@@ -58,6 +58,10 @@ _TITLE = "COCO"
 _UNSEEN = ("images that nobody has looked at", "trainers would take them for background, so they are left out")
 _NO_AREA = ("objects without an area", "trainers stop at them, so they are left out")
 _NOT_FINITE = ("objects whose numbers are too large", "no double holds their sums")
+_TURNED = (
+    "images that EXIF turns",
+    "coordinates are those of the turned picture, and readers that do not turn it (torchvision) show them elsewhere",
+)
 _FEW_POINTS = ("polygons of fewer than three points", f"{_TITLE} has no lines and points without names")
 
 
@@ -112,23 +116,37 @@ class CocoDocument(DatasetDocument):
                 height, width = entry.size
                 image = {"id": image_id, "file_name": entry.file_name, "height": height or 0, "width": width or 0}
                 yield (b"," if image_id > 1 else b"") + encode_ascii_json(image)
-                found: list[dict[str, Any]] = []
-                hidden: list[tuple[str, str]] = []
-                for item in items:
-                    shown = _shown(item, turned)
-                    shown = hidden_class(item, numbers) or shown
-                    if isinstance(shown, tuple):
-                        hidden.append(shown)
-                        continue
-                    shown["id"] = annotation_id + len(found)
-                    shown["image_id"] = image_id
-                    shown["category_id"] = numbers[item.class_name] + 1
-                    found.append(shown)
-                if entry.annotation is not None:
-                    losses.add_annotation(entry.annotation, hidden, _TITLE)
+                found, hidden = _annotations(items, turned, numbers)
+                _count_losses(entry, hidden, losses)
+                for number, annotation in enumerate(found, annotation_id):
+                    annotation["id"], annotation["image_id"] = number, image_id
                 if found:
                     annotations.write((b"," if annotation_id > 1 else b"") + encode_ascii_json(found)[1:-1])
                     annotation_id += len(found)
+
+
+def _annotations(
+    items: Iterable[LabelledObject], turned: Iterator[dict[str, Any]], numbers: dict[str, int]
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """What COCO says of the objects of an image, without ids, and (what, reason) of each that is not shown."""
+    found: list[dict[str, Any]] = []
+    hidden: list[tuple[str, str]] = []
+    for item in items:
+        shown = _shown(item, turned)
+        shown = hidden_class(item, numbers) or shown
+        if isinstance(shown, tuple):
+            hidden.append(shown)
+        else:
+            shown["category_id"] = numbers[item.class_name] + 1
+            found.append(shown)
+    return found, hidden
+
+
+def _count_losses(entry: DocumentEntry, hidden: list[tuple[str, str]], losses: LossTally) -> None:
+    if entry.annotation is not None:
+        losses.add_annotation(entry.annotation, hidden, _TITLE)
+    if entry.image.orientation != 1:
+        losses.add(*_TURNED)
 
 
 def _batches(entries: Iterable[DocumentEntry]) -> Iterator[list[DocumentEntry]]:
