@@ -35,6 +35,7 @@ from imgsyncfs.annotations.house_format import (
     ClassificationLabel,
     LabelledObject,
     Mask,
+    ObjectLabel,
     Polygon,
     RegressionLabel,
     RotatedBox,
@@ -109,10 +110,21 @@ def test_an_image_lies_where_its_path_says() -> None:
 
 
 def test_an_image_seen_and_empty_is_listed_and_one_that_nobody_has_seen_is_counted() -> None:
-    unseen = [entry(name="b", checked=0), DocumentEntry(ImageInfo("dataset", "c", "jpg"), "train", None)]
+    nothing = Annotation(label_checked=0, labels=(ObjectLabel("bbox"),))
+    unseen = [
+        entry(name="b", checked=0),
+        DocumentEntry(ImageInfo("dataset", "d", "jpg"), "train", nothing),
+        DocumentEntry(ImageInfo("dataset", "c", "jpg"), "train", None),
+    ]
     content, [loss] = written(CocoDocument(), [entry(name="a"), *unseen])
     assert [each["file_name"] for each in orjson.loads(content)["images"]] == ["a.jpg"]
-    assert (loss.what, loss.count) == ("images that nobody has looked at", 2)
+    assert (loss.what, loss.count) == ("images that nobody has looked at", 3)
+
+
+def test_an_image_that_exif_turns_is_counted_since_not_all_readers_turn_it() -> None:
+    turned = DocumentEntry(ImageInfo("dataset", "a", "jpg", orientation=6), "train", Annotation(label_checked=1))
+    _, [loss] = written(CocoDocument(), [turned, entry()])
+    assert (loss.what, loss.count) == ("images that EXIF turns", 1)
 
 
 def test_what_is_not_shown_is_counted_by_kind() -> None:

@@ -46,7 +46,7 @@ class DocumentEntry:
     def is_unseen(self) -> bool:
         """Whether nobody has labelled the image, or looked at it and found nothing."""
         annotation = self.annotation
-        return annotation is None or (annotation.label_checked != 1 and not annotation.labels)
+        return annotation is None or (annotation.label_checked != 1 and not annotation.object_count)
 
     @property
     def size(self) -> tuple[int | None, int | None]:
@@ -134,6 +134,7 @@ class DatasetDocument(ABC):
 
         Raises:
             AnnotationError: an annotation holds values that cannot be written at all.
+            OSError: what has to wait cannot be kept in a temporary file.
         """
 
     def read(self, content: bytes, *, label_checked: int = 1) -> Iterator[DocumentReading]:  # noqa: ARG002 - for documents that can be read back

@@ -1,13 +1,15 @@
 """All annotations as one ``annotations.xml``, CVAT for images 1.1.
 
-Source: CVAT's documentation of the format, and its reader and writer (``cvat/apps/dataset_manager/formats/cvat.py``).
+Source: CVAT's documentation of the format, its reader and writer (``cvat/apps/dataset_manager/formats/cvat.py``), and
+Datumaro's reader.
 
 - A bounding box is a ``box``; a rotated box is the unturned ``box`` with ``rotation`` in degrees, clockwise, always
   there, from 0 on: so it stays a rotated box on the way back.
 - A polygon is a ``polygon``, a mask a ``mask``: run lengths along the rows of the part that it covers, background
   first.
 - A classification is a ``tag`` with an attribute ``value``.
-- ``subset`` of an image is its split.
+- It is the document of a project with a task for each split, which is the ``subset`` of its images: Datumaro reads
+  only images of subsets that a project names.
 
 Numbers are rounded to `DECIMALS`. Labels must be told before the images, and the tags among them are known only when
 all annotations are read: the images are kept in a temporary file meanwhile.
@@ -16,8 +18,9 @@ all annotations are read: the images are kept in a temporary file meanwhile.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import degrees, isfinite
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ import numpy.typing as npt
 
 from imgsyncfs.annotations.geometry import decode_run_length, mask_bounds, reduce_angle
 from imgsyncfs.annotations.house_format import (
+    Annotation,
     BoundingBox,
     ClassificationLabel,
     LabelledObject,
@@ -51,6 +55,9 @@ IN_MEMORY_BYTES = 1 << 20
 """A longer part that has to wait goes to a file."""
 
 _TITLE = "CVAT"
+_TASKS = {"train": 1, "validation": 2, "test": 3}
+"""Split to the id of its task."""
+
 _NOTHING = ("masks that cover nothing", "CVAT has nothing to draw")
 _NOT_FINITE = ("objects whose numbers are too large", "no double holds their sums")
 _FEW_POINTS = ("polygons of fewer than three points", "CVAT refuses them")
@@ -71,12 +78,13 @@ class CvatDocument(DatasetDocument):
         """Write the document; see `DatasetDocument.chunks`."""
         numbers = {name: number for number, name in enumerate(classes)}
         tags: dict[str, None] = {}
-        count = 0
+        counts = Counter[str]()
         scratch = str(self._scratch) if self._scratch else None
         with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=scratch) as images:
-            for count, entry in enumerate(entries, 1):
-                images.write(_image(entry, count - 1, numbers, tags, losses).encode())
-            yield _head(classes, tags, count, losses).encode()
+            for number, entry in enumerate(entries):
+                counts[entry.split] += 1
+                images.write(_image(entry, number, numbers, tags, losses).encode())
+            yield _head(classes, tags, counts, losses).encode()
             images.seek(0)
             yield from in_chunks(read_in_chunks(images.read))
         yield b"</annotations>\n"
@@ -86,7 +94,7 @@ class CvatDocument(DatasetDocument):
         return read_cvat(content, label_checked=label_checked)
 
 
-def _head(classes: Sequence[str], tags: Iterable[str], count: int, losses: LossTally) -> str:
+def _head(classes: Sequence[str], tags: Iterable[str], counts: Mapping[str, int], losses: LossTally) -> str:
     attributes = (
         "<attributes><attribute>"
         f"<name>{TAG_VALUE}</name><mutable>False</mutable><input_type>text</input_type>"
@@ -104,21 +112,29 @@ def _head(classes: Sequence[str], tags: Iterable[str], count: int, losses: LossT
         f"{attributes if name in tagged else '<attributes></attributes>'}</label>\n"
         for name in named
     )
+    # A document without images has a task all the same: readers want one.
+    tasks = "".join(
+        f"        <task><id>{_TASKS[split]}</id><name>{split}</name><size>{counts.get(split, 0)}</size>"
+        f"<mode>annotation</mode><subset>{split}</subset></task>\n"
+        for split in _TASKS
+        if counts.get(split) or (not counts and split == "train")
+    )
     return (
-        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
-        f"      <size>{count}</size>\n      <mode>annotation</mode>\n      <labels>\n{labels}      </labels>\n"
-        "    </task>\n  </meta>\n"
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <project>\n'
+        f"      <labels>\n{labels}      </labels>\n      <tasks>\n{tasks}      </tasks>\n    </project>\n  </meta>\n"
     )
 
 
 def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dict[str, None], losses: LossTally) -> str:
     height, width = entry.size
     sides = f' width="{width}" height="{height}"' if width and height else ""
-    opening = f'  <image id="{number}" name={_quoted(entry.file_name)} subset={_quoted(entry.split)}{sides}'
+    place = f'subset="{entry.split}" task_id="{_TASKS[entry.split]}"'
+    opening = f'  <image id="{number}" name={_quoted(entry.file_name)} {place}{sides}'
     if entry.annotation is None:
         return f"{opening}></image>\n"
     hidden: list[tuple[str, str]] = []
     elements: list[str] = []
+    angles = _angles(entry.annotation)
     for label in entry.annotation.labels:
         if isinstance(label, ClassificationLabel):
             tags[label.label_name] = None
@@ -127,7 +143,8 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
                 f'<attribute name="{TAG_VALUE}">{escape_xml(label.label)}</attribute></tag>\n'
             )
         for item in label.objects if isinstance(label, ObjectLabel) else ():
-            shown = hidden_class(item, numbers) or _element(item)
+            shown = _element(item, angles)
+            shown = hidden_class(item, numbers) or shown
             if isinstance(shown, tuple):
                 hidden.append(shown)
             else:
@@ -136,14 +153,26 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
     return f"{opening}>\n{''.join(elements)}  </image>\n"
 
 
-def _element(item: LabelledObject) -> str | tuple[str, str]:
-    """The element of an object, or (what, reason) of why there is none."""
+def _angles(annotation: Annotation) -> Iterator[float]:
+    """The degrees of the rotated boxes, in their order; numpy takes as long for one as for all."""
+    angles = [
+        item.a
+        for label in annotation.labels
+        if isinstance(label, ObjectLabel)
+        for item in label.objects
+        if isinstance(item, RotatedBox)
+    ]
+    return iter(np.degrees(reduce_angle(angles)).tolist() if angles else ())
+
+
+def _element(item: LabelledObject, angles: Iterator[float]) -> str | tuple[str, str]:
+    """The element of an object, or (what, reason) of why there is none; a rotated box has the next of `angles`."""
     if isinstance(item, BoundingBox):
         edges = [min(item.x1, item.x2), min(item.y1, item.y2), max(item.x1, item.x2), max(item.y1, item.y2)]
         return _box(item, edges)
     if isinstance(item, RotatedBox):
         x, y, w, h = float(item.x), float(item.y), abs(float(item.w)), abs(float(item.h))
-        rotation = _number(degrees(float(reduce_angle(item.a))))
+        rotation = _number(next(angles))
         return _box(item, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], f' rotation="{rotation}"')
     if isinstance(item, Mask):
         return _mask(item)
