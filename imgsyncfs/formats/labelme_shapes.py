@@ -298,7 +298,8 @@ def _shape(
         "flags": {},
     }
     own = _own_keys(item.extra)
-    shape |= shown_keys(own, dialect)
+    if own:
+        shape |= shown_keys(own, dialect)
     if dialect.has_difficult:
         difficult = item.extra.get("difficult", own.get("difficult"))
         shape["difficult"] = difficult in (1, True, "1")
