@@ -1,1 +1,1 @@
-"""The house format: objects, parsing, validation, writing; and the geometry of its boxes."""
+"""The house format: objects, parsing, validation, writing; the geometry of its boxes; classes in order, and splits."""

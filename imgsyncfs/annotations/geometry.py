@@ -143,16 +143,25 @@ def mask_bounds(size: tuple[int, int], counts: Sequence[int] | str) -> tuple[int
     Raises:
         AnnotationError: `counts` are damaged.
     """
+    return measure_mask(size, counts)[0]
+
+
+def measure_mask(size: tuple[int, int], counts: Sequence[int] | str) -> tuple[tuple[int, int, int, int] | None, int]:
+    """Find the pixels that a mask covers and count them; see `mask_bounds`.
+
+    Returns:
+        The bounds, and how many pixels are covered.
+    """
     height, _ = size
     starts, stops = _foreground(size, counts)
     if not len(starts):
-        return None
+        return None, 0
     first_columns, last_columns = starts // height, (stops - 1) // height
     if np.any(first_columns < last_columns):
         top, bottom = 0, height - 1
     else:
         top, bottom = int((starts % height).min()), int(((stops - 1) % height).max())
-    return int(first_columns[0]), top, int(last_columns[-1]), bottom
+    return (int(first_columns[0]), top, int(last_columns[-1]), bottom), int((stops - starts).sum())
 
 
 def decode_run_length(
@@ -237,6 +246,30 @@ def decompress_counts(text: str) -> npt.NDArray[np.int64]:
     if values.min() < 0:
         raise AnnotationError("its run lengths are negative")
     return values
+
+
+def compress_counts(counts: Sequence[int]) -> str:
+    """Write run lengths as COCO's compressed text (``rleToString`` of maskApi.c).
+
+    Args:
+        counts: run lengths below 2^32.
+
+    Returns:
+        What `decompress_counts` reads.
+    """
+    lengths = np.asarray(counts, dtype=np.int64)
+    values = lengths.copy()
+    # From the fourth on each is the difference to the one before the last.
+    values[3:] -= lengths[1:-2]
+    widths = np.ones(len(values), dtype=np.int64)
+    for width in range(1, _LONGEST_NUMBER):
+        limit = 1 << (5 * width - 1)
+        widths += (values >= limit) | (values < -limit)
+    starts = np.cumsum(widths) - widths
+    places = np.arange(int(widths.sum())) - np.repeat(starts, widths)
+    bits = np.repeat(values, widths) >> (5 * places) & _VALUE_BITS
+    bits[places < np.repeat(widths, widths) - 1] |= _MORE_BIT
+    return (bits + _SIXBIT_OFFSET).astype(np.uint8).tobytes().decode("ascii")
 
 
 def check_run_length(size: tuple[int, int], counts: Sequence[int] | str) -> None:

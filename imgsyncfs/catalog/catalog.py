@@ -6,11 +6,13 @@ All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
@@ -26,6 +28,7 @@ from imgsyncfs.catalog.row_values import (
     listed_image_row,
     orientation_row,
     read_dataset_values,
+    split_row,
     subscription_row,
     subscription_values,
 )
@@ -36,6 +39,7 @@ from imgsyncfs.catalog.rows import (
     ImageRow,
     OrientationRow,
     Portion,
+    SplitRow,
     SubscriptionRow,
 )
 from imgsyncfs.catalog.schema import (
@@ -46,6 +50,8 @@ from imgsyncfs.catalog.schema import (
     ORIENTATIONS_LEVEL,
     SCHEMA_ADDITIONS,
     SCHEMA_VERSION,
+    SPLIT_COLUMNS,
+    SPLITS_LEVEL,
     SUBSCRIPTION_COLUMNS,
     TABLES,
     addition_statements,
@@ -70,12 +76,13 @@ _LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE da
 _BYTE_COUNTS = "SELECT dataset_id, SUM(byte_count) FROM images GROUP BY dataset_id"
 _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _ORIENTATIONS = f"SELECT {', '.join(ORIENTATION_COLUMNS)} FROM image_orientations WHERE dataset_id = ?"  # noqa: S608  # constant names
+_SPLIT_RULES = f"SELECT {', '.join(SPLIT_COLUMNS)} FROM split_rules"  # noqa: S608  # constant names
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
 _EXIF_ORIENTATIONS = range(1, 9)
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
-Kept = TypeVar("Kept", DatasetRow, SubscriptionRow)
+Kept = TypeVar("Kept", DatasetRow, SplitRow, SubscriptionRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -198,6 +205,7 @@ class Catalog:
             self._settings.get("store", ""),
             self._datasets(faults),
             self._subscriptions(faults),
+            self._split_rules(faults),
             faults,
         )
 
@@ -250,6 +258,11 @@ class Catalog:
         """The annotations of a dataset in one label version; see `images`."""
         rows = self._connection.rows(_ANNOTATIONS, (dataset_id, label_version))
         return self._readable(rows, annotation_row, dataset_id)
+
+    def image_names(self, dataset_id: str) -> list[str]:
+        """The stems of a dataset's images, in no certain order; those that are not valid UTF-8 are left out."""
+        rows = self._connection.rows("SELECT name FROM images WHERE dataset_id = ?", (dataset_id,))
+        return [name for (name,) in rows if isinstance(name, str) and is_utf8(name)]
 
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """The images of a dataset for its listing, without their positions; see `images`."""
@@ -366,6 +379,74 @@ class Catalog:
         """Forget a subscription; it may be gone already."""
         with self._connection.transaction():
             self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
+
+    def split_rules(self) -> dict[str, SplitRow]:
+        """The split rules of the datasets that have one of their own, by dataset; odd rows are logged."""
+        self._read_settings()
+        return {row.dataset_id: row for row in _logging_faults(self._split_rules)}
+
+    def _split_rules(self, faults: list[str]) -> list[SplitRow]:
+        """The split rules; what is wrong with some is added to the faults."""
+        if self._additions < SPLITS_LEVEL:
+            return []
+        rows = []
+        for values in list(self._connection.rows(_SPLIT_RULES)):
+            try:
+                row = split_row(values)
+            except ValueError as error:
+                faults.append(f"The split rule of {values[0]!a} is left out: {error}; correct it in the catalog.")
+                continue
+            rows.append(row)
+            try:
+                _ = row.rule
+            except ConfigurationError as error:
+                faults.append(str(error))
+        return sorted(rows, key=lambda row: row.dataset_id)
+
+    def set_split_rule(self, dataset_id: str, rule: SplitRule) -> int:
+        """Have a dataset divided by another rule.
+
+        That raises its revision, though its files stay: what is rendered for a revision is the same for everyone, and
+        mounts notice.
+
+        Args:
+            dataset_id: the dataset.
+            rule: from now on; the usual one is kept nowhere.
+
+        Returns:
+            The dataset's revision, the same as before if it has this rule already.
+
+        Raises:
+            CatalogError: there is no such dataset, or the catalog cannot be written, or an earlier version made it
+                and its tables may not be changed.
+        """
+        self._make_additions()
+        if self._additions < SPLITS_LEVEL:
+            raise CatalogError(
+                f"The catalog {self._connection.where} has no table for split rules yet; have whoever may change its "
+                "tables run: imgsyncfs init"
+            )
+        row = SplitRow(dataset_id, rule.weights_text, rule.group_by) if rule != SplitRule() else None
+        known = self.dataset(dataset_id)
+        if known is None:
+            raise CatalogError(
+                f"There is no dataset {dataset_id} in the catalog {self._connection.where}; list what there is with: "
+                "imgsyncfs datasets"
+            )
+        if self.split_rules().get(dataset_id) == row:
+            return known.revision
+        with self._connection.transaction():
+            # This locks the dataset, as a publish does.
+            self._connection.execute(
+                "UPDATE datasets SET revision = COALESCE(revision, 0) + 1, updated_at = ?, publish_id = ? "
+                "WHERE dataset_id = ?",
+                (int(time.time()), uuid.uuid4().hex, dataset_id),
+            )
+            self._connection.execute("DELETE FROM split_rules WHERE dataset_id = ?", (dataset_id,))
+            if row is not None:
+                insert(self._connection, "split_rules", SPLIT_COLUMNS, [(dataset_id, row.weights, row.group_by)])
+        changed = self.dataset(dataset_id)
+        return changed.revision if changed is not None else known.revision + 1
 
     def _setting(self, name: str) -> str:
         if name not in self._settings:

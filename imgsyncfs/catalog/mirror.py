@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from imgsyncfs.catalog.rows import DatasetRow, SubscriptionRow
+from imgsyncfs.annotations.splits import SplitRule
+from imgsyncfs.catalog.rows import DatasetRow, SplitRow, SubscriptionRow
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
 from imgsyncfs.errors import (
     CatalogError,
@@ -42,10 +43,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Row = TypeVar("Row", DatasetRow, SubscriptionRow)
+Row = TypeVar("Row", DatasetRow, SplitRow, SubscriptionRow)
 
 _LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
 """Names of saved listings, those of earlier versions among them."""
+
+
+_NO_SPLIT_RULES: dict[str, list[Any]] = {each.name: [] for each in fields(SplitRow)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class DatasetTable:
         updated_at: when the last of the datasets that are shown was published, Unix seconds; 0 if there is none.
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
         store: URL of the catalog's own store.
+        split_rules: dataset id to split rule, of the datasets that have one of their own.
     """
 
     rows: Mapping[str, DatasetRow]
@@ -73,6 +78,12 @@ class DatasetTable:
     updated_at: int
     read_at: float
     store: str
+    split_rules: Mapping[str, SplitRow] = field(default_factory=dict)
+
+    def split_rule(self, dataset_id: str) -> SplitRule:
+        """The split rule of a dataset; raises `ConfigurationError` if it has one of its own that cannot be used."""
+        row = self.split_rules.get(dataset_id)
+        return row.rule if row is not None else SplitRule()
 
 
 class CatalogMirror:
@@ -202,7 +213,8 @@ class CatalogMirror:
         """What somebody is told who has waited for a listing as long as the timeout."""
         return CatalogUnreachable(
             f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
-            "again in a while, or raise --timeout."
+            "again in a while, or raise the timeout.",
+            option="timeout",
         )
 
     def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
@@ -260,7 +272,8 @@ class CatalogMirror:
             return answer.result(self._timeout)
         except FutureTimeoutError:
             raise CatalogUnreachable(
-                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
+                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise the timeout.",
+                option="timeout",
             ) from None
         except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
@@ -270,6 +283,8 @@ class CatalogMirror:
         faults = list(table["faults"])
         rows = {row.dataset_id: row for row in _made(DatasetRow, table["datasets"])}
         subscriptions = {row.name: row for row in _made(SubscriptionRow, table["subscriptions"])}
+        # A table that an earlier version saved has none.
+        split_rules = {row.dataset_id: row for row in _made(SplitRow, table.get("split_rules") or _NO_SPLIT_RULES)}
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)
@@ -277,7 +292,16 @@ class CatalogMirror:
         faults += filter(None, map(subscription_fault, subscriptions.values()))
         updated_at = max((row.updated_at for row in shown.values()), default=0)
         return DatasetTable(
-            rows, shown, subscriptions, tuple(faults), table["catalog_id"], digest, updated_at, read_at, table["store"]
+            rows,
+            shown,
+            subscriptions,
+            tuple(faults),
+            table["catalog_id"],
+            digest,
+            updated_at,
+            read_at,
+            table["store"],
+            split_rules,
         )
 
     def _save_table(self, content: bytes) -> None:
@@ -305,7 +329,7 @@ def _made(kind: type[Row], columns: dict[str, list[Any]]) -> Iterator[Row]:
     Raises:
         ValueError: a column is missing or too much, or they differ in length.
     """
-    if [field.name for field in fields(kind)] != list(columns) or len({len(each) for each in columns.values()}) != 1:
+    if [each.name for each in fields(kind)] != list(columns) or len({len(each) for each in columns.values()}) != 1:
         raise ValueError(f"its columns are {', '.join(columns)}")
     lists = (map(tuple, values) if values and isinstance(values[0], list) else values for values in columns.values())
     return map(kind, *lists)

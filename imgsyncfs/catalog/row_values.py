@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SplitRow, SubscriptionRow
 from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     DATASET_COLUMNS,
     IMAGE_COLUMNS,
     INTEGER_COLUMNS,
     ORIENTATION_COLUMNS,
+    SPLIT_COLUMNS,
     SUBSCRIPTION_COLUMNS,
 )
 
@@ -27,9 +28,9 @@ LISTED_IMAGE_COLUMNS = tuple(column for column in IMAGE_COLUMNS if column != "po
 LISTED_ANNOTATION_COLUMNS = ANNOTATION_COLUMNS
 """What a listing is made of. The order of the images is that of their names."""
 
-_DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES, _ORIENTATION_TYPES = (
+_DATASET_TYPES, _IMAGE_TYPES, _ANNOTATION_TYPES, _ORIENTATION_TYPES, _SPLIT_TYPES = (
     tuple(int if column in INTEGER_COLUMNS else str for column in columns)
-    for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS, ORIENTATION_COLUMNS)
+    for columns in (DATASET_COLUMNS, IMAGE_COLUMNS, ANNOTATION_COLUMNS, ORIENTATION_COLUMNS, SPLIT_COLUMNS)
 )
 _IMAGE_MD5 = IMAGE_COLUMNS.index("md5")
 _ANNOTATION_MD5 = ANNOTATION_COLUMNS.index("md5")
@@ -144,6 +145,21 @@ def orientation_row(values: Sequence[Any]) -> OrientationRow:
         ValueError: the orientation is no number.
     """
     return OrientationRow(*_tidied(values, _ORIENTATION_TYPES, ORIENTATION_COLUMNS))
+
+
+def split_row(values: Sequence[Any]) -> SplitRow:
+    """Make a split rule of a row in the order of SPLIT_COLUMNS.
+
+    Raises:
+        ValueError: the dataset's id is not valid UTF-8: it is no dataset's.
+    """
+    row = SplitRow(*_tidied(values, _SPLIT_TYPES, SPLIT_COLUMNS))
+    if not is_utf8(row.dataset_id):
+        raise ValueError("the dataset's id is not valid UTF-8")
+    if not is_utf8(row.weights + row.group_by):
+        # Stays a rule that cannot be used.
+        return SplitRow(row.dataset_id, "not valid UTF-8", "")
+    return row
 
 
 def subscription_values(row: SubscriptionRow) -> tuple[str | int, ...]:

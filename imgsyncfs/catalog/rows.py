@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from imgsyncfs.annotations.splits import SplitRule, make_rule
+from imgsyncfs.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class DatasetRow:
@@ -75,6 +78,7 @@ class CatalogTable:
         store: URL of the catalog's own store; ``""`` if it has none.
         datasets: those whose rows can be used, ordered by id (by code points).
         subscriptions: likewise, ordered by name.
+        split_rules: of the datasets that have one of their own, ordered by id; also those that cannot be used.
         faults: a sentence for each row that cannot be used, or not as it is.
     """
 
@@ -82,6 +86,7 @@ class CatalogTable:
     store: str
     datasets: Sequence[DatasetRow]
     subscriptions: Sequence[SubscriptionRow]
+    split_rules: Sequence[SplitRow]
     faults: Sequence[str]
 
 
@@ -156,6 +161,37 @@ class AnnotationRow:
     blob_offset: int
     etag: str
     modified_at: int
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """How one dataset is divided into train, validation and test; datasets without such a row have the usual rule.
+
+    Attributes:
+        dataset_id: the dataset.
+        weights: for example ``80/10/10``.
+        group_by: the expression for an image's group; ``""`` for the usual groups.
+    """
+
+    dataset_id: str
+    weights: str
+    group_by: str
+
+    @property
+    def rule(self) -> SplitRule:
+        """The rule.
+
+        Raises:
+            ConfigurationError: it cannot be used. No other is to be taken instead: images that one user has trained
+                with would be tests for another.
+        """
+        try:
+            return make_rule(self.weights, self.group_by)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"The split rule of {self.dataset_id} cannot be used: {error} Set another with: "
+                f"imgsyncfs split {self.dataset_id} 80/10/10, or upgrade imgsyncfs."
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SubscriptionRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SplitRow, SubscriptionRow
 
 SCHEMA_VERSION = "1"
 
-SCHEMA_ADDITIONS = "2"
+SCHEMA_ADDITIONS = "3"
 """What later versions have added to the schema, beside what earlier ones read and write; see `addition_statements`.
 
 Additions are made level by level, each on the one before it. A catalog of a lower level, 0 without any, is read as it
@@ -27,12 +27,16 @@ DIGESTS_LEVEL = 1
 ORIENTATIONS_LEVEL = 2
 """From this level of additions on, orientations of images are kept."""
 
+SPLITS_LEVEL = 3
+"""From this level of additions on, datasets may have split rules of their own."""
+
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 ADDED_DATASET_COLUMNS = ("publish_id",)
 FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)
 IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
 ORIENTATION_COLUMNS = tuple(field.name for field in fields(OrientationRow))
+SPLIT_COLUMNS = tuple(field.name for field in fields(SplitRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
 INTEGER_COLUMNS = frozenset(
@@ -47,12 +51,14 @@ _LENGTHS = {
     "blob": 1100,
     "etag": 200,
     "ext": 100,
+    "group_by": 200,
     "image_type": 100,
     "label_type": 200,
     "md5": 32,
     "publish_id": 32,
     "store": 2000,
     "value": 2000,
+    "weights": 50,
 }
 """The longest length of texts in characters; others may have any."""
 
@@ -64,6 +70,7 @@ TABLES = (
     "subscriptions",
     "extent_digests",
     "image_orientations",
+    "split_rules",
 )
 
 
@@ -160,6 +167,7 @@ def create_statements(dialect: Dialect) -> list[str]:
         _create(dialect, "subscriptions", SUBSCRIPTION_COLUMNS, {"name": 200}),
         _extent_digests(dialect),
         _image_orientations(dialect),
+        _split_rules(dialect),
     ]
 
 
@@ -186,6 +194,8 @@ def select_datasets(level: int) -> str:
 
 def addition_statements(dialect: Dialect, level: int) -> list[str]:
     """Write the statements that bring a catalog to a level of additions from the one below it."""
+    if level == SPLITS_LEVEL:
+        return [_split_rules(dialect)]
     if level == ORIENTATIONS_LEVEL:
         return [_image_orientations(dialect)]
     # SQL Server knows no ADD COLUMN, and the others need no COLUMN.
@@ -206,6 +216,11 @@ def _image_orientations(dialect: Dialect) -> str:
         {"dataset_id": 200, "name": 450},
         clustered_by="dataset_id",
     )
+
+
+def _split_rules(dialect: Dialect) -> str:
+    """The table of the datasets that are not divided by the usual rule."""
+    return _create(dialect, "split_rules", SPLIT_COLUMNS, {"dataset_id": 200})
 
 
 def _create(

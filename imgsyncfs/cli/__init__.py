@@ -23,6 +23,7 @@ _COMMANDS = {
     "publish": ("publish_commands:publish_command", "Publish a folder as a dataset."),
     "index": ("publish_commands:index_command", "Catalogue as a dataset what lies in a store."),
     "datasets": ("catalog_commands:datasets_command", "List the datasets of the catalog."),
+    "split": ("split_command:split_command", "Say how a dataset is divided into train, validation and test."),
     "subscribe": ("catalog_commands:subscribe_command", "Keep a choice of datasets under a name."),
     "unsubscribe": ("catalog_commands:unsubscribe_command", "Forget a subscription."),
     "subscriptions": ("catalog_commands:subscriptions_command", "List subscriptions and their datasets."),
@@ -39,6 +40,18 @@ _COMMANDS = {
 }
 """Where each command is and what it does, in the order in which a newcomer meets them. Imported when it is used: all of
 them together take half a second of CPU, with the image libraries and drivers that most do not need."""
+
+
+_REMEDIES = {
+    "amount": "--amount N",
+    "cache_dir": "--cache-dir DIR",
+    "cache_size": "raise --cache-size",
+    "config": "--config FILE",
+    "output": "add --output DIR",
+    "timeout": "--timeout SECONDS",
+    "where": "--where COLUMN=VALUE",
+}
+"""What a command says of an error's remedy: `imgsyncfs.errors.ImgsyncfsError.option` to its option here."""
 
 
 class _Commands(click.Group):
@@ -95,5 +108,11 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except ImgsyncfsError as error:
-        click.echo(f"imgsyncfs: {error}", err=True)
+        click.echo(f"imgsyncfs: {_told(error)}", err=True)
         sys.exit(1)
+
+
+def _told(error: ImgsyncfsError) -> str:
+    """An error's message, with the option of this command line that its remedy is about."""
+    remedy = _REMEDIES.get(error.option)
+    return f"{str(error).rstrip('.')}: {remedy}." if remedy else str(error)

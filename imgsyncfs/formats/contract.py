@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -216,6 +216,10 @@ class FormatDescription(Format):
     def view_suffix(self) -> str:
         """What follows an image's stem where the tool looks for its file."""
         return self.tool_suffix or self.suffix
+
+    def in_view(self) -> FormatDescription:
+        """The same format with the suffix that the tool looks for."""
+        return replace(self, suffix=self.view_suffix)
 
     @cached_property
     def _format(self) -> Format:

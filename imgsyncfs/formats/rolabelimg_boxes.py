@@ -116,7 +116,7 @@ def read_box(
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
     class_name = element_text(element, "name").strip()
-    if source is not None and rendered is not None and class_name == _as_read_back(rendered.name).strip():
+    if source is not None and rendered is not None and _is_same_name(class_name, rendered.name):
         class_name = source.class_name
     return restored_object(original, item, class_name=class_name, extra=_restored_extra(element, source, rendered))
 
@@ -264,6 +264,12 @@ def _rendered_box(item: LabelledObject, angle: float, frame: StoredFrame) -> Ren
 def _as_read_back(text: str) -> str:
     """The text as it comes back from a file."""
     return _NOT_XML.sub("\ufffd", text)
+
+
+def _is_same_name(shown: str, rendered: str) -> bool:
+    """Whether a class is shown as it was rendered; a carriage return that a tool wrote is read as the end of a line."""
+    before = _as_read_back(rendered).strip()
+    return shown == before or shown == before.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:

@@ -10,12 +10,17 @@ def take_additions_away(catalog: Catalog, *, level: int = 0) -> None:
 
     Args:
         catalog: one with all additions.
-        level: 0 for a version before publish ids, 1 for one before orientations of images.
+        level: 0 for a version before publish ids, 1 for one before orientations of images, 2 for one before split
+            rules.
     """
     execute = catalog._connection.execute
+    execute("DROP TABLE split_rules")
+    if level > 0:
+        execute("UPDATE catalog_settings SET value = ? WHERE name = 'schema_additions'", (str(level),))
+    if level == 2:
+        return
     execute("DROP TABLE image_orientations")
     if level == 1:
-        execute("UPDATE catalog_settings SET value = '1' WHERE name = 'schema_additions'")
         return
     execute("DROP TABLE extent_digests")
     execute("ALTER TABLE datasets DROP COLUMN publish_id")

@@ -347,7 +347,8 @@ def test_the_additions_make_the_tables_that_a_new_catalog_has(dialect: Dialect) 
 
 
 @pytest.mark.parametrize(
-    ("setting", "level"), [(None, 0), ("", 0), ("odd", 0), ("-1", 0), ("1", 1), ("2", 2), ("99", int(SCHEMA_ADDITIONS))]
+    ("setting", "level"),
+    [(None, 0), ("", 0), ("odd", 0), ("-1", 0), ("1", 1), ("2", 2), ("3", 3), ("99", int(SCHEMA_ADDITIONS))],
 )
 def test_additions_of_later_versions_are_not_noticed(setting: str | None, level: int) -> None:
     assert additions_level(setting) == level

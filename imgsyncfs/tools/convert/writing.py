@@ -90,7 +90,9 @@ def write_to_folder(found: ReconciledAnnotation, target: str, folder: Path) -> t
         if before == content or _says(before, path.name, target, found):
             return None
         if not _may_be_replaced(before, path.name, target):
-            raise FileUnusable(path, "it was edited, or comes from elsewhere; remove it, or choose another --output")
+            raise FileUnusable(
+                path, "it was edited, or comes from elsewhere; remove it, or choose another folder for the new files"
+            )
     replace_file(path, content)
     return rendered.losses
 
