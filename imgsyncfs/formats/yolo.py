@@ -24,10 +24,10 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.geometry import mask_bounds
 from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.contract import Format, ImageInfo, Reading, Rendered
+from imgsyncfs.formats.dataset_documents.enclosing import NOTHING, enclosing_box
 from imgsyncfs.formats.originals import (
     ImageSize,
     RestoredObject,
@@ -236,8 +236,8 @@ def _around(item: LabelledObject, corners: Points | None) -> Points | None:
     if isinstance(item, Polygon):
         points = item.points
     elif isinstance(item, Mask):
-        bounds = mask_bounds(item.size, item.counts)
-        points = ((bounds[0], bounds[1]), (bounds[2], bounds[3])) if bounds is not None else None
+        box = enclosing_box(item, ())
+        points = ((box.x, box.y), (box.x + box.w, box.y + box.h)) if box != NOTHING else None
     if not points:
         return None
     xs, ys = [x for x, _ in points], [y for _, y in points]

@@ -120,6 +120,12 @@ def test_a_rotated_box_is_an_upright_one_to_detect_and_counted() -> None:
     }
 
 
+def test_the_box_of_a_mask_reaches_around_its_last_pixel() -> None:
+    (item,) = objects_of(DETECT.read("\n".join(shown(DETECT, MASK)).encode(), image=IMAGE).annotation)
+    assert isinstance(item, BoundingBox)
+    assert (item.x1, item.y1, item.x2, item.y2) == pytest.approx((30, 10, 45, 20), abs=1e-3)
+
+
 def test_the_corners_of_an_oriented_box_keep_their_order() -> None:
     box = RotatedBox("person", 320, 240, 64, 48, 0.5)
     (row,) = read_yolo(OBB.render(annotation_with(box), IMAGE).content, len(CLASSES))
