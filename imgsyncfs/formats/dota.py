@@ -17,37 +17,17 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from math import isfinite
 
-import orjson
-
-from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.house_format import (
-    Annotation,
-    LabelledObject,
-    Polygon,
-    RotatedBox,
-    annotation_from_json,
-    annotation_to_json,
-    encode_json,
-)
+from imgsyncfs.annotations.house_format import Annotation, LabelledObject, Polygon, RotatedBox
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats.contract import Format, ImageInfo, Rendered
-from imgsyncfs.formats.originals import EMBEDDED_NAME, UNNAMED, ImageSize, placed_objects, reassemble
-from imgsyncfs.formats.quadrangles import (
-    Corners,
-    QuadrangleRow,
-    is_difficult,
-    read_rows,
-    read_rows_beside,
-    render_quadrangles,
-)
+from imgsyncfs.formats.contract import Format, ImageInfo, Reading, Rendered
+from imgsyncfs.formats.originals import UNNAMED, ImageSize, placed_objects
+from imgsyncfs.formats.quadrangles import moved_quadrangle, read_quadrangles, render_quadrangles
 from imgsyncfs.formats.remarks import count_losses
+from imgsyncfs.formats.rows import Points, Row, is_difficult, read_alone, read_beside, split_original, with_original
 
 _TOOL = "DOTA"
 _FIELDS = 10
 _HEADERS = ("imagesource", "gsd")
-_ORIGINAL = f"#{EMBEDDED_NAME} "
-"""Begins the line in which `reattached` hands the original on to `parse`; no file has it."""
-
 _LOOKED_AT = 20
 """So many rows tell DOTA's files from other text."""
 
@@ -57,30 +37,32 @@ class DotaFormat(Format):
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:  # noqa: ARG002 - names no image
         """Write an annotation; see `Format.render`."""
-        items = [each.item for each in placed_objects(annotation)]
         rows: list[str] = []
         reasons: list[tuple[str, str]] = []
-        for item, corners in zip(items, render_quadrangles(items), strict=True):
-            if corners is None:
+        items = [each.item for each in placed_objects(annotation)]
+        for item, row in zip(items, _rendered_rows(annotation), strict=True):
+            if row is None:
                 reasons.append(_reason_hidden(item))
                 continue
-            name = _shown_name(item)
-            if name not in (item.class_name, UNNAMED):
+            if row.name not in (item.class_name, UNNAMED):
                 reasons.append(("class names with blanks", "fields have blanks between them, so these became '-'"))
-            rows.append(f"{_numbers(corners)} {name} {int(is_difficult(item))}\n")
+            rows.append(f"{_numbers(row.points)} {row.name} {int(row.is_difficult)}\n")
         losses = count_losses(annotation.labels, reasons, _TOOL, shows_classifications=False)
         return Rendered("".join(rows).encode("utf-8", "replace"), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
         """Read an annotation back; see `Format.parse`."""
-        text, original = _parts(content)
+        return self.read(content, label_checked=label_checked).annotation
+
+    def read(self, content: bytes, *, label_checked: int = 1, image: ImageInfo | None = None) -> Reading:  # noqa: ARG002 - names no image
+        """Read an annotation back; see `Format.read`."""
+        text, original = split_original(content)
         rows = [_row(number, line) for number, line in _lines(text)]
+        items = read_quadrangles(rows, original)
         if original is None:
-            return reassemble(None, read_rows(rows), size=ImageSize(), label_checked=label_checked)
-        items = [each.item for each in placed_objects(original)]
-        corners = render_quadrangles(items)
-        names = [_shown_name(item) if found is not None else None for item, found in zip(items, corners, strict=True)]
-        return read_rows_beside(rows, original, names, label_checked=label_checked)
+            return Reading(read_alone(rows, items, size=ImageSize(), label_checked=label_checked))
+        rendered = _rendered_rows(original)
+        return read_beside(rows, items, original, rendered, moved=moved_quadrangle, label_checked=label_checked)
 
     def recognizes(self, content: bytes) -> bool:
         """Recognize DOTA's text: rows of eight numbers, a name and perhaps a digit. An empty file may be one."""
@@ -96,8 +78,16 @@ class DotaFormat(Format):
 
     def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:  # noqa: ARG002 - names none
         """Hand on the original, of which a file holds nothing; see `Format.reattached`."""
-        line = encode_json(annotation_to_json(original))
-        return b"\n".join((content.rstrip(), _ORIGINAL.encode() + line, b""))
+        return with_original(content, original)
+
+
+def _rendered_rows(annotation: Annotation) -> list[Row | None]:
+    """The row of each object, None for one that has none."""
+    items = [each.item for each in placed_objects(annotation)]
+    return [
+        Row(corners, _shown_name(item), is_difficult(item)) if corners is not None else None
+        for item, corners in zip(items, render_quadrangles(items), strict=True)
+    ]
 
 
 def _shown_name(item: LabelledObject) -> str:
@@ -105,7 +95,7 @@ def _shown_name(item: LabelledObject) -> str:
     return "-".join(parts) if parts else UNNAMED
 
 
-def _numbers(corners: Corners) -> str:
+def _numbers(corners: Points) -> str:
     return " ".join([repr(number) for place in corners for number in place])
 
 
@@ -116,16 +106,6 @@ def _reason_hidden(item: LabelledObject) -> tuple[str, str]:
     return kind, f"{_TOOL} has boxes of four corners only"
 
 
-def _parts(content: bytes) -> tuple[str, Annotation | None]:
-    """The rows, and the original if `reattached` has handed it on."""
-    try:
-        text = content.removeprefix(BOM_UTF8).decode()
-    except UnicodeDecodeError as error:
-        raise AnnotationError(encoding_fault(content) or "it is not UTF-8; save it as such") from error
-    rows, separator, document = text.rpartition(_ORIGINAL)
-    return (rows, annotation_from_json(orjson.loads(document))) if separator else (text, None)
-
-
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The rows with their numbers from 1, without blank lines and headers."""
     for number, line in enumerate(text.split("\n"), 1):
@@ -133,7 +113,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _row(number: int, line: str) -> QuadrangleRow:
+def _row(number: int, line: str) -> Row:
     fields = line.split()
     if len(fields) not in (_FIELDS - 1, _FIELDS):
         reason = f"a row has {_FIELDS} fields, x1 y1 x2 y2 x3 y3 x4 y4 category difficult; this one has {len(fields)}"
@@ -148,4 +128,4 @@ def _row(number: int, line: str) -> QuadrangleRow:
     if not mark.isdecimal():
         raise AnnotationError(f"its last field must be a digit, this is {mark!r:.40}", field=f"line {number}")
     corners = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    return QuadrangleRow(corners, fields[8], int(mark) != 0)
+    return Row(corners, fields[8], int(mark) != 0)

@@ -57,6 +57,7 @@ from imgsyncfs.formats.originals import (
     restored_object,
     restored_rotated_box,
 )
+from imgsyncfs.formats.remarks import OBJECT_NAMES
 from imgsyncfs.formats.shape_dialect import LABELME, ShapeDialect
 
 EXTRA_NAME = "labelme"
@@ -103,13 +104,6 @@ _TAKEN = Change(
 _AMONG_ROTATED = Change(
     "polygons", 1, "all other objects of their files are rotated boxes: who trains on these does not see them"
 )
-_OBJECT_NAMES: Mapping[str, str] = {
-    "bbox": "bounding boxes",
-    "rbbox": "rotated boxes",
-    "poly": "polygons",
-    "seg": "masks",
-}
-
 Point = tuple[float, float]
 
 
@@ -228,7 +222,7 @@ def _change(shape: ReadShape, item: LabelledObject, *, prefer_rotated_boxes: boo
         label_type = OBJECT_LABEL_TYPES[type(item)]
         if label_type == shape.original.label_type:
             return None
-        return Change(_OBJECT_NAMES[shape.original.label_type], 1, f"they became {_OBJECT_NAMES[label_type]}")
+        return Change(OBJECT_NAMES[shape.original.label_type], 1, f"they became {OBJECT_NAMES[label_type]}")
     if prefer_rotated_boxes and shape_type == "polygon":
         return _TAKEN if isinstance(item, RotatedBox) else _AMONG_ROTATED
     return None

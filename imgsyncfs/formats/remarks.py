@@ -18,6 +18,11 @@ from imgsyncfs.formats.contract import Change, Loss
 LABELME_LABEL = "labelme"
 """The type of a label that holds a shape of labelme's for which the house format has no object."""
 
+OBJECT_NAMES: Mapping[str, str] = MappingProxyType(
+    {"bbox": "bounding boxes", "rbbox": "rotated boxes", "poly": "polygons", "seg": "masks"}
+)
+"""What the objects of labels are called, by the type of these."""
+
 _SHAPE_NAMES: Mapping[str, str] = MappingProxyType(
     {"point": "points", "points": "groups of points", "circle": "circles", "line": "lines", "linestrip": "linestrips"}
 )

@@ -13,7 +13,8 @@ dataset has not. Hence:
 Detect shows the upright boxes around rotated boxes, polygons and masks: a loss each time. The corners of an oriented
 box that reaches beyond the picture move to its edge one by one. Segment shows boxes by their corners.
 
-There is no place to embed anything. These formats are in no registry: a file alone knows neither the dataset's classes
+There is no place to embed anything: read beside the annotation that it was rendered from (`Format.reattached`), a file
+changes only what was edited in it. These formats are in no registry: a file alone knows neither the dataset's classes
 nor the picture's size. `Format.read` takes both from its ``image``.
 """
 
@@ -21,32 +22,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isfinite
 
-from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.geometry import mask_bounds
-from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, Mask, Polygon, RotatedBox
+from imgsyncfs.annotations.house_format import (
+    OBJECT_LABEL_TYPES,
+    Annotation,
+    BoundingBox,
+    LabelledObject,
+    Mask,
+    Polygon,
+    RotatedBox,
+)
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.contract import Format, ImageInfo, Reading, Rendered
-from imgsyncfs.formats.originals import (
-    ImageSize,
-    RestoredObject,
-    placed_objects,
-    reassemble,
-    restored_object,
-    shown_size,
-)
-from imgsyncfs.formats.quadrangles import QuadrangleRow, read_rows, render_quadrangles
-from imgsyncfs.formats.remarks import count_losses
-
-Points = tuple[tuple[float, float], ...]
+from imgsyncfs.formats.dataset_documents.enclosing import NOTHING, enclosing_box
+from imgsyncfs.formats.originals import ImageSize, placed_objects, restored_bounding_box, shown_size
+from imgsyncfs.formats.quadrangles import moved_quadrangle, read_quadrangles, render_quadrangles
+from imgsyncfs.formats.remarks import OBJECT_NAMES, count_losses
+from imgsyncfs.formats.rows import Points, Row, read_alone, read_beside, split_original, with_original
 
 _TOOL = "YOLO"
 _DECIMALS = 6
 _SMALLEST = 0.5e-6
 """What is smaller is 0 in a file."""
-
-_KINDS = {BoundingBox: "bounding boxes", RotatedBox: "rotated boxes", Polygon: "polygons", Mask: "masks"}
 
 
 class _YoloFormat(Format):
@@ -58,30 +57,8 @@ class _YoloFormat(Format):
         Raises:
             AnnotationError: the picture's size is not known.
         """
-        size = shown_size(annotation, image)
-        width, height = _sides(size.width, size.height)
-        numbers = {name: number for number, name in reversed([*enumerate(image.classes)])}
-        items = [each.item for each in placed_objects(annotation)]
-        rows: list[str] = []
         reasons: list[tuple[str, str]] = []
-        for item, outline in zip(items, self._outlines(items), strict=True):
-            kind = _KINDS[type(item)]
-            if outline is None:
-                reasons.append((kind, self._reason_hidden(item)))
-            elif item.class_name not in numbers:
-                reasons.append((f"{kind} of other classes", "the dataset's list of classes does not have theirs"))
-            else:
-                shown = [(x / width, y / height) for x, y in outline]
-                cut = [(_cut(x), _cut(y)) for x, y in shown]
-                if _is_outside(shown):
-                    reasons.append((f"{kind} outside the picture", f"{_TOOL} has no coordinates there"))
-                elif _has_no_area(cut):
-                    reasons.append((f"{kind} without an area", f"{_TOOL} cannot learn them"))
-                else:
-                    rows.append(f"{numbers[item.class_name]} {self._row(cut)}\n")
-                    reasons += self._remarks(item)
-                    if any(map(_differs, shown, cut)):
-                        reasons.append((f"{kind} that reach beyond the picture", f"{_TOOL} has them cut at its edge"))
+        rows = [f"{row}\n" for row in self._rows(annotation, image, reasons) if row is not None]
         losses = count_losses(annotation.labels, reasons, _TOOL, shows_classifications=False)
         return Rendered("".join(rows).encode(), losses)
 
@@ -91,21 +68,67 @@ class _YoloFormat(Format):
         Raises:
             AnnotationError: the file is damaged, or of another kind; or nobody says the picture's size and classes.
         """
-        width, height = _sides(image.width if image else None, image.height if image else None)
-        classes = image.classes if image else ()
-        names: list[str] = []
-        outlines: list[Points] = []
-        for line, number, values in _rows(content):
-            if not 0 <= number < len(classes):
-                reason = f"it is of class {number}, and the dataset has {len(classes)} classes; give the right list"
-                raise AnnotationError(reason, field=f"line {line}")
-            if not self._is_row(values):
-                raise AnnotationError(f"it has {len(values) + 1} fields; {self._expected()}", field=f"line {line}")
-            names.append(classes[number])
-            outlines.append(tuple([(x * width, y * height) for x, y in self._points(values)]))
-        objects = self._objects(names, outlines)
-        size = ImageSize(height=height, width=width)
-        return Reading(reassemble(None, objects, size=size, label_checked=label_checked))
+        text, original = split_original(content)
+        image = image or ImageInfo("", "", "")
+        size = shown_size(original, image) if original is not None else ImageSize(image.height, image.width)
+        width, height = _sides(size.width, size.height)
+        rows = [
+            self._row(line, number, values, image.classes, (width, height)) for line, number, values in _lines(text)
+        ]
+        items = self._items(rows, original)
+        if original is None:
+            known = ImageSize(height=height, width=width)
+            return Reading(read_alone(rows, items, size=known, label_checked=label_checked))
+        written = self._rows(original, image, [])
+        lines = _lines("\n".join([row for row in written if row is not None]))
+        rendered = [
+            self._row(*next(lines), image.classes, (width, height)) if row is not None else None for row in written
+        ]
+        return read_beside(rows, items, original, rendered, moved=self._moved, label_checked=label_checked)
+
+    def reattached(self, content: bytes, original: Annotation, image: ImageInfo) -> bytes:  # noqa: ARG002 - as the others
+        """Hand on the original, of which a file holds nothing; see `Format.reattached`."""
+        return with_original(content, original)
+
+    def _rows(self, annotation: Annotation, image: ImageInfo, reasons: list[tuple[str, str]]) -> list[str | None]:
+        """The row of each object, None for one that has none; and (what, reason) of each thing that is lost."""
+        size = shown_size(annotation, image)
+        width, height = _sides(size.width, size.height)
+        numbers = {name: number for number, name in reversed([*enumerate(image.classes)])}
+        items = [each.item for each in placed_objects(annotation)]
+        rows: list[str | None] = []
+        for item, outline in zip(items, self._outlines(items), strict=True):
+            kind = OBJECT_NAMES[OBJECT_LABEL_TYPES[type(item)]]
+            rows.append(None)
+            if outline is None:
+                reasons.append((kind, self._reason_hidden(item)))
+                continue
+            if item.class_name not in numbers:
+                reasons.append((f"{kind} of other classes", "the dataset's list of classes does not have theirs"))
+                continue
+            shown = [(x / width, y / height) for x, y in outline]
+            cut = tuple([(_cut(x), _cut(y)) for x, y in shown])
+            if _is_outside(shown):
+                reasons.append((f"{kind} outside the picture", f"{_TOOL} has no coordinates there"))
+            elif _has_no_area(cut):
+                reasons.append((f"{kind} without an area", f"{_TOOL} cannot learn them"))
+            else:
+                rows[-1] = " ".join([str(numbers[item.class_name]), *self._numbers(cut)])
+                reasons += self._remarks(item, kind)
+                if any(map(_differs, shown, cut)):
+                    reasons.append((f"{kind} that reach beyond the picture", f"{_TOOL} has them cut at its edge"))
+        return rows
+
+    def _row(
+        self, line: int, number: int, values: Sequence[float], classes: Sequence[str], sides: tuple[int, int]
+    ) -> Row:
+        """A row, in pixels."""
+        if not 0 <= number < len(classes):
+            reason = f"it is of class {number}, and the dataset has {len(classes)} classes; give the right list"
+            raise AnnotationError(reason, field=f"line {line}")
+        if not self._is_row(values):
+            raise AnnotationError(f"it has {len(values) + 1} fields; {self._expected()}", field=f"line {line}")
+        return Row(tuple([(x * sides[0], y * sides[1]) for x, y in self._points(values)]), classes[number])
 
     @abstractmethod
     def _outlines(self, items: Sequence[LabelledObject]) -> list[Points | None]:
@@ -124,16 +147,20 @@ class _YoloFormat(Format):
         """What a row of this kind has, in words."""
 
     @abstractmethod
-    def _objects(self, names: Sequence[str], outlines: Sequence[Points]) -> list[RestoredObject]:
-        """The objects that rows show."""
+    def _items(self, rows: Sequence[Row], before: Annotation | None) -> list[LabelledObject]:
+        """The geometry that rows show by themselves."""
 
-    def _remarks(self, item: LabelledObject) -> list[tuple[str, str]]:  # noqa: ARG002 - for kinds that have some
+    @abstractmethod
+    def _moved(self, row: Row, item: LabelledObject, source: LabelledObject, rendered: Row) -> LabelledObject:
+        """An object in its new place; see `imgsyncfs.formats.rows.Moved`."""
+
+    def _remarks(self, item: LabelledObject, kind: str) -> list[tuple[str, str]]:  # noqa: ARG002 - for kinds that have some
         """(what, reason) of what is lost of an object that is shown."""
         return []
 
-    def _row(self, points: Points | list[tuple[float, float]]) -> str:
-        """The numbers behind the class."""
-        return " ".join([f"{number:.{_DECIMALS}f}" for point in points for number in point])
+    def _numbers(self, points: Points) -> list[str]:
+        """The fields behind the class."""
+        return [f"{number:.{_DECIMALS}f}" for point in points for number in point]
 
     def _points(self, values: Sequence[float]) -> Points:
         """The outline that a row's numbers give."""
@@ -149,14 +176,14 @@ class YoloFormat(_YoloFormat):
     def _reason_hidden(self, item: LabelledObject) -> str:
         return _TOO_LARGE if isinstance(item, RotatedBox) else _NOTHING
 
-    def _remarks(self, item: LabelledObject) -> list[tuple[str, str]]:
+    def _remarks(self, item: LabelledObject, kind: str) -> list[tuple[str, str]]:
         if isinstance(item, BoundingBox):
             return []
-        return [(_KINDS[type(item)], f"{_TOOL} has upright boxes only, and shows those around them")]
+        return [(kind, f"{_TOOL} has upright boxes only, and shows those around them")]
 
-    def _row(self, points: Points | list[tuple[float, float]]) -> str:
+    def _numbers(self, points: Points) -> list[str]:
         (left, top), _, (right, bottom), _ = points
-        return super()._row([((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)])
+        return super()._numbers((((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)))
 
     def _is_row(self, values: Sequence[float]) -> bool:
         return len(values) == 4
@@ -168,11 +195,14 @@ class YoloFormat(_YoloFormat):
         x, y, w, h = values
         return (x - w / 2, y - h / 2), (x + w / 2, y + h / 2)
 
-    def _objects(self, names: Sequence[str], outlines: Sequence[Points]) -> list[RestoredObject]:
-        return [
-            restored_object(None, BoundingBox("", *outline[0], *outline[1]), class_name=name, extra={})
-            for name, outline in zip(names, outlines, strict=True)
-        ]
+    def _items(self, rows: Sequence[Row], before: Annotation | None) -> list[LabelledObject]:  # noqa: ARG002 - always such
+        return [BoundingBox("", *row.points[0], *row.points[1]) for row in rows]
+
+    def _moved(self, row: Row, item: LabelledObject, source: LabelledObject, rendered: Row) -> LabelledObject:
+        if not isinstance(source, BoundingBox):
+            return item
+        (left, top), (right, bottom) = row.points
+        return restored_bounding_box((left, top, right, bottom), source, [*rendered.points[0], *rendered.points[1]])
 
 
 class YoloObbFormat(_YoloFormat):
@@ -190,8 +220,11 @@ class YoloObbFormat(_YoloFormat):
     def _expected(self) -> str:
         return "an oriented box has a class and four corners, nine fields"
 
-    def _objects(self, names: Sequence[str], outlines: Sequence[Points]) -> list[RestoredObject]:
-        return read_rows([QuadrangleRow(outline, name) for name, outline in zip(names, outlines, strict=True)])
+    def _items(self, rows: Sequence[Row], before: Annotation | None) -> list[LabelledObject]:
+        return read_quadrangles(rows, before)
+
+    def _moved(self, row: Row, item: LabelledObject, source: LabelledObject, rendered: Row) -> LabelledObject:
+        return moved_quadrangle(row, item, source, rendered)
 
 
 class YoloSegFormat(_YoloFormat):
@@ -213,11 +246,18 @@ class YoloSegFormat(_YoloFormat):
     def _expected(self) -> str:
         return "an outline has a class and three points or more"
 
-    def _objects(self, names: Sequence[str], outlines: Sequence[Points]) -> list[RestoredObject]:
-        return [
-            restored_object(None, Polygon("", outline), class_name=name, extra={})
-            for name, outline in zip(names, outlines, strict=True)
-        ]
+    def _items(self, rows: Sequence[Row], before: Annotation | None) -> list[LabelledObject]:  # noqa: ARG002 - always such
+        return [Polygon("", row.points) for row in rows]
+
+    def _moved(self, row: Row, item: LabelledObject, source: LabelledObject, rendered: Row) -> LabelledObject:
+        if isinstance(source, Polygon):
+            # A point that was not moved keeps its exact place.
+            exact = dict(zip(rendered.points, source.points, strict=False))
+            return replace(source, points=tuple([exact.get(point, point) for point in row.points]))
+        if len(row.points) != 4:
+            return item
+        (box,) = read_quadrangles([row])
+        return moved_quadrangle(row, box, source, rendered) if isinstance(box, RotatedBox) else item
 
 
 _TOO_LARGE = "their corners lie beyond the largest number"
@@ -236,8 +276,8 @@ def _around(item: LabelledObject, corners: Points | None) -> Points | None:
     if isinstance(item, Polygon):
         points = item.points
     elif isinstance(item, Mask):
-        bounds = mask_bounds(item.size, item.counts)
-        points = ((bounds[0], bounds[1]), (bounds[2], bounds[3])) if bounds is not None else None
+        box = enclosing_box(item, ())
+        points = ((box.x, box.y), (box.x + box.w, box.y + box.h)) if box != NOTHING else None
     if not points:
         return None
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -269,17 +309,13 @@ def _has_no_area(points: Sequence[tuple[float, float]]) -> bool:
     return any(max(axis) - min(axis) <= _SMALLEST for axis in zip(*points, strict=True))
 
 
-def _rows(content: bytes) -> Iterator[tuple[int, int, list[float]]]:
+def _lines(text: str) -> Iterator[tuple[int, int, list[float]]]:
     """For each row its line, its class, and the numbers behind that."""
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(encoding_fault(content) or "it is not UTF-8; save it as such") from error
-    for line, text in enumerate(lines, 1):
-        if not text.strip():
+    for line, row in enumerate(text.split("\n"), 1):
+        if not row.strip():
             continue
         try:
-            numbers = [float(field) for field in text.split()]
+            numbers = [float(field) for field in row.split()]
         except ValueError:
             numbers = []
         if not numbers or not all(map(isfinite, numbers)) or numbers[0] != int(numbers[0]):

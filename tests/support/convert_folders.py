@@ -13,7 +13,7 @@ from support.rolabelimg_saves import save_in_rolabelimg
 
 ORIGINALS = "ImageSynchronizer_annotation"
 
-FULL = {
+FULL: dict[str, Any] = {
     "anno_version": "0.2.0",
     "label_checked": 1,
     "height": 48,

@@ -24,7 +24,7 @@ from imgsyncfs.annotations.house_format import (
     RotatedBox,
 )
 from imgsyncfs.errors import AnnotationError
-from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS, Loss, recognize_format
+from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS, Change, Loss, recognize_format
 
 DOTA = FORMATS["dota"]
 QUADRANGLE = Polygon("sign board", ((1, 2), (30, 4.5), (28, 60), (0.125, 50)), {"id": 3, "difficult": 1})
@@ -186,6 +186,20 @@ def test_a_new_upright_box_is_of_the_kind_of_the_others(before: BoundingBox | Ro
     content = DOTA.render(annotation_with(before), IMAGE).content + b"500 500 900 500 900 800 500 800 dog 0\n"
     said = objects_of(read_beside(content, annotation_with(before)))
     assert [type(item) for item in said] == [kind, kind]
+
+
+def test_a_rotated_box_whose_corners_are_no_rectangle_s_any_more_is_a_polygon_and_that_is_told() -> None:
+    row = b"1300 1000 1500 1000 1600 1400 1300 1300 person 0\n"
+    reading = DOTA.read(DOTA.reattached(row, annotation_with(ROTATED), IMAGE))
+    assert reading.changes == (Change("rotated boxes", 1, "they became polygons"),)
+
+
+def test_a_class_may_be_called_as_what_is_handed_on() -> None:
+    annotation = annotation_with(replace(BOX, class_name="#imgsyncfs"))
+    content = DOTA.render(annotation, IMAGE).content
+    assert [row.name for row in read_dota(content)] == ["#imgsyncfs"]
+    assert [item.class_name for item in objects_of(DOTA.parse(content))] == ["#imgsyncfs"]
+    assert read_beside(content, annotation) == annotation
 
 
 def test_a_removed_row_removes_its_object_and_nothing_else() -> None:
