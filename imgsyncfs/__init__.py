@@ -6,8 +6,8 @@ From Python, without a mount::
 
     with imgsyncfs.connect("postgresql://reader@db.example.com/datasets") as catalog:
         for dataset in catalog.datasets.select("image_type=fisheye360"):
-            for name, image, annotation in dataset:
-                ...
+            for sample in dataset:
+                print(sample.name, sample.image.size, sample.boxes)
 
 `imgsyncfs.api` has all of it. It is imported when one of its names is first used: every command and every worker
 process imports this package, and none of them should wait half a second for what it does not need.

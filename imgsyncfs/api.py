@@ -5,14 +5,16 @@
     with imgsyncfs.connect("postgresql://reader@db.example.com/datasets") as catalog:
         dataset = catalog.datasets["original_20200207_fisheye_rbbox"]
         print(dataset.row.classes, len(dataset))
-        for name, image, annotation in dataset:      # in the catalog's order; bytes, and labels as typed objects
-            ...
-        annotation = dataset.annotation("original_20200207_fisheye_rbbox_00079")
+        for sample in dataset:                      # in the catalog's order
+            print(sample.name, sample.image.size, sample.boxes, sample.classes)
+        sample = dataset["original_20200207_fisheye_rbbox_00079"]
+        print(sample.annotation)                    # all that is labelled, as typed objects
 
-It is a door to the same library as the mount: it shares the mount's disk cache, verifies what it reads, goes on with
-what is cached while the network is down, and raises `imgsyncfs.errors` and nothing else on purpose. Objects may be used
-by several threads at once; nothing here needs the main thread, handles signals or minds a running event loop. A process
-that is forked or spawned, such as a data loader's worker, opens the catalog for itself when it first reads.
+`imgsyncfs/EXAMPLES.md` shows more. The API is a door to the same library as the mount: it shares the mount's disk
+cache, verifies what it reads, goes on with what is cached while the network is down, and raises `imgsyncfs.errors` and
+nothing else on purpose. Objects may be used by several threads at once; nothing here needs the main thread, handles
+signals or minds a running event loop. A process that is forked or spawned, such as a data loader's worker, opens the
+catalog for itself when it first reads.
 """
 
 from __future__ import annotations
@@ -25,19 +27,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from imgsyncfs.annotations.house_format import Annotation, parse_annotation
-from imgsyncfs.catalog.dataset_table import COLUMNS, matching, shown_fields
+from PIL import Image
+
+from imgsyncfs.annotations.house_format import Annotation
+from imgsyncfs.catalog.dataset_table import COLUMNS, column_values, matching
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import AnnotationError, CatalogMissing, ConfigurationError, PreviewError
+from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.reader import LibraryReader
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.tools.labelled_image import LabelledImage
 from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:
@@ -129,6 +134,11 @@ class ImageCatalog:
         self._reader = LibraryReader(settings, config)
         # Whoever connects hears at once what is wrong.
         _ = self._reader.library
+
+    @property
+    def reader(self) -> LibraryReader:
+        """The library that all of it is read from, for other modules of imgsyncfs."""
+        return self._reader
 
     @property
     def datasets(self) -> Datasets:
@@ -244,36 +254,6 @@ def _catalog_of(reader: LibraryReader) -> ImageCatalog:
     return catalog
 
 
-class LabelledImage(NamedTuple):
-    """One image of a dataset.
-
-    Attributes:
-        name: the file's stem; `Dataset.file_name` has it with its extension.
-        image: the image file's bytes, as published.
-        annotation: its labels in the dataset's label version; None if there are none, not even empty ones.
-    """
-
-    name: str
-    image: bytes
-    annotation: Annotation | None
-
-    def __repr__(self) -> str:
-        """Short, for a notebook: the image is given by its length."""
-        labels = "no annotation" if self.annotation is None else f"{len(self.annotation.labels)} labels"
-        return f"LabelledImage({self.name!r}, {len(self.image):,} bytes, {labels})"
-
-    def _repr_png_(self) -> bytes | None:
-        """The image with its annotation drawn, for a notebook; None if it cannot be shown."""
-        # Late: who only reads needs none of it.
-        from imgsyncfs.tools.preview.picture import draw_content
-
-        try:
-            return draw_content(self.image, self.annotation)
-        except (PreviewError, ConfigurationError) as error:
-            logger.warning("%s cannot be shown: %s", self.name, error)
-            return None
-
-
 class ImageNames(Sequence[str]):
     """The stems of a dataset's images, in the catalog's order; made when they are looked at.
 
@@ -370,10 +350,13 @@ class Dataset:
             raise IndexError(f"The dataset {self.id} has {count} images; there is none at {place}.")
         return self._read(place % count)
 
-    def image(self, name: str) -> bytes:
-        """Read an image alone; see `__getitem__`."""
-        listing = self._listing
-        return self._reader.read(listing, listing.images, self._index(name))
+    def image(self, name: str) -> Image.Image:
+        """Read and decode an image alone; see `__getitem__` and `LabelledImage.image`."""
+        return LabelledImage(name, self.content(name), None).image
+
+    def content(self, name: str) -> bytes:
+        """Read an image file alone; see `__getitem__`."""
+        return self._content(self._index(name))
 
     def annotation(self, name: str) -> Annotation | None:
         """Read an annotation alone, None if the image has none; see `__getitem__`."""
@@ -386,6 +369,13 @@ class Dataset:
             CatalogMissing: there is no such image.
         """
         return f"{name}.{self._listing.ext(self._index(name))}"
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.id!r}, {self.row.size:,} images)"
+
+    def _repr_html_(self) -> str:
+        """What the catalog says of it as a table, for a notebook."""
+        return _html_table([f"{_head(column)}{_cell(self.row, column)}" for column in COLUMNS])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the listing, which is mapped; where it is taken out, it is read when it is first needed.
@@ -405,20 +395,14 @@ class Dataset:
         return index
 
     def _read(self, index: int) -> LabelledImage:
+        return LabelledImage(self._listing.stem(index).decode(), self._content(index), self._annotation(index))
+
+    def _content(self, index: int) -> bytes:
         listing = self._listing
-        image = self._reader.read(listing, listing.images, index)
-        return LabelledImage(listing.stem(index).decode(), image, self._annotation(index))
+        return self._reader.read(listing, listing.images, index)
 
     def _annotation(self, index: int) -> Annotation | None:
-        listing = self._listing
-        if not listing.has_annotation(index):
-            return None
-        try:
-            return parse_annotation(self._reader.read(listing, listing.annotations, index))
-        except AnnotationError as error:
-            raise AnnotationError(
-                f"{self.id}/{listing.stem(index).decode()}.json: {error}; mend the annotation and publish it again"
-            ) from error
+        return self._reader.annotation(self._listing, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -483,12 +467,25 @@ class Datasets(Mapping[str, "Dataset"]):
 
     def _repr_html_(self) -> str:
         """The table of the datasets, for a notebook."""
-        rows = [shown_fields(row) for row in self._rows]
-        lines = ["".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows[:MOST_ROWS]]
-        head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-        more = f"<p>{len(rows) - len(lines):,} more</p>" if len(rows) > len(lines) else ""
-        return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>{more}"
+        lines = ["".join(_cell(row, column) for column in COLUMNS) for row in self._rows[:MOST_ROWS]]
+        more = f"<p>{len(self) - len(lines):,} more</p>" if len(self) > len(lines) else ""
+        return _html_table(["".join(map(_head, COLUMNS)), *lines]) + more
 
     @property
     def _rows(self) -> list[DatasetRow]:
         return [dataset.row for dataset in self._by_id.values()]
+
+
+def _html_table(rows: Iterable[str]) -> str:
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _head(column: str) -> str:
+    return f'<th style="text-align: left">{column}</th>'
+
+
+def _cell(row: DatasetRow, column: str) -> str:
+    # A table is as wide as its longest words, and is cut where the page ends: notes have long ones. Ids stay whole:
+    # people copy them.
+    width = "overflow-wrap: anywhere; min-width: 12em" if column == "note" else "white-space: normal"
+    return f'<td style="text-align: left; {width}">{html.escape(", ".join(column_values(row, column)))}</td>'

@@ -29,14 +29,23 @@
     ├── MountError               a mount that cannot be made, or is not there
     └── WorkerLost               a job whose worker processes died, or that was cut off by the end
 
-Every message names the thing, the reason and the remedy in one sentence, and holds no secret.
+Every message names the thing, the reason and the remedy in one sentence, and holds no secret. It fits whoever reads it,
+in a notebook or on a terminal: what an option is called there, the command adds (`ImgsyncfsError.option`).
 """
 
 from __future__ import annotations
 
 
 class ImgsyncfsError(Exception):
-    """The root: whatever imgsyncfs raises on purpose."""
+    """The root: whatever imgsyncfs raises on purpose.
+
+    Attributes:
+        option: the parameter that the remedy is about, by its name in Python, such as ``cache_dir``; ``""`` for none.
+    """
+
+    def __init__(self, message: str = "", *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ConfigurationError(ImgsyncfsError):

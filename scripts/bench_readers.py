@@ -14,9 +14,28 @@ from typing import IO, Any, Literal
 
 from bench_commands import SCRIPTS, BenchError
 
-Work = Literal["read", "digest", "stat", "list", "get", "decode", "train"]
+Work = Literal[
+    "read",
+    "digest",
+    "stat",
+    "list",
+    "get",
+    "decode",
+    "train",
+    "torch_dataset",
+    "torch_dataset_again",
+    "torch_paths",
+    "torch_paths_again",
+]
 
-PROGRAMS: Mapping[Work, str] = {"decode": "bench_decode.py", "train": "bench_train.py"}
+PROGRAMS: Mapping[Work, str] = {
+    "decode": "bench_decode.py",
+    "train": "bench_train.py",
+    "torch_dataset": "bench_torch.py",
+    "torch_dataset_again": "bench_torch.py",
+    "torch_paths": "bench_torch.py",
+    "torch_paths_again": "bench_torch.py",
+}
 """Those that need site-packages; without them an interpreter is ready in 15 ms."""
 
 
@@ -25,8 +44,9 @@ class Job:
     """What one reader does.
 
     Attributes:
-        work: kind of work; see `bench_reader`, `bench_decode` and `bench_train`.
-        names: the paths, in the order of reading; for ``get`` the URLs' paths.
+        work: kind of work; see `bench_reader`, `bench_decode`, `bench_train` and `bench_torch`.
+        names: the paths, in the order of reading; for ``get`` the URLs' paths; for ``torch_dataset`` the catalog, the
+            dataset and the folder of the disk cache.
         port: for ``get``, of the server.
         signature: for ``get``, what makes the server answer.
         threads: of the reader; for ``read`` and ``stat`` the names are dealt to so many.

@@ -145,6 +145,24 @@ def _without_azurite(measure: str, *targets: Target, native: str = "", quick: bo
     return Row(measure, "files/s", sources, targets, _NO_AZURITE, quick=quick)
 
 
+def _torch(again: str) -> tuple[Row, Row]:
+    """PyTorch's data loader, two workers: reading paths, and around the mount; the first epoch, or another one."""
+    paths, dataset = f"torch_paths{again}", f"torch_dataset{again}"
+    no_peers = {"rclone": NOT_MEASURED, "juicefs": NOT_MEASURED, **_NO_AZURITE}
+    return (
+        Row(paths, "images/s", _reading(paths, "local", "native"), absent=no_peers, quick=False),
+        Row(
+            dataset,
+            "images/s",
+            {"ours": (dataset, "local")},
+            (Target(0.8, "paths"),),
+            _NO_PEERS,
+            {"paths": (paths, "local")},
+            quick=False,
+        ),
+    )
+
+
 ROWS = (
     Row(
         "warm",
@@ -317,6 +335,8 @@ ROWS = (
         {"http": NO_FILES, **dict.fromkeys(("juicefs", "adlfs", "floor"), NOT_MEASURED)},
         quick=False,
     ),
+    *_torch(""),
+    *_torch("_again"),
 )
 """Those that ``scripts/bench`` measures."""
 

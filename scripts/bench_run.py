@@ -33,6 +33,7 @@ from bench_scenes import (
     play_reading,
     play_stat,
     play_stat_8,
+    play_torch,
     play_training,
 )
 from bench_servers import Delay, PostgreSql, running_azurite, running_delay, running_postgresql
@@ -80,6 +81,7 @@ SCENES = (
     Scene(("stat_8", "render_8"), play_stat_8),
     *map(_without_azurite, (1, 4, 8, 14)),
     Scene(("train",), play_training, modules=("torch", "torchvision")),
+    Scene(("torch_dataset", "torch_dataset_again", "torch_paths", "torch_paths_again"), play_torch, modules=("torch",)),
     Scene((*STALLED, *NORMAL), play_stalled, delayed=True),
     Scene(("idle_requests",), play_idle, once=True, database=True),
     Scene(FIGURES, play_million, once=True),

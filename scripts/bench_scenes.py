@@ -20,7 +20,7 @@ from bench_commands import BenchError
 from bench_contestants import Contestant, mounted_by
 from bench_memory import put_at_hand
 from bench_mounts import Mounted, family, read_status, settle
-from bench_readers import Job, Reading, dealt, run_readers
+from bench_readers import Job, Reading, Work, dealt, run_readers
 from bench_servers import Requests
 from bench_stage import Stage, cache_folder, counting
 from bench_workload import BENCH, LIST, LOOSE
@@ -244,6 +244,34 @@ def play_training(stage: Stage, contestant: Contestant) -> None:
     if contestant.ours:
         asked = requests[0].all
         stage.results.expect("train", contestant, f"{asked} requests at the store", holds=asked == 0)
+
+
+def play_torch(stage: Stage, contestant: Contestant) -> None:
+    """PyTorch's data loader reads all images with their annotations, cold and once more: paths, then around the mount.
+
+    The second epoch of the paths comes from the kernel's page cache, that of the dataset from the disk cache.
+    """
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
+    for again in ("", "_again"):
+        with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+            look_into(contestant, mounted, BENCH)
+            paths = contestant.paths(mounted, BENCH, names)
+            _load(stage, contestant, "torch_paths_again" if again else "torch_paths", paths)
+        if contestant.ours:
+            with cache_folder(stage.workload) as cache:
+                arguments = [str(stage.workload.local_catalog), contestant.folders[BENCH], str(cache)]
+                _load(stage, contestant, "torch_dataset_again" if again else "torch_dataset", arguments)
+
+
+def _load(stage: Stage, contestant: Contestant, work: Work, names: Sequence[str]) -> None:
+    if not stage.wants(work, contestant):
+        return
+    images = [f"{stem}.jpg" for stem in stage.workload.stems]
+    put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, images))
+    reading = run_readers([Job(work, names)], seconds=READ_SECONDS)
+    if reading.items != len(images):
+        raise BenchError(f"{work}: {reading.items} images came with boxes and not {len(images)}")
+    stage.results.add(work, contestant, reading.rate)
 
 
 def _image_names(stage: Stage, contestant: Contestant, plan: ReadPlan) -> list[str]:

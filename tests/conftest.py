@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 import tempfile
@@ -21,6 +22,9 @@ from support.services import (
     start_azurite,
     start_postgresql,
 )
+
+# The layer tools has an environment of its own, with PyTorch: scripts/test tools.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["tools/*"]
 
 # No example fails for being slow: the machine may be busy.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])

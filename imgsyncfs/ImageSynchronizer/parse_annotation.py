@@ -83,7 +83,7 @@ def _read(path: Path) -> Annotation:
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from error
     try:
-        known = CONVERTIBLE[recognize(content)]
+        known = CONVERTIBLE[recognize(content, file_name=path.name)]
         return known.read(content, image=_image_beside(path) if known.is_in_stored_pixels else None).annotation
     except AnnotationError as error:
         raise AnnotationError(f"{path}: {error}; mend the annotation") from error

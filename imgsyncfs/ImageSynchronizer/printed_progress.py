@@ -33,7 +33,8 @@ class PrintedProgress:
         self._done += count
         if self._grows and time.monotonic() - self._printed_at >= LINE_SECONDS:
             self._printed_at = time.monotonic()
-            print(f"\r{self._line()}", end="", flush=True)
+            # The cursor goes back behind the line: a saved notebook shows what begins with it after an empty line.
+            print(self._line(), end="\r", flush=True)
 
     def __enter__(self) -> PrintedProgress:  # noqa: PYI034  # Self is there from Python 3.11 on
         return self
@@ -46,5 +47,5 @@ class PrintedProgress:
 
     def _end_line(self) -> None:
         if self._name:
-            print(f"\r{self._line()}" if self._grows else self._line())
+            print(self._line())
             self._name = ""

@@ -21,6 +21,12 @@ from imgsyncfs.errors import AnnotationError
 ANGLE_TOLERANCE = 1e-6
 """An angle this close below pi is 0: the same box, written by somebody who rounded."""
 
+_SHOWN_DECIMALS = 6
+"""Sines may differ in their last digit from one processor to the next; what is shown must not."""
+
+_LARGEST_ROUNDED = 1e9
+"""Beyond this a double has no six decimals to be rounded to."""
+
 _Floats = npt.NDArray[np.float64]
 
 _SIXBIT_OFFSET = 48
@@ -48,6 +54,20 @@ def corners(boxes: npt.ArrayLike) -> _Floats:
         result[:, 2, 0], result[:, 2, 1] = x + right_x + down_x, y + right_y + down_y
         result[:, 3, 0], result[:, 3, 1] = x - right_x + down_x, y - right_y + down_y
     return result
+
+
+def shown_corners(boxes: npt.ArrayLike) -> _Floats:
+    """Return the corners of rotated boxes, rounded so that every processor gives the same.
+
+    Args:
+        boxes: as for `corners`.
+
+    Returns:
+        As `corners`, with six decimals where a double has them.
+    """
+    exact = corners(boxes)
+    large = ~(np.abs(exact) <= _LARGEST_ROUNDED)
+    return np.where(large, exact, np.round(np.where(large, 0.0, exact), _SHOWN_DECIMALS))
 
 
 def boxes_from_corners(points: npt.ArrayLike) -> _Floats:

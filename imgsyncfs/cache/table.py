@@ -398,7 +398,9 @@ def check_database(folder: Path) -> None:
         CacheError: it is not; or SQLite would not get the path as it is.
     """
     if os.path.expandvars(folder) != str(folder):
-        raise CacheError(f"The cache folder {folder} has a variable in its name; choose another with --cache-dir.")
+        raise CacheError(
+            f"The cache folder {folder} has a variable in its name; choose another one.", option="cache_dir"
+        )
     for suffix in DATABASE_SUFFIXES:
         path = folder / f"{DATABASE_NAME}{suffix}"
         try:
@@ -409,7 +411,8 @@ def check_database(folder: Path) -> None:
             fault = str(error)
         if fault:
             raise CacheError(
-                f"The cache in {folder} cannot be used: {fault}; remove it, or choose another folder with --cache-dir."
+                f"The cache in {folder} cannot be used: {fault}; remove it, or choose another cache folder.",
+                option="cache_dir",
             )
 
 

@@ -107,7 +107,7 @@ def prepare_cache(folder: Path, *, check: bool = False) -> None:
                 _prepare(files, check=False)
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
         raise CacheError(
-            f"The cache folder {folder} cannot be used ({error}); choose another with --cache-dir."
+            f"The cache folder {folder} cannot be used ({error}); choose another one.", option="cache_dir"
         ) from error
 
 

@@ -213,7 +213,8 @@ class CatalogMirror:
         """What somebody is told who has waited for a listing as long as the timeout."""
         return CatalogUnreachable(
             f"The listing of {dataset_id} did not come within {self._timeout:g} s; it is still being read, so look "
-            "again in a while, or raise --timeout."
+            "again in a while, or raise the timeout.",
+            option="timeout",
         )
 
     def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
@@ -271,7 +272,8 @@ class CatalogMirror:
             return answer.result(self._timeout)
         except FutureTimeoutError:
             raise CatalogUnreachable(
-                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise --timeout."
+                f"The catalog did not answer within {self._timeout:g} s; check the database, or raise the timeout.",
+                option="timeout",
             ) from None
         except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error

@@ -90,7 +90,8 @@ def subscribe(catalog: Catalog, name: str, *, dataset_ids: Sequence[str], condit
         raise ConfigurationError(f"{name!r} cannot be a subscription's name: {fault or 'it begins with a dot'}.")
     if not dataset_ids and not conditions:
         raise ConfigurationError(
-            "A subscription needs datasets or a condition; name some, or add --where COLUMN=VALUE."
+            "A subscription needs datasets or a condition; name some, or give a condition.",
+            option="where",
         )
     rows = catalog.datasets()
     find_datasets(rows, dataset_ids)

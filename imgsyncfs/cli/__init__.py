@@ -42,6 +42,18 @@ _COMMANDS = {
 them together take half a second of CPU, with the image libraries and drivers that most do not need."""
 
 
+_REMEDIES = {
+    "amount": "--amount N",
+    "cache_dir": "--cache-dir DIR",
+    "cache_size": "raise --cache-size",
+    "config": "--config FILE",
+    "output": "add --output DIR",
+    "timeout": "--timeout SECONDS",
+    "where": "--where COLUMN=VALUE",
+}
+"""What a command says of an error's remedy: `imgsyncfs.errors.ImgsyncfsError.option` to its option here."""
+
+
 class _Commands(click.Group):
     """Finds the commands that `_COMMANDS` lists."""
 
@@ -96,5 +108,11 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except ImgsyncfsError as error:
-        click.echo(f"imgsyncfs: {error}", err=True)
+        click.echo(f"imgsyncfs: {_told(error)}", err=True)
         sys.exit(1)
+
+
+def _told(error: ImgsyncfsError) -> str:
+    """An error's message, with the option of this command line that its remedy is about."""
+    remedy = _REMEDIES.get(error.option)
+    return f"{str(error).rstrip('.')}: {remedy}." if remedy else str(error)

@@ -78,6 +78,8 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
     rows = matching(known, conditions)
     for hint in near_values(known, conditions):
         click.echo(hint, err=True)
+    if not known:
+        click.echo("The catalog has no datasets yet; publish one with: imgsyncfs publish FOLDER --name ID", err=True)
     if form:
         click.echo((to_json(rows) if form == "json" else to_csv(rows)).decode(), nl=False)
     elif sys.stdout.isatty():
@@ -171,6 +173,8 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
             named = f"{len(subscription.dataset_ids)} named" if subscription.dataset_ids else ""
             how = " and ".join(filter(None, (named, ", ".join(subscription.conditions))))
             click.echo(f"{subscription.name}: {len(datasets[subscription.name])} datasets ({how})")
+        if not chosen:
+            click.echo("There are no subscriptions; keep one with: imgsyncfs subscribe NAME [DATASET]…", err=True)
 
 
 @click.command("unsubscribe")

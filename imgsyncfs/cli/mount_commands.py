@@ -18,6 +18,7 @@ from imgsyncfs.errors import CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.nodes import DEFAULT_UMASK
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.mount import updatedb
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
@@ -48,6 +49,8 @@ def make_settings(
         ConfigurationError: an option makes no sense.
         FormatError: a sibling's format is unknown.
     """
+    if given.get("view") and given.get("siblings"):
+        raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     parsed = parse_mount_options(options)
     values = {
         "refresh": DEFAULT_REFRESH,
@@ -61,6 +64,7 @@ def make_settings(
         options=dict(parsed.for_fuse),
         umask=_umask(values),
         list_hidden="list_hidden" in values,
+        view=find_view(values["view"]).name if values.get("view") else "",
         responders=_responders(values),
         owner=(_owner_id(values, "uid", os.getuid()), _owner_id(values, "gid", os.getgid())),
     )
@@ -139,11 +143,12 @@ def _stay(settings: MountSettings) -> None:
     metavar="LIST",
     help=f"Rendered files beside each image: {','.join(FORMATS)}. [default: {','.join(DEFAULT_SIBLINGS)}]",
 )
+@click.option("--view", metavar="VIEW", help=f"Show the layout of a tool: {', '.join(VIEWS)}.")
 @cache_options
 @click.option("--refresh", metavar="SECONDS", help="How often the catalog is asked for changes. [default: 60]")
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
 @click.option("--umask", metavar="OCTAL", help="Permissions that nobody has. [default: 022]")
-@click.option("--list-hidden", is_flag=True, help="List .by, .subscriptions and .imgsyncfs in the root, too.")
+@click.option("--list-hidden", is_flag=True, help="List .views, .by, .subscriptions and .imgsyncfs in the root, too.")
 @click.option("--responders", metavar="N", help="Processes that answer. [default: one for each core, 2 to 8]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
 @click.option("-o", "options", metavar="OPTIONS", multiple=True, help="As for mount(8), for example allow_other.")

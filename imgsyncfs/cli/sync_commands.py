@@ -25,17 +25,21 @@ from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.prefetch import prefetch
 from imgsyncfs.tools.sync.run import SyncSummary, sync
-from imgsyncfs.tools.sync.views import find_view
 
 logger = logging.getLogger(__name__)
 
 MOST_NAMED = 20
 """So many files are named one by one; a store that lost a folder would fill the screen."""
+
+
+_COPIED = [name for name, view in VIEWS.items() if not view.has_splits]
+"""The views that can be copied: those with all files of a dataset side by side."""
 
 
 @click.command("sync")
@@ -48,7 +52,10 @@ MOST_NAMED = 20
 @click.option("--amount", metavar="N", type=click.IntRange(min=1), help="Only the first N images of each dataset.")
 @click.option("--siblings", metavar="LIST", help=f"Rendered files to copy too: {','.join(FORMATS)}. [default: none]")
 @click.option(
-    "--view", "view_name", metavar="VIEW", help=f"The layout of a tool: {', '.join(FORMATS)}, or plain images."
+    "--view",
+    "view_name",
+    metavar="VIEW",
+    help=f"The layout of a tool: {', '.join(_COPIED)}.",
 )
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
@@ -77,6 +84,11 @@ def sync_command(
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
+    if view is not None and view.has_splits:
+        raise ConfigurationError(
+            f"The view {view.name} has directories of its own, which sync does not copy yet; copy it out of a mount "
+            f"with: cp -r MOUNTPOINT/.views/{view.name}/DATASET TARGET"
+        )
     settings = _checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         if str(target) in library.rows:

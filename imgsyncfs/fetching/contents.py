@@ -228,6 +228,25 @@ def _members(listing: Listing, blob: str, start: int) -> Callable[[], tuple[Memb
     return lambda: tuple(listing.members(blob, start, start + EXTENT_BYTES))
 
 
+def extents_of(listing: Listing, files: FileTable, indices: Iterable[int]) -> list[Extent]:
+    """Say which extents some files lie in, each once.
+
+    Args:
+        listing: whose files they are.
+        files: its images, or its annotations.
+        indices: of the files among them; they are there.
+    """
+    extents: dict[str, Extent] = {}
+    for index in indices:
+        record = files.record(index)
+        offset = 0
+        while offset < record.byte_count:
+            extent = locate(listing, record, offset)
+            extents[extent.key] = extent
+            offset = extent.start + extent.most_bytes - record.offset
+    return list(extents.values())
+
+
 _END = 1 << 62
 """Beyond the end of any blob."""
 

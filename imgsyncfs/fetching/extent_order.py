@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
+from imgsyncfs.blob_layout import EXTENT_BYTES, SEAL_BYTES, WHOLE_BLOB_BYTES, extent_range, is_pack
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -35,7 +35,8 @@ class ExtentOrder:
         self._offsets = files.columns["blob_offset"].data
         self._byte_counts = files.columns["byte_count"].data
         order = files.columns["order"].data
-        self._order: memoryview | range = order if len(order) else range(len(self._blobs))
+        # Without an order of their own all are there, or none is: then no blob is named.
+        self._order: memoryview | range = order if len(order) else range(len(self._blobs) if len(names) else 0)
         self.total_bytes = int(files.columns["byte_count"].sum())
         """Of all files together."""
 
@@ -94,6 +95,23 @@ class ExtentOrder:
             return EXTENT_BYTES
         byte_count: int = self._byte_counts[place[0]]
         return byte_count if byte_count <= WHOLE_BLOB_BYTES else EXTENT_BYTES
+
+    def known_bytes(self, place: Place) -> int:
+        """Length of an extent in bytes, as far as the listing tells.
+
+        The last extent of a pack ends behind the last file in it. Where that one is no longer in the dataset, the
+        extent is longer than this.
+        """
+        index, offset = place
+        if not self.is_packed(place):
+            byte_count: int = self._byte_counts[index]
+            return byte_count if byte_count <= WHOLE_BLOB_BYTES else min(EXTENT_BYTES, byte_count - offset)
+        blob, start = self._blobs[index], self._start(index)
+        rank = self._rank(blob, start + EXTENT_BYTES)
+        if rank < len(self._order) and self._blobs[self._order[rank]] == blob:
+            return EXTENT_BYTES
+        last = self._order[rank - 1]
+        return min(EXTENT_BYTES, self._offsets[last] + self._byte_counts[last] + SEAL_BYTES - start)
 
     def _start(self, index: int) -> int:
         """Where the extent of a packed file begins in its pack."""

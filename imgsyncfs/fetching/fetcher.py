@@ -157,7 +157,9 @@ class Fetcher:
         """What a reader is told whose timeout is over; the store is asked again with backoff."""
         reason = f"{extent.store} did not answer within {self._timeout:g} s"
         self._backoff.begin(extent.store, reason)
-        return StoreUnreachable(f"{reason} for blob {extent.blob}; check the network, or raise --timeout.")
+        return StoreUnreachable(
+            f"{reason} for blob {extent.blob}; check the network, or raise the timeout.", option="timeout"
+        )
 
     def begin(self, ahead: Sequence[Extent]) -> None:
         """Have extents fetched that will be wanted soon; does not wait, and does not fail.

@@ -121,7 +121,8 @@ class WholeChecks:
             except FutureTimeoutError:
                 raise StoreError(
                     f"Blob {extent.blob} in {extent.store} is still being checked after {self._timeout:g} s; read it "
-                    "again in a while, or raise --timeout."
+                    "again in a while, or raise the timeout.",
+                    option="timeout",
                 ) from None
         try:
             with self._buffers.borrow(EXTENT_BYTES) as buffer:

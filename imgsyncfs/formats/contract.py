@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ class ImageInfo:
         depth: in channels, None if unknown.
         orientation: EXIF's number, from 1 (as it is stored) to 8, of how the stored picture is turned to be shown.
         path: where the image lies, from the folder of the annotation file on, with slashes; empty if it lies beside it.
+        classes: the names of the dataset's classes in their order, for formats that have numbers in their place.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class ImageInfo:
     depth: int | None = None
     orientation: int = 1
     path: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -191,6 +193,7 @@ class FormatDescription(Format):
         can_publish_in_place: whether a file can be catalogued as it is, because it is a house annotation as well.
         is_in_stored_pixels: whether the tool shows a picture without the rotation that EXIF asks for, so that reading
             and writing depends on `ImageInfo.orientation`.
+        resembles: the name of a format that recognizes files of this one as well; this one is asked first.
     """
 
     name: str
@@ -202,6 +205,7 @@ class FormatDescription(Format):
     is_readable: bool = False
     can_publish_in_place: bool = False
     is_in_stored_pixels: bool = False
+    resembles: str = ""
 
     @property
     def shown_title(self) -> str:
@@ -212,6 +216,10 @@ class FormatDescription(Format):
     def view_suffix(self) -> str:
         """What follows an image's stem where the tool looks for its file."""
         return self.tool_suffix or self.suffix
+
+    def in_view(self) -> FormatDescription:
+        """The same format with the suffix that the tool looks for."""
+        return replace(self, suffix=self.view_suffix)
 
     @cached_property
     def _format(self) -> Format:

@@ -37,13 +37,13 @@ from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.contract import Format, ImageInfo, ImageReference, Reading, Rendered
 from imgsyncfs.formats.labelme_only import (
-    FILE_KEYS,
-    PATH_KEY,
     drawing_positions,
     is_embedded_label,
     read_labels,
     render_label,
+    shown_mark,
     with_drawing_order,
+    with_mark,
     with_own_keys,
 )
 from imgsyncfs.formats.labelme_shapes import (
@@ -73,39 +73,44 @@ from imgsyncfs.formats.originals import (
     shown_size,
 )
 from imgsyncfs.formats.remarks import LABELME_LABEL, count_changes, count_losses
+from imgsyncfs.formats.shape_dialect import CHECKED_KEY, LABELME, PATH_KEY, ShapeDialect
 
-_VERSION = "5.5.0"
-"""What the files say: any text is taken by any version, and this one has all that is written here."""
+_OWN_FORMAT = "format"
+"""Stands beside what is embedded in a file that was rendered for another tool than labelme."""
 
 
 class LabelmeFormat(Format):
-    """labelme's JSON."""
+    """labelme's JSON, and that of a tool which began as a copy of labelme; its `dialect` says how that differs."""
+
+    dialect: ShapeDialect = LABELME
 
     def render(self, annotation: Annotation, image: ImageInfo) -> Rendered:
         """Write an annotation; see `Format.render`."""
         placed = placed_objects(annotation)
-        shapes = render_shapes([each.item for each in placed])
+        shapes = render_shapes([each.item for each in placed], self.dialect)
         hidden = [each for each, shape in zip(placed, shapes, strict=True) if shape is None]
         for each, shape in zip(placed, shapes, strict=True):
             if shape is not None:
                 shape[EMBEDDED_NAME] = embedded_object(each)
-        others = _other_shapes(annotation)
+        others = _other_shapes(annotation, self.dialect)
         shown = [*_in_label_order(placed, shapes, others, annotation)]
         order = drawing_positions([label_type for label_type, _ in shown], annotation)
         size = shown_size(annotation, image)
+        embedded = embedded_remainder(annotation, hidden, size)
         document = {
-            "version": _VERSION,
+            "version": self.dialect.version,
             "flags": dict.fromkeys(_flag_texts(annotation.labels).values(), True),
+            **({CHECKED_KEY: shown_mark(annotation)} if self.dialect.has_checked else {}),
             "shapes": [shown[position][1] for position in order],
             "imagePath": image.path or image.file_name,
             "imageData": None,
             "imageHeight": size.height,
             "imageWidth": size.width,
-            **_unknown_keys(annotation.extra.get(EXTRA_NAME)),
-            EMBEDDED_NAME: embedded_remainder(annotation, hidden, size),
+            **_unknown_keys(annotation.extra.get(EXTRA_NAME), self.dialect),
+            EMBEDDED_NAME: {**embedded, _OWN_FORMAT: self.dialect.name} if self.dialect.name else embedded,
         }
-        reasons = [reason_hidden(each.item) for each in hidden]
-        losses = count_losses(annotation.labels, reasons, "labelme", shows_classifications=True, shown=others)
+        reasons = [reason_hidden(each.item, self.dialect) for each in hidden]
+        losses = count_losses(annotation.labels, reasons, self.dialect.tool, shows_classifications=True, shown=others)
         return Rendered(encode_ascii_json(document, indented=True), losses)
 
     def parse(self, content: bytes, *, label_checked: int = 1) -> Annotation:
@@ -118,9 +123,11 @@ class LabelmeFormat(Format):
         remainder = (
             within(read_remainder, document[EMBEDDED_NAME], EMBEDDED_NAME) if EMBEDDED_NAME in document else None
         )
-        shapes = _read_shapes(document)
+        shapes = _read_shapes(document, self.dialect)
         size = ImageSize(height=_pixels(document, "imageHeight"), width=_pixels(document, "imageWidth"))
-        prefer_rotated_boxes = _label_types(remainder, shapes) == {"rbbox"}
+        # Where a tool cannot draw rotated boxes, its users draw polygons.
+        draws_polygons = self.dialect.rotated_type == "polygon"
+        prefer_rotated_boxes = draws_polygons and _label_types(remainder, shapes) == {"rbbox"}
         objects: list[RestoredObject] = []
         others: list[Mapping[str, Any]] = []
         order: list[str] = []
@@ -137,7 +144,7 @@ class LabelmeFormat(Format):
             else:
                 others.append(shape.content)
             order.append(LABELME_LABEL if restored is None else restored.label_type)
-        gone, replaced, added = read_labels(remainder, others)
+        gone, replaced, added = read_labels(remainder, others, self.dialect)
         removed, new = _restored_flags(remainder, document.get("flags") or {})
         annotation = reassemble(
             remainder,
@@ -149,8 +156,11 @@ class LabelmeFormat(Format):
             added=[*new, *added],
         )
         changes = count_changes(restored.change for restored in objects if restored.change is not None)
-        annotation = with_drawing_order(annotation, [*_shown_types(annotation)], order)
-        return Reading(_with_file_keys(annotation, remainder, document), changes)
+        annotation = with_drawing_order(annotation, [*_shown_types(annotation, self.dialect)], order)
+        annotation = _with_file_keys(annotation, remainder, document, self.dialect)
+        if self.dialect.has_checked and CHECKED_KEY in document:
+            annotation = with_mark(annotation, remainder, document[CHECKED_KEY])
+        return Reading(annotation, changes)
 
     def recognizes(self, content: bytes) -> bool:
         """Recognize labelme's JSON: an object with ``shapes`` and ``imagePath``."""
@@ -239,10 +249,16 @@ def _outline(shape: Mapping[str, Any]) -> Outline:
     return Outline(shape.get("shape_type", "polygon"), shape["label"], numbers, box)
 
 
-def _other_shapes(annotation: Annotation) -> dict[int, dict[str, Any]]:
+def rendered_for(document: Mapping[str, Any]) -> str | None:
+    """The `ShapeDialect.name` of the tool that a decoded file was rendered for; None for a file that was not."""
+    embedded = document.get(EMBEDDED_NAME)
+    return str(embedded.get(_OWN_FORMAT, LABELME.name)) if isinstance(embedded, dict) else None
+
+
+def _other_shapes(annotation: Annotation, dialect: ShapeDialect) -> dict[int, dict[str, Any]]:
     """The shapes that labels hold which hold no objects, by the labels' indices."""
     shapes = {
-        index: render_label(index, label)
+        index: render_label(index, label, dialect)
         for index, label in enumerate(annotation.labels)
         if isinstance(label, UnknownLabel)
     }
@@ -266,7 +282,7 @@ def _in_label_order(
                 yield each.label_type, shape
 
 
-def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
+def _read_shapes(document: Mapping[str, Any], dialect: ShapeDialect) -> list[ReadShape]:
     contents = document["shapes"]
     points = [within(_points, content, f"shapes[{index}]") for index, content in enumerate(contents)]
     originals = [
@@ -275,13 +291,14 @@ def _read_shapes(document: Mapping[str, Any]) -> list[ReadShape]:
         else None
         for index, content in enumerate(contents)
     ]
-    rendered = iter(render_shapes([original.item for original in originals if original is not None]))
+    rendered = iter(render_shapes([original.item for original in originals if original is not None], dialect))
     return [
         ReadShape(
             {"shape_type": "polygon", **content},
             points[index],
             original,
             next(rendered) if original is not None else None,
+            dialect,
         )
         for index, (content, original) in enumerate(zip(contents, originals, strict=True))
     ]
@@ -345,11 +362,18 @@ def _restored_flags(remainder: Remainder | None, flags: Mapping[str, Any]) -> tu
     return removed, new
 
 
-def _unknown_keys(content: Any) -> dict[str, Any]:
-    """The keys of a file that labelme does not know; a known one among them would take the place of the real one."""
+def _unknown_keys(content: Any, dialect: ShapeDialect) -> dict[str, Any]:
+    """The keys of a file that its tool does not know; a known one among them would take the place of the real one."""
     if not isinstance(content, dict):
         return {}
-    return {key: value for key, value in content.items() if key not in FILE_KEYS and value is not None}
+    return {
+        key: value
+        for key, value in content.items()
+        if key not in dialect.file_keys
+        and value is not None
+        and not (key in dialect.silent_file_keys and value == dialect.silent_file_keys[key])
+        and dialect.is_file_key_taken(key, value)
+    }
 
 
 def _path_elsewhere(named: str) -> str:
@@ -358,20 +382,22 @@ def _path_elsewhere(named: str) -> str:
     return path.as_posix() if named and path.name != named.removeprefix("./") else ""
 
 
-def _shown_types(annotation: Annotation) -> Iterator[str]:
+def _shown_types(annotation: Annotation, dialect: ShapeDialect) -> Iterator[str]:
     """The type of the label of each shape that shows an annotation, in the order of its labels."""
-    others = _other_shapes(annotation)
+    others = _other_shapes(annotation, dialect)
     for index, label in enumerate(annotation.labels):
         if index in others:
             yield LABELME_LABEL
         if isinstance(label, ObjectLabel):
-            yield from (label.label_type for item in label.objects if is_shown(item))
+            yield from (label.label_type for item in label.objects if is_shown(item, dialect))
 
 
-def _with_file_keys(annotation: Annotation, remainder: Remainder | None, document: Mapping[str, Any]) -> Annotation:
+def _with_file_keys(
+    annotation: Annotation, remainder: Remainder | None, document: Mapping[str, Any], dialect: ShapeDialect
+) -> Annotation:
     """Add what the file says of itself: unknown keys, and without a remainder the image's place and extension."""
-    before = _unknown_keys(annotation.extra.get(EXTRA_NAME))
-    shown = _unknown_keys(document)
+    before = _unknown_keys(annotation.extra.get(EXTRA_NAME), dialect)
+    shown = _unknown_keys(document, dialect)
     if shown != before:
         annotation = with_own_keys(annotation, {**dict.fromkeys(before), **shown})
     if remainder is not None:

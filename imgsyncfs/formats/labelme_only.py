@@ -19,40 +19,24 @@ from imgsyncfs.annotations.house_format import Annotation, UnknownLabel
 from imgsyncfs.formats.labelme_shapes import is_same_shape, shown_keys
 from imgsyncfs.formats.originals import EMBEDDED_NAME, UNNAMED, Remainder
 from imgsyncfs.formats.remarks import LABELME_LABEL, labelme_shape
+from imgsyncfs.formats.shape_dialect import CHECKED_KEY, LABELME, ORDER_KEY, ShapeDialect
 
-_POINT_COUNTS: Mapping[str, range] = {
-    "point": range(1, 2),
-    "points": range(1, 1 << 62),
-    "circle": range(2, 3),
-    "line": range(2, 3),
-    "linestrip": range(1, 1 << 62),
-}
-"""How many points labelme takes in a shape of each type."""
-
-ORDER_KEY = "shapes"
-"""A key that no file of labelme's can add to the unknown ones, since it is known."""
-
-PATH_KEY = "imagePath"
-"""Likewise; keeps the path of an image that does not lie beside its annotation."""
-
-FILE_KEYS = frozenset(
-    {"version", "flags", ORDER_KEY, PATH_KEY, "imageData", "imageHeight", "imageWidth", EMBEDDED_NAME}
-)
-"""The keys of a file that are known."""
+FAILED = "failed"
 
 
-def render_label(index: int, label: UnknownLabel) -> dict[str, Any] | None:
+def render_label(index: int, label: UnknownLabel, dialect: ShapeDialect = LABELME) -> dict[str, Any] | None:
     """Return the shape that a label of type ``labelme`` holds, with what is embedded in it.
 
     Args:
         index: of the label in its annotation.
         label: of any unknown type.
+        dialect: of the tool that is to show it.
 
     Returns:
-        The shape; None if the label holds none that labelme takes.
+        The shape; None if the label holds none that the tool takes.
     """
     kept = labelme_shape(label)
-    if kept is None or not _is_taken(kept):
+    if kept is None or not _is_taken(kept, dialect):
         return None
     shape = {
         "label": kept["label"] if kept["label"].strip() else UNNAMED,
@@ -62,7 +46,9 @@ def render_label(index: int, label: UnknownLabel) -> dict[str, Any] | None:
         "shape_type": kept["shape_type"],
         "flags": {},
     }
-    shape |= shown_keys(kept)
+    shape |= shown_keys(kept, dialect)
+    if dialect.has_difficult:
+        shape["difficult"] = kept.get("difficult") is True
     shape[EMBEDDED_NAME] = {"at": (index, 0), "label_type": LABELME_LABEL}
     return shape
 
@@ -73,13 +59,14 @@ def is_embedded_label(content: Any) -> bool:
 
 
 def read_labels(
-    remainder: Remainder | None, shapes: Iterable[Mapping[str, Any]]
+    remainder: Remainder | None, shapes: Iterable[Mapping[str, Any]], dialect: ShapeDialect = LABELME
 ) -> tuple[set[int], dict[int, UnknownLabel], list[UnknownLabel]]:
     """Read the shapes that are no objects.
 
     Args:
         remainder: what was embedded in the file.
         shapes: those of the file, in order.
+        dialect: of the tool whose file it is.
 
     Returns:
         The indices of the remainder's labels whose shapes are gone, those whose shapes were edited with what takes
@@ -89,7 +76,7 @@ def read_labels(
     rendered = {
         index: shape
         for index, label in enumerate(labels)
-        if isinstance(label, UnknownLabel) and (shape := render_label(index, label)) is not None
+        if isinstance(label, UnknownLabel) and (shape := render_label(index, label, dialect)) is not None
     }
     replaced: dict[int, UnknownLabel] = {}
     added: list[UnknownLabel] = []
@@ -101,7 +88,7 @@ def read_labels(
             added.append(UnknownLabel({"label_type": LABELME_LABEL, "shape": kept}))
             continue
         found.add(index)
-        if not is_same_shape(given, rendered[index]):
+        if not is_same_shape(given, rendered[index], dialect):
             before = labels[index]
             content = before.content if isinstance(before, UnknownLabel) else {}
             replaced[index] = UnknownLabel({**content, "shape": kept})
@@ -154,6 +141,30 @@ def with_own_keys(annotation: Annotation, keys: Mapping[str, Any]) -> Annotation
     return replace(annotation, extra={**others, LABELME_LABEL: changed} if changed else others)
 
 
+def shown_mark(annotation: Annotation) -> bool | str:
+    """What a file says of an annotation under ``checked``: whether it passed a check, or that it ``failed`` one."""
+    own = annotation.extra.get(LABELME_LABEL)
+    has_failed = isinstance(own, dict) and own.get(CHECKED_KEY) == FAILED
+    return annotation.label_checked == 1 or (FAILED if has_failed else False)
+
+
+def with_mark(annotation: Annotation, remainder: Remainder | None, mark: Any) -> Annotation:
+    """Let an annotation say what its file says under ``checked``.
+
+    Args:
+        annotation: as it was read without that.
+        remainder: what was embedded in the file.
+        mark: as in `shown_mark`; anything else is no mark.
+    """
+    mark = mark if mark == FAILED else mark is True
+    if remainder is not None and mark == shown_mark(remainder.annotation):
+        return replace(annotation, label_checked=remainder.annotation.label_checked)
+    has_failed = mark == FAILED
+    if has_failed or shown_mark(replace(annotation, label_checked=0)) == FAILED:
+        annotation = with_own_keys(annotation, {CHECKED_KEY: FAILED if has_failed else None})
+    return replace(annotation, label_checked=int(mark is True))
+
+
 def _kept_order(annotation: Annotation) -> list[tuple[str, int]]:
     own = annotation.extra.get(LABELME_LABEL)
     kept = own.get(ORDER_KEY) if isinstance(own, dict) else None
@@ -169,9 +180,9 @@ def _origin(shape: Mapping[str, Any]) -> int:
     return place[0] if isinstance(place, list) and [*map(type, place)] == [int, int] else -1
 
 
-def _is_taken(shape: Mapping[str, Any]) -> bool:
-    """Whether labelme takes a shape that a label holds; it may have been written by hand."""
-    points, counts = shape.get("points"), _POINT_COUNTS.get(str(shape.get("shape_type")))
+def _is_taken(shape: Mapping[str, Any], dialect: ShapeDialect) -> bool:
+    """Whether a tool takes a shape that a label holds; it may have been written by hand."""
+    points, counts = shape.get("points"), dialect.point_counts.get(str(shape.get("shape_type")))
     return (
         isinstance(shape.get("label"), str)
         and counts is not None

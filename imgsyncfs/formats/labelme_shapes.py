@@ -1,9 +1,9 @@
-"""Single objects as labelme's shapes, and back.
+"""Single objects as labelme's shapes, and back; likewise for tools that began as copies of labelme.
 
 A bounding box is a ``rectangle``, a rotated box a ``polygon`` through its corners (top left, top right, bottom right,
 bottom left), a polygon a ``polygon``, a mask a ``mask`` (labelme 5.4 and later): a PNG of the part that is covered, in
 base64. labelme's own ``group_id``, ``description``, true ``flags`` and unknown keys of a shape live in the object's
-extra key ``labelme``, and are shown again from there.
+extra key ``labelme``, and are shown again from there. Where a tool differs, its `ShapeDialect` says how.
 
 A shape that was left as it was rendered gives back the exact original. What labelme itself changes when it saves is
 not an edit: integers become floats, a rectangle dragged by a corner may start at any corner, older versions drop a
@@ -18,7 +18,7 @@ import binascii
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot, isfinite
+from math import hypot, isfinite, pi
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from imgsyncfs.annotations.geometry import (
     encode_run_length,
     mask_bounds,
     rectangle_deviation,
+    shown_corners,
 )
 from imgsyncfs.annotations.house_format import (
     LARGEST_MASK_PIXELS,
@@ -56,16 +57,14 @@ from imgsyncfs.formats.originals import (
     restored_object,
     restored_rotated_box,
 )
+from imgsyncfs.formats.shape_dialect import LABELME, ShapeDialect
 
 EXTRA_NAME = "labelme"
 
 SHAPE_KEYS = frozenset({"label", "points", "group_id", "description", "shape_type", "flags", "mask", EMBEDDED_NAME})
 
-_CORNER_DECIMALS = 6
-"""Sines may differ in their last digit from one processor to the next; what is shown must not."""
-
-_LARGEST_ROUNDED = 1e9
-"""Beyond this a double has no six decimals to be rounded to."""
+_SURELY_FINITE = 1e9
+"""The corners of a box whose numbers are below this are finite."""
 
 RECTANGLE_TOLERANCE_PIXELS = 1.0
 RECTANGLE_TOLERANCE_OF_DIAGONAL = 0.01
@@ -123,12 +122,14 @@ class ReadShape:
         points: its points, checked, one or more.
         original: the embedded original, None for a shape that was not rendered.
         rendered: the shape that shows the original; None if there is none.
+        dialect: of the tool whose file it is.
     """
 
     content: Mapping[str, Any]
     points: tuple[Point, ...]
     original: PlacedObject | None
     rendered: Mapping[str, Any] | None
+    dialect: ShapeDialect = LABELME
 
     @property
     def source(self) -> LabelledObject | None:
@@ -141,14 +142,15 @@ class ReadShape:
         return self.rendered["points"] if self.rendered is not None else ()
 
 
-def render_shapes(objects: Sequence[LabelledObject]) -> list[dict[str, Any] | None]:
+def render_shapes(objects: Sequence[LabelledObject], dialect: ShapeDialect = LABELME) -> list[dict[str, Any] | None]:
     """Return the shapes that show these objects.
 
     Args:
         objects: of any types.
+        dialect: of the tool.
 
     Returns:
-        For each object its shape, without what is embedded in it; None for one that labelme cannot show
+        For each object its shape, without what is embedded in it; None for one that the tool cannot show
         (`reason_hidden` says why).
 
     Raises:
@@ -156,26 +158,28 @@ def render_shapes(objects: Sequence[LabelledObject]) -> list[dict[str, Any] | No
     """
     boxes = [(item.x, item.y, item.w, item.h, item.a) for item in objects if isinstance(item, RotatedBox)]
     quadrangles = iter(_rounded_corners(boxes))
-    return [_rendered_shape(item, next(quadrangles) if isinstance(item, RotatedBox) else None) for item in objects]
+    return [
+        _rendered_shape(item, next(quadrangles) if isinstance(item, RotatedBox) else None, dialect) for item in objects
+    ]
 
 
-def is_shown(item: LabelledObject) -> bool:
+def is_shown(item: LabelledObject, dialect: ShapeDialect = LABELME) -> bool:
     """Whether `render_shapes` gives a shape for an object."""
     if isinstance(item, Polygon):
         return bool(item.points)
     if isinstance(item, Mask):
-        return mask_bounds(item.size, item.counts) is not None
-    if isinstance(item, RotatedBox) and max(map(abs, (item.x, item.y, item.w, item.h))) > _LARGEST_ROUNDED:
+        return dialect.has_masks and mask_bounds(item.size, item.counts) is not None
+    if isinstance(item, RotatedBox) and max(map(abs, (item.x, item.y, item.w, item.h))) > _SURELY_FINITE:
         return bool(np.isfinite(corners([(item.x, item.y, item.w, item.h, item.a)])).all())
     return True
 
 
-def reason_hidden(item: LabelledObject) -> tuple[str, str]:
+def reason_hidden(item: LabelledObject, dialect: ShapeDialect = LABELME) -> tuple[str, str]:
     """Return (what, reason) of an object for which `render_shapes` gave None."""
     if isinstance(item, Polygon):
-        return "polygons", "labelme refuses a polygon without points"
+        return "polygons", f"{dialect.tool} refuses a polygon without points"
     if isinstance(item, Mask):
-        return "masks", "labelme has no mask without pixels"
+        return "masks", f"{dialect.tool} has no mask{' without pixels' if dialect.has_masks else 's'}"
     return "rotated boxes", "their corners lie beyond the largest number"
 
 
@@ -184,11 +188,11 @@ def read_shape(
 ) -> RestoredObject | None:
     """Read one shape.
 
-    A ``rectangle`` is a bounding box, a ``mask`` a mask. An ``oriented_rectangle`` (labelme 6.2) or a ``rotation``
-    (X-AnyLabeling) is a rotated box, and so is a ``polygon`` that was rendered from one, if its corners are four and
-    lie within 2 pixels, or 3 % of its diagonal, of the nearest rectangle's; else it becomes a polygon. A new polygon
-    is a polygon or, in an annotation that holds nothing but rotated boxes, a rotated box if its four corners lie
-    within 1 pixel, or 1 % of its diagonal.
+    A ``rectangle`` is a bounding box, a ``mask`` a mask, a ``quadrilateral`` (X-AnyLabeling) a polygon. An
+    ``oriented_rectangle`` (labelme 6.2) or a ``rotation`` (X-AnyLabeling) is a rotated box, and so is a ``polygon``
+    that was rendered from one, if its corners are four and lie within 2 pixels, or 3 % of its diagonal, of the nearest
+    rectangle's; else it becomes a polygon. A new polygon is a polygon or, in an annotation that holds nothing but
+    rotated boxes, a rotated box if its four corners lie within 1 pixel, or 1 % of its diagonal.
 
     Args:
         shape: what was read.
@@ -230,45 +234,61 @@ def _change(shape: ReadShape, item: LabelledObject, *, prefer_rotated_boxes: boo
     return None
 
 
-def is_same_shape(shown: Mapping[str, Any], rendered: Mapping[str, Any]) -> bool:
+def is_same_shape(shown: Mapping[str, Any], rendered: Mapping[str, Any], dialect: ShapeDialect = LABELME) -> bool:
     """Whether two shapes that are no masks say the same, each with a label, a type and points."""
     return (
         (shown["label"], shown["shape_type"]) == (rendered["label"], rendered["shape_type"])
         and _all_close(shown["points"], rendered["points"])
-        and _unknown_keys(shown) == _unknown_keys(rendered)
+        and _unknown_keys(shown, dialect) == _unknown_keys(rendered, dialect)
+        and _is_difficult(shown, dialect) == _is_difficult(rendered, dialect)
     )
 
 
 def _rounded_corners(boxes: Sequence[tuple[float, ...]]) -> list[list[list[float]] | None]:
     if not boxes:
         return []
-    exact = corners(boxes)
-    large = np.abs(exact) > _LARGEST_ROUNDED
-    rounded = np.where(large, exact, np.round(np.where(large, 0.0, exact), _CORNER_DECIMALS))
+    rounded = shown_corners(boxes)
     if np.isfinite(rounded).all():
         return rounded.tolist()  # type: ignore[no-any-return]  # numpy types it as Any
     return [points.tolist() if np.isfinite(points).all() else None for points in rounded]
 
 
-def _rendered_shape(item: LabelledObject, quadrangle: list[list[float]] | None) -> dict[str, Any] | None:
+def _rendered_shape(
+    item: LabelledObject, quadrangle: list[list[float]] | None, dialect: ShapeDialect
+) -> dict[str, Any] | None:
     if isinstance(item, BoundingBox):
-        low = (min(item.x1, item.x2), min(item.y1, item.y2))
-        high = (max(item.x1, item.x2), max(item.y1, item.y2))
-        return _shape(item, "rectangle", (low, high))
+        return _shape(item, "rectangle", _rectangle(item, dialect), dialect)
     if isinstance(item, RotatedBox):
-        return _shape(item, "polygon", quadrangle) if quadrangle is not None else None
+        return _shape(item, dialect.rotated_type, quadrangle, dialect) if quadrangle is not None else None
     if isinstance(item, Polygon):
-        return _shape(item, "polygon", item.points) if item.points else None
-    bounds = mask_bounds(item.size, item.counts)
+        return _shape(item, _outline_type(item, dialect), item.points, dialect) if item.points else None
+    bounds = mask_bounds(item.size, item.counts) if dialect.has_masks else None
     if bounds is None:
         return None
     x1, y1, x2, y2 = bounds
-    shape = _shape(item, "mask", ((x1, y1), (x2, y2)))
+    shape = _shape(item, "mask", ((x1, y1), (x2, y2)), dialect)
     shape["mask"] = _encode_mask_image(decode_run_length(item.size, item.counts, bounds=bounds))
     return shape
 
 
-def _shape(item: LabelledObject, shape_type: str, points: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _rectangle(item: BoundingBox, dialect: ShapeDialect) -> Sequence[Point]:
+    left, top = min(item.x1, item.x2), min(item.y1, item.y2)
+    right, bottom = max(item.x1, item.x2), max(item.y1, item.y2)
+    if dialect.rectangle_corners == 2:
+        return (left, top), (right, bottom)
+    return (left, top), (right, top), (right, bottom), (left, bottom)
+
+
+def _outline_type(item: Polygon, dialect: ShapeDialect) -> str:
+    """The type of a closed outline: one of a tool's own if the object remembers it and still has as many corners."""
+    remembered = _own_keys(item.extra).get("shape_type")
+    is_own = isinstance(remembered, str) and dialect.outline_types.get(remembered) == len(item.points)
+    return str(remembered) if is_own else "polygon"
+
+
+def _shape(
+    item: LabelledObject, shape_type: str, points: Sequence[Sequence[float]], dialect: ShapeDialect
+) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "label": item.class_name if item.class_name.strip() else UNNAMED,
         "points": points,
@@ -277,15 +297,38 @@ def _shape(item: LabelledObject, shape_type: str, points: Sequence[Sequence[floa
         "shape_type": shape_type,
         "flags": {},
     }
-    own = item.extra.get(EXTRA_NAME)
-    return {**shape, **shown_keys(own)} if isinstance(own, dict) else shape
+    own = _own_keys(item.extra)
+    shape |= shown_keys(own, dialect)
+    if dialect.has_difficult:
+        difficult = item.extra.get("difficult", own.get("difficult"))
+        shape["difficult"] = difficult in (1, True, "1")
+    if shape_type == "rotation" and isinstance(item, RotatedBox):
+        shape["direction"] = _direction(item)
+    return shape
 
 
-def shown_keys(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what only labelme knows of a shape, that which its readers take: one bad shape makes them refuse the file."""
-    shown = {key: value for key, value in own.items() if key not in SHAPE_KEYS}
-    if not isinstance(shown.get("locked", True), bool):
-        del shown["locked"]
+def _own_keys(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What only tools know of an object."""
+    own = extra.get(EXTRA_NAME)
+    return own if isinstance(own, dict) else {}
+
+
+def _direction(item: RotatedBox) -> float:
+    """The angle of the first edge, from 0 to a whole turn."""
+    angle = float(np.mod(item.a + (pi if item.w < 0 else 0.0), 2 * pi))
+    return angle if angle < 2 * pi else 0.0
+
+
+def shown_keys(own: Mapping[str, Any], dialect: ShapeDialect = LABELME) -> dict[str, Any]:
+    """Of what only tools know of a shape, that which a tool takes: one bad shape makes it refuse the file."""
+    shown = {
+        key: value
+        for key, value in own.items()
+        if key not in SHAPE_KEYS
+        and key not in dialect.dropped_keys
+        and not (key == "difficult" and dialect.has_difficult)
+        and dialect.is_taken(key, value)
+    }
     if type(own.get("group_id")) is int:
         shown["group_id"] = own["group_id"]
     if isinstance(own.get("description"), str):
@@ -295,11 +338,21 @@ def shown_keys(own: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _unknown_keys(shape: Mapping[str, Any]) -> dict[str, Any]:
+def _unknown_keys(shape: Mapping[str, Any], dialect: ShapeDialect) -> dict[str, Any]:
     """Return what a shape says that the house format has no place for; empty if nothing."""
-    own = {key: value for key, value in shape.items() if key not in SHAPE_KEYS and value is not None}
+    own = {
+        key: value
+        for key, value in shape.items()
+        if key not in SHAPE_KEYS
+        and value is not None
+        and not (key in dialect.silent_keys and value == dialect.silent_keys[key])
+    }
+    if dialect.has_difficult:
+        own.pop("difficult", None)
     if shape.get("shape_type") == "rotation":
         own.pop("direction", None)  # the box has it
+    if shape.get("shape_type") in dialect.outline_types:
+        own["shape_type"] = shape["shape_type"]
     if shape.get("group_id") is not None:
         own["group_id"] = shape["group_id"]
     if shape.get("description"):
@@ -307,6 +360,10 @@ def _unknown_keys(shape: Mapping[str, Any]) -> dict[str, Any]:
     flags = shape.get("flags")
     true_flags = {name: True for name, value in flags.items() if value is True} if isinstance(flags, dict) else {}
     return {**own, "flags": true_flags} if true_flags else own
+
+
+def _is_difficult(shape: Mapping[str, Any], dialect: ShapeDialect) -> bool:
+    return dialect.has_difficult and shape.get("difficult") is True
 
 
 def _geometry(
@@ -320,6 +377,8 @@ def _geometry(
         return _rotated_box(shape) or (_polygon(shape) if len(shape.points) > 2 else None)
     if shape_type == "mask":
         return _mask(shape, image_size)
+    if shape_type in shape.dialect.outline_types:
+        return _polygon(shape) if len(shape.points) > 2 else None
     if shape_type == "polygon":
         if isinstance(shape.source, RotatedBox) or (shape.source is None and prefer_rotated_boxes):
             return _rotated_box(shape) or _polygon(shape)
@@ -328,12 +387,21 @@ def _geometry(
 
 
 def _restored_extra(shape: ReadShape) -> Mapping[str, Any]:
-    shown = _unknown_keys(shape.content)
+    shown = _unknown_keys(shape.content, shape.dialect)
     before: Mapping[str, Any] = shape.original.item.extra if shape.original is not None else {}
-    if shape.original is not None and shape.rendered is not None and shown == _unknown_keys(shape.rendered):
-        return before
-    others = {key: value for key, value in before.items() if key != EXTRA_NAME}
-    return {**others, EXTRA_NAME: shown} if shown else others
+    rendered = shape.rendered if shape.original is not None else None
+    was_shown = _unknown_keys(rendered, shape.dialect) if rendered is not None else {}
+    extra = before
+    if rendered is None or shown != was_shown:
+        # What this tool does not take stays for the one that does.
+        own = {key: value for key, value in _own_keys(before).items() if rendered is not None and key not in was_shown}
+        own |= shown
+        extra = {key: value for key, value in before.items() if key != EXTRA_NAME}
+        extra = {**extra, EXTRA_NAME: own} if own else extra
+    is_difficult = _is_difficult(shape.content, shape.dialect)
+    if is_difficult != (rendered is not None and _is_difficult(rendered, shape.dialect)):
+        extra = {**extra, "difficult": int(is_difficult)}
+    return extra
 
 
 def _bounding_box(shape: ReadShape) -> BoundingBox | None:
@@ -344,7 +412,7 @@ def _bounding_box(shape: ReadShape) -> BoundingBox | None:
     upright = all(x in (low_x, high_x) and y in (low_y, high_y) for x, y in points)
     if len(points) not in (1, 2, 4) or not upright:
         return None
-    rendered = [number for point in shape.rendered_points for number in point]
+    rendered = [edge(axis) for edge in (min, max) for axis in zip(*shape.rendered_points, strict=True)]
     return restored_bounding_box((low_x, low_y, high_x, high_y), shape.source, rendered)
 
 

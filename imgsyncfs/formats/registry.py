@@ -79,6 +79,33 @@ _OWN = (
         is_readable=True,
         is_in_stored_pixels=True,
     ),
+    FormatDescription(
+        "xanylabeling",
+        ".xanylabeling.json",
+        "imgsyncfs.formats.xanylabeling:XanylabelingFormat",
+        title="X-AnyLabeling",
+        tool_suffix=".json",
+        aliases=("x-anylabeling",),
+        is_readable=True,
+        resembles="labelme",
+    ),
+    FormatDescription(
+        "voc",
+        ".voc.xml",
+        "imgsyncfs.formats.voc:VocFormat",
+        title="Pascal VOC",
+        tool_suffix=".xml",
+        aliases=("pascal_voc", "pascalvoc"),
+        is_readable=True,
+    ),
+    FormatDescription(
+        "dota",
+        ".dota.txt",
+        "imgsyncfs.formats.dota:DotaFormat",
+        title="DOTA",
+        tool_suffix=".txt",
+        is_readable=True,
+    ),
 )
 
 _RESERVED_NAMES = frozenset({HOUSE, "none", "plain"})
@@ -137,8 +164,11 @@ READABLE: Mapping[str, FormatDescription] = MappingProxyType(
 CONVERTIBLE: Mapping[str, FormatDescription] = MappingProxyType({**FORMATS, HOUSE: _HOUSE_FORMAT})
 """What annotations are converted between: `FORMATS` and the house format."""
 
-DEFAULT_SIBLINGS = tuple(own.name for own in _OWN)
-"""The siblings of each image by default: installing a package adds no file to a mount."""
+_BY_CONTENT = tuple(sorted(READABLE.values(), key=lambda known: not known.resembles))
+"""The readable formats in the order in which they are asked whether a file is theirs."""
+
+DEFAULT_SIBLINGS = ("labelme", "rolabelimg")
+"""The siblings of each image by default: each one more is an entry for every image, which every listing reads."""
 
 _OTHER_NAMES = MappingProxyType({alias: name for name, known in FORMATS.items() for alias in known.aliases})
 
@@ -165,6 +195,20 @@ def get_format(name: str, *, among: Mapping[str, FormatDescription] = FORMATS, p
     raise FormatError(f"There is no annotation format {name!r}{purpose and ' '}{purpose}; {hint}")
 
 
-def recognize_format(content: bytes) -> FormatDescription | None:
-    """Return the format that a file is of, by its content; it may still be damaged. None if the format is unknown."""
-    return next((known for known in (_HOUSE_FORMAT, *READABLE.values()) if known.recognizes(content)), None)
+def recognize_format(content: bytes, *, file_name: str = "") -> FormatDescription | None:
+    """Find out which format a file is of, by its content; it may still be damaged.
+
+    Args:
+        content: the whole file.
+        file_name: its name, if it says anything: where it has a format's own suffix, that format is asked first.
+
+    Returns:
+        The format, a key of `CONVERTIBLE`; None if it is unknown.
+    """
+    named = sorted(
+        (known for known in READABLE.values() if file_name.lower().endswith(known.suffix)),
+        key=lambda known: -len(known.suffix),
+    )
+    # An empty file says nothing by itself.
+    asked = (_HOUSE_FORMAT, *named, *(_BY_CONTENT if content.strip() else ()))
+    return next((known for known in asked if known.recognizes(content)), None)

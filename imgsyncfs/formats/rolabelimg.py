@@ -58,6 +58,7 @@ from imgsyncfs.formats.rolabelimg_boxes import (
     read_box,
     reattach_box,
     render_boxes,
+    restore_rotated_boxes,
     unknown_elements,
 )
 from imgsyncfs.formats.stored_frame import StoredFrame, stored_size
@@ -87,10 +88,10 @@ class RolabelimgFormat(Format):
             else:
                 embedded = encode_ascii_json(embedded_object(each)).decode("ascii")
                 elements[box.kind].append(box_to_xml(box, embedded))
-        remainder = _remainder_elements(embedded_remainder(annotation, hidden, size, orientation=frame.orientation))
-        header = _header(annotation, image, _stored(frame.orientation, size))
+        remainder = remainder_to_xml(embedded_remainder(annotation, hidden, size, orientation=frame.orientation))
+        header = header_to_xml(annotation, image, _stored(frame.orientation, size), file_name=image.name)
         text = "".join([header, *elements["bndbox"], *elements["robndbox"], *remainder])
-        reasons = [_reason_hidden(each.item) for each in hidden]
+        reasons = [reason_hidden(each.item, "roLabelImg") for each in hidden]
         losses = count_losses(annotation.labels, reasons, "roLabelImg", shows_classifications=False)
         return Rendered(f"{text}</annotation>\n".encode(), losses)
 
@@ -168,6 +169,7 @@ class RolabelimgFormat(Format):
             return content  # it was rendered from another annotation
         taken = [_place(element) for element in objects if element.find(EMBEDDED_NAME) is not None]
         free = [element for element in rendered.findall("object") if _place(element) not in taken]
+        restore_rotated_boxes(bare, free)
         found, before = [*map(box_outline, bare)], [*map(box_outline, free)]
         size = _size(root)
         unmoved = match_outlines(found, before)
@@ -211,11 +213,19 @@ def _take_over_depth(root: etree._Element, rendered: etree._Element) -> None:
         shown.text = before
 
 
-def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
+def header_to_xml(annotation: Annotation, image: ImageInfo, size: ImageSize, *, file_name: str) -> str:
+    """Write the beginning of a file, up to its objects.
+
+    Args:
+        annotation: what is rendered.
+        image: the image that it belongs to.
+        size: the size that is shown.
+        file_name: what the file calls the image; roLabelImg wants it without an extension.
+    """
     return (
         f'<annotation verified="{"yes" if annotation.label_checked == 1 else "no"}">\n'
         f"  <folder>{escape_xml(image.dataset)}</folder>\n"
-        f"  <filename>{escape_xml(image.name)}</filename>\n"
+        f"  <filename>{escape_xml(file_name)}</filename>\n"
         f"  <path>{escape_xml(image.file_name)}</path>\n"
         "  <source>\n    <database>Unknown</database>\n  </source>\n"
         "  <size>\n"
@@ -227,14 +237,16 @@ def _header(annotation: Annotation, image: ImageInfo, size: ImageSize) -> str:
     )
 
 
-def _remainder_elements(remainder: dict[str, Any]) -> Iterator[str]:
+def remainder_to_xml(remainder: dict[str, Any]) -> Iterator[str]:
+    """Write what is embedded in a file, as elements for the end of it."""
     text = encode_ascii_json(remainder).decode("ascii")
     for start in range(0, len(text), _LONGEST_TEXT):
         yield f"  <{EMBEDDED_NAME}>{escape_xml(text[start : start + _LONGEST_TEXT])}</{EMBEDDED_NAME}>\n"
 
 
-def _reason_hidden(item: LabelledObject) -> tuple[str, str]:
-    return ("polygons" if isinstance(item, Polygon) else "masks"), "roLabelImg shows boxes only"
+def reason_hidden(item: LabelledObject, tool: str) -> tuple[str, str]:
+    """Return (what, reason) of an object that a tool for boxes cannot show."""
+    return ("polygons" if isinstance(item, Polygon) else "masks"), f"{tool} shows boxes only"
 
 
 def _root(content: bytes) -> etree._Element:

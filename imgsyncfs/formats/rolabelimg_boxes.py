@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from math import isfinite
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
+import numpy as np
 from lxml import etree
 
-from imgsyncfs.annotations.geometry import reduce_angle
+from imgsyncfs.annotations.geometry import reduce_angle, shown_corners
 from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.originals import (
@@ -70,18 +72,24 @@ def render_boxes(objects: Sequence[LabelledObject], frame: StoredFrame) -> list[
     return [_rendered_box(item, next(angles) if isinstance(item, RotatedBox) else 0.0, frame) for item in objects]
 
 
-def box_to_xml(shown: RenderedBox, embedded: str) -> str:
-    """Write an ``object`` element for the inside of ``annotation``; `embedded` is JSON that the tool ignores."""
-    lines = zip(_BOX_ELEMENTS[shown.kind], shown.numbers, strict=True)
-    numbers = "".join([f"      <{name}>{number}</{name}>\n" for name, number in lines])
+def box_to_xml(shown: RenderedBox, embedded: str, *, around: Sequence[int] | None = None) -> str:
+    """Write an ``object`` element for the inside of ``annotation``.
+
+    Args:
+        shown: the box.
+        embedded: JSON that the tool ignores.
+        around: (left, top, right, bottom) of a ``bndbox`` to stand before a ``robndbox``, for readers of VOC's files,
+            which know no ``type``; None for roLabelImg, which has either.
+    """
+    type_ = f"    <type>{shown.kind}</type>\n" if around is None else ""
+    upright = _numbers_to_xml("bndbox", around) if around is not None and shown.kind != "bndbox" else ""
     return (
-        "  <object>\n"
-        f"    <type>{shown.kind}</type>\n"
+        f"  <object>\n{type_}"
         f"    <name>{escape_xml(shown.name)}</name>\n"
         f"    <pose>{escape_xml(shown.pose)}</pose>\n"
         f"    <truncated>{shown.truncated}</truncated>\n"
         f"    <difficult>{shown.difficult}</difficult>\n"
-        f"    <{shown.kind}>\n{numbers}    </{shown.kind}>\n"
+        f"{upright}{_numbers_to_xml(shown.kind, shown.numbers)}"
         f"    <{EMBEDDED_NAME}>{escape_xml(embedded)}</{EMBEDDED_NAME}>\n"
         "  </object>\n"
     )
@@ -108,7 +116,7 @@ def read_box(
     else:
         raise AnnotationError("it has neither a bndbox nor a robndbox; draw it again")
     class_name = element_text(element, "name").strip()
-    if source is not None and rendered is not None and class_name == _as_read_back(rendered.name).strip():
+    if source is not None and rendered is not None and _is_same_name(class_name, rendered.name):
         class_name = source.class_name
     return restored_object(original, item, class_name=class_name, extra=_restored_extra(element, source, rendered))
 
@@ -178,6 +186,54 @@ def escape_xml(text: str) -> str:
     return text if text.isprintable() else _as_read_back(text).replace("\r", "&#13;")
 
 
+def restore_rotated_boxes(saved: Sequence[etree._Element], rendered: Sequence[etree._Element]) -> None:
+    """Give ``object`` elements that a tool for upright boxes saved the ``robndbox`` back that stood beside their box.
+
+    Args:
+        saved: objects without what was embedded in them. One whose ``bndbox`` is the one around a rotated box of the
+            same class was left as it was.
+        rendered: the objects that they may have been rendered as.
+    """
+    rotated: dict[tuple[str, tuple[int, ...]], list[etree._Element]] = {}
+    for element in rendered:
+        box = element.find("robndbox")
+        if box is not None:
+            (edges,) = enclosing_edges([_numbers(box, _ROBNDBOX_ELEMENTS)])
+            if edges is not None:
+                rotated.setdefault((element_text(element, "name").strip(), _from_first_pixel(edges)), []).append(box)
+    for element in saved if rotated else ():
+        upright = element.find("bndbox")
+        if upright is None or element.find("robndbox") is not None:
+            continue
+        around = _from_first_pixel([*map(round, _numbers(upright, _BNDBOX_ELEMENTS))])
+        same = rotated.get((element_text(element, "name").strip(), around))
+        if same:
+            element.append(deepcopy(same.pop(0)))
+
+
+def enclosing_edges(boxes: Sequence[Sequence[float]]) -> list[tuple[int, ...] | None]:
+    """Return (left, top, right, bottom) of the upright boxes around rotated ones, in whole pixels.
+
+    Args:
+        boxes: (x, y, w, h, a) each.
+
+    Returns:
+        None for a box whose corners lie beyond the largest number.
+    """
+    if not boxes:
+        return []
+    places = shown_corners(boxes)
+    edges = np.concatenate([places.min(axis=1), places.max(axis=1)], axis=1)
+    known = np.isfinite(edges).all(axis=1).tolist()
+    return [tuple(map(round, each)) if is_known else None for each, is_known in zip(edges.tolist(), known, strict=True)]
+
+
+def _numbers_to_xml(kind: str, numbers: Sequence[object]) -> str:
+    lines = zip(_BOX_ELEMENTS[kind], numbers, strict=True)
+    inside = "".join([f"      <{name}>{number}</{name}>\n" for name, number in lines])
+    return f"    <{kind}>\n{inside}    </{kind}>\n"
+
+
 def _rendered_box(item: LabelledObject, angle: float, frame: StoredFrame) -> RenderedBox | None:
     if isinstance(item, RotatedBox):
         kind = "robndbox"
@@ -208,6 +264,12 @@ def _rendered_box(item: LabelledObject, angle: float, frame: StoredFrame) -> Ren
 def _as_read_back(text: str) -> str:
     """The text as it comes back from a file."""
     return _NOT_XML.sub("\ufffd", text)
+
+
+def _is_same_name(shown: str, rendered: str) -> bool:
+    """Whether a class is shown as it was rendered; a carriage return that a tool wrote is read as the end of a line."""
+    before = _as_read_back(rendered).strip()
+    return shown == before or shown == before.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:
@@ -303,6 +365,12 @@ def _saved_edges(low: float, high: float) -> tuple[float, float]:
     if low > high and low != _FIRST_PIXEL:
         low, high = high, low
     return max(low, _FIRST_PIXEL), high
+
+
+def _from_first_pixel(edges: Sequence[int]) -> tuple[int, ...]:
+    """Edges as labelImg and roLabelImg save them, so that what they move is no difference."""
+    left, top, right, bottom = edges
+    return max(left, _FIRST_PIXEL), max(top, _FIRST_PIXEL), right, bottom
 
 
 def _restore_first_pixel(shown: etree._Element, rendered: etree._Element) -> None:

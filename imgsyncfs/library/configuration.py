@@ -68,7 +68,7 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
         cache_dir=str(cache_dir),
         cache_size=limits.size_limit,
         keep_free=limits.keep_free,
-        timeout=parse_seconds(given.get("timeout", DEFAULT_TIMEOUT), option="--timeout"),
+        timeout=parse_seconds(given.get("timeout", DEFAULT_TIMEOUT), option="timeout"),
         siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings if name and name != "none")),
         subscription=given.get("subscription"),
         allowed_stores=configuration.allowed_stores,

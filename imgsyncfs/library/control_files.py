@@ -24,6 +24,7 @@ from cachetools import LRUCache
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
+from imgsyncfs.library.views.registry import VIEWS
 
 
 def _siblings() -> str:
@@ -37,6 +38,7 @@ README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain di
   <dataset>/x.json             its annotation in the house format
 {_siblings()}
 
+  .views/<view>/<dataset>/     a dataset in the layout of a tool: {", ".join(VIEWS)}
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
 

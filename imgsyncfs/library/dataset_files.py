@@ -9,7 +9,7 @@ Threads: any number may use one object; to render a sibling twice gives the same
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,15 @@ from imgsyncfs.fetching.contents import ContentReader, Piece
 from imgsyncfs.formats.registry import FORMATS, FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
-from imgsyncfs.library.numbers import ANNOTATION, FIRST_SIBLING, IMAGE, KIND_BITS, FileAddress, dataset_number
+from imgsyncfs.library.numbers import (
+    ANNOTATION,
+    DOCUMENT,
+    FIRST_SIBLING,
+    IMAGE,
+    KIND_BITS,
+    FileAddress,
+    dataset_number,
+)
 from imgsyncfs.library.renderings import Renderer
 
 if TYPE_CHECKING:
@@ -80,21 +88,55 @@ class DatasetFiles:
         sources: where contents come from.
         sizes: room for the sizes of rendered siblings, shared with other processes: that of `sizes_length` bytes, all
             0 at first. None for room of its own.
+        siblings: their formats by the kind of file; None for those of the sources.
     """
 
-    def __init__(self, listing: Listing, sources: FileSources, *, sizes: memoryview | None = None) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        sources: FileSources,
+        *,
+        sizes: memoryview | None = None,
+        siblings: Mapping[int, FormatDescription] | None = None,
+    ) -> None:
         self.listing = listing
         self._sources = sources
-        room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(sources.by_kind))))
+        self._classes: tuple[str, ...] = ()
+        self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
+        room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
         numbers = room.cast("I")
         count = len(listing)
-        self._siblings: dict[int, FormatDescription] = dict(sources.by_kind)
         self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
         self._sizes = {kind: numbers[place * count : (place + 1) * count] for place, kind in enumerate(self._siblings)}
         self._shadowed = {kind: listing.shadowed(suffix) for suffix, kind in self._suffixes}
 
-    def find(self, name: bytes) -> FileKey | None:
-        """The file of a name; None if there is none."""
+    @property
+    def siblings(self) -> Mapping[int, FormatDescription]:
+        """The formats of the rendered files, by the kind of file."""
+        return self._siblings
+
+    def parent(self, directory: int) -> int | None:
+        """The place of the directory above a directory; None if there is no such directory. The dataset's own is 0."""
+        return None if directory else 0
+
+    def child(self, directory: int, name: bytes) -> int | None:  # noqa: ARG002 - for views
+        """The place of a directory in another one; None if there is none of this name."""
+        return None
+
+    def directory_name(self, directory: int) -> bytes:  # noqa: ARG002 - for views
+        """The path of a directory within the dataset's; empty for that itself."""
+        return b""
+
+    def directory_of(self, key: FileKey) -> int:  # noqa: ARG002 - for views
+        """The place of the directory that a file is in."""
+        return 0
+
+    def directories_of(self, directory: int, position: int) -> Iterator[tuple[bytes, int, int]]:  # noqa: ARG002 - for views
+        """The directories in one from a position on: (name, place, the position after it)."""
+        return iter(())
+
+    def find(self, name: bytes, directory: int = 0) -> FileKey | None:  # noqa: ARG002 - for views
+        """The file of a name in a directory; None if there is none."""
         listing = self.listing
         for suffix, kind in self._suffixes:
             if name.endswith(suffix):
@@ -177,12 +219,19 @@ class DatasetFiles:
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.piece(self.listing, files, key.image, offset, size)
 
-    def entries_from(self, position: int, *, earlier: Listing | None = None) -> Iterator[DirectoryEntry]:
-        """The entries of the directory from a position on; reads no blob.
+    def entries_from(
+        self,
+        position: int,
+        *,
+        earlier: Listing | None = None,
+        directory: int = 0,  # noqa: ARG002 - for views
+    ) -> Iterator[DirectoryEntry]:
+        """The files of a directory from a position on, after the directories in it; reads no blob.
 
         Args:
             position: one of those given with an entry, `FIRST_POSITION` for the beginning.
             earlier: the listing before, whose positions are found again by name.
+            directory: its place.
         """
         listing = self.listing
         suffixes = ((ANNOTATION_SUFFIX, ANNOTATION), *self._suffixes)
@@ -202,7 +251,7 @@ class DatasetFiles:
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind])
+        return self._sources.renderer.render(self.listing, key.image, self._siblings[key.kind], classes=self._classes)
 
 
 def sizes_length(listing: Listing, siblings: int) -> int:
@@ -229,11 +278,15 @@ class NodeNumbers:
 
     def number(self, kind: int, index: int) -> int:
         """The node number of a file. A sibling changes with its annotation, so it has the annotation's file number."""
+        if kind == DOCUMENT:
+            return self._directory | (index << KIND_BITS) | kind
         files = self._images if kind == IMAGE else self._annotations
         return self._directory | (files.number(index) << KIND_BITS) | kind
 
     def key(self, address: FileAddress) -> FileKey | None:
         """The file at an address of this dataset; None if this revision does not have it."""
+        if address.kind == DOCUMENT:
+            return FileKey(DOCUMENT, address.file)
         files = self._images if address.kind == IMAGE else self._annotations
         index = files.index(address.file)
         return FileKey(address.kind, index) if index >= 0 else None

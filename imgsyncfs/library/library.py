@@ -23,11 +23,14 @@ from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
 from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
+from imgsyncfs.library.view_files import ViewFiles
+from imgsyncfs.library.views.contract import View
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
 from imgsyncfs.stores.urls import store_modules
@@ -95,17 +98,22 @@ class Library:
         """Name of each dataset that is shown to its row; replaced whole by `take_over`."""
         return self._entries
 
-    def files(self, dataset_id: str, *, sources: FileSources | None = None) -> DatasetFiles:
+    def files(self, dataset_id: str, *, view: View | None = None) -> DatasetFiles:
         """The files of a dataset, at the revision that the catalog had last.
 
         Args:
             dataset_id: which one.
-            sources: with other siblings than the library's.
+            view: the layout; None for the dataset's own directory, with the library's siblings.
 
         Raises:
             CatalogError: the listing cannot be read.
+            ConfigurationError: the dataset's split rule cannot be used.
         """
-        return DatasetFiles(self.mirror.listing(dataset_id), sources or self.sources)
+        listing = self.mirror.listing(dataset_id)
+        if view is None:
+            return DatasetFiles(listing, self.sources)
+        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
+        return ViewFiles(listing, view, self.sources, facts=facts)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:

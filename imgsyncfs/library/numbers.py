@@ -8,8 +8,11 @@ bits       meaning
 61         with bit 62: the node is the coordinator's, a control file or their directory
 44 to 61   without bit 62: the dataset's number, from 1; 0 for the root
 6 to 43    the file's number (`imgsyncfs.catalog.listing.numbering`)
-0 to 5     the kind of file: 0 the directory itself, 1 the image, 2 its annotation, from 3 on a sibling
+0 to 5     the kind of file: 0 a directory, 1 the image, 2 its annotation, from 3 on a sibling, 63 a document of a view
 =========  ====================================================================================================
+
+A dataset's own directory has the file's number 0; in a view, the directories in it have others. A dataset has a number
+for each view that it is looked at in, besides that of its directory.
 
 The root is 1, as the kernel demands.
 """
@@ -21,9 +24,12 @@ from typing import NamedTuple
 
 ROOT = 1
 
+DIRECTORY = 0
 IMAGE = 1
 ANNOTATION = 2
 FIRST_SIBLING = 3
+DOCUMENT = 63
+"""A file about the dataset as a whole, in a view; its file number is its place among those of the view."""
 
 KIND_BITS = 6
 FILE_BITS = 38
@@ -46,7 +52,7 @@ class FileAddress(NamedTuple):
     Attributes:
         dataset: the dataset's number.
         file: the file's number among those of its kind.
-        kind: 0 for the directory, `IMAGE`, `ANNOTATION`, or from `FIRST_SIBLING` on.
+        kind: `DIRECTORY`, `IMAGE`, `ANNOTATION`, or from `FIRST_SIBLING` on.
     """
 
     dataset: int

@@ -13,11 +13,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.annotations.house_format import Annotation, parse_annotation
+from imgsyncfs.errors import AnnotationError, ConfigurationError
+from imgsyncfs.fetching.contents import extents_of
 from imgsyncfs.library.library import Library
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
@@ -82,6 +85,46 @@ class LibraryReader:
     def read(self, listing: Listing, files: FileTable, index: int) -> bytes:
         """A whole file; see `imgsyncfs.fetching.contents.ContentReader.read_whole`."""
         return self.library.contents.read_whole(listing, files, index)
+
+    def annotation(self, listing: Listing, index: int) -> Annotation | None:
+        """Read the annotation of an image.
+
+        Args:
+            listing: of the image.
+            index: of the image in it.
+
+        Returns:
+            The annotation; None if there is none.
+
+        Raises:
+            StoreError: its bytes cannot be had, or are not what the catalog says.
+            AnnotationError: it does not parse; the message names the file.
+        """
+        if not listing.has_annotation(index):
+            return None
+        try:
+            return parse_annotation(self.read(listing, listing.annotations, index))
+        except AnnotationError as error:
+            name = f"{listing.dataset_id}/{listing.stem(index).decode()}.json"
+            raise AnnotationError(f"{name}: {error}; mend the annotation and publish it again") from error
+
+    def begin(self, listing: Listing, indices: Sequence[int]) -> None:
+        """Have images fetched with their annotations that will be read next, in whatever order; does not wait.
+
+        What lies in one extent comes with one request, and requests overlap.
+
+        Args:
+            listing: of the images.
+            indices: of the images in it.
+
+        Raises:
+            StoreNotAllowed: their store may not be read.
+        """
+        library = self.library
+        library.check_store(listing.store)
+        annotated = filter(listing.has_annotation, indices)
+        extents = [*extents_of(listing, listing.images, indices), *extents_of(listing, listing.annotations, annotated)]
+        library.fetcher.begin([extent for extent in extents if library.fetcher.opened(extent.key) is None])
 
     def close(self) -> None:
         """Close the library; nothing is read any more."""

@@ -35,13 +35,16 @@ class Renderer:
         self.count = 0
         """How many files were rendered."""
 
-    def render(self, listing: Listing, index: int, target: FormatDescription) -> bytes:
+    def render(
+        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = ()
+    ) -> bytes:
         """One image's annotation in another format.
 
         Args:
             listing: the dataset's.
             index: of the image in it; it has an annotation.
             target: the format.
+            classes: of the dataset, in its order, for formats that number them; the same ones for a listing.
 
         Returns:
             The file's content, the same at every call.
@@ -76,6 +79,7 @@ class Renderer:
             width or None,
             depth or None,
             listing.orientation(index),
+            classes=classes,
         )
         rendered = target.render(annotation, image).content
         self.count += 1

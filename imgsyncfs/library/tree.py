@@ -1,8 +1,8 @@
-"""The directories above the datasets' files: the root, ``.by/<column>/<value>`` and ``.subscriptions/<name>``.
+"""The directories above the datasets' files: the root, and below it ``.views``, ``.by`` and ``.subscriptions``.
 
 They are made from the table of datasets, and again when it has changed. Each node has its number
 (`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON. Most
-mounts do without what is below ``.by`` and ``.subscriptions``, ten nodes for each dataset: a tree may end there.
+mounts do without what is below the hidden directories, a dozen nodes for each dataset: a tree may end there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import members, subscription_fault
 from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
 from imgsyncfs.library.numbers import NAMED, ROOT, named_number
+
+VIEWS_NAME = b".views"
 
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
@@ -146,6 +148,7 @@ def build_tree(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
     *,
+    views: Mapping[bytes, Mapping[bytes, int]],
     control: tuple[bytes, int],
     since: int,
     is_complete: bool = True,
@@ -155,18 +158,21 @@ def build_tree(
     Args:
         table: the catalog's.
         datasets: name of each dataset that is shown to (node number of its directory, its row).
+        views: name of each view to the node numbers of the datasets in it, by their names; empty for one that the
+            root itself shows.
         control: name and number of the directory of control files, which is not in the tree.
         since: the Unix time that directories show if there is no dataset.
         is_complete: whether to make what is below the hidden directories as well.
     """
     newest = table.updated_at or since
-    nodes = _nodes(table, datasets, control, newest, since, is_complete=is_complete)
+    nodes = _nodes(table, datasets, views, control, newest, since, is_complete=is_complete)
     return Tree.of(nodes, is_complete=is_complete)
 
 
 def _nodes(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
+    views: Mapping[bytes, Mapping[bytes, int]],
     control: tuple[bytes, int],
     newest: int,
     since: int,
@@ -179,8 +185,26 @@ def _nodes(
     by, subscriptions = (by_columns(shown), by_subscriptions(table)) if is_complete else ({}, {})
     yield from _directory(ROOT, b"", b".by", by, newest)
     yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
+    yield from _views(datasets, views if is_complete else {}, newest)
     for name, (number, row) in datasets.items():
         yield number, ROOT, name, row.updated_at, b""
+
+
+def _views(
+    datasets: Mapping[bytes, tuple[int, DatasetRow]], views: Mapping[bytes, Mapping[bytes, int]], newest: int
+) -> Iterator[tuple[int, int, bytes, int, bytes]]:
+    top = named_number(b"/" + VIEWS_NAME, b"")
+    yield top, ROOT, VIEWS_NAME, newest, b""
+    for view, numbers in views.items():
+        path = b"/%b/%b" % (VIEWS_NAME, view)
+        if not numbers and datasets:
+            # A directory has one name alone.
+            yield named_number(path, b".."), top, view, newest, b".."
+            continue
+        directory = named_number(path, b"")
+        yield directory, top, view, newest, b""
+        for name, number in numbers.items():
+            yield number, directory, name, datasets[name][1].updated_at, b""
 
 
 Links: TypeAlias = "Mapping[bytes, Links | int]"

@@ -134,7 +134,7 @@ class _Daemon:
             status=self.status,
             errors=self.library.errors.content,
         )
-        self.namespace = Namespace(self.library, self.control)
+        self.namespace = Namespace(self.library, self.control, view=settings.view)
         self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
         owner = Owner(*settings.owner, settings.umask)
         self.coordinator = Coordinator(

@@ -62,7 +62,8 @@ def launch(settings: MountSettings) -> list[str]:
             )
     except OSError as error:
         raise MountError(
-            f"The cache folder {settings.library.cache_dir} cannot be used ({error}); choose another."
+            f"The cache folder {settings.library.cache_dir} cannot be used ({error}); choose another.",
+            option="cache_dir",
         ) from error
     assert daemon.stdin is not None  # noqa: S101  # Popen was given PIPE
     assert daemon.stdout is not None  # noqa: S101  # likewise

@@ -21,12 +21,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
+from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
 from imgsyncfs.library.library import Library
@@ -41,6 +42,8 @@ from imgsyncfs.library.numbers import (
     file_number,
 )
 from imgsyncfs.library.tree import Tree, build_tree
+from imgsyncfs.library.views.contract import DatasetFacts
+from imgsyncfs.library.views.registry import VIEWS
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
 
@@ -70,21 +73,36 @@ class HeldListing:
     Attributes:
         listing: mapped.
         sizes: descriptor of the memory for the sizes of its siblings.
+        view: name of the view that it is shown in; empty for the dataset's own directory.
+        classes: of the dataset, for its view.
+        splits: descriptor of the memory with the split of each image, for its view; below 0 without.
     """
 
     listing: Listing
     sizes: int
+    view: str = ""
+    classes: tuple[str, ...] = ()
+    splits: int = -1
 
     def message(self, dataset: int, *, is_current: bool) -> State:
         """What makes a responder take it over."""
         files = self.listing.files
         if files is None:
             raise AssertionError("a listing that was not loaded from a file")
-        header = {"listing": self.listing.key, "dataset": dataset, "is_current": is_current}
-        return header, (files.meta, files.columns, self.sizes)
+        header = {
+            "listing": self.listing.key,
+            "dataset": dataset,
+            "view": self.view,
+            "classes": self.classes,
+            "is_current": is_current,
+        }
+        splits = (self.splits,) if self.splits >= 0 else ()
+        return header, (files.meta, files.columns, self.sizes, *splits)
 
     def __del__(self) -> None:
         os.close(self.sizes)
+        if self.splits >= 0:
+            os.close(self.splits)
 
 
 @dataclass
@@ -126,21 +144,40 @@ class _Dataset:
     """Since when no name leads to it: it is no longer in the catalog, or has another number."""
 
 
+class Place(NamedTuple):
+    """A directory that shows a dataset.
+
+    Attributes:
+        dataset_id: which one.
+        view: name of the view that it is shown in; empty for the dataset's own directory.
+    """
+
+    dataset_id: str
+    view: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that its number is kept under; no dataset's id has a slash."""
+        return f"{self.view}/{self.dataset_id}" if self.view else self.dataset_id
+
+
 class Namespace:
     """The tree and the listings of a mount.
 
     Args:
         library: the catalog's datasets.
         control: the control files.
+        view: name of the view that the root shows; empty for the datasets' own directories.
     """
 
-    def __init__(self, library: Library, control: ControlFiles) -> None:
+    def __init__(self, library: Library, control: ControlFiles, *, view: str = "") -> None:
         self._library = library
         self._control = control
+        self._view = view
         self._numbers = DatasetNumbers(library.mirror.folder / NUMBERS_FILE)
         self._lock = threading.RLock()
-        self._by_name: dict[str, int] = {}
-        self._names: dict[int, str] = {}
+        self._by_place: dict[Place, int] = {}
+        self._places: dict[int, Place] = {}
         self._datasets: dict[int, _Dataset] = {}
         self._listings: dict[tuple[str, str], Listing] = {}
         self._tree = Tree({})
@@ -172,9 +209,12 @@ class Namespace:
             return self._listings.get((dataset_id, key))
 
     def name_of(self, number: int) -> str:
-        """The id of the dataset with a number; empty if there is none."""
+        """The path of a dataset's directory by its number; empty if there is none."""
         with self._lock:
-            return self._names.get(number, "")
+            place = self._places.get(number)
+        if place is None:
+            return ""
+        return place.dataset_id if place.view == self._view else f".views/{place.view}/{place.dataset_id}"
 
     def path_of(self, number: int, name: bytes = b"") -> str:
         """The path of a node in a dataset, or of a name in its directory; for messages."""
@@ -184,7 +224,7 @@ class Namespace:
             dataset = self._datasets.get(place.dataset)
             held = [dataset.current, *(each.held for each in dataset.retired)] if dataset else []
         if not name and place.kind:
-            found = (_NumbersOf(place.dataset, each.listing, ()).name(place) for each in held)
+            found = (_NumbersOf(place.dataset, each, ()).name(place) for each in held)
             name = next(filter(None, found), b"?")
         return f"{path}/{name.decode(errors='backslashreplace')}"
 
@@ -215,13 +255,14 @@ class Namespace:
         with self._lock:
             if number in self._datasets:
                 return
-            dataset_id = self._names.get(number)
-        if dataset_id is None:
+            place = self._places.get(number)
+        if place is None:
             raise CatalogMissing("The dataset is no longer in the catalog.")
-        listing = self._library.mirror.listing(dataset_id)
+        listing = self._library.mirror.listing(place.dataset_id)
+        facts = self._facts(place, listing)
         with self._lock:
             if number not in self._datasets:
-                self._datasets[number] = _Dataset(number, self._hold(listing))
+                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
 
     def refresh(self) -> None:
@@ -241,7 +282,12 @@ class Namespace:
             library.take_over()
         failure: CatalogError | None = None
         notifications: list[bytes] = []
-        for row, number in self._outdated():
+        for row, place, number in self._outdated():
+            if place.view:
+                # A view of another revision is another one; what is open goes on being answered under the old number.
+                with self._lock:
+                    self._numbers.renew(place.name)
+                continue
             try:
                 listing = library.mirror.listing(row.dataset_id)
             except CatalogError as error:
@@ -265,16 +311,18 @@ class Namespace:
         if failure is not None:
             raise failure
 
-    def _outdated(self) -> list[tuple[DatasetRow, int]]:
-        """The datasets whose listing in use is not that of their row."""
+    def _outdated(self) -> list[tuple[DatasetRow, Place, int]]:
+        """The directories of datasets whose listing in use is not that of their row."""
         # Not those of a lower revision alone: a catalog that was restored from a backup goes back to one.
         catalog_id = self._library.mirror.table.catalog_id
         with self._lock:
             return [
-                (row, number)
-                for row in self._library.datasets.values()
-                if (number := self._by_name.get(row.dataset_id, 0)) in self._datasets
-                and self._datasets[number].current.listing.key != row.listing_key(catalog_id)
+                (row, place, number)
+                for number, dataset in self._datasets.items()
+                if (place := self._places.get(number)) is not None
+                and self._by_place.get(place) == number
+                and (row := self._library.datasets.get(place.dataset_id.encode())) is not None
+                and dataset.current.listing.key != row.listing_key(catalog_id)
             ]
 
     def _switch(self, row: DatasetRow, number: int, listing: Listing) -> list[bytes]:
@@ -294,7 +342,7 @@ class Namespace:
                 self._numbers.renew(row.dataset_id)
             return []
         changes = changed(before.listing, listing)
-        numbers = _NumbersOf(number, before.listing, self._siblings_kinds())
+        numbers = _NumbersOf(number, before, self._siblings_kinds())
         retired = Retired(
             before,
             time.monotonic(),
@@ -354,7 +402,7 @@ class Namespace:
                 with self._lock:
                     del self._datasets[dataset.number]
                     # Nobody may look into the dataset of this name by the old number.
-                    self._names.pop(dataset.number, None)
+                    self._places.pop(dataset.number, None)
                     self._forget(dataset.current.listing)
                     self._broadcast(({"drop": "", "dataset": dataset.number}, ()))
 
@@ -369,26 +417,53 @@ class Namespace:
         if all((each.dataset_id, each.key) != place for each in in_use):
             self._listings.pop(place, None)
 
-    def _hold(self, listing: Listing) -> HeldListing:
+    def _hold(self, listing: Listing, view: str = "", facts: DatasetFacts | None = None) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
         self._listings[listing.dataset_id, listing.key] = listing
-        return HeldListing(listing, shared_memory(sizes_length(listing, len(self._siblings))))
+        sizes = shared_memory(sizes_length(listing, len(self._siblings) or 1))
+        if facts is None:
+            return HeldListing(listing, sizes)
+        splits = memory_file(facts.splits.tobytes()) if facts.splits is not None else -1
+        return HeldListing(listing, sizes, view, facts.classes, splits)
+
+    def _facts(self, place: Place, listing: Listing) -> DatasetFacts | None:
+        """What a view of a dataset depends on; None for the dataset's own directory.
+
+        Raises:
+            ConfigurationError: its split rule cannot be used.
+        """
+        row = self._library.datasets.get(place.dataset_id.encode())
+        if not place.view or row is None:
+            return None
+        return facts_for(VIEWS[place.view], listing, row, self._library.mirror.table.split_rule)
 
     def _build(self) -> Tree:
         rows = self._library.datasets
         with self._lock:
-            numbers = self._numbers.of(row.dataset_id for row in rows.values())
-            self._by_name = {**self._by_name, **numbers}
-            self._names = {**self._names, **{number: name for name, number in numbers.items()}}
-        datasets = {name: (dataset_number(numbers[row.dataset_id]), row) for name, row in rows.items()}
+            in_root = self._number(rows.values(), self._view)
+            datasets = {name: (dataset_number(in_root[row.dataset_id]), row) for name, row in rows.items()}
+            views: dict[bytes, dict[bytes, int]] = {}
+            for view in VIEWS if self._is_complete else ():
+                numbers = self._number(rows.values(), view) if view != self._view else {}
+                shown = rows.items() if numbers else ()
+                views[view.encode()] = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown}
         tree = build_tree(
             self._library.mirror.table,
             datasets,
+            views=views,
             control=(CONTROL_NAME, CONTROL_NUMBER),
             since=self._control.since,
             is_complete=self._is_complete,
         )
         return tree.settled(self._tree)
+
+    def _number(self, rows: Iterable[DatasetRow], view: str) -> dict[str, int]:
+        """The numbers of datasets in a view, by their ids. Needs the lock."""
+        places = [Place(row.dataset_id, view) for row in rows]
+        known = self._numbers.of(place.name for place in places)
+        self._by_place |= {place: known[place.name] for place in places}
+        self._places |= {known[place.name]: place for place in places}
+        return {place.dataset_id: known[place.name] for place in places}
 
     def _take_tree(self, tree: Tree) -> None:
         memory = memory_file(tree.to_bytes())
@@ -410,15 +485,16 @@ class Namespace:
 
 
 class _NumbersOf:
-    """Node numbers of files of a listing."""
+    """Node numbers of files of a listing that responders have."""
 
-    def __init__(self, dataset: int, listing: Listing, siblings: tuple[int, ...]) -> None:
+    def __init__(self, dataset: int, held: HeldListing, siblings: tuple[int, ...]) -> None:
         # Late, as above.
         from imgsyncfs.catalog.listing import FileNumbers
         from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
 
         self._dataset = dataset
-        self._listing = listing
+        self._listing = listing = held.listing
+        self._view = held.view
         self._siblings = siblings
         self._images = FileNumbers.of(listing, IMAGE_PREFIX)
         self._annotations = FileNumbers.of(listing, ANNOTATION_PREFIX)
@@ -432,8 +508,10 @@ class _NumbersOf:
         stem = self._listing.stem(index)
         if place.kind == IMAGE:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
-        formats = [target.suffix.encode() for target in FORMATS.values()]
-        return stem + (ANNOTATION_SUFFIX if place.kind == ANNOTATION else formats[place.kind - FIRST_SIBLING])
+        if place.kind == ANNOTATION:
+            return stem + ANNOTATION_SUFFIX
+        target = VIEWS[self._view].target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
+        return stem + (target.suffix.encode() if target is not None else b"")
 
     def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:
         """Those of images, of annotations, and of what is rendered of these."""

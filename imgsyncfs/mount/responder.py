@@ -34,8 +34,11 @@ from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, 
 from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
-from imgsyncfs.library.numbers import CONTROL, NAMED, ROOT, address, dataset_number
+from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, dataset_number, file_number
 from imgsyncfs.library.tree import Tree, TreeNode
+from imgsyncfs.library.view_files import ViewFiles
+from imgsyncfs.library.views.contract import DatasetFacts, splits_of
+from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
 from imgsyncfs.mount.board import Board
@@ -280,18 +283,26 @@ class Responder:
             self._answer_entry(unique, parent if name == b"." else self._parent(parent))
             return
         node = self._directory(parent)
-        if node is None:
+        if node is None and not self._is_inner_directory(parent):
             raise OSError(errno.ESTALE if parent & NAMED else errno.ENOTDIR, "no directory")
-        number = node.children.get(name)
+        number = node.children.get(name) if node is not None else None
         if number is not None:
             self._answer_entry(unique, number)
             return
         dataset = self._dataset_of(parent)
-        key = self._mapped(dataset).current.files.find(name) if dataset else None
-        if key is None:
+        if not dataset:
             self._write(protocol.absence_answer(unique))
             return
         revision = self._mapped(dataset).current
+        directory = address(parent).file
+        child = revision.files.child(directory, name)
+        if child is not None:
+            self._answer_entry(unique, file_number(dataset, child, DIRECTORY))
+            return
+        key = revision.files.find(name, directory)
+        if key is None:
+            self._write(protocol.absence_answer(unique))
+            return
         number = revision.numbers.number(*key)
         if len(self._found) >= MOST_FOUND:
             self._found.clear()
@@ -313,12 +324,35 @@ class Responder:
 
     def _parent(self, number: int) -> int:
         node = self._directory(number)
-        return node.parent if node is not None else dataset_number(address(number).dataset)
+        if node is not None:
+            return node.parent
+        place = address(number)
+        files = self._mapped(place.dataset).current.files
+        if place.kind == DIRECTORY:
+            above = files.parent(place.file) or 0
+        else:
+            revision, key = self._file(number)
+            above = revision.files.directory_of(key)
+        return file_number(place.dataset, above, DIRECTORY)
+
+    def _is_inner_directory(self, number: int) -> bool:
+        """Whether a node is a directory within a dataset's, in a view."""
+        place = address(number)
+        return (
+            not number & NAMED
+            and number != ROOT
+            and place.kind == DIRECTORY
+            and place.file > 0
+            and self._mapped(place.dataset).current.files.parent(place.file) is not None
+        )
 
     def _attributes(self, number: int) -> Attributes:
         node = self._tree.nodes.get(number)
         if node is not None:
             return node.attributes
+        if self._is_inner_directory(number):
+            listing = self._mapped(address(number).dataset).current.listing
+            return Attributes(DIRECTORY_MODE, 0, listing.facts.updated_at)
         revision, key = self._file(number)
         return revision.files.attributes(key)
 
@@ -356,10 +390,13 @@ class Responder:
         _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         dataset = self._dataset_of(number)
         node = self._directory(number)
-        if node is None:
+        if node is None and not self._is_inner_directory(number):
             raise OSError(errno.ESTALE, "this directory is gone")
-        entries = self._dataset_entries(dataset, position) if dataset else self._tree_entries(node, position)
-        dots = ((number, 1, b"."), (node.parent, FIRST_POSITION, b".."))[position:]
+        if dataset:
+            entries = self._dataset_entries(dataset, address(number).file, position)
+        else:
+            entries = self._tree_entries(node, position) if node is not None else iter(())
+        dots = ((number, 1, b"."), (self._parent(number), FIRST_POSITION, b".."))[position:]
         parts = [protocol.directory_entry(inode, after, name, DIRECTORY_MODE) for inode, after, name in dots]
         taken = sum(map(len, parts))
         for part in entries:
@@ -369,12 +406,15 @@ class Responder:
             parts.append(part)
         self._write(protocol.answer(unique, b"".join(parts)))
 
-    def _dataset_entries(self, dataset: int, position: int) -> Iterator[bytes]:
+    def _dataset_entries(self, dataset: int, directory: int, position: int) -> Iterator[bytes]:
         mapped = self._mapped(dataset)
         revision = mapped.current
         earlier = mapped.earlier[-1].listing if mapped.earlier else None
-        number, entry = revision.numbers.number, protocol.directory_entry
-        for name, kind, image, after in revision.files.entries_from(max(position, FIRST_POSITION), earlier=earlier):
+        number, entry, files = revision.numbers.number, protocol.directory_entry, revision.files
+        position = max(position, FIRST_POSITION)
+        for name, child, after in files.directories_of(directory, position):
+            yield entry(file_number(dataset, child, DIRECTORY), after, name, DIRECTORY_MODE)
+        for name, kind, image, after in files.entries_from(position, earlier=earlier, directory=directory):
             yield entry(number(kind, image), after, name, FILE_MODE)
 
     def _tree_entries(self, node: TreeNode, position: int) -> Iterator[bytes]:
@@ -433,11 +473,21 @@ class Responder:
                 return f"{self._path(0, number, 0)}/{self._name(length).decode(errors='backslashreplace')}"
             node = self._tree.nodes.get(number)
             if node is None:
-                revision, key = self._file(number)
-                return f"/{revision.listing.dataset_id}/{revision.files.name(key).decode(errors='backslashreplace')}"
+                return self._path_in_dataset(number)
             above = "" if number == ROOT else self._path(0, node.parent, 0)
             return f"{above}/{node.name.decode()}" if node.name else ""
         return "?"
+
+    def _path_in_dataset(self, number: int) -> str:
+        place = address(number)
+        top = self._path(0, dataset_number(place.dataset), 0)
+        if place.kind == DIRECTORY:
+            files = self._mapped(place.dataset).current.files
+            return f"{top}/{files.directory_name(place.file).decode(errors='backslashreplace')}"
+        revision, key = self._file(number)
+        files = revision.files
+        inner = b"/".join(filter(None, (files.directory_name(files.directory_of(key)), files.name(key))))
+        return f"{top if top != '?' else f'/{revision.listing.dataset_id}'}/{inner.decode(errors='backslashreplace')}"
 
     # Messages.
 
@@ -506,13 +556,18 @@ class Responder:
         self._slot.note(self._answered, self._handled, self._sources.renderer.count)
 
     def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        meta, columns, sizes = descriptors
+        meta, columns, sizes, *splits = descriptors
         dataset = header["dataset"]
         listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
-        length = sizes_length(listing, len(self._sources.siblings))
+        length = sizes_length(listing, len(self._sources.siblings) or 1)
         room = memoryview(mmap.mmap(sizes, length))
         os.close(sizes)
-        revision = Revision(DatasetFiles(listing, self._sources, sizes=room), NodeNumbers(dataset, listing))
+        if header["view"]:
+            facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
+            files: DatasetFiles = ViewFiles(listing, find_view(header["view"]), self._sources, facts=facts, sizes=room)
+        else:
+            files = DatasetFiles(listing, self._sources, sizes=room)
+        revision = Revision(files, NodeNumbers(dataset, listing))
         mapped = self._datasets.get(dataset)
         if mapped is None:
             self._datasets[dataset] = MappedDataset(revision)

@@ -130,7 +130,9 @@ def _read_config(path: Path | None, environment: Mapping[str, str]) -> dict[str,
             raise ConfigurationError(f"The config file {candidate} cannot be read: {error.strerror}.") from error
         return _parse_config(candidate, content, status.st_mode)
     if named:
-        raise ConfigurationError(f"There is no config file {named}; check --config and {CONFIG_VARIABLE}.")
+        raise ConfigurationError(
+            f"There is no config file {named}; check its path, and {CONFIG_VARIABLE}.", option="config"
+        )
     return {}
 
 

@@ -20,6 +20,7 @@ class MountSettings:
         owner: (user id, group id) that everything belongs to.
         umask: the permissions that nobody has.
         list_hidden: show the directories that begin with a dot in the root's listing.
+        view: name of the view that the root shows; empty for the datasets' own directories.
         responders: how many processes answer the kernel.
     """
 
@@ -30,6 +31,7 @@ class MountSettings:
     owner: tuple[int, int]
     umask: int = 0o022
     list_hidden: bool = False
+    view: str = ""
     responders: int = 2
 
     def to_frame(self) -> dict[str, Any]:

@@ -170,7 +170,8 @@ def check_own_folder(folder: Path) -> None:
 
 def _unusable(folder: Path, reason: str | OSError) -> CacheError:
     return CacheError(
-        f"The cache folder {folder} cannot be used: {reason}; correct that, or choose another folder with --cache-dir."
+        f"The cache folder {folder} cannot be used: {reason}; correct that, or choose another folder.",
+        option="cache_dir",
     )
 
 

@@ -53,5 +53,5 @@ def parse_seconds(text: str, *, option: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"{option} takes a number of seconds above 0, not {text!r}.")
+        raise ConfigurationError(f"{option} takes a number of seconds above 0, not {text!r}.", option=option)
     return seconds

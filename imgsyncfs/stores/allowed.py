@@ -146,7 +146,7 @@ def _remedy(url: str) -> str:
     # In quotes, since whoever reads it may type it into a shell, and somebody else has written the URL.
     return (
         f"neither the catalog's own nor allowed, and is not read; if you trust it, add --allow-store "
-        f"{shlex.quote(_shown(url))}, or put it into allow_stores in the config file."
+        f"{shlex.quote(_shown(url))}, or put it into allow_stores, of connect() or in the config file."
     )
 
 

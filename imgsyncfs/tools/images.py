@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,18 +86,26 @@ def check_image(content: bytes) -> ImageFacts:
         PublishError: the file is no image, is truncated or damaged, or has more pixels than Pillow takes; the message
             is the reason alone, to be read after the file's name.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            facts = _describe(image, whole=True)
-            image.draft("L", (1, 1))
-            image.load()
-    except UnidentifiedImageError:
-        raise PublishError(f"it is no image of a known format ({', '.join(_FORMATS)})") from None
-    except Image.DecompressionBombError:
-        raise PublishError(_too_large()) from None
-    except _DECODING_ERRORS as error:
-        raise PublishError(f"the image cannot be decoded ({_first_line(error)}); it is cut short or damaged") from error
+    with _reasons(), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        facts = _describe(image, whole=True)
+        image.draft("L", (1, 1))
+        image.load()
     return facts
+
+
+def decode_content(content: bytes) -> Image.Image:
+    """Decode an image as it is stored, not yet turned as EXIF asks for.
+
+    Args:
+        content: the whole file.
+
+    Raises:
+        PublishError: as of `check_image`.
+    """
+    with _reasons():
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image.load()
+    return image
 
 
 def read_image_header(content: bytes) -> ImageFacts | None:
@@ -148,6 +158,23 @@ def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple
         return ()
     warning = f"{name} is made for {width} x {height} pixels, its image has {image.width} x {image.height}"
     return (f"{warning}; the labels may not fit",)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Say why an image cannot be read.
+
+    Raises:
+        PublishError: it cannot.
+    """
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise PublishError(f"it is no image of a known format ({', '.join(_FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise PublishError(_too_large()) from None
+    except _DECODING_ERRORS as error:
+        raise PublishError(f"the image cannot be decoded ({_first_line(error)}); it is cut short or damaged") from error
 
 
 def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.naming import LONGEST_FILE_NAME_BYTES, file_name_fault
-from imgsyncfs.formats.registry import FORMATS, HOUSE_SUFFIX, READABLE
+from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS, HOUSE_SUFFIX, READABLE
 from imgsyncfs.tools.images import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ ORIGINALS_FOLDER = "ImageSynchronizer_annotation"
 
 _SUFFIXES = (HOUSE_SUFFIX, *(known.suffix for known in FORMATS.values()))
 
-LONGEST_STEM_BYTES = LONGEST_FILE_NAME_BYTES - max(map(len, _SUFFIXES))
-"""The longest sibling of an image still fits into a directory."""
+LONGEST_STEM_BYTES = LONGEST_FILE_NAME_BYTES - max(len(FORMATS[name].suffix) for name in DEFAULT_SIBLINGS)
+"""The longest sibling that an image has by default still fits into a directory; a longer one is not there."""
 
 # The file beside "a.labelme" that ends in ".json" would have the name of a file beside "a".
 _RESERVED_ENDINGS = tuple(

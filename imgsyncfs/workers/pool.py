@@ -73,7 +73,7 @@ def restore_error(description: dict[str, str]) -> Exception:
     if kind is AnnotationError:
         return AnnotationError(description["message"], field=description["field"])
     if isinstance(kind, type) and issubclass(kind, ImgsyncfsError):
-        return kind(description["message"])
+        return kind(description["message"], option=description.get("option", ""))
     return RuntimeError(f"{description['type']} in a worker process: {description['message']}")
 
 

@@ -60,6 +60,8 @@ def describe_error(error: Exception) -> dict[str, str]:
     description = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, AnnotationError):
         description |= {"message": error.reason, "field": error.field}
+    elif isinstance(error, ImgsyncfsError):
+        description["option"] = error.option
     return description
 
 

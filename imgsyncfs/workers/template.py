@@ -53,7 +53,9 @@ def main() -> None:
         with contextlib.suppress(ProcessLookupError):
             # It may have ended by now.
             handles.append(os.pidfd_open(process))
-        send(asking, {"process": process}, descriptors=handles)
+        with contextlib.suppress(BrokenPipeError):
+            # Whoever asked has ended meanwhile, and so does what was forked.
+            send(asking, {"process": process}, descriptors=handles)
         close_all(handles)
 
 

@@ -91,7 +91,7 @@ def test_a_dataset_gives_its_images_and_annotations_in_the_catalogs_order(demo: 
         files = sorted((DEMO_FILES / dataset.id).glob("*.jpg"))
         read = list(dataset)
         assert [one.name for one in read] == [file.stem for file in files] == list(dataset.names)
-        assert [one.image for one in read] == [file.read_bytes() for file in files]
+        assert [one.content for one in read] == [file.read_bytes() for file in files]
         assert [one.annotation for one in read] == [dataset.annotation(file.stem) for file in files]
         assert len(dataset) == len(files) == dataset.row.size
 
@@ -131,7 +131,7 @@ def test_datasets_are_a_mapping(demo: imgsyncfs.ImageCatalog) -> None:
 
 def test_a_notebook_shows_an_image_in_a_line(demo: imgsyncfs.ImageCatalog) -> None:
     image = demo.datasets[FISHEYE][f"{FISHEYE}_00079"]
-    assert repr(image) == f"LabelledImage('{FISHEYE}_00079', {len(image.image):,} bytes, 1 labels)"
+    assert repr(image) == f"LabelledImage('{FISHEYE}_00079', {len(image.content):,} bytes, 23 labels)"
 
 
 def test_a_notebook_shows_an_image_with_its_annotation_drawn(demo: imgsyncfs.ImageCatalog) -> None:
@@ -145,7 +145,7 @@ def test_a_notebook_shows_an_image_with_its_annotation_drawn(demo: imgsyncfs.Ima
     assert plain is not None
     assert plain != shown
     assert Image.open(io.BytesIO(plain)).size == picture.size
-    assert image._replace(image=b"no image")._repr_png_() is None
+    assert image._replace(content=b"no image")._repr_png_() is None
 
 
 def test_a_notebook_shows_datasets_as_a_table(demo: imgsyncfs.ImageCatalog) -> None:
@@ -153,6 +153,14 @@ def test_a_notebook_shows_datasets_as_a_table(demo: imgsyncfs.ImageCatalog) -> N
     rows = table.findall(".//tr")
     assert len(rows) == 1 + len(demo.datasets)
     assert [rows[1 + place].findtext("td") for place in range(len(demo.datasets))] == list(demo.datasets)
+
+
+def test_a_notebook_shows_a_dataset_as_a_table_of_what_the_catalog_says(demo: imgsyncfs.ImageCatalog) -> None:
+    dataset = demo.datasets["opensource_imdbwiki&affectnet_rgb_clf&reg"]
+    assert repr(dataset) == f"Dataset({dataset.id!r}, 4 images)"
+    table = lxml.html.fromstring(dataset._repr_html_())
+    shown = {row.findtext("th"): row.findtext("td") for row in table.findall(".//tr")}
+    assert (shown["dataset_id"], shown["classes"], shown["size"]) == (dataset.id, "gender, emotion", "4")
 
 
 def test_an_annotation_comes_as_typed_objects(demo: imgsyncfs.ImageCatalog) -> None:
@@ -166,10 +174,15 @@ def test_an_annotation_comes_as_typed_objects(demo: imgsyncfs.ImageCatalog) -> N
 
 def test_one_image_is_read_by_its_name(demo: imgsyncfs.ImageCatalog) -> None:
     dataset = demo.datasets[FISHEYE]
-    name, image, annotation = dataset[f"{FISHEYE}_00012"]
+    name, content, annotation = dataset[f"{FISHEYE}_00012"]
     assert name == f"{FISHEYE}_00012"
     assert annotation == dataset.annotation(name)
-    assert image == dataset.image(name) == (DEMO_FILES / FISHEYE / dataset.file_name(name)).read_bytes()
+    assert content == dataset.content(name) == (DEMO_FILES / FISHEYE / dataset.file_name(name)).read_bytes()
+
+
+def test_an_image_alone_is_read_by_its_name_as_a_picture(demo: imgsyncfs.ImageCatalog) -> None:
+    dataset = demo.datasets[FISHEYE]
+    assert dataset.image(f"{FISHEYE}_00012") == dataset[f"{FISHEYE}_00012"].image
 
 
 def test_datasets_are_selected_by_conditions_that_all_hold(demo: imgsyncfs.ImageCatalog) -> None:
@@ -201,7 +214,7 @@ def test_an_unknown_column_is_an_error_that_names_near_ones(demo: imgsyncfs.Imag
 def test_an_unknown_image_is_an_error_that_names_it(demo: imgsyncfs.ImageCatalog, name: str) -> None:
     dataset = demo.datasets[FISHEYE]
     assert name not in dataset
-    for read in (dataset.__getitem__, dataset.image, dataset.annotation, dataset.file_name):
+    for read in (dataset.__getitem__, dataset.image, dataset.content, dataset.annotation, dataset.file_name):
         with pytest.raises(CatalogMissing) as caught:
             read(name)
         assert repr(name) in str(caught.value)
@@ -239,8 +252,9 @@ def test_files_in_packs_and_large_ones_are_read_whole(workplace: Workplace, tmp_
     workplace.run("publish", folder, "--name", "original_20260106_rgb_rbbox")
     with imgsyncfs.connect() as catalog:
         dataset = catalog.datasets["original_20260106_rgb_rbbox"]
-        for name, image, _ in dataset:
-            assert hashlib.md5(image).digest() == hashlib.md5((folder / dataset.file_name(name)).read_bytes()).digest()
+        for name, content, _ in dataset:
+            published = (folder / dataset.file_name(name)).read_bytes()
+            assert hashlib.md5(content).digest() == hashlib.md5(published).digest()
         assert len(dataset) == 32
 
 
@@ -260,7 +274,7 @@ def test_a_broken_annotation_ends_the_iteration_and_names_its_file_and_the_other
         with pytest.raises(AnnotationError, match=rf"{DATASET}/img_00000\.json.*object\[0\]\.x"):
             list(dataset)
         assert dataset["img_00001"].annotation is not None
-        assert Image.open(io.BytesIO(dataset.image("img_00000"))).size == (64, 48)
+        assert dataset.image("img_00000").size == (64, 48)
 
 
 def test_a_blob_that_is_gone_is_an_error_that_names_it(workplace: Workplace) -> None:
@@ -298,12 +312,12 @@ def test_a_forked_process_goes_on_with_a_catalog_that_is_open_and_leaves_the_par
     with imgsyncfs.connect() as catalog:
         dataset = catalog.datasets[DATASET]
         answers = context.SimpleQueue()
-        child = context.Process(target=lambda: answers.put(dataset.image("img_00000")))
+        child = context.Process(target=lambda: answers.put(dataset.content("img_00000")))
         child.start()
         assert answers.get() == right
         child.join(20)
         assert child.exitcode == 0
-        assert dataset.image("img_00001")
+        assert dataset.content("img_00001")
 
 
 def test_no_password_is_in_a_pickle(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +380,7 @@ def test_a_refresh_shows_what_was_published_and_objects_got_before_stay_as_they_
         assert catalog.datasets.ids == (DATASET, "original_20260107_rgb_rbbox")
         assert list(before) == files
         after = catalog.datasets[DATASET]
-        assert after.image("img_00000") == (tmp_path / "one" / "img_00000.jpg").read_bytes() != files[0].image
+        assert after.content("img_00000") == (tmp_path / "one" / "img_00000.jpg").read_bytes() != files[0].content
         assert after.annotation("img_00002") is not None
 
 

@@ -120,6 +120,15 @@ def test_init_names_the_catalog_in_what_to_type_next_if_it_was_given_here_alone(
     )
 
 
+def test_where_there_is_nothing_to_list_a_command_says_how_to_make_the_first_one(tmp_path: Path) -> None:
+    workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path)
+    workplace.run("init", "--store", f"file://{tmp_path}/store")
+    datasets, subscriptions = workplace.run("datasets"), workplace.run("subscriptions")
+    assert (datasets.stdout, subscriptions.stdout) == ("", "")
+    assert "imgsyncfs publish FOLDER --name ID" in datasets.stderr
+    assert "imgsyncfs subscribe NAME" in subscriptions.stderr
+
+
 def test_a_subscription_is_forgotten_by_unsubscribe(demo: Workplace) -> None:
     demo.run("subscribe", "passing", "--source", "original")
     assert "passing is forgotten" in demo.run("unsubscribe", "passing").stdout

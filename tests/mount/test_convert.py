@@ -501,7 +501,7 @@ def test_several_folders_go_into_folders_of_their_names(tmp_path: Path) -> None:
 
 def test_the_output_must_be_another_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set")
-    with pytest.raises(ConvertError, match="leave --output away"):
+    with pytest.raises(ConvertError, match="name no folder to convert them in place"):
         convert_paths([folder], to="labelme", output=tmp_path / "set")
 
 

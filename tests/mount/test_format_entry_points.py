@@ -14,6 +14,7 @@ from support.publishing import fill, jpeg
 
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
 from imgsyncfs.catalog import open_catalog
+from imgsyncfs.formats.registry import FORMATS
 
 DATASET = "original_20260105_rgb_rbbox"
 
@@ -28,6 +29,7 @@ TOY = FormatDescription(
 WORK = """
 from dataclasses import replace
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
+from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.formats.contract import Format, ImageReference, Rendered
 
 class ToyFormat(Format):
@@ -201,4 +203,4 @@ def test_a_format_that_cannot_be_had_is_named_and_left_out(
     assert "The format 'toy' of toy_format:TOY is left out: " in done.stderr
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
-    assert "labelme, rolabelimg or imagesynchronizer." in done.stdout
+    assert f"{', '.join(FORMATS)} or imagesynchronizer." in " ".join(done.stdout.split())

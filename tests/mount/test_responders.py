@@ -30,6 +30,8 @@ from support.mounting import (
     write_image,
 )
 
+from imgsyncfs.library.views.registry import VIEWS
+
 DATASET = "original_20260105_rgb_rbbox"
 IMAGES = 24
 
@@ -145,11 +147,12 @@ def test_of_links_the_kernel_is_told_only_those_that_came_or_went(workplace: Wor
             assert eventually(lambda: house.read_bytes() == (workplace.folder / "one" / house.name).read_bytes())
             return notifications(mountpoint) - told
 
-        # The annotation's three names; the directories of the dataset and above it.
-        assert publish_box(50.0) == 3 + 2
+        # The annotation's three names; the directories of the dataset, in each view too, and above it.
+        directories = 2 + len(VIEWS)
+        assert publish_box(50.0) == 3 + directories
         assert links_below(hidden) == before
         # The link, its directory and the directory above that came; the last has another time.
-        assert publish_box(51.0, "--projects", "roadside") == 3 + 2 + 2
+        assert publish_box(51.0, "--projects", "roadside") == 3 + directories + 2
         after = links_below(hidden)
     assert after.keys() - before.keys() == {hidden / "project" / "roadside" / DATASET}
     assert {path: link for path, link in after.items() if path in before} == before

@@ -17,13 +17,13 @@ from support.publishing import DATASET, Place, annotated_folder, fill, house, jp
 from support.syncing import files_in, open_library, read_again
 
 from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, SyncError
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import FIRST_POSITION
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.sync.record import RECORD_FILE, RECORD_FOLDER, SyncRecord
 from imgsyncfs.tools.sync.run import SyncSummary, sync
-from imgsyncfs.tools.sync.views import VIEWS, find_view
 
 OTHER = "opensource_20200301_rgb_bbox"
 COUNT = 5
@@ -452,15 +452,15 @@ def test_the_command_syncs_a_subscription(workplace: Workplace, tmp_path: Path) 
     assert "ours" in workplace.run("sync", tmp_path / "target", "--subscription", "hours", status=1).stderr
 
 
-@pytest.mark.parametrize(("view", "suffix"), [("labelme", ".json"), ("rolabelimg", ".xml"), ("plain", "")])
+@pytest.mark.parametrize(("view", "suffix"), [("labelme", ".json"), ("rolabelimg", ".xml"), ("plain", ".json")])
 def test_a_view_has_the_images_and_the_annotations_that_its_tool_looks_for(
     library: Library, tmp_path: Path, view: str, suffix: str
 ) -> None:
     summary = sync(library, tmp_path / "target", datasets=[DATASET], view=VIEWS[view])
     names = {path.suffix for path in (tmp_path / "target" / DATASET).iterdir()}
-    assert names == {".jpg", suffix} - {""}
-    for path in (tmp_path / "target" / DATASET).glob(f"*{suffix}") if suffix else ():
-        assert FORMATS[view].recognizes(path.read_bytes())
+    assert names == {".jpg", suffix}
+    for path in (tmp_path / "target" / DATASET).glob(f"*{suffix}"):
+        assert {**FORMATS, "plain": CONVERTIBLE[HOUSE]}[view].recognizes(path.read_bytes())
     again = sync(library, tmp_path / "target", datasets=[DATASET], view=VIEWS[view], delete=True)
     assert (again.copied, again.kept, again.failed) == (0, summary.copied, ())
 

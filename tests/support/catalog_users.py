@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def read_all(dataset: imgsyncfs.Dataset) -> list[bytes]:
     """All images of a dataset."""
-    return [one.image for one in dataset]
+    return [one.content for one in dataset]
 
 
 def read_dataset(catalog: imgsyncfs.ImageCatalog, dataset_id: str) -> list[bytes]:

@@ -128,7 +128,7 @@ def test_a_cache_whose_database_is_damaged_is_made_anew(folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(CacheError, match="--cache-dir"):
+    with pytest.raises(CacheError, match="choose another folder"):
         prepare_cache(tmp_path / "file" / "cache")
 
 

@@ -17,7 +17,7 @@ from imgsyncfs.cache import OpenExtent
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
 from imgsyncfs.errors import BlobChanged
-from imgsyncfs.fetching.contents import ContentReader, ExtentSource
+from imgsyncfs.fetching.contents import ContentReader, ExtentSource, extents_of
 from imgsyncfs.fetching.extent import Extent, extent_key
 
 STORE = "file:///data"
@@ -119,6 +119,29 @@ def test_any_part_of_a_packed_file_is_what_lies_there_even_across_the_border_of_
     assert reader.read(listing, listing.images, 0, offset, size) == right
     assert reader.read_into(listing, listing.images, 0, offset, memoryview(buffer)) == len(right)
     assert buffer == right + bytes(size - len(right))
+
+
+@given(st.lists(st.tuples(NEAR_A_BORDER, st.integers(0, 3000)), max_size=6))
+@settings(max_examples=examples(80))
+def test_the_extents_of_files_are_those_that_reading_them_brings_each_once(places: list[tuple[int, int]]) -> None:
+    listing = listing_of(*((begin, min(byte_count, PACK_BYTES - begin)) for begin, byte_count in places))
+    parts = {start: in_memory(CONTENT[start : start + EXTENT_BYTES]) for start in STARTS}
+    reader, source = reader_of(parts, opened=set())
+    for index in range(len(listing)):
+        reader.read_whole(listing, listing.images, index)
+    found = [extent.key for extent in extents_of(listing, listing.images, range(len(listing)))]
+    assert sorted(found) == sorted(set(source.looked_up))
+
+
+def test_a_large_blob_has_all_its_extents() -> None:
+    row = DatasetRow("d", "1.0.0", "", (), (), (), 1, "", STORE, 1, 1)
+    byte_count = 4 * EXTENT_BYTES + 5
+    listing = build_listing(row, [ImageRow("i", "tif", 4, 3, 3, byte_count, "", "d/i.tif", 0, 0, "e", 1)], [])
+    found = extents_of(listing, listing.images, [0, 0])
+    assert [(extent.start, extent.length) for extent in found] == [
+        *((start * EXTENT_BYTES, EXTENT_BYTES) for start in range(4)),
+        (4 * EXTENT_BYTES, 5),
+    ]
 
 
 def test_what_lies_in_an_open_extent_is_not_looked_up() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES
+from imgsyncfs.blob_layout import EXTENT_BYTES, SEAL_BYTES, WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.listing import Listing, build_listing
 from imgsyncfs.catalog.rows import DatasetRow, ImageRow
 from imgsyncfs.fetching.extent_order import ExtentOrder
@@ -52,6 +52,26 @@ def test_a_large_file_is_gone_through_piece_by_piece_before_the_next_file() -> N
     ]
 
 
+def test_an_extent_is_as_long_as_its_blob_and_the_last_of_a_large_one_as_what_is_left() -> None:
+    order = ExtentOrder(listing_of([image("a", "a.jpg", 0, LARGE), image("b", "b.jpg", 0, 5)]).images)
+
+    assert [order.known_bytes(place) for place in order] == [EXTENT_BYTES] * 3 + [1, 5]
+
+
+def test_the_last_extent_of_a_pack_ends_with_its_last_file_and_a_seal() -> None:
+    order = ExtentOrder(listing_of([*packed(50, byte_count=100_000), image("q", PACKS[1], 7, 100)]).images)
+
+    assert [order.known_bytes(place) for place in order] == [EXTENT_BYTES, 9 * 100_000 + SEAL_BYTES, 107 + SEAL_BYTES]
+
+
+def test_an_extent_of_a_pack_is_whole_though_few_of_its_files_are_in_the_dataset() -> None:
+    order = ExtentOrder(
+        listing_of([one for one in packed(50, byte_count=100_000) if one.name in ("p0003", "p0042")]).images
+    )
+
+    assert [order.known_bytes(place) for place in order] == [EXTENT_BYTES, 2 * 100_000 + SEAL_BYTES]
+
+
 def test_a_pack_is_gone_through_extent_by_extent() -> None:
     order = ExtentOrder(listing_of(packed(100, byte_count=100_000)).images)
 
@@ -88,6 +108,10 @@ def test_beside_a_loose_blob_lies_nothing() -> None:
 
 def test_a_dataset_without_images_has_no_extents() -> None:
     assert list(ExtentOrder(listing_of([]).images)) == []
+
+
+def test_images_that_nobody_has_annotated_have_no_extents_of_annotations() -> None:
+    assert list(ExtentOrder(listing_of(packed(3, byte_count=1000)).annotations)) == []
 
 
 @given(

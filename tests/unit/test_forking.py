@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,7 +15,7 @@ from support.mounting import all_end_after
 from support.places import importing_support
 
 from imgsyncfs.workers.forking import ForkedProcess, Template
-from imgsyncfs.workers.messages import Message, connected_pair, receive
+from imgsyncfs.workers.messages import Message, connected_pair, receive, send
 
 WAIT_SECONDS = 20.0
 
@@ -114,3 +116,19 @@ def test_any_number_of_processes_that_nobody_asks_about_can_be_forked(template: 
     _, ours = forked(template)
     with ours:
         said(ours)
+
+
+def test_a_template_ends_without_a_word_when_whoever_asked_has_ended() -> None:
+    ours, theirs = connected_pair()
+    with theirs:
+        send(ours, {"fork": "operator:ne", "arguments": {}})
+        ours.close()
+        done = subprocess.run(
+            [sys.executable, "-m", "imgsyncfs.workers.template", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": importing_support()},
+            capture_output=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -401,6 +401,13 @@ def test_a_sibling_that_would_bear_a_real_files_name_is_shadowed() -> None:
     assert listing.shadowed(b".labelme.jpg") == {listing.find(b"a"), listing.find(b"c")}
 
 
+def test_a_sibling_whose_name_would_be_too_long_is_shadowed() -> None:
+    long = "x" * 245
+    listing = build([image("a"), image(long)], [annotation("a"), annotation(long)])
+    assert listing.shadowed(b".xml") == frozenset()
+    assert listing.shadowed(b".labelme.json") == {listing.find(long.encode())}
+
+
 def leave(numbers: list[int]) -> None:
     """Leaves the order as it is."""
 

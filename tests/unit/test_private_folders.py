@@ -308,5 +308,5 @@ def test_a_file_in_place_of_a_folder_is_named(way: Path) -> None:
     (way / "file").touch()
     with pytest.raises(CacheError, match=f"{way / 'file'} is no folder"):
         make_own_folder(cache_folder(way / "file"))
-    with pytest.raises(CacheError, match="--cache-dir"):
+    with pytest.raises(CacheError, match="choose another folder"):
         make_own_folder(way / "file" / "cache")

@@ -18,6 +18,7 @@ from support.rolabelimg_saves import moved, save_in_rolabelimg
 from imgsyncfs.annotations.house_format import ObjectLabel, RotatedBox, dump_annotation, parse_annotation
 from imgsyncfs.errors import PublishError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.tools.convert.run import convert_paths
 from imgsyncfs.tools.publish.journal import Journal
 
 SIZE = (480, 640, 3)
@@ -344,3 +345,31 @@ def test_a_turned_photo_labelled_in_rolabelimg_is_published_in_its_turned_pixels
     (row,) = place.annotations("original_20200208_rgb_bbox").values()
     (box,) = orjson.loads(place.content(row))["labels"][0]["object"]
     assert (box["x1"], box["y1"], box["x2"], box["y2"]) == pytest.approx((2, 2, 20, 21), abs=0.6)
+
+
+def test_a_folder_that_was_converted_for_labelme_is_published_as_it_is(place: Place) -> None:
+    annotated_folder(place.folder, 2)
+    place.publish()
+    before = rows_of(place)
+    convert_paths([place.folder], to="labelme")
+    summary = place.publish()
+    assert (summary.changed, summary.left_out) == (False, ())
+    assert rows_of(place) == before
+
+
+def test_a_flag_of_labelmes_without_a_name_is_no_class(place: Place) -> None:
+    fill(place.folder, {"a.jpg": jpeg(1)})
+    flags = {"": True, " ": True, "Gender: Female": True, "old": True}
+    document: dict[str, Any] = {
+        "version": "5.5.0",
+        "flags": flags,
+        "shapes": [],
+        "imagePath": "a.jpg",
+        "imageData": None,
+    }
+    fill(place.folder, {"a.json": orjson.dumps({**document, "imageData": None, "imageHeight": 30, "imageWidth": 40})})
+    summary = place.publish()
+    row = place.catalog.dataset(DATASET)
+    assert row is not None
+    assert row.classes == ("Gender", "old")
+    assert not [warning for warning in summary.warnings if "class" in warning]

@@ -133,6 +133,11 @@ def test_a_save_keeps_what_rolabelimg_does_not_show_and_says_so() -> None:
     }
 
 
+def test_a_class_with_a_carriage_return_is_the_same_after_a_save() -> None:
+    annotation = boxes(replace(INSIDE, class_name="one\rtwo\r\nthree"))
+    assert read_after_save(annotation).annotation == annotation
+
+
 def test_a_box_that_was_moved_keeps_its_other_keys_and_its_place() -> None:
     found = read_after_save(boxes(INSIDE, LEFT), lambda shapes: [moved(shapes[0], 40, 30), *shapes[1:]])
     one, other = objects_of(found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from imgsyncfs.catalog.mirror import DatasetTable
 from imgsyncfs.catalog.rows import DatasetRow
@@ -16,12 +17,17 @@ def row(name: str, *, image_type: str = "rgb", updated_at: int = 5) -> DatasetRo
     return DatasetRow(name, "1.0.0", image_type, ("person",), (), ("bbox",), 1, "", "file:///data", 1, updated_at)
 
 
-def tree_of(rows: Iterable[DatasetRow], *, is_complete: bool = True) -> Tree:
+def tree_of(
+    rows: Iterable[DatasetRow],
+    *,
+    views: Mapping[bytes, Mapping[bytes, int]] = MappingProxyType({}),
+    is_complete: bool = True,
+) -> Tree:
     rows = list(rows)
     known = {each.dataset_id: each for each in rows}
     table = DatasetTable(known, known, {}, (), "id", "digest", max(each.updated_at for each in rows), 1.0, "file:///d")
     numbered = {each.dataset_id.encode(): (dataset_number(place), each) for place, each in enumerate(rows, 1)}
-    return build_tree(table, numbered, control=CONTROL, since=1, is_complete=is_complete)
+    return build_tree(table, numbered, views=views, control=CONTROL, since=1, is_complete=is_complete)
 
 
 def at(tree: Tree, path: str) -> int:
@@ -34,11 +40,18 @@ def at(tree: Tree, path: str) -> int:
 
 def test_every_dataset_is_at_the_root_and_below_its_values() -> None:
     tree = tree_of([row("a"), row("b", image_type="fisheye360")])
-    assert {*tree.nodes[ROOT].children} == {b".imgsyncfs", b".by", b".subscriptions", b"a", b"b"}
+    assert {*tree.nodes[ROOT].children} == {b".imgsyncfs", b".views", b".by", b".subscriptions", b"a", b"b"}
     assert at(tree, "a") == dataset_number(1)
     link = tree.nodes[at(tree, ".by/image_type/fisheye360/b")]
     assert link.target == b"../../../b"
     assert b"a" not in tree.nodes[at(tree, ".by/image_type/fisheye360")].children
+
+
+def test_a_view_shows_every_dataset_and_one_that_the_root_shows_leads_there() -> None:
+    tree = tree_of([row("a"), row("b")], views={b"labelme": {b"a": 7 << 44, b"b": 8 << 44}, b"plain": {}})
+    assert at(tree, ".views/labelme/b") == 8 << 44
+    assert tree.nodes[8 << 44].parent == at(tree, ".views/labelme")
+    assert tree.nodes[at(tree, ".views/plain")].target == b".."
 
 
 def test_a_tree_is_the_same_in_another_process() -> None:

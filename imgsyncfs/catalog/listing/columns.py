@@ -145,6 +145,12 @@ class TextTable:
     def _signposts(self) -> list[bytes]:
         return [self[index] for index in range(0, len(self), SIGNPOST_DISTANCE)]
 
+    def longer_than(self, byte_count: int) -> list[int]:
+        """The indices of all texts of more bytes."""
+        starts, ends = self._bounds()
+        indices: list[int] = np.flatnonzero(ends - starts > byte_count).tolist()
+        return indices
+
     def ending_in(self, suffix: bytes) -> list[int]:
         """The indices of all texts that end in `suffix`, for a suffix that is not empty."""
         starts, ends = self._bounds()

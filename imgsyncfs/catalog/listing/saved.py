@@ -225,5 +225,6 @@ def _damaged(name: str, reason: str) -> ListingDamaged:
 def _not_saved(folder: Path, error: OSError) -> CacheError:
     return CacheError(
         f"The listing {folder} cannot be saved: {error.strerror}; make room or correct the folder's permissions, or "
-        "choose another with --cache-dir."
+        "choose another cache folder.",
+        option="cache_dir",
     )

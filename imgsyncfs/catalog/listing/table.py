@@ -19,6 +19,7 @@ import numpy as np
 from imgsyncfs.blob_layout import digest_at
 from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
 from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
+from imgsyncfs.catalog.naming import LONGEST_FILE_NAME_BYTES
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog.listing.saved import ListingFiles
@@ -221,7 +222,7 @@ class Listing:
         return self.images.members(blob, start, stop) + self.annotations.members(blob, start, stop)
 
     def shadowed(self, suffix: bytes) -> frozenset[int]:
-        """The images whose sibling would bear the name of a real file: that one is shown, and the sibling is not.
+        """The images whose sibling would bear the name of a real file, or one that is too long: it is not shown.
 
         Args:
             suffix: what a sibling's name has after the stem, with its dot, for example ``.labelme.json``.
@@ -236,11 +237,12 @@ class Listing:
             real |= self.columns["ext"] == self.facts.exts.index(ext)
         if ext == ANNOTATION_EXT:
             real |= (self.columns["flags"] & HAS_ANNOTATION) != 0
+        too_long = self.stems.longer_than(LONGEST_FILE_NAME_BYTES - len(suffix))
         if not inner:
-            return frozenset(np.flatnonzero(real).tolist())
+            return frozenset([*np.flatnonzero(real).tolist(), *too_long])
         end = inner.encode()
         owners = (self.find(self.stem(index)[: -len(end)]) for index in self.stems.ending_in(end) if real[index])
-        return frozenset(owner for owner in owners if owner >= 0)
+        return frozenset([*(owner for owner in owners if owner >= 0), *too_long])
 
     def __repr__(self) -> str:
         return f"Listing({self.dataset_id!r}, revision={self.revision}, images={len(self)})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from imgsyncfs.errors import AnnotationError, FormatError
-from imgsyncfs.formats.labelme_only import PATH_KEY, with_own_keys
+from imgsyncfs.formats.labelme_only import with_own_keys
 from imgsyncfs.formats.registry import (
     CONVERTIBLE,
     HOUSE,
@@ -26,6 +26,7 @@ from imgsyncfs.formats.registry import (
     recognize_format,
 )
 from imgsyncfs.formats.remarks import LABELME_LABEL
+from imgsyncfs.formats.shape_dialect import PATH_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation, LabelledObject
 
 
-def recognize(content: bytes) -> str:
+def recognize(content: bytes, *, file_name: str = "") -> str:
     """Tell which format a file is of.
 
     Args:
         content: the whole file.
+        file_name: its name, if it says anything: that of a rendered file names a format, which is asked first.
 
     Returns:
         A key of `imgsyncfs.formats.registry.CONVERTIBLE`. The file may still be damaged.
@@ -45,7 +47,7 @@ def recognize(content: bytes) -> str:
     Raises:
         AnnotationError: the format is unknown; says what is missing where.
     """
-    known = recognize_format(content)
+    known = recognize_format(content, file_name=file_name)
     if known is not None:
         return known.name
     start = content.removeprefix(BOM_UTF8).lstrip()

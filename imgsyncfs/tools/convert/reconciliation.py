@@ -330,7 +330,7 @@ def _read(path: Path) -> bytes | None:
 
 def _recognized(path: Path, content: bytes) -> str:
     try:
-        return recognize(content)
+        return recognize(content, file_name=path.name)
     except AnnotationError as error:
         raise FileUnusable(path, str(error)) from error
 

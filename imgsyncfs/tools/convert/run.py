@@ -241,20 +241,22 @@ def _check_writable(task: _Task) -> None:
         if (task.folder / ORIGINALS_FOLDER).is_symlink():
             raise ConvertError(
                 f"{task.folder / ORIGINALS_FOLDER} is a link, and files would move in and out of where it leads; put a "
-                "folder in its place, or add --output DIR."
+                "folder in its place, or choose another folder for the new files.",
+                option="output",
             )
         if not os.access(task.folder, os.W_OK | os.X_OK):
             raise ConvertError(
                 f"{task.folder} cannot be written: it is read-only, as all mounts are, or its rights forbid it; "
-                "add --output DIR, and the new files go there."
+                "choose another folder for the new files.",
+                option="output",
             )
         return
     try:
         task.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConvertError(f"{task.output} cannot be made ({error.strerror}); choose another --output.") from error
+        raise ConvertError(f"{task.output} cannot be made ({error.strerror}); choose another folder.") from error
     if task.output.samefile(task.folder):
-        raise ConvertError(f"{task.output} is where the annotations are; leave --output away to convert in place.")
+        raise ConvertError(f"{task.output} is where the annotations are; name no folder to convert them in place.")
 
 
 def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:

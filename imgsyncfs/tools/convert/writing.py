@@ -87,10 +87,12 @@ def write_to_folder(found: ReconciledAnnotation, target: str, folder: Path) -> t
     path = folder / f"{found.paths.stem}{_suffix_in_place(target)}"
     if path.exists():
         before = path.read_bytes()
-        if before == content or _says(before, target, found):
+        if before == content or _says(before, path.name, target, found):
             return None
-        if not _may_be_replaced(before, target):
-            raise FileUnusable(path, "it was edited, or comes from elsewhere; remove it, or choose another --output")
+        if not _may_be_replaced(before, path.name, target):
+            raise FileUnusable(
+                path, "it was edited, or comes from elsewhere; remove it, or choose another folder for the new files"
+            )
     replace_file(path, content)
     return rendered.losses
 
@@ -112,9 +114,7 @@ def _to_house(found: ReconciledAnnotation) -> bool:
             paths.original.unlink()
         if found.house_content is not None:
             return False
-    if found.json_format is not None and embeds_the_only_image(paths, found.json_format):
-        reason = "its image is nowhere but in its imageData, which the house format has no place for; save it beside"
-        raise FileUnusable(paths.json, reason)
+    _check_embedded_image(found, "the house format")
     if found.json_format not in (None, HOUSE) and found.has_original:
         if found.house_content is None:
             replace_file(paths.original, dump_annotation(found.annotation))
@@ -131,6 +131,7 @@ def _to_house_name(found: ReconciledAnnotation, target: str) -> tuple[Loss, ...]
     paths = found.paths
     if found.json_format == target and found.source == paths.json:
         return None
+    _check_embedded_image(found, f"a file that is rendered for {CONVERTIBLE[target].shown_title}")
     rendered = CONVERTIBLE[target].render(found.annotation, found.image)
     if found.json_format == HOUSE and not found.has_original:
         paths.original.parent.mkdir(exist_ok=True)
@@ -155,6 +156,13 @@ def _to_sibling(found: ReconciledAnnotation, target: str) -> tuple[Loss, ...] | 
     return rendered.losses
 
 
+def _check_embedded_image(found: ReconciledAnnotation, other: str) -> None:
+    """Refuse to replace a file by another that has no place for the only copy of its image."""
+    if found.json_format is not None and embeds_the_only_image(found.paths, found.json_format):
+        reason = f"its image is nowhere but in its imageData, which {other} has no place for; save it beside"
+        raise FileUnusable(found.paths.json, reason)
+
+
 def _takes_house_name(target: str) -> bool:
     """Whether its tool looks for ``x.json``; what cannot be read back must not stand where the annotation was."""
     return CONVERTIBLE[target].is_readable and CONVERTIBLE[target].view_suffix == HOUSE_SUFFIX
@@ -171,16 +179,19 @@ def _suffix_in_place(target: str) -> str:
     return HOUSE_SUFFIX if _takes_house_name(target) else CONVERTIBLE[target].suffix
 
 
-def _says(content: bytes, target: str, found: ReconciledAnnotation) -> bool:
+def _says(content: bytes, file_name: str, target: str, found: ReconciledAnnotation) -> bool:
     try:
-        return recognize(content) == target and CONVERTIBLE[target].parse(content) == found.annotation
+        return (
+            recognize(content, file_name=file_name) == target and CONVERTIBLE[target].parse(content) == found.annotation
+        )
     except AnnotationError:
         return False
 
 
-def _may_be_replaced(content: bytes, target: str) -> bool:
+def _may_be_replaced(content: bytes, file_name: str, target: str) -> bool:
     try:
-        return target != HOUSE and recognize(content) == target and is_as_rendered(target, content)
+        is_target = target != HOUSE and recognize(content, file_name=file_name) == target
+        return is_target and is_as_rendered(target, content)
     except AnnotationError:
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -14,7 +13,7 @@ from PIL import Image, ImageOps
 from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
 from imgsyncfs.formats.registry import ImageReference, recognize_format
-from imgsyncfs.tools.images import IMAGE_EXTENSIONS, check_image, described_image
+from imgsyncfs.tools.images import IMAGE_EXTENSIONS, decode_content, described_image
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names, printable
 
 _CONTRAST_SAMPLES = 1 << 20
@@ -73,13 +72,10 @@ def decode_image(source: PreviewSource) -> Image.Image:
         PreviewError: it is no image that is known, or damaged.
     """
     try:
-        check_image(source.image_content)
-        image = Image.open(io.BytesIO(source.image_content))
-        image.load()
-    except (PublishError, OSError) as error:
+        return decode_content(source.image_content)
+    except PublishError as error:
         name = _shown(source.image_path) if source.image_path else f"The image in {_shown(source.annotation_path)}"
         raise PreviewError(f"{name} cannot be shown: {error}") from error
-    return image
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -126,7 +122,7 @@ def _annotation_beside(image: Path) -> Path:
 def _read_annotation(path: Path, image_content: bytes | None = None) -> tuple[Annotation, ImageReference]:
     """An annotation, and what its file says of its image; the image tells in which pixels some tools wrote."""
     content = _read(path)
-    known = recognize_format(content)
+    known = recognize_format(content, file_name=path.name)
     if known is None:
         raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
     image = None

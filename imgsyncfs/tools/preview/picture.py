@@ -25,7 +25,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import PreviewError, PublishError
 from imgsyncfs.formats.remarks import labelme_shape
-from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
+from imgsyncfs.tools.images import ImageFacts, decode_content, size_warnings
 from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source, upright_rgb
 from imgsyncfs.tools.preview.shapes import (
@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What a preview can be written as, by the ending of its name."""
 
-MOST_SHOWN_PIXELS = 1024
-"""Along the longer side of what a notebook shows."""
+MOST_SHOWN_PIXELS = 800
+"""Along the longer side of what a notebook shows: all of it is seen at once."""
 
 _JPEG_QUALITY = 92
 
@@ -101,11 +101,10 @@ def draw_content(content: bytes, annotation: Annotation | None, *, most_pixels: 
         PreviewError: the image cannot be shown.
     """
     try:
-        check_image(content)
-        image = Image.open(io.BytesIO(content))
-        picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
-    except (PublishError, OSError) as error:
+        image = decode_content(content)
+    except PublishError as error:
         raise PreviewError(f"The image cannot be shown: {error}") from error
+    picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
     picture.thumbnail((most_pixels, most_pixels))
     encoded = io.BytesIO()
     picture.save(encoded, "PNG")

@@ -11,9 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imgsyncfs.annotations.encoding import encoding_fault
-from imgsyncfs.annotations.house_format import Annotation, dump_annotation, is_annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation, dump_annotation, parse_annotation
 from imgsyncfs.errors import AnnotationError, PublishError
-from imgsyncfs.formats.registry import HOUSE_SUFFIX, READABLE, Change, FormatDescription, ImageInfo, Reading
+from imgsyncfs.formats.registry import HOUSE as HOUSE_FORMAT
+from imgsyncfs.formats.registry import (
+    HOUSE_SUFFIX,
+    READABLE,
+    Change,
+    FormatDescription,
+    ImageInfo,
+    Reading,
+    recognize_format,
+)
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.tools.convert.conversion import completed, image_path, is_as_rendered, read_edited, with_image_path
 from imgsyncfs.tools.pairing import LeftOut, annotation_suffix, printable
@@ -135,11 +144,11 @@ def _says_more(known: FormatDescription, content: bytes, annotation: Annotation,
 
 def _recognized(path: Path, content: bytes) -> FormatDescription | None:
     """The format of a file; None for a house annotation."""
-    if annotation_suffix(path.name) == HOUSE_SUFFIX and is_annotation(content):
+    known = recognize_format(content, file_name=path.name)
+    if known is not None and known.name != HOUSE_FORMAT:
+        return known
+    if known is not None and annotation_suffix(path.name) == HOUSE_SUFFIX:
         return None
-    for known in READABLE.values():
-        if known.recognizes(content):
-            return known
     fault = encoding_fault(content)
     raise AnnotationError(
         fault or "it is neither a house annotation (it has no anno_version) nor of a format that is known"

@@ -120,7 +120,8 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
                 label_types[label.label_type] = None
         elif isinstance(label, ClassificationLabel):
             # A flag of labelme's has no name beside its text.
-            classes[label.label_name or label.label] = None
+            if name := label.label_name.strip() or label.label.strip():
+                classes[name] = None
             label_types["clf"] = None
         elif isinstance(label, RegressionLabel):
             label_types["reg"] = None

@@ -17,7 +17,7 @@ from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, PublishError
 from imgsyncfs.formats.registry import ImageInfo
 from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
-from imgsyncfs.tools.pairing import LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, LeftOut, PairedNames, pair_names, printable
 from imgsyncfs.tools.publish.annotations import differing_siblings, find_annotation
 from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
 from imgsyncfs.tools.publish.findings import (
@@ -183,6 +183,9 @@ def _scan_folder(folder: Path) -> tuple[list[FoundPair], list[LeftOut]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if entry.name == ORIGINALS_FOLDER:
+                    # What `convert` keeps there is in the files of labelme's that are published.
+                    continue
                 found = _look_at(folder, entry)
                 if isinstance(found, LeftOut):
                     left_out.append(found)

@@ -28,6 +28,7 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.views.contract import View
 from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.sync.copying import (
     STORE_FAULTS,
@@ -46,7 +47,6 @@ from imgsyncfs.tools.sync.copying import (
 from imgsyncfs.tools.sync.record import Entry, SyncRecord, disk_full, refuse_link
 from imgsyncfs.tools.sync.source import DatasetSource
 from imgsyncfs.tools.sync.summary import DatasetSummary, SyncSummary, Tally
-from imgsyncfs.tools.sync.views import View
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
 __all__ = ["DatasetSummary", "SyncSummary", "sync"]
@@ -176,7 +176,8 @@ def _check_space(run: _Run, sources: Sequence[DatasetSource]) -> None:
     if missing > free:
         raise SyncError(
             f"{run.target} has no room for what is missing: {missing:,} bytes are needed and {free:,} are free; make "
-            "room, or take fewer images with --amount."
+            "room, or take fewer images of each dataset.",
+            option="amount",
         )
 
 

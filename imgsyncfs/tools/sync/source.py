@@ -6,7 +6,7 @@ Knows nothing of the folder that they are copied to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, DatasetFiles, FileKey
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.numbers import ANNOTATION, IMAGE
-from imgsyncfs.tools.sync.views import View
+from imgsyncfs.library.views.contract import View
 
 REGIONS = 4
 """Files are copied from this number of places of a dataset by turns. Neighbours lie in one extent, so that in order
@@ -66,11 +66,7 @@ class DatasetSource:
     """
 
     def __init__(self, library: Library, dataset_id: str, *, amount: int | None, view: View | None = None) -> None:
-        self._sources = library.sources
-        if view is not None:
-            self._sources = replace(self._sources, siblings=(view.target,) if view.target else ())
-        self._contents = library.files(dataset_id, sources=self._sources)
-        self._view = view
+        self._contents = library.files(dataset_id, view=view)
         self._listing: Listing = self._contents.listing
         self._images = len(self._listing) if amount is None else min(amount, len(self._listing))
 
@@ -121,27 +117,25 @@ class DatasetSource:
     def _files(self, index: int) -> Iterator[SourceFile]:
         """An image, its annotation, and their siblings."""
         listing = self._listing
-        stem = listing.stem(index)
         yield self._stored(FileKey(IMAGE, index), listing.image(index))
         annotation = listing.annotation(index)
         if annotation is None:
             return
-        if self._view is None:
+        if self._contents.has(FileKey(ANNOTATION, index)):
             yield self._stored(FileKey(ANNOTATION, index), annotation)
         if not listing.has_siblings(index):
             return
-        for kind, target in self._sources.by_kind.items():
+        for kind, target in self._contents.siblings.items():
             key = FileKey(kind, index)
             # A real file of that name comes with the image that it belongs to.
             if self._contents.has(key):
-                name = stem + target.suffix.encode()
                 shape = "x".join(map(str, listing.image_info(index)))
                 # Copies of images that are shown as they are stored keep the version that they have.
                 if (orientation := listing.orientation(index)) != 1:
                     shape += f" turned {orientation}"
                 version = f"{target.name} {__version__} {shape} {_version(annotation, listing)}"
-                shown = stem + self._view.suffix.encode() if self._view else name
-                yield SourceFile(shown.decode(), version, "", None, annotation.modified_at, self._contents, key)
+                name = self._contents.name(key).decode()
+                yield SourceFile(name, version, "", None, annotation.modified_at, self._contents, key)
 
     def _stored(self, key: FileKey, record: FileRecord) -> SourceFile:
         version = _version(record, self._listing)

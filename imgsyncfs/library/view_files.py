@@ -1,0 +1,188 @@
+"""The files of one revision of a dataset in a view: images where the tool expects them, and their annotations.
+
+A directory of a view is named by its place in the layout. A revision's view never changes: the next revision has
+another one, under a number of its own, and whoever has files of this one open reads on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from imgsyncfs.library.dataset_files import (
+    ANNOTATION_SUFFIX,
+    IMAGES_AT_ONCE,
+    DatasetFiles,
+    DirectoryEntry,
+    FileKey,
+    FileSources,
+)
+from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
+from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
+from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing.columns import Column
+
+LABEL = FIRST_SIBLING
+"""The kind of an annotation in a view's format."""
+
+
+class ViewFiles(DatasetFiles):
+    """The files of a revision in a view.
+
+    Args:
+        listing: the revision's.
+        view: the view.
+        sources: where contents come from.
+        facts: what the view depends on beside the listing.
+        sizes: as for `DatasetFiles`, for one sibling.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        view: View,
+        sources: FileSources,
+        *,
+        facts: DatasetFacts | None = None,
+        sizes: memoryview | None = None,
+    ) -> None:
+        facts = facts or DatasetFacts()
+        target = view.target
+        super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
+        self._kind = ANNOTATION if target is None else LABEL
+        self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
+        self._classes = facts.classes
+        self._layout = view.layout(listing, facts)
+        self._documents = tuple(view.documents(listing, self._layout, facts))
+        self._contents: dict[int, bytes] = {}
+        self._kept_members: dict[int, Sequence[int] | Column] = {}
+        self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
+        for place, (parent, name) in enumerate(self._layout.directories):
+            if place:
+                self._children[parent][name] = place
+
+    def parent(self, directory: int) -> int | None:
+        """The place of the directory above; None if there is no such directory."""
+        known = self._layout.directories
+        return known[directory].parent if 0 <= directory < len(known) else None
+
+    def child(self, directory: int, name: bytes) -> int | None:
+        """The place of a directory in another one; None if there is none of this name."""
+        return self._children[directory].get(name)
+
+    def directory_name(self, directory: int) -> bytes:
+        """Its path within the dataset's directory."""
+        return self._layout.path(directory)
+
+    def find(self, name: bytes, directory: int = 0) -> FileKey | None:
+        """The file of a name in a directory; None if there is none."""
+        listing, layout = self.listing, self._layout
+        for place, document in enumerate(self._documents):
+            if (document.directory, document.name) == (directory, name):
+                return FileKey(DOCUMENT, place)
+        if name.endswith(self._suffix):
+            index = listing.find(name[: -len(self._suffix)])
+            if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
+                return FileKey(self._kind, index)
+        stem, dot, ext = name.rpartition(b".")
+        index = listing.find(stem) if dot else -1
+        if index >= 0 and layout.image_directory(index) == directory and listing.ext(index).encode() == ext:
+            return FileKey(IMAGE, index)
+        return None
+
+    def has(self, key: FileKey) -> bool:
+        """Whether there is such a file."""
+        if key.kind == DOCUMENT:
+            return key.image < len(self._documents)
+        return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
+
+    def name(self, key: FileKey) -> bytes:
+        """The name of a file in its directory."""
+        if key.kind == DOCUMENT:
+            return self._documents[key.image].name
+        if key.kind == IMAGE:
+            return super().name(key)
+        return self.listing.stem(key.image) + self._suffix
+
+    def directory_of(self, key: FileKey) -> int:
+        """The place of the directory that a file is in."""
+        if key.kind == DOCUMENT:
+            return self._documents[key.image].directory
+        if key.kind == IMAGE:
+            return self._layout.image_directory(key.image)
+        return self._layout.label_directory(key.image)
+
+    def attributes(self, key: FileKey) -> Attributes:
+        """What `stat` shows; see `DatasetFiles.attributes`."""
+        if key.kind == DOCUMENT:
+            return Attributes(FILE_MODE, len(self._render(key)), self.listing.facts.updated_at)
+        return super().attributes(key)
+
+    def modified_at(self, key: FileKey) -> int:
+        """When the file's content last changed, Unix seconds; renders nothing."""
+        return self.listing.facts.updated_at if key.kind == DOCUMENT else super().modified_at(key)
+
+    def entries_from(
+        self,
+        position: int,
+        *,
+        earlier: Listing | None = None,  # noqa: ARG002 - a view has no other revision
+        directory: int = 0,
+    ) -> Iterator[DirectoryEntry]:
+        """The files of a directory from a position on, after its directories (`directories_of`); reads no blob."""
+        children = len(self._children[directory])
+        documents = [number for number, each in enumerate(self._documents) if each.directory == directory]
+        for number in range(max(0, position - FIRST_POSITION - children), len(documents)):
+            after = FIRST_POSITION + children + number + 1
+            yield self._documents[documents[number]].name, DOCUMENT, documents[number], after
+        before = FIRST_POSITION + children + len(documents)
+        rank, place = divmod(max(0, position - before), 2)
+        members = self._members(directory)
+        listing = self.listing
+        for start in range(rank, len(members), IMAGES_AT_ONCE):
+            for number, index in enumerate(map(int, members[start : start + IMAGES_AT_ONCE]), start):
+                stem, after = listing.stem(index), before + 2 * number
+                if not place and self._layout.image_directory(index) == directory:
+                    yield b"%b.%b" % (stem, listing.ext(index).encode()), IMAGE, index, after + 1
+                if self._layout.label_directory(index) == directory and self._has_label(index):
+                    yield stem + self._suffix, self._kind, index, after + 2
+                place = 0
+
+    def directories_of(self, directory: int, position: int) -> Iterator[tuple[bytes, int, int]]:
+        """The directories in one from a position on: (name, place, the position after it)."""
+        children = [*self._children[directory].items()]
+        for place in range(max(0, position - FIRST_POSITION), len(children)):
+            name, child = children[place]
+            yield name, child, FIRST_POSITION + place + 1
+
+    def _render(self, key: FileKey) -> bytes:
+        if key.kind != DOCUMENT:
+            return super()._render(key)
+        content = self._contents.get(key.image)
+        if content is None:
+            content = self._contents[key.image] = self._documents[key.image].make()
+        return content
+
+    def _has_label(self, index: int) -> bool:
+        return self.listing.has_annotation(index) if self._kind == ANNOTATION else self.listing.has_siblings(index)
+
+    def _members(self, directory: int) -> Sequence[int] | Column:
+        """The images of which a directory holds the image or the annotation, in the listing's order."""
+        kept = self._kept_members.get(directory)
+        if kept is None:
+            kept = self._kept_members[directory] = _members(self._layout, directory, len(self.listing))
+        return kept
+
+
+def _members(layout: Layout, directory: int, count: int) -> Sequence[int] | Column:
+    # Late, as above.
+    import numpy as np
+
+    chosen = np.zeros(count, np.bool_)
+    for column in (layout.images, layout.labels):
+        chosen |= directory == 0 if column is None else column == directory
+    return range(count) if bool(chosen.all()) else np.flatnonzero(chosen)

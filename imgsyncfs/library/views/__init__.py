@@ -1,0 +1,1 @@
+"""Views: datasets in the layouts of tools, as directories of a mount or as copied folders."""
