@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from imgsyncfs.annotations.classes import class_order
 from imgsyncfs.annotations.splits import SplitRule, split_stems
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.library.views.contract import DatasetFacts, View
@@ -27,6 +26,9 @@ def facts_for(view: View, listing: Listing, row: DatasetRow, split_rule: Callabl
     Raises:
         ConfigurationError: that rule cannot be used.
     """
+    # Late, as above.
+    from imgsyncfs.annotations.classes import class_order
+
     classes = class_order(row.classes, ())
     if not view.has_splits:
         return DatasetFacts(classes)
