@@ -34,6 +34,7 @@ __all__ = [
     "FORMATS",
     "HOUSE",
     "HOUSE_SUFFIX",
+    "NUMBERED_FORMATS",
     "READABLE",
     "Change",
     "Format",
@@ -163,6 +164,19 @@ READABLE: Mapping[str, FormatDescription] = MappingProxyType(
 
 CONVERTIBLE: Mapping[str, FormatDescription] = MappingProxyType({**FORMATS, HOUSE: _HOUSE_FORMAT})
 """What annotations are converted between: `FORMATS` and the house format."""
+
+NUMBERED_FORMATS: Mapping[str, FormatDescription] = MappingProxyType(
+    {
+        name: FormatDescription(name, f".{name}.txt", f"imgsyncfs.formats.yolo:{place}", title, tool_suffix=".txt")
+        for name, place, title in (
+            ("yolo", "YoloFormat", "YOLO"),
+            ("yolo-obb", "YoloObbFormat", "YOLO's oriented boxes"),
+            ("yolo-seg", "YoloSegFormat", "YOLO's outlines"),
+        )
+    }
+)
+"""Formats with numbers in place of classes, for those who know a dataset's (`ImageInfo.classes`); not among `FORMATS`,
+since a single file does not know them."""
 
 _BY_CONTENT = tuple(sorted(READABLE.values(), key=lambda known: not known.resembles))
 """The readable formats in the order in which they are asked whether a file is theirs."""

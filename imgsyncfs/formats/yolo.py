@@ -14,8 +14,8 @@ Detect shows the upright boxes around rotated boxes, polygons and masks: a loss 
 box that reaches beyond the picture move to its edge one by one. Segment shows boxes by their corners.
 
 There is no place to embed anything: read beside the annotation that it was rendered from (`Format.reattached`), a file
-changes only what was edited in it. These formats are in no registry: a file alone knows neither the dataset's classes
-nor the picture's size. `Format.read` takes both from its ``image``.
+changes only what was edited in it. A file alone knows neither the dataset's classes nor the picture's size, so these
+are no formats to convert to; `Format.read` takes both from its ``image``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from imgsyncfs.annotations.house_format import (
 )
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.contract import Format
-from imgsyncfs.formats.registry import FORMATS, Change, ImageInfo, Loss, Reading
+from imgsyncfs.formats.registry import FORMATS, NUMBERED_FORMATS, Change, ImageInfo, Loss, Reading
 from imgsyncfs.formats.yolo import YoloFormat, YoloObbFormat, YoloSegFormat
 
 CLASSES = ("face", "person", "arm", "hair")
@@ -282,5 +282,14 @@ def test_words_about_the_picture_are_counted() -> None:
     )
 
 
-def test_they_are_in_no_registry_since_a_file_alone_does_not_know_its_classes() -> None:
-    assert not {name for name in FORMATS if "yolo" in name}
+def test_they_are_no_formats_to_convert_to_since_a_file_alone_does_not_know_its_classes() -> None:
+    assert not FORMATS.keys() & NUMBERED_FORMATS.keys()
+
+
+@pytest.mark.parametrize(("name", "columns"), [("yolo", 5), ("yolo-obb", 9), ("yolo-seg", 9)])
+def test_views_find_them_by_their_names(name: str, columns: int) -> None:
+    known = NUMBERED_FORMATS[name].in_view()
+    content = known.render(replace(annotation_with(BOX), height=480, width=640), IMAGE).content
+    assert known.suffix == ".txt"
+    assert len(content.split()) == columns
+    assert len(objects_of(known.read(content, image=IMAGE).annotation)) == 1
