@@ -300,6 +300,14 @@ ROWS = (
         {"render": ("render", "packed")},
     ),
     Row(
+        "view_yolo",
+        "files/s",
+        _reading("view_yolo", "packed"),
+        (Target(4000),),
+        {**_NO_SIBLINGS, "rclone": NO_FILES, "loose": NOT_MEASURED},
+        quick=False,
+    ),
+    Row(
         "render_loose",
         "files/s",
         _reading("render", "loose", "rclone"),

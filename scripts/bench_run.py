@@ -78,7 +78,7 @@ SCENES = (
     _reading(ReadPlan("full_cache", cache_share=1 / 3)),
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
-    Scene(("stat_8", "render_8"), play_stat_8),
+    Scene(("stat_8", "render_8", "view_yolo"), play_stat_8),
     *map(_without_azurite, (1, 4, 8, 14)),
     Scene(("train",), play_training, modules=("torch", "torchvision")),
     Scene(("torch_dataset", "torch_dataset_again", "torch_paths", "torch_paths_again"), play_torch, modules=("torch",)),

@@ -163,6 +163,8 @@ def play_stat_8(stage: Stage, contestant: Contestant) -> None:
             _stat(stage, contestant, mounted, "stat_8", MANY_READERS)
         if stage.wants("render_8", contestant):
             _render(stage, contestant, mounted, "render_8", MANY_READERS)
+        if contestant.ours and stage.wants("view_yolo", contestant):
+            _view(stage, contestant, mounted, "view_yolo", MANY_READERS)
 
 
 def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
@@ -208,6 +210,19 @@ def _render(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str
     _expect_cold(stage, contestant, measure, requests[0], names[:: len(suffixes)])
     if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
         raise BenchError("another number of bytes was read than the files have")
+    stage.results.add(measure, contestant, reading.rate, requests[0])
+
+
+def _view(stage: Stage, contestant: Contestant, mounted: Mounted, measure: str, readers: int) -> None:
+    """Read every label file of YOLO's view, whose annotations are in the disk cache by now."""
+    top = mounted.path / ".views" / "yolo" / contestant.folders[BENCH]
+    paths = sorted(map(str, top.glob("*/labels/*.txt")))
+    if len(paths) != len(stage.workload.stems):
+        raise BenchError(f"the view has {len(paths)} label files and not {len(stage.workload.stems)}")
+    with counting(stage, contestant, mounted) as requests:
+        reading = run_readers([Job("read", part) for part in dealt(paths, readers)], seconds=READ_SECONDS)
+    if reading.bytes == 0:
+        raise BenchError("the label files are empty")
     stage.results.add(measure, contestant, reading.rate, requests[0])
 
 

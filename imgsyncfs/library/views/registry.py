@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import FORMATS, NUMBERED_FORMATS
 from imgsyncfs.library.views.contract import View
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
@@ -32,9 +32,7 @@ PLAIN = "plain"
 _WITH_DIRECTORIES: tuple[View, ...] = (
     VocView(),
     DotaView(),
-    YoloView("yolo", "imgsyncfs.formats.yolo:YoloFormat"),
-    YoloView("yolo-obb", "imgsyncfs.formats.yolo:YoloObbFormat"),
-    YoloView("yolo-seg", "imgsyncfs.formats.yolo:YoloSegFormat"),
+    *map(YoloView, NUMBERED_FORMATS),
 )
 
 _OWN: tuple[View, ...] = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.splits import Split
 from imgsyncfs.formats.contract import FormatDescription
+from imgsyncfs.formats.registry import NUMBERED_FORMATS
 from imgsyncfs.library.views.contract import DatasetFacts, Document, Layout
 from imgsyncfs.library.views.split import SplitView
 
@@ -23,18 +24,16 @@ class YoloView(SplitView):
     """Label files with one row an object.
 
     Args:
-        name: how users call it.
-        place: ``module:Class`` of the format.
+        name: how users call it, and of the format.
     """
 
-    def __init__(self, name: str, place: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._target = FormatDescription(name, ".txt", place, title="YOLO")
 
     @property
     def target(self) -> FormatDescription:
         """YOLO's text, as ``x.txt``."""
-        return self._target
+        return NUMBERED_FORMATS[self.name].in_view()
 
     def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - as it is for all
         """``data.yaml``; see `View.documents`."""
