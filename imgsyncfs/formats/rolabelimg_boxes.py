@@ -123,7 +123,7 @@ def read_box(
 
 def box_outline(element: etree._Element) -> Outline:
     """Return what an ``object`` element that parses shows, once roLabelImg has saved it."""
-    name = element_text(element, "name").strip()
+    name = _with_one_line_end(element_text(element, "name").strip())
     for kind, parts in _BOX_ELEMENTS.items():
         box = element.find(kind)
         if box is None:
@@ -268,8 +268,11 @@ def _as_read_back(text: str) -> str:
 
 def _is_same_name(shown: str, rendered: str) -> bool:
     """Whether a class is shown as it was rendered; a carriage return that a tool wrote is read as the end of a line."""
-    before = _as_read_back(rendered).strip()
-    return shown == before or shown == before.replace("\r\n", "\n").replace("\r", "\n")
+    return _with_one_line_end(shown) == _with_one_line_end(_as_read_back(rendered).strip())
+
+
+def _with_one_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _numbers(parent: etree._Element, names: Sequence[str]) -> list[float]:

@@ -134,7 +134,7 @@ def test_a_save_keeps_what_rolabelimg_does_not_show_and_says_so() -> None:
 
 
 def test_a_class_with_a_carriage_return_is_the_same_after_a_save() -> None:
-    annotation = boxes(replace(INSIDE, class_name="one\rtwo\r\nthree"))
+    annotation = boxes(INSIDE, replace(INSIDE, class_name="one\rtwo\r\nthree"), replace(INSIDE, class_name="four"))
     assert read_after_save(annotation).annotation == annotation
 
 
