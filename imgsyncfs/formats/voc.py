@@ -1,9 +1,9 @@
 """Annotations as Pascal VOC's XML, beside an image as ``x.voc.xml``.
 
-Source: the development kit of VOC 2012 for the elements and their order; torchvision 0.2x's ``VOCDetection``, Datumaro
-and labelImg for what readers demand. Every object has a ``bndbox`` in whole pixels, counted from 0 as the house format
-does, and not cut at the picture's edges. A rotated box has its ``robndbox`` behind the upright box around it: readers
-of VOC see the latter, which is counted as a loss.
+Source: the development kit of VOC 2012 for the elements and their order, ``libs/pascal_voc_io.py`` of labelImg 1.8.6
+for what a reader demands. Every object has a ``bndbox`` in whole pixels, counted from 0 as the house format does, and
+not cut at the picture's edges. A rotated box has its ``robndbox`` behind the upright box around it: readers of VOC see
+the latter, which is counted as a loss.
 
 Coordinates and size are those of the turned picture, as labelImg shows photos and as the house format has them. All
 else is roLabelImg's format (`imgsyncfs.formats.rolabelimg`), whose reader reads these files; by its content a file is

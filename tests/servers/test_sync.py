@@ -452,7 +452,10 @@ def test_the_command_syncs_a_subscription(workplace: Workplace, tmp_path: Path) 
     assert "ours" in workplace.run("sync", tmp_path / "target", "--subscription", "hours", status=1).stderr
 
 
-@pytest.mark.parametrize(("view", "suffix"), [("labelme", ".json"), ("rolabelimg", ".xml"), ("plain", ".json")])
+@pytest.mark.parametrize(
+    ("view", "suffix"),
+    [("labelme", ".json"), ("rolabelimg", ".xml"), ("xanylabeling", ".json"), ("plain", ".json")],
+)
 def test_a_view_has_the_images_and_the_annotations_that_its_tool_looks_for(
     library: Library, tmp_path: Path, view: str, suffix: str
 ) -> None:

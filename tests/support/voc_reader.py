@@ -1,4 +1,4 @@
-"""A reader of Pascal VOC's XML that demands what torchvision's users, Datumaro and labelImg demand together.
+"""A reader of Pascal VOC's XML that demands what labelImg and programs that train on VOC's files demand together.
 
 Whole numbers in ``bndbox``, one in each object, its corners in order; a ``filename`` with an extension; a ``size`` of
 whole numbers; ``truncated`` and ``difficult`` of 0 or 1.
