@@ -109,9 +109,13 @@ class Library:
             CatalogError: the listing cannot be read.
             ConfigurationError: the dataset's split rule cannot be used.
         """
+        if view is not None:
+            return self.view_files(dataset_id, view)
+        return DatasetFiles(self.mirror.listing(dataset_id), self.sources)
+
+    def view_files(self, dataset_id: str, view: View) -> ViewFiles:
+        """The files of a dataset in a view; see `files`."""
         listing = self.mirror.listing(dataset_id)
-        if view is None:
-            return DatasetFiles(listing, self.sources)
         facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
         return ViewFiles(listing, view, self.sources, facts=facts)
 

@@ -6,9 +6,12 @@ another one, under a number of its own, and whoever has files of this one open r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from imgsyncfs.errors import CatalogError
 from imgsyncfs.library.dataset_files import (
     ANNOTATION_SUFFIX,
     IMAGES_AT_ONCE,
@@ -38,6 +41,7 @@ class ViewFiles(DatasetFiles):
         view: the view.
         sources: where contents come from.
         facts: what the view depends on beside the listing.
+        missing: the exception for a long document that has not been written, given its place; None: it cannot be had.
         sizes: as for `DatasetFiles`, for one sibling.
     """
 
@@ -48,6 +52,7 @@ class ViewFiles(DatasetFiles):
         sources: FileSources,
         *,
         facts: DatasetFacts | None = None,
+        missing: Callable[[int], Exception] | None = None,
         sizes: memoryview | None = None,
     ) -> None:
         facts = facts or DatasetFacts()
@@ -56,16 +61,37 @@ class ViewFiles(DatasetFiles):
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes
+        self._missing = missing
+        self._written: dict[int, int] = {}
+        self.splits = facts.splits
         # Flat views embed what their tools do not show.
         self._names_losses = view.name if view.has_splits else ""
-        self._layout = view.layout(listing, facts)
-        self._documents = tuple(view.documents(listing, self._layout, facts))
+        layout = view.layout(listing, facts)
+        self._has_labels = view.has_labels
+        self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
+        self.documents = tuple(view.documents(listing, self._layout, facts))
         self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
         for place, (parent, name) in enumerate(self._layout.directories):
             if place:
                 self._children[parent][name] = place
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The dataset's, in their order."""
+        return self._classes
+
+    def take_document(self, place: int, descriptor: int) -> None:
+        """Take over a long document that was written; the descriptor is this object's from now on."""
+        if place in self._written:
+            os.close(descriptor)
+        else:
+            self._written[place] = descriptor
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_written", {}).values():
+            os.close(descriptor)
 
     def parent(self, directory: int) -> int | None:
         """The place of the directory above; None if there is no such directory."""
@@ -83,7 +109,7 @@ class ViewFiles(DatasetFiles):
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
         """The file of a name in a directory; None if there is none."""
         listing, layout = self.listing, self._layout
-        for place, document in enumerate(self._documents):
+        for place, document in enumerate(self.documents):
             if (document.directory, document.name) == (directory, name):
                 return FileKey(DOCUMENT, place)
         if name.endswith(self._suffix):
@@ -99,13 +125,13 @@ class ViewFiles(DatasetFiles):
     def has(self, key: FileKey) -> bool:
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
-            return key.image < len(self._documents)
+            return key.image < len(self.documents)
         return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
         if key.kind == DOCUMENT:
-            return self._documents[key.image].name
+            return self.documents[key.image].name
         if key.kind == IMAGE:
             return super().name(key)
         return self.listing.stem(key.image) + self._suffix
@@ -113,7 +139,7 @@ class ViewFiles(DatasetFiles):
     def directory_of(self, key: FileKey) -> int:
         """The place of the directory that a file is in."""
         if key.kind == DOCUMENT:
-            return self._documents[key.image].directory
+            return self.documents[key.image].directory
         if key.kind == IMAGE:
             return self._layout.image_directory(key.image)
         return self._layout.label_directory(key.image)
@@ -121,7 +147,7 @@ class ViewFiles(DatasetFiles):
     def attributes(self, key: FileKey) -> Attributes:
         """What `stat` shows; see `DatasetFiles.attributes`."""
         if key.kind == DOCUMENT:
-            return Attributes(FILE_MODE, len(self._render(key)), self.listing.facts.updated_at)
+            return Attributes(FILE_MODE, self._document_size(key.image), self.listing.facts.updated_at)
         return super().attributes(key)
 
     def modified_at(self, key: FileKey) -> int:
@@ -137,10 +163,10 @@ class ViewFiles(DatasetFiles):
     ) -> Iterator[DirectoryEntry]:
         """The files of a directory from a position on, after its directories (`directories_of`); reads no blob."""
         children = len(self._children[directory])
-        documents = [number for number, each in enumerate(self._documents) if each.directory == directory]
+        documents = [number for number, each in enumerate(self.documents) if each.directory == directory]
         for number in range(max(0, position - FIRST_POSITION - children), len(documents)):
             after = FIRST_POSITION + children + number + 1
-            yield self._documents[documents[number]].name, DOCUMENT, documents[number], after
+            yield self.documents[documents[number]].name, DOCUMENT, documents[number], after
         before = FIRST_POSITION + children + len(documents)
         rank, place = divmod(max(0, position - before), 2)
         members = self._members(directory)
@@ -161,15 +187,36 @@ class ViewFiles(DatasetFiles):
             name, child = children[place]
             yield name, child, FIRST_POSITION + place + 1
 
+    def read(self, key: FileKey, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; see `DatasetFiles.read`."""
+        if key.kind == DOCUMENT and self.documents[key.image].make is None:
+            return os.pread(self._descriptor(key.image), size, offset)
+        return super().read(key, offset, size)
+
     def _render(self, key: FileKey) -> bytes:
         if key.kind != DOCUMENT:
             return super()._render(key)
         content = self._contents.get(key.image)
+        make = self.documents[key.image].make
         if content is None:
-            content = self._contents[key.image] = self._documents[key.image].make()
+            content = self._contents[key.image] = b"" if make is None else make()
         return content
 
+    def _document_size(self, place: int) -> int:
+        if self.documents[place].make is None:
+            return os.fstat(self._descriptor(place)).st_size
+        return len(self._render(FileKey(DOCUMENT, place)))
+
+    def _descriptor(self, place: int) -> int:
+        descriptor = self._written.get(place)
+        if descriptor is None:
+            name = self.documents[place].name.decode()
+            raise self._missing(place) if self._missing is not None else CatalogError(f"{name} is in mounts alone.")
+        return descriptor
+
     def _has_label(self, index: int) -> bool:
+        if not self._has_labels:
+            return False
         return self.listing.has_annotation(index) if self._kind == ANNOTATION else self.listing.has_siblings(index)
 
     def _members(self, directory: int) -> Sequence[int] | Column:

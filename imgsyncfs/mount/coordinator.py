@@ -15,20 +15,22 @@ import errno
 import heapq
 import itertools
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgsyncfs.errors import StoreError
+from imgsyncfs.errors import CacheError, CatalogMissing, StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
+from imgsyncfs.library.documents import WRITER, nameless_file
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
@@ -37,6 +39,7 @@ from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.workers.messages import Message
+from imgsyncfs.workers.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ LISTING_THREADS = 4
 """Listings that are loaded at once: from the disk in milliseconds, from the database in seconds."""
 
 CONTROL_THREADS = 2
+
+WRITING_SECONDS = 3600.0
+"""Until when a document must have been written: that of a million images takes minutes."""
 
 IDLE_SECONDS = 60.0
 """How long to wait for messages if no request has a deadline."""
@@ -78,6 +84,7 @@ class _Waiting:
         tries: how often it was tried again already.
         flight: of the extent that it waits for; None if it waits for a listing or the tree.
         listing: number of the dataset whose listing it waits for.
+        document: place of the document of a view that it waits for; below 0 if it waits for none.
     """
 
     responder: int
@@ -86,6 +93,7 @@ class _Waiting:
     tries: int = 0
     flight: InFlight | None = None
     listing: int = TREE
+    document: int = -1
 
 
 class Coordinator:
@@ -118,12 +126,14 @@ class Coordinator:
         self._refresh = refresh
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
-        self._loading: dict[int, list[int]] = {}
+        self._loading: dict[tuple[int, int], list[int]] = {}
         self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
+        self._documents = ThreadPoolExecutor(1, thread_name_prefix="document")
+        self._writers: WorkerPool | None = None
         self._responders: Responders | None = None
         self._device = -1
 
@@ -140,6 +150,9 @@ class Coordinator:
         """End the threads; what they do is not waited for."""
         self._listings.shutdown(wait=False, cancel_futures=True)
         self._controls.shutdown(wait=False, cancel_futures=True)
+        self._documents.shutdown(wait=False, cancel_futures=True)
+        if self._writers is not None:
+            self._writers.close()
 
     def take(self, responder: int, message: Message) -> None:
         """Take what a responder sent."""
@@ -150,6 +163,8 @@ class Coordinator:
             self._want_listing(responder, header["number"], request)
         elif header.get("want") == "tree":
             self._want_listing(responder, TREE, request)
+        elif header.get("want") == "document":
+            self._want_document(responder, header["dataset"], header["place"], request)
         elif "interrupted" in header:
             self._interrupted[header["interrupted"]] = time.monotonic() + INTERRUPTED_SECONDS
         elif "hand" in header:
@@ -198,6 +213,8 @@ class Coordinator:
     def _too_late(self, waiting: _Waiting) -> Exception:
         if waiting.flight is not None:
             return self._library.fetcher.too_late(waiting.flight.extent)
+        if waiting.document >= 0:
+            return CacheError("it is still being written, from all annotations of the dataset; look again in a while")
         return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
 
     def _look_at_interrupted(self, unique: int, now: float) -> None:
@@ -298,11 +315,15 @@ class Coordinator:
         """Have a request wait for a listing, which is loaded once for all of them, or for the tree."""
         deadline = time.monotonic() + self._library.settings.timeout
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
-        with self._lock:
-            first = number not in self._loading
-            self._loading.setdefault(number, []).append(unique)
-        if first:
+        if self._is_first((number, -1), unique):
             self._listings.submit(self._bring_listing, number)
+
+    def _is_first(self, wanted: tuple[int, int], unique: int) -> bool:
+        """Note that a request waits for a listing or a document; says whether it is the first."""
+        with self._lock:
+            first = wanted not in self._loading
+            self._loading.setdefault(wanted, []).append(unique)
+        return first
 
     def _bring_listing(self, number: int) -> None:
         failure: Exception | None = None
@@ -313,8 +334,12 @@ class Coordinator:
                 self._namespace.load(number)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             failure = error
+        self._answer_loaded((number, -1), failure)
+
+    def _answer_loaded(self, wanted: tuple[int, int], failure: Exception | None) -> None:
+        """Have the requests tried again that waited for a listing or a document, or fail."""
         with self._lock:
-            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(number)}
+            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(wanted)}
         for unique, waiting in ready.items():
             if waiting is None or not self._take_off(unique, waiting):
                 continue
@@ -322,6 +347,53 @@ class Coordinator:
                 self._retry(waiting.responder, waiting.request, 0)
             else:
                 self._refuse(waiting.request, failure, self._path_of(waiting))
+
+    # Documents of views.
+
+    def _want_document(self, responder: int, number: int, place: int, request: bytes) -> None:
+        """Have a request wait for a long document, which is written once for all of them."""
+        if self._namespace.has_document(number, place):
+            # It has come since the responder looked.
+            self._retry(responder, request, 0)
+            return
+        deadline = time.monotonic() + self._library.settings.timeout
+        unique = self._set_aside(_Waiting(responder, request, deadline, listing=number, document=place))
+        if self._is_first((number, place), unique):
+            self._documents.submit(self._bring_document, number, place)
+
+    def _bring_document(self, number: int, place: int) -> None:
+        failure: Exception | None = None
+        try:
+            self._write_document(number, place)
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
+            failure = error
+        self._answer_loaded((number, place), failure)
+
+    def _write_document(self, number: int, place: int) -> None:
+        shown = self._namespace.place_of(number)
+        if shown is None:
+            raise CatalogMissing("The dataset is no longer in the catalog.")
+        where, listing = shown
+        settings = self._library.settings
+        if self._writers is None:
+            self._writers = WorkerPool(WRITER, asdict(settings), count=1, threads=1, template=self._library.template)
+        descriptor = nameless_file(Path(settings.cache_dir))
+        try:
+            job = {
+                "dataset": where.dataset_id,
+                "listing": listing.key,
+                "view": where.view,
+                "place": place,
+                "target": f"/proc/{os.getpid()}/fd/{descriptor}",
+            }
+            result, _ = self._writers.submit(job).result(WRITING_SECONDS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        for what, count, reason in result["losses"]:
+            cause = f"The view {where.view} of {where.dataset_id} does not show {count} {what}: {reason}"
+            self._library.errors.report(f"{cause}.", cause=cause)
+        self._namespace.take_document(number, place, descriptor)
 
     # Control files, and df.
 

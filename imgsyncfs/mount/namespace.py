@@ -76,6 +76,7 @@ class HeldListing:
         view: name of the view that it is shown in; empty for the dataset's own directory.
         classes: of the dataset, for its view.
         splits: descriptor of the memory with the split of each image, for its view; below 0 without.
+        documents: descriptors of the long documents that were written, by their places in the view.
     """
 
     listing: Listing
@@ -83,6 +84,11 @@ class HeldListing:
     view: str = ""
     classes: tuple[str, ...] = ()
     splits: int = -1
+    documents: dict[int, int] = field(default_factory=dict)
+
+    def document_messages(self, dataset: int) -> list[State]:
+        """What makes a responder take over the documents."""
+        return [({"document": place, "dataset": dataset}, (file,)) for place, file in self.documents.items()]
 
     def message(self, dataset: int, *, is_current: bool) -> State:
         """What makes a responder take it over."""
@@ -100,9 +106,9 @@ class HeldListing:
         return header, (files.meta, files.columns, self.sizes, *splits)
 
     def __del__(self) -> None:
-        os.close(self.sizes)
-        if self.splits >= 0:
-            os.close(self.splits)
+        for descriptor in (self.sizes, self.splits, *self.documents.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 @dataclass
@@ -200,6 +206,7 @@ class Namespace:
             messages = [self._tree_message()]
             for number, dataset in self._datasets.items():
                 messages.append(dataset.current.message(number, is_current=True))
+                messages += dataset.current.document_messages(number)
                 messages += [each.held.message(number, is_current=False) for each in dataset.retired]
             yield messages
 
@@ -264,6 +271,34 @@ class Namespace:
             if number not in self._datasets:
                 self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
+
+    def place_of(self, number: int) -> tuple[Place, Listing] | None:
+        """What a directory shows, by its number: which dataset in which view, and the listing; None if it is gone."""
+        with self._lock:
+            place, dataset = self._places.get(number), self._datasets.get(number)
+            return None if place is None or dataset is None else (place, dataset.current.listing)
+
+    def take_document(self, number: int, place: int, descriptor: int) -> None:
+        """Have the responders take over a document that was written.
+
+        Args:
+            number: of the dataset in the view.
+            place: of the document among those of the view.
+            descriptor: of the file; the namespace's from now on.
+        """
+        with self._lock:
+            dataset = self._datasets.get(number)
+            if dataset is None or place in dataset.current.documents:
+                os.close(descriptor)
+                return
+            dataset.current.documents[place] = descriptor
+            self._broadcast(({"document": place, "dataset": number}, (descriptor,)))
+
+    def has_document(self, number: int, place: int) -> bool:
+        """Whether the responders have a document."""
+        with self._lock:
+            dataset = self._datasets.get(number)
+            return dataset is not None and place in dataset.current.documents
 
     def refresh(self) -> None:
         """Take over what has changed in the catalog, and tell the kernel.

@@ -551,6 +551,8 @@ class Responder:
             self._allowed = tuple(header["allowed"])
         elif "listing" in header:
             self._take_listing(header, message.descriptors)
+        elif "document" in header:
+            self._take_document(header["dataset"], header["document"], message.descriptors)
         elif "drop" in header:
             self._drop(header["dataset"], header["drop"])
         elif "barrier" in header:
@@ -569,7 +571,14 @@ class Responder:
         os.close(sizes)
         if header["view"]:
             facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
-            files: DatasetFiles = ViewFiles(listing, find_view(header["view"]), self._sources, facts=facts, sizes=room)
+            files: DatasetFiles = ViewFiles(
+                listing,
+                find_view(header["view"]),
+                self._sources,
+                facts=facts,
+                missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
+                sizes=room,
+            )
         else:
             files = DatasetFiles(listing, self._sources, sizes=room)
         revision = Revision(files, NodeNumbers(dataset, listing))
@@ -582,6 +591,15 @@ class Responder:
             self._found.clear()
         elif not header["is_current"]:
             mapped.earlier.insert(0, revision)
+
+    def _take_document(self, dataset: int, place: int, descriptors: list[int]) -> None:
+        (descriptor,) = descriptors
+        mapped = self._datasets.get(dataset)
+        files = mapped.current.files if mapped is not None else None
+        if isinstance(files, ViewFiles):
+            files.take_document(place, descriptor)
+        else:
+            os.close(descriptor)
 
     def _drop(self, dataset: int, key: str) -> None:
         mapped = self._datasets.get(dataset)

@@ -8,8 +8,8 @@ links, since tools resolve these and then miss what lies beside.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import Listing
     from imgsyncfs.catalog.listing.columns import Column
+    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
 
 
 class Directory(NamedTuple):
@@ -93,15 +94,22 @@ def splits_of(content: bytes) -> Column:
 class Document(NamedTuple):
     """A file about the dataset as a whole.
 
+    A short one is made when somebody looks at it. One that all annotations have to be read for is written by a process
+    of its own, and who looks at it waits.
+
     Attributes:
         directory: the place of its directory.
         name: its own name.
-        make: gives the content; called when somebody looks at it.
+        make: gives the content of a short one.
+        write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
+        split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
     """
 
     directory: int
     name: bytes
-    make: Callable[[], bytes]
+    make: Callable[[], bytes] | None = None
+    write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
+    split: int | None = None
 
 
 class View(ABC):
@@ -110,15 +118,17 @@ class View(ABC):
     Attributes:
         name: how users call it.
         has_splits: whether images are divided into train, validation and test.
+        has_labels: whether images have an annotation each; else documents have them all.
     """
 
     name: str
     has_splits: bool = False
+    has_labels: bool = True
 
     @property
-    @abstractmethod
     def target(self) -> FormatDescription | None:
-        """The format of its annotations, whose suffix follows an image's stem; None for house annotations."""
+        """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
+        return None
 
     def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - for layouts that depend on them
         """Where the files of a revision go; the same revision has the same layout on every machine."""

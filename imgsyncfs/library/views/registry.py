@@ -15,9 +15,12 @@ from types import MappingProxyType
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.formats.registry import FORMATS, NUMBERED_FORMATS
+from imgsyncfs.library.views.coco import CocoView
 from imgsyncfs.library.views.contract import View
+from imgsyncfs.library.views.cvat import CvatView
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
+from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.values import did_you_mean
@@ -30,6 +33,9 @@ PLAIN = "plain"
 """Images and house annotations, and nothing that is rendered."""
 
 _WITH_DIRECTORIES: tuple[View, ...] = (
+    CocoView(),
+    CvatView(),
+    HuggingFaceView(),
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
