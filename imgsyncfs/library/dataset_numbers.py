@@ -1,6 +1,7 @@
 """The numbers of datasets in node numbers: kept beside the cache, so that the next mount gives them again.
 
-They need to be the same within one mount only; that they last is for programs that remember inode numbers.
+They need to be the same within one mount only; that they last is for programs that remember inode numbers. A number
+that was given up is given again by a later mount: the kernel then knows nothing of it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class DatasetNumbers:
             except (ValueError, TypeError, AttributeError) as error:
                 logger.warning("The numbers of datasets in %s are damaged and given anew: %s", path, error)
         self._highest = max(self._numbers.values(), default=0)
+        taken = {*self._numbers.values()}
+        self._gaps = (number for number in range(1, self._highest) if number not in taken)
 
     def of(self, dataset_ids: Iterable[str]) -> dict[str, int]:
         """The numbers of some datasets; those that have none get one."""
@@ -53,10 +56,12 @@ class DatasetNumbers:
         return self._numbers[dataset_id]
 
     def _give(self, dataset_id: str) -> None:
-        self._highest += 1
-        if self._highest > MOST_DATASETS:
+        number = next(self._gaps, 0)
+        if not number:
+            self._highest = number = self._highest + 1
+        if number > MOST_DATASETS:
             raise OverflowError(f"more than {MOST_DATASETS} datasets")
-        self._numbers[dataset_id] = self._highest
+        self._numbers[dataset_id] = number
 
     def _save(self) -> None:
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.{threading.get_native_id()}")

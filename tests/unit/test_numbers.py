@@ -187,6 +187,15 @@ def test_datasets_keep_their_numbers_from_mount_to_mount(tmp_path: Path) -> None
     assert DatasetNumbers(tmp_path / "numbers.json").of(["a"]) == {"a": 4}
 
 
+def test_a_number_that_was_given_up_is_given_again_by_a_later_mount_and_not_by_this_one(tmp_path: Path) -> None:
+    numbers = DatasetNumbers(tmp_path / "numbers.json")
+    assert numbers.of(["a", "b"]) == {"a": 1, "b": 2}
+    assert (numbers.renew("a"), numbers.renew("a")) == (3, 4)
+    assert numbers.of(["c"]) == {"c": 5}
+    later = DatasetNumbers(tmp_path / "numbers.json")
+    assert later.of(["a", "b", "c", "d", "e", "f"]) == {"a": 4, "b": 2, "c": 5, "d": 1, "e": 3, "f": 6}
+
+
 def test_damaged_numbers_of_datasets_are_given_anew(tmp_path: Path) -> None:
     for content in (b"", b"[1]", b'{"a": 1, "b": 1}', b'{"a": 0}', b'{"a": "x"}'):
         (tmp_path / "numbers.json").write_bytes(content)
