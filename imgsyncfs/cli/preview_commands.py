@@ -26,7 +26,7 @@ from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, sav
 def preview_command(*, files: tuple[Path, ...], output: str | None) -> None:
     """Draw annotations into their images, to look at them.
 
-    FILE is an image, or an annotation in the house format, labelme's or roLabelImg's; the other one is found beside
+    FILE is an image, or an annotation in the house format or a tool's; the other one is found beside
     it. Nothing is written beside FILE unless you are there.
     """
     failures = []

@@ -15,28 +15,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
 from cachetools import LRUCache
 
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import FormatDescription
 from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
 from imgsyncfs.library.views.registry import VIEWS
 
 
-def _siblings() -> str:
-    lines = [f"  <dataset>/{'x' + known.suffix:<18} the same for {known.shown_title}" for known in FORMATS.values()]
-    return "\n".join([f"{lines[0]}, rendered when it is looked at", *lines[1:]])
+def readme(siblings: Sequence[FormatDescription]) -> bytes:
+    """The mount's README.txt.
+
+    Args:
+        siblings: the formats that stand beside each image.
+    """
+    lines = [f"  <dataset>/{'x' + known.suffix:<18} the same for {known.shown_title}" for known in siblings]
+    lines[:1] = [f"{line}, rendered when it is looked at" for line in lines[:1]]
+    return _README.replace("SIBLINGS\n", "".join([f"{line}\n" for line in lines])).encode()
 
 
-README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain directories.
+_README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain directories.
 
   <dataset>/x.jpg              the image
   <dataset>/x.json             its annotation in the house format
-{_siblings()}
+SIBLINGS
 
   .views/<view>/<dataset>/     a dataset in the layout of a tool: {", ".join(VIEWS)}
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
@@ -47,7 +53,7 @@ README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain di
   .imgsyncfs/errors.log        what went wrong, and what to do about it
 
 Everything is read-only. Nothing is copied before it is read; what was read once is kept in a cache on this machine.
-""".encode()
+"""
 
 CONTROL_NUMBER = NAMED | CONTROL
 """The node number of the directory."""
@@ -85,6 +91,7 @@ class ControlFiles:
 
     Args:
         lasting: name to what makes the content, of those that follow the catalog.
+        readme: the content of ``README.txt``.
         status: gives the content of ``status.json``.
         errors: gives the content of ``errors.log``.
     """
@@ -93,11 +100,12 @@ class ControlFiles:
         self,
         lasting: dict[bytes, Callable[[], bytes]],
         *,
+        readme: bytes,
         status: Callable[[], bytes],
         errors: Callable[[], bytes],
     ) -> None:
         self.since = int(time.time())
-        self._lasting = {b"README.txt": lambda: README, **lasting}
+        self._lasting = {b"README.txt": lambda: readme, **lasting}
         self._status = status
         self._errors = errors
         self._lock = threading.Lock()

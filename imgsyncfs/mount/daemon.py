@@ -24,7 +24,7 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.formats.registry import get_format
-from imgsyncfs.library.control_files import ControlFiles
+from imgsyncfs.library.control_files import ControlFiles, readme
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import Owner
 from imgsyncfs.library.processes import LibraryWorkers
@@ -131,6 +131,7 @@ class _Daemon:
                 b"datasets.csv": lambda: to_csv(self.library.rows.values()),
                 b"datasets.json": lambda: to_json(self.library.rows.values()),
             },
+            readme=readme(self.library.sources.siblings if not settings.view else ()),
             status=self.status,
             errors=self.library.errors.content,
         )

@@ -1,4 +1,4 @@
-"""Convert annotation files between the house format, labelme's and roLabelImg's: whole folders, or single files.
+"""Convert annotation files between the house format and those of tools: whole folders, or single files.
 
 This module goes through the files and counts. `imgsyncfs.tools.convert.reconciliation` brings together what the
 annotation files of one image say, `imgsyncfs.tools.convert.writing` puts the result in its place, and

@@ -126,7 +126,7 @@ def _read_annotation(path: Path, image_content: bytes | None = None) -> tuple[An
     content = _read(path)
     known = recognize_format(content, file_name=path.name)
     if known is None:
-        raise PreviewError(f"{_shown(path)} is no annotation in the house format, labelme's or roLabelImg's; name one")
+        raise PreviewError(f"{_shown(path)} is no annotation in the house format or a tool's; name one")
     image = None
     if known.is_in_stored_pixels and image_content is not None:
         image = described_image(path.stem, image_content)
