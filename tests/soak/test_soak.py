@@ -112,7 +112,8 @@ def test_sixteen_readers_get_every_byte_and_leave_nothing_behind(container: Cont
     print(f"{result}\nwarm {warm}, late {late}, cache at most {max(volumes):,} bytes")
     assert late.memory_bytes < warm.memory_bytes + GROWTH_BYTES
     # Each reader may have an extent and a connection in hand.
-    assert late.descriptors <= warm.descriptors + 2 * READERS
+    # Idle connections to the store come and go by dozens; a leak would be one for each of some hundred thousand reads.
+    assert late.descriptors <= warm.descriptors + 6 * READERS
     assert late.threads <= warm.threads + READERS
     assert max(volumes) <= CACHE_BYTES + READERS * EXTENT_BYTES
 
