@@ -5,7 +5,8 @@ It waits at most the timeout, and then fails. So waiting costs no thread, here o
 is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
-control files made, by a few threads of their own. Extents arrive on the workers' listening threads.
+control files made, by a few threads of their own; another one has documents of views written, one after the other, by
+a worker (`imgsyncfs.library.documents`). Extents arrive on the workers' listening threads.
 `Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
 """
 
