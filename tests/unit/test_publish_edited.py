@@ -176,7 +176,7 @@ def test_an_annotation_whose_blob_is_gone_is_published_with_a_warning(place: Pla
     (row,) = place.annotations().values()
     (place.folder.parent / "store" / row.blob).unlink()
     (place.folder / "a.json").write_bytes(house("dog"))
-    (warning,) = place.publish(loose=True).warnings
+    (warning, _) = place.publish(loose=True).warnings
     assert warning.startswith("a.json cannot be compared with the annotation in the catalog")
     assert orjson.loads(place.published()["a.json"])["labels"][0]["object"][0]["class"] == "dog"
 
@@ -385,3 +385,13 @@ def test_a_flag_of_labelmes_without_a_name_is_no_class(place: Place) -> None:
     assert row is not None
     assert row.classes == ("Gender", "old")
     assert not [warning for warning in summary.warnings if "class" in warning]
+
+
+def test_a_class_that_the_dataset_does_not_list_is_told_with_the_classes_that_would_be_all(place: Place) -> None:
+    fill(place.folder, {"a.jpg": jpeg(1), "a.json": house("person")})
+    assert place.publish().warnings == ()
+    fill(place.folder, {"a.json": house("person", "dog", "cat")})
+    (warning,) = place.publish().warnings
+    assert "dog (1), cat (1)" in warning
+    assert warning.endswith("with the classes person,dog,cat")
+    assert place.publish(classes=["person", "dog", "cat"]).warnings == ()

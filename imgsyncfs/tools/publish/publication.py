@@ -30,6 +30,8 @@ DEFAULT_LABEL_VERSION = "1.0.0"
 _IMAGE_TYPES = {"fisheye": "fisheye360"}
 """The catalog's name of an image type where it differs from the one in the id."""
 
+_OBJECT_TYPES = frozenset({"bbox", "rbbox", "poly", "seg"})
+
 _NAMED_IN_ERROR = 5
 """How many files an error names when all of them were left out."""
 
@@ -305,6 +307,7 @@ def record(
             *warnings,
             *(warning for found in findings for warning in found.warnings),
             *_unnamed_types(row, annotated),
+            *_unnumbered_classes(row, annotated),
             *(
                 f"the class {name!r} is not listed in the column classes, which takes no commas or control characters"
                 for name in classes
@@ -346,6 +349,24 @@ def _unnamed_types(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Ite
         yield (
             f"the dataset's label_type says {named}, and annotations hold other labels as well: {found}; if they "
             f"belong there, publish it with the label type {complete}"
+        )
+
+
+def _unnumbered_classes(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
+    """Warn of classes that a dataset's row does not list: they have no number, and trainers' layouts lack them."""
+    counts = Counter(
+        name
+        for facts in annotated
+        for name in facts.classes
+        if {*facts.label_types} & {*_OBJECT_TYPES} and name not in row.classes and _can_be_listed(name)
+    )
+    if counts:
+        found = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        complete = ",".join([*row.classes, *counts])
+        listed = ", ".join(row.classes) or "none"
+        yield (
+            f"the dataset's classes ({listed}) do not list all that annotations have: {found}; "
+            f"trainers' layouts leave these out until it is published with the classes {complete}"
         )
 
 
