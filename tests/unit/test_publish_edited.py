@@ -88,6 +88,15 @@ def test_an_annotation_that_is_only_spelt_otherwise_keeps_its_blob(place: Place)
     assert rows_of(place) == before
 
 
+def test_what_has_not_changed_by_a_byte_is_not_asked_for(place: Place) -> None:
+    annotated_folder(place.folder, 3)
+    place.publish(loose=True)
+    place.store.read_bytes.clear()
+    (place.folder / "a_00001.json").write_bytes(house("dog"))
+    place.publish(loose=True)
+    assert len(place.store.read_bytes) == 1
+
+
 def test_only_the_one_that_says_something_else_is_sent(place: Place) -> None:
     annotated_folder(place.folder, 3)
     place.publish()

@@ -26,7 +26,7 @@ from imgsyncfs.formats.registry import (
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.tools.convert.conversion import completed, image_path, is_as_rendered, read_edited, with_image_path
 from imgsyncfs.tools.pairing import LeftOut, annotation_suffix, printable
-from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
+from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations, md5_of
 from imgsyncfs.tools.publish.findings import HOUSE
 
 ReadFile = Callable[[Path], bytes]
@@ -75,7 +75,8 @@ def find_annotation(
     known = _recognized(path, content)
     before = None
     warnings: tuple[str, ...] = ()
-    if row is not None:
+    # A house annotation that is the catalog's to the byte needs no comparison, and no request.
+    if row is not None and (known is not None or row.md5 != md5_of(content)):
         try:
             before = catalogued.read(image.name)
         except AnnotationError as error:

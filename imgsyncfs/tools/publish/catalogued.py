@@ -66,7 +66,7 @@ class CataloguedAnnotations:
             content = self._content(row)
         except (BlobMissing, BlobChanged) as error:
             raise AnnotationError(str(error)) from error
-        if len(content) != row.byte_count or (row.md5 and _md5(content) != row.md5):
+        if len(content) != row.byte_count or (row.md5 and md5_of(content) != row.md5):
             raise AnnotationError(f"{row.blob} does not hold what was published")
         return parse_annotation(content), content
 
@@ -99,5 +99,6 @@ class CataloguedAnnotations:
         return read.result()
 
 
-def _md5(content: bytes) -> str:
+def md5_of(content: bytes) -> str:
+    """The digest of a file, as rows have it."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
