@@ -27,16 +27,18 @@ def content_of(key: str, *, length: int = CONTENT_BYTES) -> bytes:
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """What files take up, blocks and all."""
-    total = 0
+    """What files take up, blocks and all.
+
+    Writers go on meanwhile. Only files that outlast the walk count: all of
+    them were there at its end, whereas a file removed during the walk and the
+    one that took its place never were there together.
+    """
+    seen: dict[Path, int] = {}
     for path in folder.rglob("*"):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if path.is_file():
-                total += path.stat().st_blocks * 512
-        except FileNotFoundError:
-            # A writer has removed it meanwhile.
-            continue
-    return total
+                seen[path] = path.stat().st_blocks * 512
+    return sum(size for path, size in seen.items() if path.exists())
 
 
 def files_of_entries(folder: Path) -> set[Path]:
