@@ -308,6 +308,14 @@ ROWS = (
         quick=False,
     ),
     Row(
+        "coco_10000",
+        "s",
+        _reading("coco_10000", "packed"),
+        (Target(3, at_most=True),),
+        {**_NO_SIBLINGS, "rclone": NO_FILES},
+        quick=False,
+    ),
+    Row(
         "render_loose",
         "files/s",
         _reading("render", "loose", "rclone"),

@@ -29,6 +29,7 @@ from bench_rows import MANY_CORES_ROWS, ROWS, Row, Source
 from bench_scenes import (
     MANY_READERS,
     ReadPlan,
+    play_document,
     play_listing,
     play_reading,
     play_stat,
@@ -79,6 +80,7 @@ SCENES = (
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
     Scene(("stat_8", "render_8", "view_yolo"), play_stat_8),
+    Scene(("coco_10000",), play_document),
     *map(_without_azurite, (1, 4, 8, 14)),
     Scene(("train",), play_training, modules=("torch", "torchvision")),
     Scene(("torch_dataset", "torch_dataset_again", "torch_paths", "torch_paths_again"), play_torch, modules=("torch",)),

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from bench_commands import BenchError
 from bench_contestants import Contestant, mounted_by
 from bench_memory import put_at_hand
@@ -23,7 +24,7 @@ from bench_mounts import Mounted, family, read_status, settle
 from bench_readers import Job, Reading, Work, dealt, run_readers
 from bench_servers import Requests
 from bench_stage import Stage, cache_folder, counting
-from bench_workload import BENCH, LIST, LOOSE
+from bench_workload import BENCH, BOXES, LIST, LOOSE
 
 READ_SECONDS = 300.0
 MANY_READERS = 8
@@ -165,6 +166,24 @@ def play_stat_8(stage: Stage, contestant: Contestant) -> None:
             _render(stage, contestant, mounted, "render_8", MANY_READERS)
         if contestant.ours and stage.wants("view_yolo", contestant):
             _view(stage, contestant, mounted, "view_yolo", MANY_READERS)
+
+
+def play_document(stage: Stage, contestant: Contestant) -> None:
+    """The file of COCO's that describes all small images is looked at: all their annotations are read for it."""
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        settle(mounted)
+        path = mounted.path / ".views" / "coco" / contestant.folders[LIST] / "instances.json"
+        with counting(stage, contestant, mounted) as requests:
+            reading = run_readers([Job("stat", [str(path)])], seconds=READ_SECONDS)
+        stage.results.expect("coco_10000", contestant, "no request at the store", holds=requests[0].all > 0)
+        document = orjson.loads(path.read_bytes())
+        images, boxes = len(document["images"]), len(document["annotations"])
+        # Among so many small boxes there are some without width or height, which COCO's file leaves out.
+        if images != len(stage.workload.listed) or not 0.99 <= boxes / (BOXES * images) <= 1:
+            raise BenchError(f"{path.name} has {images} images and {boxes} boxes")
+        if reading.bytes != path.stat().st_size:
+            raise BenchError(f"{path.name} changed its size")
+        stage.results.add("coco_10000", contestant, reading.seconds, requests[0])
 
 
 def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:
