@@ -10,12 +10,11 @@ and most commands render nothing. An entry point's module is imported at once, s
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
-from imgsyncfs.errors import FormatError
+from imgsyncfs.errors import ConfigurationError, FormatError
 from imgsyncfs.formats.contract import (
     Change,
     Format,
@@ -26,6 +25,7 @@ from imgsyncfs.formats.contract import (
     Reading,
     Rendered,
 )
+from imgsyncfs.settings.entry_points import with_entry_points
 from imgsyncfs.settings.values import did_you_mean
 
 __all__ = [
@@ -47,8 +47,6 @@ __all__ = [
     "get_format",
     "recognize_format",
 ]
-
-logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "imgsyncfs.formats"
 
@@ -113,49 +111,33 @@ _RESERVED_NAMES = frozenset({HOUSE, "none", "plain"})
 """Words that mean something else where a format's name is given."""
 
 
-def _registered() -> dict[str, FormatDescription]:
-    known = {own.name: own for own in _OWN}
-    found = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    for point in found:
-        try:
-            described = _loaded(point)
-            _check(described, known)
-        except FormatError as error:
-            logger.warning("The format %r of %s is left out: %s.", point.name, point.value, error)
-            logger.debug("This was why.", exc_info=True)
-        else:
-            known[described.name] = described
-    return known
-
-
-def _loaded(point: importlib.metadata.EntryPoint) -> FormatDescription:
-    try:
-        described = point.load()
-    except Exception as error:
-        raise FormatError(
-            f"it cannot be loaded ({type(error).__name__}: {error}); repair or remove its package"
-        ) from error
-    if not isinstance(described, FormatDescription):
-        raise FormatError(f"it is a {type(described).__name__}, no FormatDescription; repair or remove its package")
-    return described
-
-
 def _check(described: FormatDescription, known: Mapping[str, FormatDescription]) -> None:
     names = {described.name, *described.aliases}
     taken = {*_RESERVED_NAMES, *known, *(alias for other in known.values() for alias in other.aliases)}
     for name in sorted(names):
         if name in taken:
-            raise FormatError(f"the name {name!r} is taken; choose another")
+            raise ConfigurationError(f"the name {name!r} is taken; choose another")
         if not name or name != name.strip().lower() or any(mark in name for mark in ",:"):
-            raise FormatError(f"the name {name!r} is not in small letters without spaces, commas and colons; change it")
+            raise ConfigurationError(
+                f"the name {name!r} is not in small letters without spaces, commas and colons; change it"
+            )
     if described.suffix in {HOUSE_SUFFIX, *(other.suffix for other in known.values())}:
-        raise FormatError(f"the suffix {described.suffix!r} is taken; choose another")
+        raise ConfigurationError(f"the suffix {described.suffix!r} is taken; choose another")
     for suffix in (described.suffix, described.view_suffix):
         if not suffix.startswith(".") or suffix != suffix.lower() or "/" in suffix or suffix.endswith("."):
-            raise FormatError(f"the suffix {suffix!r} is not like '.name' in small letters; change it")
+            raise ConfigurationError(f"the suffix {suffix!r} is not like '.name' in small letters; change it")
 
 
-FORMATS: Mapping[str, FormatDescription] = MappingProxyType(_registered())
+FORMATS: Mapping[str, FormatDescription] = MappingProxyType(
+    with_entry_points(
+        ENTRY_POINTS,
+        {own.name: own for own in _OWN},
+        noun="format",
+        kind=FormatDescription,
+        name_of=attrgetter("name"),
+        check=_check,
+    )
+)
 
 READABLE: Mapping[str, FormatDescription] = MappingProxyType(
     {name: known for name, known in FORMATS.items() if known.is_readable}

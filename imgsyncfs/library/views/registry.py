@@ -7,9 +7,8 @@ Each format has a flat view of its name, if it has none with directories.
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from imgsyncfs.catalog.naming import file_name_fault
@@ -23,9 +22,8 @@ from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
+from imgsyncfs.settings.entry_points import with_entry_points
 from imgsyncfs.settings.values import did_you_mean
-
-logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "imgsyncfs.views"
 
@@ -48,32 +46,6 @@ _OWN: tuple[View, ...] = (
 )
 
 
-def _registered() -> dict[str, View]:
-    known = {view.name: view for view in _OWN}
-    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        try:
-            view = _loaded(point)
-            _check(view, known)
-        except ConfigurationError as error:
-            logger.warning("The view %r of %s is left out: %s.", point.name, point.value, error)
-            logger.debug("This was why.", exc_info=True)
-        else:
-            known[view.name] = view
-    return known
-
-
-def _loaded(point: importlib.metadata.EntryPoint) -> View:
-    try:
-        view = point.load()
-    except Exception as error:
-        raise ConfigurationError(
-            f"it cannot be loaded ({type(error).__name__}: {error}); repair or remove its package"
-        ) from error
-    if not isinstance(view, View):
-        raise ConfigurationError(f"it is a {type(view).__name__}, no View; repair or remove its package")
-    return view
-
-
 def _check(view: View, known: Mapping[str, View]) -> None:
     name = view.name
     if name in known:
@@ -82,7 +54,16 @@ def _check(view: View, known: Mapping[str, View]) -> None:
         raise ConfigurationError(f"the name {name!r} is no name of a directory in small letters; change it")
 
 
-VIEWS: Mapping[str, View] = MappingProxyType(_registered())
+VIEWS: Mapping[str, View] = MappingProxyType(
+    with_entry_points(
+        ENTRY_POINTS,
+        {view.name: view for view in _OWN},
+        noun="view",
+        kind=View,
+        name_of=attrgetter("name"),
+        check=_check,
+    )
+)
 
 
 def find_view(name: str) -> View:
