@@ -156,3 +156,9 @@ class MountError(ImgsyncfsError):
 
 class WorkerLost(ImgsyncfsError):
     """A job whose worker processes died, or that was cut off by the end of a mount: nobody knows what it would give."""
+
+
+def printable(name: str) -> str:
+    """Return a file name fit for one printed line: control characters and bytes that are no UTF-8 are escaped."""
+    escaped = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in escaped)

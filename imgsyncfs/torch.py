@@ -48,8 +48,7 @@ from imgsyncfs.catalog.dataset_table import near_values
 from imgsyncfs.catalog.listing.sent import SentFiles, received_listing, sent_files
 from imgsyncfs.errors import CatalogError, ConfigurationError, PreviewError, PublishError
 from imgsyncfs.library.reader import LibraryReader
-from imgsyncfs.tools.images import decode_content
-from imgsyncfs.tools.preview.files import upright_rgb
+from imgsyncfs.pictures.images import decode_content, upright_rgb
 from imgsyncfs.workers.threads import map_in_order
 
 try:

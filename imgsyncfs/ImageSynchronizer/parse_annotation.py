@@ -10,10 +10,10 @@ from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConvertError
 from imgsyncfs.formats.registry import CONVERTIBLE, ImageInfo
 from imgsyncfs.ImageSynchronizer.data_frames import labels_frame
+from imgsyncfs.pictures.images import described_image
 from imgsyncfs.tools.convert.conversion import recognize
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, find_image
 from imgsyncfs.tools.convert.run import convert_paths
-from imgsyncfs.tools.images import described_image
 from imgsyncfs.tools.pairing import annotation_suffix
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from imgsyncfs.cli.common import LEFT_OUT_STATUS
-from imgsyncfs.errors import ImgsyncfsError, PreviewError
-from imgsyncfs.tools.pairing import annotation_suffix, printable
+from imgsyncfs.errors import ImgsyncfsError, PreviewError, printable
+from imgsyncfs.tools.pairing import annotation_suffix
 from imgsyncfs.tools.preview.files import PreviewSource, read_preview_source
 from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, save_picture
 

@@ -21,14 +21,13 @@ from imgsyncfs.cli.common import (
     open_configured_catalog,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar, SyncBar
-from imgsyncfs.errors import CatalogUnreachable, ConfigurationError
+from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, printable
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
-from imgsyncfs.tools.pairing import printable
 from imgsyncfs.tools.prefetch import prefetch
 from imgsyncfs.tools.sync.run import SyncSummary, sync
 

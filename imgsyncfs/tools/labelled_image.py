@@ -12,9 +12,8 @@ from PIL import Image
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, ObjectLabel, RotatedBox
 from imgsyncfs.errors import PreviewError, PublishError
-from imgsyncfs.tools.images import decode_content
-from imgsyncfs.tools.preview.files import upright_rgb
-from imgsyncfs.tools.preview.picture import draw_content
+from imgsyncfs.pictures.drawing import draw_content
+from imgsyncfs.pictures.images import decode_content, upright_rgb
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.naming import LONGEST_FILE_NAME_BYTES, file_name_fault
+from imgsyncfs.errors import printable
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS, HOUSE_SUFFIX, READABLE
-from imgsyncfs.tools.images import IMAGE_EXTENSIONS
+from imgsyncfs.pictures.images import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,12 +71,6 @@ class PairedNames:
     def image(self) -> str:
         """The image's file name."""
         return f"{self.stem}.{self.ext}"
-
-
-def printable(name: str) -> str:
-    """Return a file name fit for one printed line: control characters and bytes that are no UTF-8 are escaped."""
-    escaped = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in escaped)
 
 
 def annotation_suffix(name: str) -> str:

@@ -30,9 +30,9 @@ from support.rolabelimg_saves import save_in_rolabelimg
 from imgsyncfs.annotations.house_format import ObjectLabel, is_annotation, parse_annotation
 from imgsyncfs.errors import ConvertError, FormatError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.pictures.images import HEADER_BYTES
 from imgsyncfs.tools.convert.run import convert_paths
 from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX, keep_copy, locked
-from imgsyncfs.tools.images import HEADER_BYTES
 from imgsyncfs.tools.preview.picture import preview_file
 
 LABELME = FORMATS["labelme"]

@@ -41,9 +41,10 @@ from imgsyncfs.annotations.house_format import (
 from imgsyncfs.cli.preview_commands import output_paths
 from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
+from imgsyncfs.pictures.drawing import draw_annotation
+from imgsyncfs.pictures.shapes import class_colour, luminance
 from imgsyncfs.tools.demo import DEMO_FILES
-from imgsyncfs.tools.preview.picture import draw_annotation, preview_file, save_picture
-from imgsyncfs.tools.preview.shapes import class_colour, luminance
+from imgsyncfs.tools.preview.picture import preview_file, save_picture
 
 LONGEST_SIDE = 480
 STORED = (

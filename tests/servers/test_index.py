@@ -16,9 +16,9 @@ from support.services import Container
 
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import NamingError, PublishError, StoreUnreachable
+from imgsyncfs.pictures.images import HEADER_BYTES
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
-from imgsyncfs.tools.images import HEADER_BYTES
 from imgsyncfs.tools.publish.container import index
 from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import DatasetOptions, PublishSummary

@@ -13,7 +13,7 @@ from PIL import Image
 from support.examples import examples
 
 from imgsyncfs.errors import PublishError
-from imgsyncfs.tools.images import HEADER_BYTES, ImageFacts, check_image, read_image_header
+from imgsyncfs.pictures.images import HEADER_BYTES, ImageFacts, check_image, read_image_header
 
 
 def encoded(image: Image.Image, file_format: str, *, orientation: int | None = None) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.tools.pairing import PairedNames, pair_names, printable
+from imgsyncfs.errors import printable
+from imgsyncfs.tools.pairing import PairedNames, pair_names
 
 
 def reasons(names: list[str]) -> dict[str, str]:

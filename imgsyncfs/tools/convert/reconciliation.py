@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgsyncfs.errors import AnnotationError, ConvertError, PublishError
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, HOUSE_SUFFIX, READABLE, Change, ImageInfo, Reading
+from imgsyncfs.pictures.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
 from imgsyncfs.tools.convert.conversion import (
     completed,
     image_path,
@@ -31,7 +32,6 @@ from imgsyncfs.tools.convert.conversion import (
     recognize,
     with_missing_sizes,
 )
-from imgsyncfs.tools.images import HEADER_BYTES, IMAGE_EXTENSIONS, ImageFacts, read_image_header
 from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, image_names
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.errors import AnnotationError, ConvertError
+from imgsyncfs.errors import AnnotationError, ConvertError, printable
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Change, Loss, get_format
 from imgsyncfs.formats.remarks import unseen_labels
+from imgsyncfs.pictures.images import IMAGE_EXTENSIONS
 from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
 from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
-from imgsyncfs.tools.images import IMAGE_EXTENSIONS
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix, printable
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 from imgsyncfs.workers.progress import Progress, SilentProgress
 

@@ -7,19 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from imgsyncfs.annotations.house_format import Annotation
-from imgsyncfs.errors import AnnotationError, PreviewError, PublishError
+from imgsyncfs.errors import AnnotationError, PreviewError, PublishError, printable
 from imgsyncfs.formats.registry import ImageReference, recognize_format
-from imgsyncfs.tools.images import IMAGE_EXTENSIONS, decode_content, described_image
-from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names, printable
+from imgsyncfs.pictures.images import IMAGE_EXTENSIONS, decode_content, described_image
+from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, image_names
 
 _EXTENSIONS = frozenset({*IMAGE_EXTENSIONS, *(suffix.rpartition(".")[2] for suffix in ANNOTATION_SUFFIXES)})
-
-_CONTRAST_SAMPLES = 1 << 20
-_DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
 
 
 @dataclass(frozen=True)
@@ -78,37 +74,6 @@ def decode_image(source: PreviewSource) -> Image.Image:
     except PublishError as error:
         name = _shown(source.image_path) if source.image_path else f"The image in {_shown(source.annotation_path)}"
         raise PreviewError(f"{name} cannot be shown: {error}") from error
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Make an 8-bit RGB copy of an image, turned as its EXIF block asks for.
-
-    Values of more than 8 bits are spread so that the darkest is black and the brightest white (a thousandth at either
-    end is cut off); transparent parts become white.
-
-    Raises:
-        PreviewError: its mode has no colours that can be shown.
-    """
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):
-        upright = _contrast_spread(upright)
-    try:
-        if upright.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in upright.info:
-            colours = upright.convert("RGBA")
-            ground = Image.new("RGBA", upright.size, "white")
-            return Image.alpha_composite(ground, colours).convert("RGB")
-        return upright.convert("RGB")
-    except ValueError as error:
-        raise PreviewError(f"An image of mode {image.mode} cannot be shown ({error}); save it as RGB.") from error
-
-
-def _contrast_spread(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0)
-    samples = values.ravel()[:: max(1, values.size // _CONTRAST_SAMPLES)]
-    low, high = np.percentile(samples, (_DARKEST_PERCENT, _BRIGHTEST_PERCENT)) if values.size else (0.0, 1.0)
-    spread = (np.clip(values, low, high) - low) * (255 / (high - low) if high > low else 0.0)
-    return Image.fromarray(np.round(spread).astype(np.uint8))
 
 
 def _annotation_beside(image: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imgsyncfs.annotations.encoding import encoding_fault
 from imgsyncfs.annotations.house_format import Annotation, dump_annotation, parse_annotation
-from imgsyncfs.errors import AnnotationError, PublishError
+from imgsyncfs.errors import AnnotationError, PublishError, printable
 from imgsyncfs.formats.registry import HOUSE as HOUSE_FORMAT
 from imgsyncfs.formats.registry import (
     HOUSE_SUFFIX,
@@ -25,7 +25,7 @@ from imgsyncfs.formats.registry import (
 )
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.tools.convert.conversion import completed, image_path, is_as_rendered, read_edited, with_image_path
-from imgsyncfs.tools.pairing import LeftOut, annotation_suffix, printable
+from imgsyncfs.tools.pairing import LeftOut, annotation_suffix
 from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations, md5_of
 from imgsyncfs.tools.publish.findings import HOUSE
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from imgsyncfs.annotations.house_format import parse_annotation
 from imgsyncfs.blob_layout import EXTENT_BYTES, WHOLE_BLOB_BYTES, cut_into_extents, extent_digest, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError
+from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishError, printable
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
 from imgsyncfs.formats.remarks import unseen_labels
-from imgsyncfs.tools.images import HEADER_BYTES, read_image_header, size_warnings
-from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names, printable
+from imgsyncfs.pictures.images import HEADER_BYTES, read_image_header, size_warnings
+from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
     HOUSE,

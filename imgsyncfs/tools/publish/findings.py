@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel, RegressionLabel
 from imgsyncfs.blob_layout import cut_into_extents, extent_digests
+from imgsyncfs.errors import printable
 from imgsyncfs.formats.registry import Change
-from imgsyncfs.tools.images import ImageFacts
-from imgsyncfs.tools.pairing import LeftOut, printable
+from imgsyncfs.pictures.images import ImageFacts
+from imgsyncfs.tools.pairing import LeftOut
 from imgsyncfs.workers.threads import map_in_order
 
 if TYPE_CHECKING:

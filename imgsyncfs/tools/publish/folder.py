@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES, cut_into_extents, extent_digests
 from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
-from imgsyncfs.errors import AnnotationError, PublishError
+from imgsyncfs.errors import AnnotationError, PublishError, printable
 from imgsyncfs.formats.registry import ImageInfo
-from imgsyncfs.tools.images import ImageFacts, check_image, size_warnings
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, LeftOut, PairedNames, pair_names, printable
+from imgsyncfs.pictures.images import ImageFacts, check_image, size_warnings
+from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, LeftOut, PairedNames, pair_names
 from imgsyncfs.tools.publish.annotations import differing_siblings, find_annotation
 from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
 from imgsyncfs.tools.publish.findings import (

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.catalog.naming import parse_dataset_name
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
-from imgsyncfs.errors import PublishError
-from imgsyncfs.tools.pairing import printable
+from imgsyncfs.errors import PublishError, printable
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 
 if TYPE_CHECKING:

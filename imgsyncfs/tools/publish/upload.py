@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, PACK_BYTES
-from imgsyncfs.errors import AnnotationError, PublishError
-from imgsyncfs.tools.pairing import printable
+from imgsyncfs.errors import AnnotationError, PublishError, printable
 from imgsyncfs.tools.publish.packing import Pack, plan_packs, write_pack
 from imgsyncfs.workers.threads import map_in_order
 

@@ -1,4 +1,4 @@
-"""Check with Pillow whether a file is an image, and read its size."""
+"""Image files with Pillow: whether a file is an image, its size, its pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from PIL import Image, ImageMode, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 
-from imgsyncfs.errors import PublishError
+from imgsyncfs.errors import PreviewError, PublishError
 from imgsyncfs.formats.contract import ImageInfo
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ HEADER_BYTES = 256 * 1024
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 """Only these: Pillow knows formats that start other programs (EPS), which no dataset needs."""
+
+_CONTRAST_SAMPLES = 1 << 20
+_DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.1, 99.9
 
 _ORIENTATION = 0x0112
 _AS_STORED = 1
@@ -160,6 +164,28 @@ def size_warnings(annotation: Annotation, image: ImageFacts, name: str) -> tuple
     return (f"{warning}; the labels may not fit",)
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Make an 8-bit RGB copy of an image, turned as its EXIF block asks for.
+
+    Values of more than 8 bits are spread so that the darkest is black and the brightest white (a thousandth at either
+    end is cut off); transparent parts become white.
+
+    Raises:
+        PreviewError: its mode has no colours that can be shown.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        upright = _contrast_spread(upright)
+    try:
+        if upright.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in upright.info:
+            colours = upright.convert("RGBA")
+            ground = Image.new("RGBA", upright.size, "white")
+            return Image.alpha_composite(ground, colours).convert("RGB")
+        return upright.convert("RGB")
+    except ValueError as error:
+        raise PreviewError(f"An image of mode {image.mode} cannot be shown ({error}); save it as RGB.") from error
+
+
 @contextmanager
 def _reasons() -> Iterator[None]:
     """Say why an image cannot be read.
@@ -209,3 +235,12 @@ def _too_large() -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _contrast_spread(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(values, nan=0.0)
+    samples = values.ravel()[:: max(1, values.size // _CONTRAST_SAMPLES)]
+    low, high = np.percentile(samples, (_DARKEST_PERCENT, _BRIGHTEST_PERCENT)) if values.size else (0.0, 1.0)
+    spread = (np.clip(values, low, high) - low) * (255 / (high - low) if high > low else 0.0)
+    return Image.fromarray(np.round(spread).astype(np.uint8))

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from imgsyncfs.tools.pairing import printable
-from imgsyncfs.tools.preview.shapes import DARK, Colour
+from imgsyncfs.errors import printable
+from imgsyncfs.pictures.shapes import DARK, Colour
 
 logger = logging.getLogger(__name__)
 

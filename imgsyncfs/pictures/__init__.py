@@ -1,0 +1,1 @@
+"""Pictures: image files decoded, annotations drawn into them, images made smaller."""
