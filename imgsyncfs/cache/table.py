@@ -73,6 +73,11 @@ _PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AN
 _FILENAMES = "SELECT filename FROM Cache WHERE filename >= ? AND filename < ?"
 
 _OLDEST = "SELECT rowid, key, filename, size, length(value), access_time FROM Cache ORDER BY access_time"
+_OLDEST_OF = (
+    "SELECT rowid, key, filename, size, length(value), access_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ?"
+    " ORDER BY access_time"
+)
+_VOLUME_OF = "SELECT size, length(value) FROM Cache WHERE raw = 1 AND key >= ? AND key < ?"
 
 _PORTION = (
     "SELECT rowid, CASE raw WHEN 1 THEN key END, tag, filename, {}, size FROM Cache"
@@ -277,7 +282,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         times = ((now - 1e-6 * back, key) for back, key in zip(range(len(keys), 0, -1), keys, strict=True))
         self._con.executemany("UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", times)
 
-    def evict(self, byte_count: int, *, pinned: Collection[str]) -> list[str]:
+    def evict(self, byte_count: int, *, pinned: Collection[str] = (), prefix: str = "") -> list[str]:
         """Take out what was used least recently. Within a transaction.
 
         Entries that share a file go together, at the time of the one that was used last.
@@ -285,6 +290,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         Args:
             byte_count: how many bytes of the disk to free; fewer are freed if there are no more.
             pinned: keys of entries to leave alone.
+            prefix: of the keys of the entries that may go; empty for all.
 
         Returns:
             Names of files to remove after the transaction.
@@ -292,7 +298,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         files: list[str] = []
         rows: set[int] = set()
         freed = 0
-        oldest = self._sql(_OLDEST)
+        oldest = self._sql(_OLDEST_OF, _key_range(prefix)) if prefix else self._sql(_OLDEST)
         for row, key, filename, size, inline, used in oldest:
             if freed >= byte_count:
                 break
@@ -379,6 +385,11 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         self._sql("UPDATE Cache SET size = size + ? WHERE rowid = ?", (number_of_bytes(size), part[0]))
         return None
 
+    def volume_of(self, prefix: str) -> int:
+        """Bytes that the entries with keys of a prefix take up, in files and in the database."""
+        rows = self._sql(_VOLUME_OF, _key_range(prefix)).fetchall()
+        return sum(number_of_bytes(size) + number_of_bytes(inline) for size, inline in rows)
+
     def volume(self) -> int:
         """Bytes on disk: what the files take up and the database, as they are after the transaction under way."""
         sql = self._sql
@@ -450,6 +461,11 @@ def number_of_bytes(value: object) -> int:
 def counted_bytes(rows: Sequence[tuple[object, ...]]) -> int:
     """What the files take up, as `COUNTED` gives it."""
     return sum(number_of_bytes(size) for (size,) in rows)
+
+
+def _key_range(prefix: str) -> tuple[str, str]:
+    """The first key of a prefix, and the first one beyond."""
+    return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _is_later(one: object, other: object) -> bool:

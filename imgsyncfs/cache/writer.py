@@ -141,6 +141,18 @@ class CacheWriter:
             used = ()
         return kept
 
+    def keep_within(self, prefix: str, byte_count: int) -> None:
+        """Evict what was used least recently, of the entries with keys of a prefix, until they keep within a limit."""
+        try:
+            excess = self._table.volume_of(prefix) - byte_count
+            if excess <= 0:
+                return
+            with self._table.writing():
+                freed = self._table.evict(excess, prefix=prefix)
+            self._files.remove(freed)
+        except _FAULTS as error:
+            logger.warning("The cache could not keep %s within its limit: %s", prefix, error)
+
     def note_used(self, keys: Sequence[str]) -> None:
         """Mark extents as used just now, so that others are evicted before them.
 

@@ -47,6 +47,10 @@ class ExtentSource(ABC):
         """The extent if it is open already; the short way."""
 
     @abstractmethod
+    def kept(self, key: str) -> OpenExtent | None:
+        """What the cache has under a key, also if it is not open yet; None if there is nothing."""
+
+    @abstractmethod
     def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
         """An extent that is not open.
 
@@ -77,6 +81,10 @@ class FetchedExtents(ExtentSource):
     def opened(self, key: str) -> OpenExtent | None:
         """The extent if it is open already."""
         return self.fetcher.opened(key)
+
+    def kept(self, key: str) -> OpenExtent | None:
+        """What the cache has under a key."""
+        return self.fetcher.cached(key)
 
     def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
         """The extent; a miss or a hit on disk starts or goes on with readahead."""

@@ -24,6 +24,7 @@ from imgsyncfs.library.numbers import (
     FIRST_SIBLING,
     IMAGE,
     KIND_BITS,
+    PICTURE,
     FileAddress,
     dataset_number,
 )
@@ -104,11 +105,10 @@ class DatasetFiles:
         self._classes: tuple[str, ...] = ()
         self._names_losses = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
-        room = sizes if sizes is not None else memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
-        numbers = room.cast("I")
-        count = len(listing)
+        if sizes is None:
+            sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
         self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
-        self._sizes = {kind: numbers[place * count : (place + 1) * count] for place, kind in enumerate(self._siblings)}
+        self._sizes = {kind: sizes_of(listing, sizes, place=place) for place, kind in enumerate(self._siblings)}
         self._shadowed = {kind: listing.shadowed(suffix) for suffix, kind in self._suffixes}
 
     @property
@@ -258,6 +258,20 @@ class DatasetFiles:
         )
 
 
+def sizes_of(listing: Listing, sizes: memoryview | None, *, place: int) -> memoryview[int]:
+    """The sizes of one sibling of each image, 0 where not known yet.
+
+    Args:
+        listing: of the images.
+        sizes: room for those of all siblings; None for room of its own.
+        place: of the sibling among them.
+    """
+    if sizes is None:
+        return memoryview(mmap.mmap(-1, sizes_length(listing, 1))).cast("I")
+    count = len(listing)
+    return sizes.cast("I")[place * count : (place + 1) * count]
+
+
 def sizes_length(listing: Listing, siblings: int) -> int:
     """How many bytes the sizes of all siblings of a listing take; at least those of one."""
     return SIZE_BYTES * max(1, len(listing) * siblings)
@@ -284,13 +298,13 @@ class NodeNumbers:
         """The node number of a file. A sibling changes with its annotation, so it has the annotation's file number."""
         if kind == DOCUMENT:
             return self._directory | (index << KIND_BITS) | kind
-        files = self._images if kind == IMAGE else self._annotations
+        files = self._images if kind in {IMAGE, PICTURE} else self._annotations
         return self._directory | (files.number(index) << KIND_BITS) | kind
 
     def key(self, address: FileAddress) -> FileKey | None:
         """The file at an address of this dataset; None if this revision does not have it."""
         if address.kind == DOCUMENT:
             return FileKey(DOCUMENT, address.file)
-        files = self._images if address.kind == IMAGE else self._annotations
+        files = self._images if address.kind in {IMAGE, PICTURE} else self._annotations
         index = files.index(address.file)
         return FileKey(address.kind, index) if index >= 0 else None

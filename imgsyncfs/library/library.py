@@ -27,6 +27,7 @@ from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import ErrorLog
 from imgsyncfs.library.kept_renderings import KeptRenderings
+from imgsyncfs.library.picture_files import files_in_view
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.library.view_files import ViewFiles
@@ -117,7 +118,7 @@ class Library:
         """The files of a dataset in a view; see `files`."""
         listing = self.mirror.listing(dataset_id)
         facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
-        return ViewFiles(listing, view, self.sources, facts=facts)
+        return files_in_view(listing, view, self.sources, facts=facts)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:

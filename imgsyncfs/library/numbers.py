@@ -8,7 +8,8 @@ bits       meaning
 61         with bit 62: the node is the coordinator's, a control file or their directory
 44 to 61   without bit 62: the dataset's number, from 1; 0 for the root
 6 to 43    the file's number (`imgsyncfs.catalog.listing.numbering`)
-0 to 5     the kind of file: 0 a directory, 1 the image, 2 its annotation, from 3 on a sibling, 63 a document of a view
+0 to 5     the kind of file: 0 a directory, 1 the image, 2 its annotation, from 3 on a sibling; in a view 62 is a
+           picture, 63 a document
 =========  ====================================================================================================
 
 A dataset's own directory has the file's number 0; in a view, the directories in it have others. A dataset has a number
@@ -28,6 +29,9 @@ DIRECTORY = 0
 IMAGE = 1
 ANNOTATION = 2
 FIRST_SIBLING = 3
+PICTURE = 62
+"""A picture that a view shows in place of an image; it has the image's file number."""
+
 DOCUMENT = 63
 """A file about the dataset as a whole, in a view; its file number is its place among those of the view."""
 

@@ -36,6 +36,9 @@ LABEL = FIRST_SIBLING
 class ViewFiles(DatasetFiles):
     """The files of a revision in a view.
 
+    Attributes:
+        image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
+
     Args:
         listing: the revision's.
         view: the view.
@@ -44,6 +47,8 @@ class ViewFiles(DatasetFiles):
         missing: the exception for a long document that has not been written, given its place; None: it cannot be had.
         sizes: as for `DatasetFiles`, for one sibling.
     """
+
+    image_kind = IMAGE
 
     def __init__(
         self,
@@ -118,29 +123,28 @@ class ViewFiles(DatasetFiles):
                 return FileKey(self._kind, index)
         stem, dot, ext = name.rpartition(b".")
         index = listing.find(stem) if dot else -1
-        if index >= 0 and layout.image_directory(index) == directory and listing.ext(index).encode() == ext:
-            return FileKey(IMAGE, index)
+        if index >= 0 and layout.image_directory(index) == directory and self._ext(index) == ext:
+            return FileKey(self.image_kind, index)
         return None
 
     def has(self, key: FileKey) -> bool:
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
             return key.image < len(self.documents)
-        return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
+        return key.kind == self.image_kind or (key.kind == self._kind and self._has_label(key.image))
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
         if key.kind == DOCUMENT:
             return self.documents[key.image].name
-        if key.kind == IMAGE:
-            return super().name(key)
-        return self.listing.stem(key.image) + self._suffix
+        stem = self.listing.stem(key.image)
+        return b"%b.%b" % (stem, self._ext(key.image)) if key.kind == self.image_kind else stem + self._suffix
 
     def directory_of(self, key: FileKey) -> int:
         """The place of the directory that a file is in."""
         if key.kind == DOCUMENT:
             return self.documents[key.image].directory
-        if key.kind == IMAGE:
+        if key.kind == self.image_kind:
             return self._layout.image_directory(key.image)
         return self._layout.label_directory(key.image)
 
@@ -175,7 +179,7 @@ class ViewFiles(DatasetFiles):
             for number, index in enumerate(map(int, members[start : start + IMAGES_AT_ONCE]), start):
                 stem, after = listing.stem(index), before + 2 * number
                 if not place and self._layout.image_directory(index) == directory:
-                    yield b"%b.%b" % (stem, listing.ext(index).encode()), IMAGE, index, after + 1
+                    yield b"%b.%b" % (stem, self._ext(index)), self.image_kind, index, after + 1
                 if self._layout.label_directory(index) == directory and self._has_label(index):
                     yield stem + self._suffix, self._kind, index, after + 2
                 place = 0
@@ -213,6 +217,10 @@ class ViewFiles(DatasetFiles):
             name = self.documents[place].name.decode()
             raise self._missing(place) if self._missing is not None else CatalogError(f"{name} is in mounts alone.")
         return descriptor
+
+    def _ext(self, index: int) -> bytes:
+        """The extension of what stands for an image, without the dot."""
+        return self.listing.ext(index).encode()
 
     def _has_label(self, index: int) -> bool:
         if not self._has_labels:

@@ -21,7 +21,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
+from imgsyncfs.mount.pictures import MadePicture, PictureFlights
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.workers.messages import Message
 from imgsyncfs.workers.pool import WorkerPool
@@ -86,6 +87,7 @@ class _Waiting:
         flight: of the extent that it waits for; None if it waits for a listing or the tree.
         listing: number of the dataset whose listing it waits for.
         document: place of the document of a view that it waits for; below 0 if it waits for none.
+        picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
     """
 
     responder: int
@@ -95,6 +97,7 @@ class _Waiting:
     flight: InFlight | None = None
     listing: int = TREE
     document: int = -1
+    picture: int = -1
 
 
 class Coordinator:
@@ -135,6 +138,7 @@ class Coordinator:
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self._documents = ThreadPoolExecutor(1, thread_name_prefix="document")
         self._writers: WorkerPool | None = None
+        self._pictures = PictureFlights(library, namespace)
         self._responders: Responders | None = None
         self._device = -1
 
@@ -152,20 +156,15 @@ class Coordinator:
         self._listings.shutdown(wait=False, cancel_futures=True)
         self._controls.shutdown(wait=False, cancel_futures=True)
         self._documents.shutdown(wait=False, cancel_futures=True)
+        self._pictures.close()
         if self._writers is not None:
             self._writers.close()
 
     def take(self, responder: int, message: Message) -> None:
         """Take what a responder sent."""
         header, request = message.header, message.payload
-        if header.get("want") == "extent":
-            self._want_extent(responder, header, request)
-        elif header.get("want") == "listing":
-            self._want_listing(responder, header["number"], request)
-        elif header.get("want") == "tree":
-            self._want_listing(responder, TREE, request)
-        elif header.get("want") == "document":
-            self._want_document(responder, header["dataset"], header["place"], request)
+        if "want" in header:
+            self._want(responder, header, request)
         elif "interrupted" in header:
             self._interrupted[header["interrupted"]] = time.monotonic() + INTERRUPTED_SECONDS
         elif "hand" in header:
@@ -176,6 +175,20 @@ class Coordinator:
             self._library.cache.note_uses(header["used"])
         elif "error" in header:
             self._report(header["error"])
+
+    def _want(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        """Bring what a responder lacks."""
+        wanted = header["want"]
+        if wanted == "extent":
+            self._want_extent(responder, header, request)
+        elif wanted == "listing":
+            self._want_listing(responder, header["number"], request)
+        elif wanted == "tree":
+            self._want_listing(responder, TREE, request)
+        elif wanted == "document":
+            self._want_document(responder, header["dataset"], header["place"], request)
+        elif wanted == "picture":
+            self._want_picture(responder, header, request)
 
     def tick(self) -> float:
         """Fail the requests whose timeout is over; returns when to look again, in seconds from now."""
@@ -214,6 +227,8 @@ class Coordinator:
     def _too_late(self, waiting: _Waiting) -> Exception:
         if waiting.flight is not None:
             return self._library.fetcher.too_late(waiting.flight.extent)
+        if waiting.picture >= 0:
+            return CacheError("the picture is still being made; look again in a while, or raise the timeout")
         if waiting.document >= 0:
             return CacheError("it is still being written, from all annotations of the dataset; look again in a while")
         return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
@@ -395,6 +410,34 @@ class Coordinator:
             cause = f"The view {where.view} of {where.dataset_id} does not show {count} {what}: {reason}"
             self._library.errors.report(f"{cause}.", cause=cause)
         self._namespace.take_document(number, place, descriptor)
+
+    # Pictures of views.
+
+    def _want_picture(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        """Have a request wait for a picture, which is made once for all of them."""
+        number, index, tries = header["dataset"], header["image"], header.get("tries", 0)
+        deadline = time.monotonic() + self._library.settings.timeout
+        unique = self._set_aside(_Waiting(responder, request, deadline, tries, listing=number, picture=index))
+        flight = self._pictures.start(number, index)
+        flight.add_done_callback(lambda made: self._picture_came(unique, made))
+
+    def _picture_came(self, unique: int, made: Future[MadePicture]) -> None:
+        """Have a request tried again whose picture has been made. Runs on a thread that makes pictures."""
+        with self._lock:
+            waiting = self._waiting.get(unique)
+        if waiting is None or waiting.picture < 0 or not self._take_off(unique, waiting):
+            return
+        try:
+            key, content = made.result()
+        except CancelledError:
+            # The mount ends.
+            return
+        except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
+            self._refuse(waiting.request, error, self._path_in_dataset(waiting.request))
+            return
+        if content:
+            self._send_content(waiting.responder, key, content)
+        self._retry(waiting.responder, waiting.request, waiting.tries + 1)
 
     # Control files, and df.
 

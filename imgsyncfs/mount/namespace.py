@@ -36,16 +36,19 @@ from imgsyncfs.library.numbers import (
     ANNOTATION,
     FIRST_SIBLING,
     IMAGE,
+    PICTURE,
     FileAddress,
     address,
     dataset_number,
     file_number,
 )
+from imgsyncfs.library.picture_files import MOST_SIZES
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import VIEWS
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
+from imgsyncfs.pictures.kinds import PICTURE_EXT
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -455,7 +458,7 @@ class Namespace:
     def _hold(self, listing: Listing, view: str = "", facts: DatasetFacts | None = None) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
         self._listings[listing.dataset_id, listing.key] = listing
-        sizes = shared_memory(sizes_length(listing, len(self._siblings) or 1))
+        sizes = shared_memory(sizes_length(listing, max(len(self._siblings), MOST_SIZES)))
         if facts is None:
             return HeldListing(listing, sizes)
         splits = memory_file(facts.splits.tobytes()) if facts.splits is not None else -1
@@ -536,11 +539,13 @@ class _NumbersOf:
 
     def name(self, place: FileAddress) -> bytes:
         """The name of a file; empty if the listing does not have it."""
-        files = self._images if place.kind == IMAGE else self._annotations
+        files = self._images if place.kind in {IMAGE, PICTURE} else self._annotations
         index = files.index(place.file)
         if index < 0:
             return b""
         stem = self._listing.stem(index)
+        if place.kind == PICTURE:
+            return b"%b.%b" % (stem, PICTURE_EXT.encode())
         if place.kind == IMAGE:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
         if place.kind == ANNOTATION:

@@ -35,6 +35,7 @@ from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
 from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, dataset_number, file_number
+from imgsyncfs.library.picture_files import MOST_SIZES, files_in_view
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.contract import DatasetFacts, splits_of
@@ -113,6 +114,10 @@ class CachedExtents(ExtentSource):
     def opened(self, key: str) -> OpenExtent | None:
         """The extent if it is open already."""
         return self.cache.opened(key)
+
+    def kept(self, key: str) -> OpenExtent | None:
+        """What the cache has under a key."""
+        return self.cache.find(key)
 
     def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
         """An extent that the cache has.
@@ -566,17 +571,18 @@ class Responder:
         meta, columns, sizes, *splits = descriptors
         dataset = header["dataset"]
         listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
-        length = sizes_length(listing, len(self._sources.siblings) or 1)
+        length = sizes_length(listing, max(len(self._sources.siblings), MOST_SIZES))
         room = memoryview(mmap.mmap(sizes, length))
         os.close(sizes)
         if header["view"]:
             facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
-            files: DatasetFiles = ViewFiles(
+            files: DatasetFiles = files_in_view(
                 listing,
                 find_view(header["view"]),
                 self._sources,
                 facts=facts,
                 missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
+                no_picture=lambda index: NotHere({"want": "picture", "dataset": dataset, "image": index}),
                 sizes=room,
             )
         else:

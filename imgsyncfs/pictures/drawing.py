@@ -21,9 +21,8 @@ from imgsyncfs.annotations.house_format import (
     RegressionLabel,
     UnknownLabel,
 )
-from imgsyncfs.errors import PreviewError, PublishError
 from imgsyncfs.formats.remarks import labelme_shape
-from imgsyncfs.pictures.images import decode_content, upright_rgb
+from imgsyncfs.pictures.images import decode_to_show, upright_rgb
 from imgsyncfs.pictures.shapes import (
     Outline,
     Points,
@@ -89,10 +88,7 @@ def draw_content(content: bytes, annotation: Annotation | None, *, most_pixels: 
     Raises:
         PreviewError: the image cannot be shown.
     """
-    try:
-        image = decode_content(content)
-    except PublishError as error:
-        raise PreviewError(f"The image cannot be shown: {error}") from error
+    image = decode_to_show(content)
     picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
     picture.thumbnail((most_pixels, most_pixels))
     encoded = io.BytesIO()

@@ -44,6 +44,9 @@ class Extents(ExtentSource):
     def opened(self, key: str) -> OpenExtent | None:
         return self.extents.get(key) if key in self.opened_keys else None
 
+    def kept(self, key: str) -> OpenExtent | None:
+        return self.extents.get(key)
+
     def bring(self, extent: Extent, *_: object) -> OpenExtent:
         self.looked_up.append(extent.key)
         return self.extents[extent.key]

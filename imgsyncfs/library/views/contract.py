@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
     from imgsyncfs.catalog.listing.columns import Column
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
+    from imgsyncfs.pictures.kinds import PictureKind
 
 
 class Directory(NamedTuple):
@@ -124,6 +125,11 @@ class View(ABC):
     name: str
     has_splits: bool = False
     has_labels: bool = True
+
+    @property
+    def picture(self) -> PictureKind | None:
+        """What it shows in place of the images; None, the default, for the images themselves."""
+        return None
 
     @property
     def target(self) -> FormatDescription | None:

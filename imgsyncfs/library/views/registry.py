@@ -20,6 +20,8 @@ from imgsyncfs.library.views.cvat import CvatView
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
+from imgsyncfs.library.views.preview import PreviewView
+from imgsyncfs.library.views.resized import SIDES, ResizedView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.entry_points import with_entry_points
@@ -37,6 +39,8 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
+    PreviewView(),
+    *(ResizedView(YoloView(name), side) for name in NUMBERED_FORMATS for side in SIDES),
 )
 
 _OWN: tuple[View, ...] = (

@@ -1,0 +1,107 @@
+"""Pictures that are made of the images of a dataset: with their annotations drawn into them, or smaller.
+
+The same image and annotation give the same bytes wherever Pillow and its codecs have the same version.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Not imported otherwise: Pillow and numpy come with them, and whoever lists pictures makes none.
+    from PIL import Image
+
+    from imgsyncfs.annotations.house_format import Annotation
+
+PICTURE_EXT = "jpg"
+"""The extension of every picture, whatever its image is."""
+
+JPEG_QUALITY = 90
+
+
+class PictureKind(ABC):
+    """How pictures are made of images.
+
+    Attributes:
+        shows_annotation: whether a picture depends on the annotation of its image.
+    """
+
+    shows_annotation: bool = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Tells this kind from others, and from itself in versions that made other bytes."""
+
+    @abstractmethod
+    def make(self, content: bytes, annotation: Annotation | None) -> bytes:
+        """Make a picture.
+
+        Args:
+            content: the image file.
+            annotation: the image's, in pixels of the image as EXIF turns it; None if it has none.
+
+        Returns:
+            A JPEG file, without EXIF: its pixels are turned already.
+
+        Raises:
+            PreviewError: the image cannot be decoded or shown.
+        """
+
+
+@dataclass(frozen=True)
+class DrawnPicture(PictureKind):
+    """An image with its annotation drawn into it, in the image's size."""
+
+    shows_annotation = True
+
+    @property
+    def name(self) -> str:
+        """See `PictureKind.name`."""
+        return "drawn-1"
+
+    def make(self, content: bytes, annotation: Annotation | None) -> bytes:
+        """Draw the annotation; see `PictureKind.make`."""
+        # Late, as above.
+        from imgsyncfs.pictures.drawing import draw_annotation
+        from imgsyncfs.pictures.images import decode_to_show, upright_rgb
+
+        image = decode_to_show(content)
+        return _as_jpeg(upright_rgb(image) if annotation is None else draw_annotation(image, annotation))
+
+
+@dataclass(frozen=True)
+class ResizedPicture(PictureKind):
+    """An image made smaller; one that is small enough keeps its size.
+
+    Attributes:
+        longest_side: of the picture, in pixels.
+    """
+
+    longest_side: int
+
+    @property
+    def name(self) -> str:
+        """See `PictureKind.name`."""
+        return f"resized-{self.longest_side}-1"
+
+    def make(self, content: bytes, annotation: Annotation | None) -> bytes:  # noqa: ARG002 - as it is for all
+        """Make the image smaller; see `PictureKind.make`."""
+        # Late, as above.
+        from PIL import Image
+
+        from imgsyncfs.pictures.images import decode_to_show, upright_rgb
+
+        side = self.longest_side
+        image = upright_rgb(decode_to_show(content, most_pixels=side))
+        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return _as_jpeg(image)
+
+
+def _as_jpeg(image: Image.Image) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
