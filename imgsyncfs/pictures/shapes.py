@@ -105,6 +105,21 @@ class Outline:
     colour: Colour
 
 
+@dataclass(frozen=True)
+class _ClippedOutline:
+    """What can be seen of an outline.
+
+    Attributes:
+        segments: (n, 2, 2) of each path.
+        colour: of the lines.
+        box: (left, top, right, bottom) in whole pixels around all paint.
+    """
+
+    segments: tuple[npt.NDArray[np.float64], ...]
+    colour: Colour
+    box: tuple[int, int, int, int]
+
+
 def class_colour(class_name: str) -> Colour:
     """Give the colour of a class: (red, green, blue), 0 to 255."""
     return _COMMON.get(class_name) or _digest_colour(class_name)
@@ -191,18 +206,64 @@ def draw_outlines(picture: Image.Image, outlines: Sequence[Outline], strokes: St
     """Draw outlines into an RGB picture, the last one on top; what lies outside or is not finite is left out."""
     pixels = picture.width * picture.height
     scale = next((times for limit, times in _SMOOTHED_PIXELS if pixels <= limit), 1)
-    canvas = picture if scale == 1 else Image.new("RGBA", (picture.width * scale, picture.height * scale))
-    pen = ImageDraw.Draw(canvas)
+    clipped = [each for outline in outlines if (each := _clip(outline, picture.size, strokes)) is not None]
+    if scale == 1:
+        _paint(ImageDraw.Draw(picture), clipped, strokes, (0, 0), 1)
+        return
+    # A canvas for each outline is mostly a small one; many large ones are quicker on one canvas.
+    alone = sum(_area(each.box) for each in clipped) <= pixels
+    for group in [[each] for each in clipped] if alone else [clipped]:
+        _draw_smoothed(picture, group, strokes, scale)
+
+
+def _clip(outline: Outline, size: tuple[int, int], strokes: Strokes) -> _ClippedOutline | None:
+    """What can be seen of an outline in a picture of (width, height) pixels; None if nothing can."""
     reach = np.array([strokes.reach, strokes.reach])
-    size = np.array(picture.size, dtype=np.float64)
-    for outline in outlines:
-        segments = [_clipped(path, -reach, size + reach) * scale - 0.5 for path in outline.paths]
-        for colour, width in ((DARK, 2 * strokes.reach), (outline.colour, strokes.line)):
-            for each in segments:
-                _draw_segments(pen, each, colour, width * scale)
-    if canvas is not picture:
-        overlay = canvas.reduce(scale)
-        picture.paste(overlay, (0, 0), overlay)
+    high = np.array(size, dtype=np.float64)
+    segments = tuple([_clipped(path, -reach, high + reach) for path in outline.paths])
+    points = np.concatenate([np.zeros((0, 2)), *(each.reshape(-1, 2) for each in segments)])
+    if not len(points):
+        return None
+    # A pixel more, for lines are drawn to whole pixels of the canvas.
+    left, top = np.clip(np.floor(points.min(axis=0) - reach - 1), 0, high).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(points.max(axis=0) + reach + 1), 0, high).astype(int).tolist()
+    return _ClippedOutline(segments, outline.colour, (left, top, right, bottom))
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def _draw_smoothed(picture: Image.Image, group: Sequence[_ClippedOutline], strokes: Strokes, scale: int) -> None:
+    """Draw outlines on a canvas that is larger by a factor, and lay that over the picture."""
+    left, top = min(each.box[0] for each in group), min(each.box[1] for each in group)
+    width, height = max(each.box[2] for each in group) - left, max(each.box[3] for each in group) - top
+    if width <= 0 or height <= 0:
+        return
+    # Four bands that are reduced each by itself. Paint is opaque and all else is 0, which is colours multiplied by
+    # their opacity already: as RGBA, Pillow would do that for the whole canvas, in a third of the time of all.
+    canvas = Image.new("CMYK", (width * scale, height * scale))
+    _paint(ImageDraw.Draw(canvas), group, strokes, (left, top), scale)
+    reduced = canvas.reduce(scale)
+    overlay = Image.frombytes("RGBa", reduced.size, reduced.tobytes()).convert("RGBA")
+    picture.paste(overlay, (left, top), overlay)
+
+
+def _paint(
+    pen: ImageDraw.ImageDraw,
+    group: Sequence[_ClippedOutline],
+    strokes: Strokes,
+    corner: tuple[int, int],
+    scale: int,
+) -> None:
+    """Draw outlines with a pen whose canvas begins at a corner and is larger by a factor."""
+    opaque = () if scale == 1 else (255,)
+    for each in group:
+        segments = [(part - np.array(corner)) * scale - 0.5 for part in each.segments]
+        for colour, width in ((DARK, 2 * strokes.reach), (each.colour, strokes.line)):
+            for part in segments:
+                _draw_segments(pen, part, (*colour, *opaque), width * scale)
 
 
 def draw_mask(picture: Image.Image, mask: Mask, strokes: Strokes) -> None:
@@ -282,14 +343,16 @@ def _clipped(path: Points, low: Points, high: Points) -> npt.NDArray[np.float64]
     return np.stack([starts + steps * enter, starts + steps * leave], axis=1)
 
 
-def _draw_segments(pen: ImageDraw.ImageDraw, segments: npt.NDArray[np.float64], colour: Colour, width: float) -> None:
+def _draw_segments(
+    pen: ImageDraw.ImageDraw, segments: npt.NDArray[np.float64], colour: tuple[int, ...], width: float
+) -> None:
     for (x1, y1), (x2, y2) in segments.tolist():
         pen.line([(x1, y1), (x2, y2)], fill=colour, width=max(1, round(width)))
     radius = width / 2
     if round(width) < 2:
         return
     # Round ends, so that the lines of a corner meet.
-    for x, y in np.unique(segments.reshape(-1, 2), axis=0).tolist():
+    for x, y in dict.fromkeys(map(tuple, segments.reshape(-1, 2).tolist())):
         pen.ellipse([x - radius + 0.5, y - radius + 0.5, x + radius - 0.5, y + radius - 0.5], fill=colour)
 
 
