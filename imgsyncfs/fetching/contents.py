@@ -141,7 +141,7 @@ class ContentReader:
         for extent, position, length in self._pieces(listing, files, index, offset, size):
             parts.append(extent.read(position, length))
             if len(parts[-1]) < length:
-                raise cut_short(listing.store, files.record(index).blob)
+                raise cut_short(listing.store_of(index), files.record(index).blob)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_into(self, listing: Listing, files: FileTable, index: int, offset: int, buffer: memoryview) -> int:
@@ -153,7 +153,7 @@ class ContentReader:
         count = 0
         for extent, position, length in self._pieces(listing, files, index, offset, len(buffer)):
             if extent.read_into(position, buffer[count : count + length]) < length:
-                raise cut_short(listing.store, files.record(index).blob)
+                raise cut_short(listing.store_of(index), files.record(index).blob)
             count += length
         return count
 
@@ -169,62 +169,65 @@ class ContentReader:
 
     def _pieces(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Iterator[Piece]:
         """Where a part of a file lies."""
-        self.check_store(listing.store)
+        store = listing.store_of(index)
+        self.check_store(store)
         packed = files.place_in_pack(index)
         if packed is not None:
             # The short way for a read within one open extent, as nearly all reads of packs are.
             pack, begin, byte_count = packed
             start, _ = extent_range(begin + offset, None)
             position, length = begin + offset - start, min(size, byte_count - offset)
-            opened = self.extents.opened(extent_key(listing.store, pack, start))
+            opened = self.extents.opened(extent_key(store, pack, start))
             if opened is not None and length > 0 and position + length <= opened.length:
                 yield Piece(opened, position, length)
                 return
         record = files.record(index)
         end = min(offset + size, record.byte_count)
         while offset < end:
-            extent = locate(listing, record, offset)
+            extent = locate(listing, files, index, offset)
             opened = self.extents.opened(extent.key) or self.extents.bring(extent, listing, files, index, offset)
             position = record.offset + offset - extent.start
             length = min(end - offset, opened.length - position)
             if length <= 0:
-                raise cut_short(listing.store, record.blob)
+                raise cut_short(store, record.blob)
             yield Piece(opened, position, length)
             offset += length
 
 
 def _located(listing: Listing, files: FileTable, places: Iterable[Place]) -> list[Extent]:
-    return [locate(listing, files.record(index), offset) for index, offset in places]
+    return [locate(listing, files, index, offset) for index, offset in places]
 
 
-def locate(listing: Listing, record: FileRecord, offset: int) -> Extent:
+def locate(listing: Listing, files: FileTable, index: int, offset: int) -> Extent:
     """Say which extent holds a byte of a file.
 
     Args:
         listing: whose file it is.
-        record: where the file lies.
+        files: its images, or its annotations.
+        index: of the file among them.
         offset: position in the file, in bytes.
     """
+    record, store = files.record(index), listing.store_of(index)
     position = record.offset + offset
     if is_pack(record.blob):
         start, length = extent_range(position, None)
-        return Extent(listing.store, record.blob, start, length, members=_members(listing, record.blob, start))
+        return Extent(store, record.blob, start, length, members=_members(listing, record.blob, start))
     start, length = extent_range(position, record.byte_count)
     if record.byte_count > WHOLE_BLOB_BYTES:
-        return _locate_in_large(listing, record, start, length)
+        return _locate_in_large(listing, store, record, start, length)
     # A digest outlives a move to another container and an etag does not: where there is one, it decides.
     etag = "" if record.md5 else record.etag
     member: tuple[Member, ...] = ((0, record.byte_count, record.md5),)
-    return Extent(listing.store, record.blob, start, length, _version(listing, record), etag, lambda: member)
+    return Extent(store, record.blob, start, length, _version(listing, record), etag, lambda: member)
 
 
-def _locate_in_large(listing: Listing, record: FileRecord, start: int, length: int | None) -> Extent:
+def _locate_in_large(listing: Listing, store: str, record: FileRecord, start: int, length: int | None) -> Extent:
     digest = listing.extent_digest(record.md5, start) if record.md5 else ""
     if digest:
         # An extent that came before its digest was known is not taken for one that was checked.
-        return Extent(listing.store, record.blob, start, length, digest, digest=digest)
+        return Extent(store, record.blob, start, length, digest, digest=digest)
     whole = (record.byte_count, record.md5) if record.md5 else None
-    return Extent(listing.store, record.blob, start, length, _version(listing, record), record.etag, whole=whole)
+    return Extent(store, record.blob, start, length, _version(listing, record), record.etag, whole=whole)
 
 
 def _version(listing: Listing, record: FileRecord) -> str:
@@ -249,7 +252,7 @@ def extents_of(listing: Listing, files: FileTable, indices: Iterable[int]) -> li
         record = files.record(index)
         offset = 0
         while offset < record.byte_count:
-            extent = locate(listing, record, offset)
+            extent = locate(listing, files, index, offset)
             extents[extent.key] = extent
             offset = extent.start + extent.most_bytes - record.offset
     return list(extents.values())
@@ -273,16 +276,17 @@ def belongs_to(listing: Listing) -> Callable[[str], bool]:
 
     Args:
         listing: the dataset's. A blob belongs to it if it holds one of its files, or lies in the folder that bears its
-            id, where its earlier revisions lie too; a pack belongs to the dataset that it was published for.
+            id, where its earlier revisions lie too; a pack belongs to the dataset that it was published for. What
+            holds files of a selection belongs to that.
 
     Returns:
         Says of a cache key whether its extent is one of them.
     """
-    store = f"{listing.store}|"
+    stores = tuple(f"{store}|" for store in listing.stores)
     folder = f"{listing.dataset_id}/"
 
     @functools.lru_cache(maxsize=1024)
     def holds(blob: str) -> bool:
         return blob.startswith(folder) or bool(listing.members(blob, 0, _END))
 
-    return lambda key: key.startswith(store) and holds(key[len(store) :].rsplit("|", 2)[0])
+    return lambda key: key.startswith(stores) and holds(key.partition("|")[2].rsplit("|", 2)[0])

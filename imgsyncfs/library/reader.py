@@ -121,7 +121,8 @@ class LibraryReader:
             StoreNotAllowed: their store may not be read.
         """
         library = self.library
-        library.check_store(listing.store)
+        for store in listing.stores:
+            library.check_store(store)
         annotated = filter(listing.has_annotation, indices)
         extents = [*extents_of(listing, listing.images, indices), *extents_of(listing, listing.annotations, annotated)]
         library.fetcher.begin([extent for extent in extents if library.fetcher.opened(extent.key) is None])

@@ -257,7 +257,7 @@ class Coordinator:
             return
         files = listing.annotations if header["annotation"] else listing.images
         index, offset, tries = header["image"], header["offset"], header.get("tries", 0)
-        extent = locate(listing, files.record(index), offset)
+        extent = locate(listing, files, index, offset)
         if not tries and self._library.cache.holds(extent.key):
             # It has come since the responder looked.
             self._retry(responder, request, 1)

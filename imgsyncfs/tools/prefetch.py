@@ -55,7 +55,7 @@ class _Wanted:
     def extent(self, place: Place) -> Extent:
         """The extent at a place."""
         index, offset = place
-        return locate(self.listing, self.files.record(index), offset)
+        return locate(self.listing, self.files, index, offset)
 
 
 def prefetch(

@@ -236,8 +236,8 @@ def test_a_worker_that_takes_a_dead_ones_place_knows_what_is_allowed(workplace: 
             os.kill(process, signal.SIGKILL)
         assert eventually(lambda: library.fetch_pool.replaced() > 0 and first not in library.fetch_pool.process_ids())
         with pytest.raises(StoreNotAllowed):
-            library.fetcher.fetch(locate(other, other.images.record(0), 0))
-        assert library.fetcher.fetch(locate(own, own.images.record(0), 0)).length > 0
+            library.fetcher.fetch(locate(other, other.images, 0, 0))
+        assert library.fetcher.fetch(locate(own, own.images, 0, 0)).length > 0
         assert library.fetcher.unreachable() == {}
 
 

@@ -12,6 +12,7 @@ from imgsyncfs.catalog.listing.build import build_listing, read_listing
 from imgsyncfs.catalog.listing.changes import Changes, FileChanges, changed, unchanged
 from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations
 from imgsyncfs.catalog.listing.files import FileRecord
+from imgsyncfs.catalog.listing.joined import ListingPart, chosen_indices, join_listings
 from imgsyncfs.catalog.listing.numbering import FileNumbers, continues, numbered
 from imgsyncfs.catalog.listing.saved import ListingFiles, load_listing, load_newest, map_listing, save_listing
 from imgsyncfs.catalog.listing.table import Listing
@@ -24,10 +25,13 @@ __all__ = [
     "FileRecord",
     "Listing",
     "ListingFiles",
+    "ListingPart",
     "build_listing",
     "changed",
+    "chosen_indices",
     "collect_annotations",
     "continues",
+    "join_listings",
     "load_listing",
     "load_newest",
     "map_listing",

@@ -104,7 +104,7 @@ def read_listing(
         orientations = catalog.image_orientations(dataset_id)
         after = catalog.dataset(dataset_id)
         if after is not None and after.listing_key(catalog_id) == before.listing_key(catalog_id):
-            return _bring_together(before, catalog_id, images, annotations, digests, orientations)
+            return bring_together(before, catalog_id, images, annotations, digests, orientations)
     raise CatalogError(
         f"The dataset {dataset_id} was published again during each of {ATTEMPTS} attempts to read it; try again later."
     )
@@ -136,7 +136,7 @@ def build_listing(
     Returns:
         The listing.
     """
-    return _bring_together(
+    return bring_together(
         row,
         catalog_id,
         collect_images(_portions(images, LISTED_IMAGE_COLUMNS, listed_image_row)),
@@ -154,7 +154,7 @@ def _portions(
         yield Portion(columns, values, make)
 
 
-def _bring_together(
+def bring_together(
     row: DatasetRow,
     catalog_id: str,
     images: CollectedRows,
@@ -162,6 +162,7 @@ def _bring_together(
     extent_digests: Mapping[str, str],
     orientations: Mapping[str, int],
 ) -> Listing:
+    """Bring collected images and annotations together; see `build_listing`."""
     image_rows, twice = _in_order(images)
     stems = images.names if images.ascending else TextTable.of(images.names.texts(image_rows))
     count = len(stems)
@@ -173,6 +174,7 @@ def _bring_together(
         "stem_content": stems.content,
         "stem_ends": stems.ends,
         "flags": compact(flags),
+        "origin": compact(np.zeros(count, np.uint8)),
         "orientation": _orientation_column(stems, orientations),
         **{name: compact(images.columns[name][image_rows]) for name in ("ext", "height", "width", "depth")},
     }

@@ -86,6 +86,10 @@ class FileTable:
         self._times = columns["modified_at"].data
         self._order = columns["order"].data
 
+    def stem(self, index: int) -> bytes:
+        """The stem of the file at an index."""
+        return self._stem(index)
+
     def record(self, index: int) -> FileRecord:
         """The file at an index."""
         md5 = f"{self._upper[index]:016x}{self._lower[index]:016x}" if self._has_digest(index) else ""

@@ -28,11 +28,11 @@ import numpy as np
 import xxhash
 
 from imgsyncfs.catalog.listing.columns import join_columns, take_column
-from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts
+from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, Origin
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 MAGIC = "imgsyncfs listing"
-VERSION = 4
+VERSION = 5
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
@@ -213,6 +213,7 @@ def _facts(values: Mapping[str, Any]) -> ListingFacts:
             **values,
             "exts": tuple(values["exts"]),
             "hidden": tuple((name, reason) for name, reason in values["hidden"]),
+            "origins": tuple(Origin(*origin) for origin in values["origins"]),
             "next_numbers": (int(values["next_numbers"][0]), int(values["next_numbers"][1])),
         }
     )

@@ -10,9 +10,9 @@ changed, so that any number of threads may read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ RUN_STARTS = "run_starts"
 RUN_NUMBERS = "run_numbers"
 """Columns with the numbers of files; see `imgsyncfs.catalog.listing.numbering`."""
 
-OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "orientation", "flags")
+OWN_COLUMNS = ("stem_content", "stem_ends", "ext", "height", "width", "depth", "orientation", "flags", "origin")
 LARGE_COLUMNS = ("large_content", "large_ends", "digests_content", "digests_ends")
 FILE_COLUMNS = (
     *COLUMNS,
@@ -49,6 +49,38 @@ ALL_COLUMNS = (
     *LARGE_COLUMNS,
     *(f"{prefix}{column}" for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX) for column in FILE_COLUMNS),
 )
+
+
+class Origin(NamedTuple):
+    """A dataset that images of a selection come from.
+
+    Attributes:
+        dataset_id: the dataset.
+        store: URL of the store that holds its blobs.
+        key: `ListingFacts.key` of its listing.
+    """
+
+    dataset_id: str
+    store: str
+    key: str
+
+
+NAME_SEPARATOR = b"--"
+
+
+def name_in_selection(stem: bytes, dataset_id: bytes) -> bytes:
+    """The stem of a dataset's image in a selection, where images of other datasets stand beside it.
+
+    It is the same where it begins with the dataset's id, as most do, and has that before it otherwise.
+    """
+    if stem.startswith(dataset_id + b"_"):
+        return stem
+    return dataset_id + NAME_SEPARATOR + stem
+
+
+def original_stem(name: bytes, dataset_id: bytes) -> bytes:
+    """The stem in a dataset of what bears a name in a selection: back from `name_in_selection`."""
+    return name.removeprefix(dataset_id + NAME_SEPARATOR)
 
 
 @dataclass(frozen=True)
@@ -70,6 +102,8 @@ class ListingFacts:
         hidden: (name, reason) of each row that cannot be shown.
         lineage: tells numbers of files that were given one after the other from others; empty before they are numbered.
         next_numbers: the lowest number that no image of the lineage has had, and the same of annotations.
+        origins: of a selection, the datasets that its images come from; the column ``origin`` has the place of each
+            image's among them.
     """
 
     dataset_id: str
@@ -85,6 +119,7 @@ class ListingFacts:
     hidden: tuple[tuple[str, str], ...]
     lineage: str = ""
     next_numbers: tuple[int, int] = (0, 0)
+    origins: tuple[Origin, ...] = ()
 
 
 class Listing:
@@ -115,6 +150,8 @@ class Listing:
         self._sizes = tuple(columns[name].data for name in ("height", "width", "depth"))
         self._orientations = columns["orientation"].data
         self._flags = columns["flags"].data
+        self._origins = columns["origin"].data
+        self._listing_of: Callable[[str], Listing] | None = None
         self._count = len(self.stems)
         self.dataset_id, self.revision, self.label_version = facts.dataset_id, facts.revision, facts.label_version
         self.catalog_id, self.store, self.updated_at = facts.catalog_id, facts.store, facts.updated_at
@@ -195,6 +232,39 @@ class Listing:
         """Whether an image has an annotation with something to render: objects, or a check by a person."""
         return bool(self._flags[index] & HAS_SIBLINGS)
 
+    def store_of(self, index: int) -> str:
+        """URL of the store that holds the blobs of an image and its annotation."""
+        origins = self.facts.origins
+        return origins[self._origins[index]].store if origins else self.store
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """URLs of all stores that hold blobs."""
+        origins = self.facts.origins
+        return tuple(dict.fromkeys(origin.store for origin in origins)) if origins else (self.store,)
+
+    def origin_of(self, index: int) -> tuple[str, bytes]:
+        """The dataset that an image comes from, and its stem there."""
+        origins, stem = self.facts.origins, self.stem(index)
+        if not origins:
+            return self.dataset_id, stem
+        dataset_id = origins[self._origins[index]].dataset_id
+        return dataset_id, original_stem(stem, dataset_id.encode())
+
+    def look_up_members(self, listing_of: Callable[[str], Listing]) -> None:
+        """Have `members` of a selection name all files of its datasets, and not only those that are in it.
+
+        Args:
+            listing_of: gives the listing of a dataset.
+        """
+        self._listing_of = listing_of
+
+    @property
+    def large_digests(self) -> dict[str, str]:
+        """MD5 of each large file to the digests of its extents, end to end, in hexadecimal."""
+        pairs = zip(self._large.texts(), self._digests.texts(), strict=True)
+        return {md5.hex(): digests.hex() for md5, digests in pairs}
+
     def extent_digest(self, md5: str, start: int) -> str:
         """What is known of one extent of a large file.
 
@@ -219,7 +289,21 @@ class Listing:
         Returns:
             (offset in the blob, byte count, MD5 or ``""``) of each image, then of each annotation, by offset.
         """
-        return self.images.members(blob, start, stop) + self.annotations.members(blob, start, stop)
+        found = self.images.members(blob, start, stop) + self.annotations.members(blob, start, stop)
+        if self._listing_of is None:
+            return found
+        others = (self._listing_of(each).members(blob, start, stop) for each in self._datasets_in(blob))
+        return [*dict.fromkeys([*found, *(member for members in others for member in members)])]
+
+    def _datasets_in(self, blob: str) -> list[str]:
+        """The datasets whose images or annotations are in a blob, as far as this selection knows."""
+        name = blob.encode()
+        numbers: set[int] = set()
+        for files in (self.images, self.annotations):
+            for number, text in enumerate(files.texts["blob"].texts()):
+                if text == name:
+                    numbers.update(np.unique(self.columns["origin"][files.columns["blob"] == number]).tolist())
+        return [self.facts.origins[number].dataset_id for number in sorted(numbers)]
 
     def shadowed(self, suffix: bytes) -> frozenset[int]:
         """The images whose sibling would bear the name of a real file, or one that is too long: it is not shown.
