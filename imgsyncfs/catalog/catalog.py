@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
-from imgsyncfs.catalog.replacement import insert, replace_dataset
+from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
+from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
@@ -35,6 +37,7 @@ from imgsyncfs.catalog.row_values import (
 from imgsyncfs.catalog.rows import (
     AnnotationRow,
     CatalogTable,
+    DatasetLabelsRow,
     DatasetRow,
     ImageRow,
     OrientationRow,
@@ -46,6 +49,7 @@ from imgsyncfs.catalog.schema import (
     ANNOTATION_COLUMNS,
     DIGESTS_LEVEL,
     IMAGE_COLUMNS,
+    LABELS_LEVEL,
     ORIENTATION_COLUMNS,
     ORIENTATIONS_LEVEL,
     SCHEMA_ADDITIONS,
@@ -59,6 +63,7 @@ from imgsyncfs.catalog.schema import (
     create_statements,
     select_datasets,
 )
+from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
 
@@ -82,7 +87,7 @@ _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions" 
 _EXIF_ORIENTATIONS = range(1, 9)
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
-Kept = TypeVar("Kept", DatasetRow, SplitRow, SubscriptionRow)
+Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SplitRow, SubscriptionRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -206,6 +211,7 @@ class Catalog:
             self._datasets(faults),
             self._subscriptions(faults),
             self._split_rules(faults),
+            self._dataset_labels(faults),
             faults,
         )
 
@@ -298,6 +304,55 @@ class Catalog:
         rows = self._readable(self._connection.rows(_ORIENTATIONS, (dataset_id,)), _known_orientation, dataset_id)
         return {row.name: row.orientation for row in rows if row.orientation != 1}
 
+    def dataset_labels(self) -> list[DatasetLabelsRow]:
+        """What annotations say, of each dataset and label version that was published since catalogs keep that.
+
+        They are ordered by dataset and label version; odd rows are logged.
+        """
+        self._read_settings()
+        return _logging_faults(self._dataset_labels)
+
+    def _dataset_labels(self, faults: list[str]) -> list[DatasetLabelsRow]:
+        """The rows; what is wrong with others is added to the faults."""
+        return read_dataset_labels(self._connection, faults) if self._additions >= LABELS_LEVEL else []
+
+    def image_values(self, dataset_id: str, label_version: str, label_name: str | None) -> dict[str, str]:
+        """The value of a classification of each image that has it; see `imgsyncfs.catalog.labels.read_image_values`."""
+        self._read_settings()
+        if self._additions < LABELS_LEVEL:
+            return {}
+        return read_image_values(self._connection, dataset_id, label_version, label_name)
+
+    def set_labels(self, row: DatasetRow, labels: Mapping[str, Sequence[LabelCount]]) -> int | None:
+        """Keep what the annotations of a dataset say that was published before catalogs did so.
+
+        That raises its revision, though its files stay: what is rendered for a revision is the same for everyone, and
+        mounts notice.
+
+        Args:
+            row: the dataset, as its annotations were listed.
+            labels: stem of each image to what its annotation of the row's label version says.
+
+        Returns:
+            The dataset's revision; None if somebody has published it, or removed it, since the row was read.
+
+        Raises:
+            CatalogError: the catalog cannot be written, or has no tables for that.
+        """
+        publish_id = uuid.uuid4().hex
+        with self._connection.transaction():
+            # This locks the dataset, as a publish does, unless there was one.
+            self._connection.execute(
+                "UPDATE datasets SET revision = COALESCE(revision, 0) + 1, updated_at = ?, publish_id = ? WHERE "
+                "dataset_id = ? AND label_version = ? AND COALESCE(revision, 0) = ? AND COALESCE(publish_id, '') = ?",
+                (int(time.time()), publish_id, row.dataset_id, row.label_version, row.revision, row.publish_id),
+            )
+            now = self.dataset(row.dataset_id)
+            if now is None or now.publish_id != publish_id:
+                return None
+            write_labels(self._connection, row.dataset_id, row.label_version, labels)
+        return now.revision
+
     def byte_counts(self) -> dict[str, int]:
         """How many bytes the images of each dataset have together; goes through all of them."""
         # PostgreSQL's sum of whole numbers is a Decimal.
@@ -311,6 +366,7 @@ class Catalog:
         *,
         extent_digests: Mapping[str, str] | None = None,
         orientations: Mapping[str, int] | None = None,
+        labels: Mapping[str, Sequence[LabelCount]] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Publish a dataset: make the catalog say exactly this about it, in one transaction.
@@ -325,6 +381,7 @@ class Catalog:
             extent_digests: MD5 of a large file among them to `imgsyncfs.blob_layout.extent_digests` of its content;
                 what is known of others stays.
             orientations: name of an image to EXIF's number of its orientation; 1 for images that are not named.
+            labels: name of an image to what its annotation says; None if nobody has looked.
             progress: called with the number of rows done since the last call; they add up to the number of images and
                 annotations.
 
@@ -345,6 +402,7 @@ class Catalog:
             progress or (lambda _: None),
             extent_digests=extent_digests or {},
             orientations=orientations or {},
+            labels=labels,
             additions=self._additions,
         )
         try:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from imgsyncfs.annotations.splits import SplitRule
-from imgsyncfs.catalog.rows import DatasetRow, SplitRow, SubscriptionRow
+from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SplitRow, SubscriptionRow
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
 from imgsyncfs.errors import (
     CatalogError,
@@ -43,13 +43,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Row = TypeVar("Row", DatasetRow, SplitRow, SubscriptionRow)
+Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SplitRow, SubscriptionRow)
 
 _LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
 """Names of saved listings, those of earlier versions among them."""
 
 
 _NO_SPLIT_RULES: dict[str, list[Any]] = {each.name: [] for each in fields(SplitRow)}
+_NO_LABELS: dict[str, list[Any]] = {each.name: [] for each in fields(DatasetLabelsRow)}
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class DatasetTable:
         read_at: when the database last confirmed it, Unix seconds; 0 if it is a saved one.
         store: URL of the catalog's own store.
         split_rules: dataset id to split rule, of the datasets that have one of their own.
+        labels: dataset id to what its annotations say, of its label version; of the datasets of which that is known.
     """
 
     rows: Mapping[str, DatasetRow]
@@ -79,6 +81,7 @@ class DatasetTable:
     read_at: float
     store: str
     split_rules: Mapping[str, SplitRow] = field(default_factory=dict)
+    labels: Mapping[str, DatasetLabelsRow] = field(default_factory=dict)
 
     def split_rule(self, dataset_id: str) -> SplitRule:
         """The split rule of a dataset; raises `ConfigurationError` if it has one of its own that cannot be used."""
@@ -283,8 +286,13 @@ class CatalogMirror:
         faults = list(table["faults"])
         rows = {row.dataset_id: row for row in _made(DatasetRow, table["datasets"])}
         subscriptions = {row.name: row for row in _made(SubscriptionRow, table["subscriptions"])}
-        # A table that an earlier version saved has none.
+        # A table that an earlier version saved has none, and no labels.
         split_rules = {row.dataset_id: row for row in _made(SplitRow, table.get("split_rules") or _NO_SPLIT_RULES)}
+        labels = {
+            row.dataset_id: row
+            for row in _made(DatasetLabelsRow, table.get("dataset_labels") or _NO_LABELS)
+            if row.dataset_id in rows and rows[row.dataset_id].label_version == row.label_version
+        }
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)
@@ -302,6 +310,7 @@ class CatalogMirror:
             read_at,
             table["store"],
             split_rules,
+            labels,
         )
 
     def _save_table(self, content: bytes) -> None:

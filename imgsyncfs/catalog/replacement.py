@@ -1,8 +1,5 @@
 """Publishing into a catalog: one transaction that makes it say what the publisher says, writing only what differs.
 
-Rows are written many to a statement (``VALUES (…), (…)``), which every database bears: 33,000 rows a second through
-psqlODBC instead of 6,500 one by one.
-
 The first statement raises the revision: that locks the dataset against everyone else who would publish it, and what is
 read after it is what will be replaced.
 """
@@ -11,13 +8,15 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
+from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.blob_layout import WHOLE_BLOB_BYTES
 from imgsyncfs.catalog.connection import Connection
+from imgsyncfs.catalog.labels import write_labels
 from imgsyncfs.catalog.row_values import (
     annotation_row,
     dataset_values,
@@ -32,17 +31,14 @@ from imgsyncfs.catalog.schema import (
     DATASET_COLUMNS,
     DIGESTS_LEVEL,
     IMAGE_COLUMNS,
+    LABELS_LEVEL,
     ORIENTATION_COLUMNS,
     ORIENTATIONS_LEVEL,
     dataset_columns,
     select_datasets,
 )
+from imgsyncfs.catalog.statements import NAMES_AT_ONCE, PARAMETERS_AT_ONCE, insert, portions
 from imgsyncfs.errors import CatalogError
-
-PARAMETERS_AT_ONCE = 900
-"""Older SQLite takes 999 parameters in a statement, SQL Server 2,100."""
-
-NAMES_AT_ONCE = 200
 
 _REVISION, _UPDATED_AT, _PUBLISH_ID = map(DATASET_COLUMNS.index, ("revision", "updated_at", "publish_id"))
 
@@ -102,6 +98,7 @@ def replace_dataset(
     *,
     extent_digests: Mapping[str, str],
     orientations: Mapping[str, int],
+    labels: Mapping[str, Sequence[LabelCount]] | None,
     additions: int,
 ) -> int:
     """Make the catalog say exactly this about a dataset; see `imgsyncfs.catalog.catalog.Catalog.replace_dataset`.
@@ -133,6 +130,8 @@ def replace_dataset(
                 differs = _write_digests(connection, row, known, extent_digests) or differs
             if additions >= ORIENTATIONS_LEVEL:
                 differs = _write_orientations(connection, dataset, images, orientations) or differs
+            if additions >= LABELS_LEVEL:
+                differs = write_labels(connection, dataset, row.label_version, labels) or differs
             if not differs:
                 raise _NothingDiffers  # noqa: TRY301  # out of the transaction, not out of here
             _write_dataset(connection, replace(row, revision=revision), additions=additions)
@@ -231,11 +230,11 @@ def _write(connection: Connection, table: _Table, difference: _Difference, progr
     delete = f"DELETE FROM {table.name} WHERE {table.where}"  # noqa: S608  # constant names
     if difference.rewritten:
         connection.execute(delete, key)
-    for names in _portions(difference.stale, NAMES_AT_ONCE):
+    for names in portions(difference.stale, NAMES_AT_ONCE):
         marks = ", ".join("?" * len(names))
         connection.execute(f"{delete} AND name IN ({marks})", (*key, *names))
     columns = (*table.key, *table.columns)
-    for rows in _portions(difference.fresh, PARAMETERS_AT_ONCE // len(columns)):
+    for rows in portions(difference.fresh, PARAMETERS_AT_ONCE // len(columns)):
         insert(connection, table.name, columns, [(*key, *row) for row in rows])
         progress(len(rows))
 
@@ -258,11 +257,11 @@ def _write_digests(
     )
     wanted = {*large_files, *digests, *(md5 for (md5,) in others)}
     stale = [md5 for md5 in found if md5 in given or md5 not in wanted]
-    for names in _portions(stale, NAMES_AT_ONCE):
+    for names in portions(stale, NAMES_AT_ONCE):
         marks = ", ".join("?" * len(names))
         statement = f"DELETE FROM extent_digests WHERE dataset_id = ? AND md5 IN ({marks})"  # noqa: S608  # marks alone
         connection.execute(statement, (*key, *names))
-    for rows in _portions([(row.dataset_id, *entry) for entry in given.items()], NAMES_AT_ONCE):
+    for rows in portions([(row.dataset_id, *entry) for entry in given.items()], NAMES_AT_ONCE):
         insert(connection, "extent_digests", ("dataset_id", "md5", "xxh3"), rows)
     return bool(given)
 
@@ -283,15 +282,3 @@ def _write_dataset(connection: Connection, row: DatasetRow, *, additions: int) -
     assignments = ", ".join(f"{column} = ?" for column in columns)
     statement = f"UPDATE datasets SET {assignments} WHERE dataset_id = ?"  # noqa: S608  # constant names
     connection.execute(statement, (*dataset_values(row)[: len(columns)], row.dataset_id))
-
-
-def insert(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write new rows, each with a value for every column, in one statement."""
-    marks = f"({', '.join('?' * len(columns))})"
-    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([marks] * len(rows))}"  # noqa: S608  # constant names
-    connection.execute(statement, [value for row in rows for value in row])
-
-
-def _portions(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -10,7 +10,7 @@ object a row is made only where a portion holds something odd: a million objects
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -79,6 +79,7 @@ class CatalogTable:
         datasets: those whose rows can be used, ordered by id (by code points).
         subscriptions: likewise, ordered by name.
         split_rules: of the datasets that have one of their own, ordered by id; also those that cannot be used.
+        dataset_labels: what annotations say, ordered by dataset and label version.
         faults: a sentence for each row that cannot be used, or not as it is.
     """
 
@@ -87,6 +88,7 @@ class CatalogTable:
     datasets: Sequence[DatasetRow]
     subscriptions: Sequence[SubscriptionRow]
     split_rules: Sequence[SplitRow]
+    dataset_labels: Sequence[DatasetLabelsRow]
     faults: Sequence[str]
 
 
@@ -192,6 +194,45 @@ class SplitRow:
                 f"The split rule of {self.dataset_id} cannot be used: {error} Set another with: "
                 f"imgsyncfs split {self.dataset_id} 80/10/10, or upgrade imgsyncfs."
             ) from error
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One thing that one annotation says; see `imgsyncfs.annotations.label_counts.LabelCount`.
+
+    Attributes:
+        name: stem of the image.
+        place: where it stands in the annotation, from 0.
+        label_name: of a classification; ``""`` for objects.
+        label_value: the class of the objects, or the classification's label.
+        object_count: number of objects; 0 for a classification.
+    """
+
+    name: str
+    place: int
+    label_name: str
+    label_value: str
+    object_count: int
+
+
+@dataclass(frozen=True)
+class DatasetLabelsRow:
+    """What the annotations of a dataset say, all together, in one label version.
+
+    There is none for a dataset that was published last before catalogs kept labels: nobody knows what its annotations
+    say without reading them.
+
+    Attributes:
+        dataset_id: the dataset.
+        label_version: of the annotations.
+        object_classes: the classes of the objects, by name (by code points).
+        label_values: name of each classification to its labels, both by name; ``""`` for those without a name.
+    """
+
+    dataset_id: str
+    label_version: str
+    object_classes: Sequence[str]
+    label_values: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow, OrientationRow, SplitRow, SubscriptionRow
+from imgsyncfs.catalog.rows import (
+    AnnotationRow,
+    DatasetLabelsRow,
+    DatasetRow,
+    ImageRow,
+    LabelRow,
+    OrientationRow,
+    SplitRow,
+    SubscriptionRow,
+)
 
 SCHEMA_VERSION = "1"
 
-SCHEMA_ADDITIONS = "3"
+SCHEMA_ADDITIONS = "4"
 """What later versions have added to the schema, beside what earlier ones read and write; see `addition_statements`.
 
 Additions are made level by level, each on the one before it. A catalog of a lower level, 0 without any, is read as it
@@ -30,6 +39,9 @@ ORIENTATIONS_LEVEL = 2
 SPLITS_LEVEL = 3
 """From this level of additions on, datasets may have split rules of their own."""
 
+LABELS_LEVEL = 4
+"""From this level of additions on, what annotations say is kept."""
+
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 ADDED_DATASET_COLUMNS = ("publish_id",)
 FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)
@@ -37,15 +49,24 @@ IMAGE_COLUMNS = tuple(field.name for field in fields(ImageRow))
 ANNOTATION_COLUMNS = tuple(field.name for field in fields(AnnotationRow))
 ORIENTATION_COLUMNS = tuple(field.name for field in fields(OrientationRow))
 SPLIT_COLUMNS = tuple(field.name for field in fields(SplitRow))
+LABEL_COLUMNS = tuple(field.name for field in fields(LabelRow))
+DATASET_LABELS_COLUMNS = tuple(field.name for field in fields(DatasetLabelsRow))
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
 INTEGER_COLUMNS = frozenset(
     field.name
-    for kind in (DatasetRow, ImageRow, AnnotationRow, OrientationRow, SubscriptionRow)
+    for kind in (DatasetRow, ImageRow, AnnotationRow, OrientationRow, LabelRow, SubscriptionRow)
     for field in fields(kind)
     if field.type == "int"
 )
 """The columns that hold whole numbers; all others hold text."""
+
+LONGEST_LABEL_NAME = 200
+LONGEST_LABEL_VALUE = 300
+"""In characters: with the dataset's id and the label version, an index of SQL Server has 1,700 bytes for them."""
+
+_COMPARED = {"label_version": 50, "label_name": LONGEST_LABEL_NAME, "label_value": LONGEST_LABEL_VALUE}
+"""The longest length of texts that are compared, where they are no part of their table's key."""
 
 _LENGTHS = {
     "blob": 1100,
@@ -71,6 +92,8 @@ TABLES = (
     "extent_digests",
     "image_orientations",
     "split_rules",
+    "annotation_labels",
+    "dataset_labels",
 )
 
 
@@ -146,7 +169,7 @@ def find_dialect(dbms_name: str) -> Dialect:
 
 
 def create_statements(dialect: Dialect) -> list[str]:
-    """Write the statements that make the tables of an empty catalog: one for each of `TABLES`, in that order."""
+    """Write the statements that make the tables of an empty catalog, `TABLES` in that order, and their indexes."""
     return [
         _create(dialect, "catalog_settings", ("name", "value"), {"name": 100}),
         _create(dialect, "datasets", DATASET_COLUMNS, {"dataset_id": 200}),
@@ -168,6 +191,7 @@ def create_statements(dialect: Dialect) -> list[str]:
         _extent_digests(dialect),
         _image_orientations(dialect),
         _split_rules(dialect),
+        *_labels(dialect),
     ]
 
 
@@ -194,6 +218,8 @@ def select_datasets(level: int) -> str:
 
 def addition_statements(dialect: Dialect, level: int) -> list[str]:
     """Write the statements that bring a catalog to a level of additions from the one below it."""
+    if level == LABELS_LEVEL:
+        return _labels(dialect)
     if level == SPLITS_LEVEL:
         return [_split_rules(dialect)]
     if level == ORIENTATIONS_LEVEL:
@@ -223,12 +249,30 @@ def _split_rules(dialect: Dialect) -> str:
     return _create(dialect, "split_rules", SPLIT_COLUMNS, {"dataset_id": 200})
 
 
+def _labels(dialect: Dialect) -> list[str]:
+    """The tables of what annotations say: each by itself, and those of each dataset together."""
+    return [
+        _create(
+            dialect,
+            "annotation_labels",
+            ("dataset_id", "label_version", *LABEL_COLUMNS),
+            {"dataset_id": 200, "label_version": 50, "name": 450, "place": 0},
+            clustered_by="dataset_id, label_version",
+        ),
+        # Without the name, which would make it too long for SQL Server.
+        "CREATE INDEX annotations_by_label ON annotation_labels (label_name, label_value, dataset_id, label_version)",
+        _create(dialect, "dataset_labels", DATASET_LABELS_COLUMNS, {"dataset_id": 200, "label_version": 50}),
+    ]
+
+
 def _create(
     dialect: Dialect, table: str, columns: Sequence[str], key: Mapping[str, int], *, clustered_by: str = ""
 ) -> str:
-    """The definition of a table; the key's columns are given with their longest length in characters."""
+    """The definition of a table; the key's columns are given with their longest length in characters, 0 for numbers."""
     definitions = [
-        f"{column} {dialect.key(key[column])} NOT NULL" if column in key else f"{column} {_type(dialect, column)}"
+        f"{column} {dialect.key(key[column]) if key[column] else _type(dialect, column)} NOT NULL"
+        if column in key
+        else f"{column} {_type(dialect, column)}"
         for column in columns
     ]
     definitions.append(f"{dialect.primary_key} ({', '.join(key)})")
@@ -241,6 +285,6 @@ def _type(dialect: Dialect, column: str) -> str:
     if column in INTEGER_COLUMNS:
         # Not INTEGER: SQLite's ODBC driver would read that with 32 bits.
         return "BIGINT"
-    if column == "label_version":
-        return dialect.key(50)
+    if column in _COMPARED:
+        return dialect.key(_COMPARED[column])
     return dialect.text(_LENGTHS[column]) if column in _LENGTHS else dialect.long_text

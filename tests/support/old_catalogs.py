@@ -11,12 +11,16 @@ def take_additions_away(catalog: Catalog, *, level: int = 0) -> None:
     Args:
         catalog: one with all additions.
         level: 0 for a version before publish ids, 1 for one before orientations of images, 2 for one before split
-            rules.
+            rules, 3 for one before labels.
     """
     execute = catalog._connection.execute
-    execute("DROP TABLE split_rules")
+    execute("DROP TABLE annotation_labels")
+    execute("DROP TABLE dataset_labels")
     if level > 0:
         execute("UPDATE catalog_settings SET value = ? WHERE name = 'schema_additions'", (str(level),))
+    if level == 3:
+        return
+    execute("DROP TABLE split_rules")
     if level == 2:
         return
     execute("DROP TABLE image_orientations")

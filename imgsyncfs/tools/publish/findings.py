@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel, RegressionLabel
+from imgsyncfs.annotations.label_counts import LabelCount, count_labels
 from imgsyncfs.blob_layout import cut_into_extents, extent_digests
 from imgsyncfs.errors import printable
 from imgsyncfs.formats.registry import Change
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 Pair = TypeVar("Pair")
 
 HOUSE = "house"
-CHECK_VERSION = 4
+CHECK_VERSION = 6
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 5
+LARGE_CHECK_VERSION = 7
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
@@ -46,6 +47,7 @@ class AnnotationFacts:
         classes: classes of the objects and names of the classifications, each once, in the order of the file.
         label_types: types of the labels that hold something, each once; unknown ones are not among them.
         extents: `imgsyncfs.blob_layout.extent_digests` of the JSON.
+        labels: what it says, for the catalog.
     """
 
     byte_count: int
@@ -55,6 +57,7 @@ class AnnotationFacts:
     classes: tuple[str, ...]
     extents: str = ""
     label_types: tuple[str, ...] = ()
+    labels: tuple[LabelCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def describe_annotation(annotation: Annotation, content: bytes) -> AnnotationFac
         classes=tuple(classes),
         extents=extent_digests(cut_into_extents(content), len(content)),
         label_types=tuple(label_types),
+        labels=count_labels(annotation),
     )
 
 
@@ -199,7 +203,7 @@ def _findings_from_json(document: Mapping[str, Any]) -> PairFindings:
     if annotation is not None:
         known = annotation["facts"]
         lists = {name: tuple(known[name]) for name in ("classes", "label_types")}
-        facts = AnnotationFacts(**{**known, **lists})
+        facts = AnnotationFacts(**{**known, **lists, "labels": tuple(LabelCount(*label) for label in known["labels"])})
         annotation = CheckedAnnotation(**{**annotation, "facts": facts})
     left_out = tuple(LeftOut(**entry) for entry in document["left_out"])
     changes = tuple(Change(**entry) for entry in document["changes"])

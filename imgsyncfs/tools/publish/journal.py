@@ -102,9 +102,9 @@ class Journal:
 
         Args:
             fingerprint: from `file_fingerprint` or `blob_fingerprint`.
-            findings: what JSON can say.
+            findings: what JSON can say; named tuples come back as lists, as other tuples do.
         """
-        content = orjson.dumps(dict(findings))
+        content = orjson.dumps(dict(findings), default=tuple)
         with self._lock:
             self._unsaved[fingerprint] = content
             if len(self._unsaved) >= UNSAVED_FINDINGS or time.monotonic() - self._saved_at >= self._unsaved_seconds:

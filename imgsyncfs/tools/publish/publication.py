@@ -11,14 +11,16 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from imgsyncfs.catalog.labels import dataset_labels
 from imgsyncfs.catalog.naming import parse_dataset_name
-from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
+from imgsyncfs.catalog.rows import AnnotationRow, DatasetLabelsRow, DatasetRow, ImageRow
 from imgsyncfs.errors import PublishError, printable
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from imgsyncfs.annotations.label_counts import LabelCount
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.formats.registry import Change
     from imgsyncfs.tools.pairing import LeftOut, PairedNames
@@ -101,6 +103,7 @@ class Published:
             label version that the dataset has.
         extent_digests: MD5 of each of its large files to the digests of its extents.
         orientations: name of each of its images that is turned to be shown, to EXIF's number of its orientation.
+        labels: what its annotations of this label version say together; None if the catalog does not know.
     """
 
     dataset_id: str
@@ -111,6 +114,7 @@ class Published:
     compared: Mapping[str, AnnotationRow]
     extent_digests: Mapping[str, str]
     orientations: Mapping[str, int]
+    labels: DatasetLabelsRow | None = None
 
 
 def dataset_store(catalog: Catalog, dataset_id: str) -> str:
@@ -154,6 +158,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         compared,
         catalog.extent_digests(dataset_id),
         catalog.image_orientations(dataset_id),
+        {(row.dataset_id, row.label_version): row for row in catalog.dataset_labels()}.get((dataset_id, version)),
     )
 
 
@@ -173,6 +178,13 @@ def _orientations(images: Sequence[ImageRow], findings: Iterable[PairFindings]) 
     checked = (found.image.facts for found in findings if found.image is not None)
     pairs = zip(images, checked, strict=True)
     return {image.name: facts.orientation for image, facts in pairs if facts.orientation != 1}
+
+
+def _labels(images: Sequence[ImageRow], findings: Iterable[PairFindings]) -> dict[str, tuple[LabelCount, ...]]:
+    """Name of each image that has an annotation, to what that says; see `record`."""
+    checked = (found.annotation for found in findings if found.image is not None)
+    pairs = zip(images, checked, strict=True)
+    return {image.name: annotation.facts.labels for image, annotation in pairs if annotation is not None}
 
 
 def image_row(
@@ -271,9 +283,13 @@ def record(
     annotated = [found.annotation.facts for found in findings if found.annotation is not None]
     classes = list(dict.fromkeys(name for facts in annotated for name in facts.classes))
     extent_digests, orientations = _known_digests(findings), _orientations(images, findings)
+    labels = _labels(images, findings)
     listed = tuple(name for name in classes if _can_be_listed(name))
     row = _dataset_row(published, options, listed, len(images), store_url)
-    changed = not _says_the_same(published, row, images, annotations, extent_digests, orientations)
+    changed = not (
+        _says_the_same(published, row, images, annotations, extent_digests, orientations)
+        and published.labels == dataset_labels(row.dataset_id, row.label_version, labels.values())
+    )
     revision = row.revision
     if changed:
         progress.phase("Writing the catalog", len(images) + len(annotations), "rows")
@@ -283,6 +299,7 @@ def record(
             annotations,
             extent_digests=extent_digests,
             orientations=orientations,
+            labels=labels,
             progress=progress.advance,
         )
         # A catalog without this version's additions cannot say all of it, and may say the rest already.
