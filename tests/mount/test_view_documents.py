@@ -115,6 +115,16 @@ def test_hugging_faces_document_has_a_line_for_each_image_beside_it(shared: Path
     assert f"The view hf of {DATASET} does not show" in named
 
 
+def test_hugging_faces_layout_has_no_directory_for_a_split_without_images(workplace: Workplace) -> None:
+    with workplace.mounted(*NEVER) as mountpoint:
+        top = mountpoint / ".views" / "hf" / DATASET
+        for weights, split in (("0/0/100", "test"), ("0/100/0", "validation"), ("100/0/0", "train")):
+            workplace.run("split", DATASET, weights)
+            assert [path.name for path in top.iterdir()] == [split]
+            assert len((top / split / "metadata.jsonl").read_text().splitlines()) == 5
+            assert len(list((top / split).glob("*.jpg"))) == 5
+
+
 def test_a_document_can_be_read_in_pieces_and_from_anywhere(shared: Path) -> None:
     path = shared / ".views" / "coco" / DATASET / "instances.json"
     content = path.read_bytes()

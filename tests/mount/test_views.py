@@ -224,6 +224,13 @@ def test_vocs_view_names_the_images_of_each_split(shared: tuple[Workplace, Path]
     assert FORMATS["rolabelimg"].recognizes(next((year / "Annotations").iterdir()).read_bytes())
 
 
+def test_vocs_view_names_the_classes(shared: tuple[Workplace, Path]) -> None:
+    _, mountpoint = shared
+    year = mountpoint / ".views" / "voc" / DATASET / "VOCdevkit" / "VOC2012"
+    assert names_in(year) == ["Annotations", "ImageSets", "JPEGImages", "labelmap.txt"]
+    assert (year / "labelmap.txt").read_text() == "person:::\n"
+
+
 def test_another_split_rule_is_seen_at_once(workplace: Workplace) -> None:
     with workplace.mounted(*NEVER) as mountpoint:
         before = split_of(mountpoint)

@@ -80,6 +80,14 @@ def test_classifications_are_tags_whose_labels_are_told_before_the_images() -> N
     assert read(content)[1].labels == labels
 
 
+def test_the_directory_of_images_is_no_part_of_their_names() -> None:
+    beside = entry(name="b")
+    below = replace(beside, image=replace(beside.image, path="images/a.jpg"))
+    elsewhere = replace(beside, image=replace(beside.image, path="more/a.jpg"))
+    content, _ = written(CvatDocument(), [beside, below, elsewhere])
+    assert [image["name"] for image in read_strictly(content)] == ["b.jpg", "a.jpg", "more/a.jpg"]
+
+
 def test_a_document_without_images_is_a_document() -> None:
     content, _ = written(CvatDocument(), [])
     assert read_strictly(content) == []

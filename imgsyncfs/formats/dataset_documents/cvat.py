@@ -8,6 +8,7 @@ Datumaro's reader.
 - A polygon is a ``polygon``, a mask a ``mask``: run lengths along the rows of the part that it covers, background
   first.
 - A classification is a ``tag`` with an attribute ``value``.
+- An image's name is its path within ``images``, the directory beside the document where CVAT's exports have them.
 - It is the document of a project with a task for each split, which is the ``subset`` of its images: Datumaro reads
   only images of subsets that a project names.
 
@@ -50,6 +51,9 @@ from imgsyncfs.formats.originals import UNNAMED
 from imgsyncfs.formats.rolabelimg_boxes import escape_xml
 
 DECIMALS = 6
+
+IMAGES_DIRECTORY = "images/"
+"""Where images lie seen from the document; no part of their names: Datumaro looks for them there by itself."""
 
 IN_MEMORY_BYTES = 1 << 20
 """A longer part that has to wait goes to a file."""
@@ -129,7 +133,8 @@ def _image(entry: DocumentEntry, number: int, numbers: dict[str, int], tags: dic
     height, width = entry.size
     sides = f' width="{width}" height="{height}"' if width and height else ""
     place = f'subset="{entry.split}" task_id="{_TASKS[entry.split]}"'
-    opening = f'  <image id="{number}" name={_quoted(entry.file_name)} {place}{sides}'
+    name = entry.file_name.removeprefix(IMAGES_DIRECTORY)
+    opening = f'  <image id="{number}" name={_quoted(name)} {place}{sides}'
     if entry.annotation is None:
         return f"{opening}></image>\n"
     hidden: list[tuple[str, str]] = []

@@ -1,6 +1,7 @@
 """Pascal VOC's layout, as torchvision and Datumaro read it.
 
-``VOCdevkit/VOC2012/JPEGImages``, ``Annotations`` and, with the stems of each split, ``ImageSets/Main``.
+``VOCdevkit/VOC2012/JPEGImages``, ``Annotations`` and, with the stems of each split, ``ImageSets/Main``. Datumaro takes
+the names of the classes from ``labelmap.txt``, and without it refuses all but VOC's own twenty.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class VocView(View):
         return Layout(_DIRECTORIES, everywhere + _IMAGES, everywhere + _ANNOTATIONS)
 
     def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - as above
-        """A list of stems for each split; see `View.documents`."""
-        return [Document(_MAIN, name, partial(_stems, listing, facts, splits)) for name, splits in _SETS_OF.items()]
+        """A list of stems for each split, and one of the classes; see `View.documents`."""
+        sets = [Document(_MAIN, name, partial(_stems, listing, facts, splits)) for name, splits in _SETS_OF.items()]
+        return [*sets, Document(_YEAR, b"labelmap.txt", partial(_label_map, facts.classes))]
 
 
 def _stems(listing: Listing, facts: DatasetFacts, splits: Collection[Split]) -> bytes:
@@ -69,3 +71,11 @@ def _stems(listing: Listing, facts: DatasetFacts, splits: Collection[Split]) -> 
         return b""
     chosen = np.flatnonzero(np.isin(facts.splits, [*splits]))
     return b"".join([stem + b"\n" for stem in listing.stems.texts(chosen)])
+
+
+def _label_map(classes: Sequence[str]) -> bytes:
+    """A line for each class: name, colour, parts, actions. Names that such a line cannot hold are left out."""
+    written = [
+        name for name in classes if name == name.strip() and name and name[0] != "#" and not {*name} & {*":\r\n"}
+    ]
+    return "".join([f"{name}:::\n" for name in written]).encode()
