@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
+from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
@@ -42,6 +43,7 @@ from imgsyncfs.catalog.rows import (
     ImageRow,
     OrientationRow,
     Portion,
+    SelectionRow,
     SplitRow,
     SubscriptionRow,
 )
@@ -54,6 +56,7 @@ from imgsyncfs.catalog.schema import (
     ORIENTATIONS_LEVEL,
     SCHEMA_ADDITIONS,
     SCHEMA_VERSION,
+    SELECTIONS_LEVEL,
     SPLIT_COLUMNS,
     SPLITS_LEVEL,
     SUBSCRIPTION_COLUMNS,
@@ -63,6 +66,7 @@ from imgsyncfs.catalog.schema import (
     create_statements,
     select_datasets,
 )
+from imgsyncfs.catalog.selecting import read_selections, remove_selection, write_selection
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
@@ -87,7 +91,7 @@ _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions" 
 _EXIF_ORIENTATIONS = range(1, 9)
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
-Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SplitRow, SubscriptionRow)
+Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -212,6 +216,7 @@ class Catalog:
             self._subscriptions(faults),
             self._split_rules(faults),
             self._dataset_labels(faults),
+            self._selections(faults),
             faults,
         )
 
@@ -437,6 +442,43 @@ class Catalog:
         """Forget a subscription; it may be gone already."""
         with self._connection.transaction():
             self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
+
+    def selections(self) -> list[SelectionRow]:
+        """All selections, ordered by name (by code points); odd rows are logged."""
+        self._read_settings()
+        return _logging_faults(self._selections)
+
+    def _selections(self, faults: list[str]) -> list[SelectionRow]:
+        """The selections; what is wrong with others is added to the faults."""
+        return read_selections(self._connection, faults) if self._additions >= SELECTIONS_LEVEL else []
+
+    def put_selection(self, row: SelectionRow) -> None:
+        """Keep a selection; one of the same name is replaced.
+
+        Raises:
+            CatalogError: the catalog cannot be written, or an earlier version made it and its tables may not be
+                changed.
+        """
+        self._make_additions()
+        if self._additions < SELECTIONS_LEVEL:
+            raise CatalogError(
+                f"The catalog {self._connection.where} has no table for selections yet; have whoever may change its "
+                "tables run: imgsyncfs init"
+            )
+        with self._connection.transaction():
+            write_selection(self._connection, row)
+
+    def remove_selection(self, name: str) -> None:
+        """Forget a selection; it may be gone already."""
+        self._read_settings()
+        if self._additions >= SELECTIONS_LEVEL:
+            with self._connection.transaction():
+                remove_selection(self._connection, name)
+
+    def names_of(self, query: ImageQuery) -> list[str]:
+        """The stems that a query gives, in no certain order; those that are not valid UTF-8 are left out."""
+        rows = self._connection.rows(query.sql, query.parameters)
+        return [name for (name,) in rows if isinstance(name, str) and is_utf8(name)]
 
     def split_rules(self) -> dict[str, SplitRow]:
         """The split rules of the datasets that have one of their own, by dataset; odd rows are logged."""

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
-from imgsyncfs.catalog.rows import DatasetLabelsRow, SplitRow
+from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, WorkerLost
 from imgsyncfs.workers.forking import Template
@@ -96,6 +97,7 @@ class CatalogReader:
             "subscriptions": _columns(found.subscriptions, SUBSCRIPTION_COLUMNS),
             "split_rules": _columns(found.split_rules, SPLIT_COLUMNS),
             "dataset_labels": _columns(found.dataset_labels, DATASET_LABELS_COLUMNS),
+            "selections": _columns(found.selections, [each.name for each in fields(SelectionRow)]),
             "faults": found.faults,
         }
         content = orjson.dumps(table)
@@ -171,7 +173,7 @@ class CatalogReader:
 
 
 def _columns(
-    rows: Sequence[DatasetRow | DatasetLabelsRow | SplitRow | SubscriptionRow], names: tuple[str, ...]
+    rows: Sequence[DatasetRow | DatasetLabelsRow | SelectionRow | SplitRow | SubscriptionRow], names: Sequence[str]
 ) -> dict[str, list[Any]]:
     """Rows column by column: a third of the length, and of the time it takes to read them."""
     return {name: list(map(attrgetter(name), rows)) for name in names}
