@@ -66,7 +66,13 @@ from imgsyncfs.catalog.schema import (
     create_statements,
     select_datasets,
 )
-from imgsyncfs.catalog.selecting import read_selections, remove_selection, write_selection
+from imgsyncfs.catalog.selecting import (
+    SelectedImages,
+    count_classes,
+    read_selections,
+    remove_selection,
+    write_selection,
+)
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
@@ -479,6 +485,11 @@ class Catalog:
         """The stems that a query gives, in no certain order; those that are not valid UTF-8 are left out."""
         rows = self._connection.rows(query.sql, query.parameters)
         return [name for (name,) in rows if isinstance(name, str) and is_utf8(name)]
+
+    def class_counts(self, found: SelectedImages) -> dict[str, int]:
+        """The number of objects of each class on images of a selection; none if the catalog does not keep labels."""
+        self._read_settings()
+        return count_classes(self._connection, found) if self._additions >= LABELS_LEVEL else {}
 
     def split_rules(self) -> dict[str, SplitRow]:
         """The split rules of the datasets that have one of their own, by dataset; odd rows are logged."""

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from imgsyncfs.annotations.classes import class_order
 from imgsyncfs.catalog.conditions import CLASS, ImageQuery, image_query, parse_condition
 from imgsyncfs.catalog.connection import Connection
 from imgsyncfs.catalog.row_values import is_utf8
 from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow
 from imgsyncfs.catalog.schema import SELECTION_COLUMNS
 from imgsyncfs.catalog.selections import (
+    class_choice,
     conditions_of,
     datasets_of,
     name_fault,
     selection_classes,
     selection_fault,
+    shown_labels,
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.subscriptions import find_datasets
@@ -101,19 +105,20 @@ class SelectedImages:
     query: ImageQuery | None
 
 
-def select_images(catalog: Catalog, selection: SelectionRow) -> list[SelectedImages]:
+def select_images(catalog: Catalog, selection: SelectionRow, rows: Sequence[DatasetRow]) -> list[SelectedImages]:
     """Find the images of a selection, dataset by dataset.
 
     Args:
         catalog: is asked.
         selection: which ones.
+        rows: all datasets.
 
     Raises:
         ConfigurationError: a condition makes no sense.
         CatalogError: nobody knows yet what the annotations of a dataset say, and a condition asks for that.
     """
     conditions = conditions_of(selection)
-    datasets = datasets_of(selection, catalog.datasets())
+    datasets = datasets_of(selection, rows)
     if any(each.is_of_labels for each in conditions):
         known = {(row.dataset_id, row.label_version) for row in catalog.dataset_labels()}
         for row in datasets:
@@ -181,17 +186,13 @@ def select(
         updated_at=int(time.time()),
     )
     datasets = datasets_of(row, rows)
-    labels = {each.dataset_id: each for each in catalog.dataset_labels() if _is_shown(each, datasets)}
+    labels = shown_labels(catalog.dataset_labels(), datasets)
     _check_names(row, datasets, labels)
     before = next((each for each in catalog.selections() if each.name == name), None)
     known = replace(row, classes=before.classes if before is not None else ())
     kept = replace(row, classes=selection_classes(known, datasets, labels))
     catalog.put_selection(kept)
     return kept
-
-
-def _is_shown(labels: DatasetLabelsRow, datasets: Sequence[DatasetRow]) -> bool:
-    return any((row.dataset_id, row.label_version) == (labels.dataset_id, labels.label_version) for row in datasets)
 
 
 def _check_names(
@@ -216,3 +217,66 @@ def _check_known(name: str, known: Collection[str], noun: str) -> None:
     if name not in known:
         hint = did_you_mean(name, known, otherwise=f"there are {', '.join(sorted(known)[:10])}.")
         raise ConfigurationError(f"No dataset of the selection has the {noun} {name!r}; {hint}")
+
+
+@dataclass(frozen=True)
+class SelectionCounts:
+    """How much is in a selection.
+
+    Attributes:
+        images: dataset id to the number of its images in it.
+        objects: class, by its name in the selection, to the number of objects, in the order of the classes.
+    """
+
+    images: Mapping[str, int]
+    objects: Mapping[str, int]
+
+
+def count_selection(catalog: Catalog, selection: SelectionRow, rows: Sequence[DatasetRow]) -> SelectionCounts:
+    """Count the images and objects of a selection.
+
+    Args:
+        catalog: is asked.
+        selection: which one.
+        rows: all datasets.
+
+    Raises:
+        ConfigurationError: a condition makes no sense.
+        CatalogError: as of `select_images`.
+    """
+    choice = class_choice(selection)
+    images: dict[str, int] = {}
+    objects: Counter[str] = Counter()
+    for found in select_images(catalog, selection, rows):
+        images[found.row.dataset_id] = found.row.size if found.names is None else len(found.names)
+        for class_name, count in catalog.class_counts(found).items():
+            objects.update(dict.fromkeys(choice.names([class_name]), count))
+    order = class_order(selection.classes, objects)
+    return SelectionCounts(images, {name: objects[name] for name in order})
+
+
+def count_classes(connection: Connection, found: SelectedImages) -> dict[str, int]:
+    """Count the objects of each class on the images that a selection takes from a dataset.
+
+    Args:
+        connection: to the catalog, which has the tables.
+        found: the images.
+    """
+    key = (found.row.dataset_id, found.row.label_version)
+    of_dataset = "dataset_id = ? AND label_version = ? AND object_count > 0"
+    if found.names is None:
+        statement = (
+            f"SELECT label_value, SUM(object_count) FROM annotation_labels WHERE {of_dataset} GROUP BY label_value"  # noqa: S608  # constant names
+        )
+        return {name: int(count) for name, count in connection.rows(statement, key)}
+    statement = f"SELECT name, label_value, object_count FROM annotation_labels WHERE {of_dataset}"  # noqa: S608  # constant names
+    parameters: tuple[object, ...] = key
+    if found.query is not None:
+        statement += f" AND name IN ({found.query.sql})"
+        parameters = (*key, *found.query.parameters)
+    counts: Counter[str] = Counter()
+    names = set(found.names)
+    for name, class_name, count in connection.rows(statement, parameters):
+        if name in names:
+            counts[class_name] += count
+    return dict(counts)

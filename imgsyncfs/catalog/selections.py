@@ -18,7 +18,7 @@ import orjson
 from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.annotations.classes import class_order
 from imgsyncfs.catalog.conditions import Condition, parse_condition
-from imgsyncfs.catalog.naming import filename_fault
+from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.values import did_you_mean
@@ -90,6 +90,12 @@ def selection_row(
     )
 
 
+def shown_labels(labels: Iterable[DatasetLabelsRow], rows: Iterable[DatasetRow]) -> dict[str, DatasetLabelsRow]:
+    """Dataset id to what its annotations say, of those label versions that datasets show."""
+    shown = {(row.dataset_id, row.label_version) for row in rows}
+    return {each.dataset_id: each for each in labels if (each.dataset_id, each.label_version) in shown}
+
+
 def selection_classes(
     selection: SelectionRow, datasets: Sequence[DatasetRow], labels: Mapping[str, DatasetLabelsRow]
 ) -> tuple[str, ...]:
@@ -100,8 +106,9 @@ def selection_classes(
     choice = class_choice(selection)
     found: dict[str, None] = dict.fromkeys(selection.classes)
     for row in datasets:
-        seen = labels[row.dataset_id].object_classes if row.dataset_id in labels else ()
-        found.update(dict.fromkeys(choice.names(class_order(row.classes, seen))))
+        # The column of a dataset may name what no object is; what its annotations say is better, where it is known.
+        seen = labels[row.dataset_id].object_classes if row.dataset_id in labels else row.classes
+        found.update(dict.fromkeys(choice.names(seen)))
     return class_order(selection.classes, found)
 
 
@@ -123,7 +130,7 @@ def selection_fault(selection: SelectionRow) -> str:
 
 def name_fault(name: str) -> str:
     """Why this cannot be the name of a selection, as a sentence; empty if it can."""
-    fault = filename_fault(name)
+    fault = file_name_fault(name)
     if fault is None and name.startswith((".", MARK)):
         fault = f"it begins with {name[0]!r}"
     return "" if fault is None else f"{fault}."

@@ -27,6 +27,8 @@ _COMMANDS = {
     "subscribe": ("catalog_commands:subscribe_command", "Keep a choice of datasets under a name."),
     "unsubscribe": ("catalog_commands:unsubscribe_command", "Forget a subscription."),
     "subscriptions": ("catalog_commands:subscriptions_command", "List subscriptions and their datasets."),
+    "select": ("selection_commands:select_command", "Keep a choice of images under a name."),
+    "selections": ("selection_commands:selections_command", "List selections and what is in them."),
     "sync": ("sync_commands:sync_command", "Copy datasets to plain folders."),
     "convert": ("convert_commands:convert_command", "Convert annotations between formats."),
     "preview": ("preview_commands:preview_command", "Draw annotations into their images."),
