@@ -37,7 +37,7 @@ from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, A
 from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, dataset_number, file_number
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.library.view_files import ViewFiles
-from imgsyncfs.library.views.contract import DatasetFacts, splits_of
+from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
@@ -563,19 +563,18 @@ class Responder:
         self._slot.note(self._answered, self._handled, self._sources.renderer.count)
 
     def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        meta, columns, sizes, *splits = descriptors
+        meta, columns, sizes, *facts_file = descriptors
         dataset = header["dataset"]
         listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
         length = sizes_length(listing, len(self._sources.siblings) or 1)
         room = memoryview(mmap.mmap(sizes, length))
         os.close(sizes)
         if header["view"]:
-            facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
             files: DatasetFiles = ViewFiles(
                 listing,
                 find_view(header["view"]),
                 self._sources,
-                facts=facts,
+                facts=DatasetFacts.from_bytes(_content_of(*facts_file)) if facts_file else None,
                 missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
                 sizes=room,
             )
