@@ -48,6 +48,7 @@ from imgsyncfs.catalog.rows import (
     SubscriptionRow,
 )
 from imgsyncfs.catalog.schema import (
+    ADDED,
     ANNOTATION_COLUMNS,
     DIGESTS_LEVEL,
     IMAGE_COLUMNS,
@@ -173,17 +174,18 @@ class Catalog:
             the schema.
 
         Raises:
-            CatalogError: it is a catalog with another store, or there are other tables of these names.
+            CatalogError: it is a catalog with another store, or there are other tables of these names, or the
+                additions cannot be made; nothing is changed then.
         """
         there = [table for table in TABLES if self._has_table(table)]
         if there and "catalog_settings" in there:
             self.check()
-            self._make_additions()
             if self.default_store() != store:
                 raise CatalogError(
                     f"The catalog {self._connection.where} has the store {self.default_store()} and not {store}; give "
                     "that one, or make the catalog in another database."
                 )
+            self._make_additions(must=True)
             return False
         if there:
             raise CatalogError(
@@ -201,6 +203,23 @@ class Catalog:
             }
             insert(self._connection, "catalog_settings", ("name", "value"), [*settings.items()])
         return True
+
+    def missing_additions(self) -> list[str]:
+        """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
+        if not self._has_table("catalog_settings"):
+            return []
+        self._read_settings()
+        return [ADDED[level] for level in range(self._additions + 1, int(SCHEMA_ADDITIONS) + 1)]
+
+    def unlabelled_datasets(self) -> list[DatasetRow]:
+        """The datasets of which the catalog does not know what their annotations say, ordered by id.
+
+        An earlier version has published them. Nothing where there is no catalog yet.
+        """
+        if not self._has_table("catalog_settings"):
+            return []
+        known = {(row.dataset_id, row.label_version) for row in self.dataset_labels()}
+        return [row for row in self.datasets() if (row.dataset_id, row.label_version) not in known]
 
     def default_store(self) -> str:
         """URL of the store that datasets are published to."""
@@ -578,32 +597,41 @@ class Catalog:
         """The level of additions to the schema that the catalog had when its settings were read."""
         return additions_level(self._settings.get(_ADDITIONS))
 
-    def _make_additions(self) -> None:
-        """Bring the schema up to date, level by level. Without the right to do so, all goes on as before."""
+    def _make_additions(self, *, must: bool = False) -> None:
+        """Bring the schema up to date, in one transaction.
+
+        Without the right to do so, all goes on as before, or, if it must be done, a `CatalogError` says so.
+        """
         self._read_settings()
         while (level := self._additions) < int(SCHEMA_ADDITIONS):
             try:
-                self._add_level(level + 1)
+                self._add_levels(level)
             except CatalogUnreachable:
                 raise
             except CatalogError as error:
                 self._read_settings()
                 # Somebody else may have been quicker.
                 if self._additions == level:
+                    told = f"could not be given what this version adds to it, and is used without ({error})"
+                    if must:
+                        raise CatalogError(
+                            f"The catalog {self._connection.where} {told}; have whoever may change its tables do it."
+                        ) from error
                     logger.warning(
-                        "The catalog could not be given what this version adds to it, and is used without (%s) Have "
-                        "whoever may change its tables run: imgsyncfs init",
-                        error,
+                        "The catalog %s Have whoever may change its tables run: imgsyncfs init",
+                        told,
                     )
                     return
             self._read_settings()
 
-    def _add_level(self, level: int) -> None:
+    def _add_levels(self, level: int) -> None:
+        """Make all additions above a level."""
         with self._connection.transaction():
-            for statement in addition_statements(self._connection.dialect, level):
-                self._connection.execute(statement)
+            for each in range(level + 1, int(SCHEMA_ADDITIONS) + 1):
+                for statement in addition_statements(self._connection.dialect, each):
+                    self._connection.execute(statement)
             self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
-            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, str(level))])
+            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, SCHEMA_ADDITIONS)])
 
     def _has_table(self, table: str) -> bool:
         try:

@@ -41,7 +41,7 @@ from imgsyncfs.workers.pool import Answer, WorkerPool
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
-    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing import ImageValues, Listing
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +226,31 @@ class CatalogMirror:
         except FutureTimeoutError:
             raise self.too_late(dataset_id) from None
 
+    def image_values(self, listing: Listing, label_name: str | None) -> ImageValues:
+        """The value of a classification of each image of a listing.
+
+        Args:
+            listing: from `listing`.
+            label_name: of the classification; None for the first of each image.
+
+        Raises:
+            CatalogError: it is not saved, and the database cannot be read, or has another revision by now.
+        """
+        # Late, as above.
+        from imgsyncfs.catalog.listing import ImageValues, load_values
+
+        folder = self._listings_folder(listing.dataset_id) / listing.key
+        saved = load_values(listing, folder, label_name)
+        if saved is not None:
+            return saved
+        question = {"question": "values", "dataset": listing.dataset_id, "folder": str(folder), "label": label_name}
+        _, content = self._wait(self._pool.submit(question))
+        return ImageValues.from_bytes(content)
+
+    def _listings_folder(self, dataset_id: str) -> Path:
+        name = hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
+        return self._folder / "listings" / name
+
     def too_late(self, dataset_id: str) -> CatalogUnreachable:
         """What somebody is told who has waited for a listing as long as the timeout."""
         return CatalogUnreachable(
@@ -236,7 +261,7 @@ class CatalogMirror:
 
     def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
         """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""
-        folder = listing_folder(self._folder / LISTINGS, dataset_id)
+        folder = self._listings_folder(dataset_id)
         row = table.row(dataset_id)
         saved = _load_saved(folder / row.listing_key(table.catalog_id)) if row is not None else None
         if saved is not None:

@@ -45,6 +45,15 @@ LABELS_LEVEL = 4
 SELECTIONS_LEVEL = 5
 """From this level of additions on, selections of images are kept."""
 
+ADDED = {
+    DIGESTS_LEVEL: "the column publish_id of the table datasets and the table extent_digests",
+    ORIENTATIONS_LEVEL: "the table image_orientations",
+    SPLITS_LEVEL: "the table split_rules",
+    LABELS_LEVEL: "the tables annotation_labels and dataset_labels",
+    SELECTIONS_LEVEL: "the table selections",
+}
+"""What each level of additions brings, for people."""
+
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 ADDED_DATASET_COLUMNS = ("publish_id",)
 FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)

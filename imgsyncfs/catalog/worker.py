@@ -66,13 +66,15 @@ class CatalogReader:
         Args:
             arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
                 (with ``dataset``, or a selection with its mark, and ``folder``, that of all listings), "annotations"
-                (with ``dataset`` and ``label_version``), "byte counts", or "nothing": be ready for a listing.
+                (with ``dataset`` and ``label_version``), "values" (with ``dataset``, ``folder``, its saved listing's,
+                and ``label``, the name of a classification, None for the first of each image), "byte counts", or
+                "nothing": be ready for a listing.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
             subscriptions, split rules, labels and selections column by column. For "listing" the path it was saved to,
-            None if there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads. For "byte counts"
-            those of the datasets' images.
+            None if there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads, for "values" what
+            `ImageValues.from_bytes` does. For "byte counts" those of the datasets' images.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -87,6 +89,8 @@ class CatalogReader:
                 return {}, b""
             if arguments["question"] == "annotations":
                 return self._annotations(arguments["dataset"], arguments["label_version"])
+            if arguments["question"] == "values":
+                return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
             path = self._save_listing(arguments["dataset"], Path(arguments["folder"]))
             return {"path": str(path) if path is not None else None}, b""
         except CatalogError:
@@ -183,6 +187,31 @@ class CatalogReader:
         from imgsyncfs.catalog.listing import collect_annotations
 
         return {}, collect_annotations(self._connect().annotation_portions(dataset, label_version)).to_bytes()
+
+    def _values(self, dataset: str, folder: Path, label: str | None) -> tuple[dict[str, Any], bytes]:
+        from imgsyncfs.catalog.listing import ImageValues, load_listing, save_values
+
+        again = CatalogError(
+            f"The dataset {dataset} was published again meanwhile; look again after the refresh of the mount."
+        )
+        try:
+            listing = load_listing(folder)
+        except ListingDamaged as error:
+            raise again from error
+        catalog = self._connect()
+
+        def is_current() -> bool:
+            row = catalog.dataset(dataset)
+            return row is not None and row.listing_key(catalog.identity()) == listing.key
+
+        found = catalog.image_values(dataset, listing.label_version, label) if is_current() else {}
+        if not is_current():
+            raise again
+        values = ImageValues.of(listing, found)
+        with suppress(OSError):
+            # The next start may need the database then.
+            save_values(values, folder, label)
+        return {}, values.to_bytes()
 
     def _begin_annotations(self, row: DatasetRow, stack: ExitStack) -> Callable[[], CollectedRows] | None:
         """Have a process of its own collect a large dataset's annotations; see `read_listing`."""

@@ -1,11 +1,11 @@
-"""What views depend on beside a listing: the order of a dataset's classes, and the splits of its images."""
+"""What views depend on beside a listing: the order of a dataset's classes, the splits and the values of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from imgsyncfs.annotations.splits import SplitRule, split_stems
+from imgsyncfs.annotations.splits import split_stems
+from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.library.views.contract import DatasetFacts, View
 
@@ -14,26 +14,31 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
 
 
-def facts_for(view: View, listing: Listing, row: DatasetRow, split_rule: Callable[[str], SplitRule]) -> DatasetFacts:
+def facts_for(view: View, listing: Listing, row: DatasetRow, mirror: CatalogMirror) -> DatasetFacts:
     """What a view depends on.
 
     Args:
         view: the view.
         listing: of a revision.
         row: the dataset's.
-        split_rule: gives the rule of a dataset, by which its images are divided.
+        mirror: knows split rules, and what annotations say.
 
     Raises:
-        ConfigurationError: that rule cannot be used.
+        ConfigurationError: the dataset's split rule cannot be used.
+        CatalogError: the values of the images cannot be read.
     """
     # Late, as above.
     from imgsyncfs.annotations.classes import class_order
 
-    classes = class_order(row.classes, ())
+    table = mirror.table
+    labels = table.labels.get(row.dataset_id)
+    classes = class_order(row.classes, labels.object_classes if labels is not None else ())
+    values = mirror.image_values(listing, view.label_name) if view.has_values else None
     if not view.has_splits:
-        return DatasetFacts(classes)
+        return DatasetFacts(classes, values=values)
     # Late, as above.
     import numpy as np
 
     stems = [stem.decode() for stem in listing.stems.texts()]
-    return DatasetFacts(classes, np.array(split_stems(split_rule(row.dataset_id), stems), np.uint8))
+    splits = np.array(split_stems(table.split_rule(row.dataset_id), stems), np.uint8)
+    return DatasetFacts(classes, splits, values)

@@ -117,7 +117,7 @@ class Library:
     def view_files(self, dataset_id: str, view: View) -> ViewFiles:
         """The files of a dataset in a view; see `files`."""
         listing = self.mirror.listing(dataset_id)
-        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
+        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror)
         return files_in_view(listing, view, self.sources, facts=facts)
 
     @property

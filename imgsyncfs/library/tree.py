@@ -148,7 +148,7 @@ def build_tree(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
     *,
-    views: Mapping[bytes, Mapping[bytes, int]],
+    views: Mapping[bytes, Mapping[bytes, int] | None],
     control: tuple[bytes, int],
     since: int,
     is_complete: bool = True,
@@ -158,7 +158,7 @@ def build_tree(
     Args:
         table: the catalog's.
         datasets: name of each dataset that is shown to (node number of its directory, its row).
-        views: name of each view to the node numbers of the datasets in it, by their names; empty for one that the
+        views: name of each view to the node numbers of the datasets in it, by their names; None for one that the
             root itself shows.
         control: name and number of the directory of control files, which is not in the tree.
         since: the Unix time that directories show if there is no dataset.
@@ -172,7 +172,7 @@ def build_tree(
 def _nodes(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
-    views: Mapping[bytes, Mapping[bytes, int]],
+    views: Mapping[bytes, Mapping[bytes, int] | None],
     control: tuple[bytes, int],
     newest: int,
     since: int,
@@ -182,29 +182,29 @@ def _nodes(
     yield ROOT, ROOT, b"", newest, b""
     yield control[1], ROOT, control[0], since, b""
     shown = [row for _, row in datasets.values()]
-    by, subscriptions = (by_columns(shown), by_subscriptions(table)) if is_complete else ({}, {})
+    by, subscriptions = (by_columns(shown), by_subscriptions(table, shown)) if is_complete else ({}, {})
     yield from _directory(ROOT, b"", b".by", by, newest)
     yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
-    yield from _views(datasets, views if is_complete else {}, newest)
+    yield from _views(table, views if is_complete else {}, newest)
     for name, (number, row) in datasets.items():
         yield number, ROOT, name, row.updated_at, b""
 
 
 def _views(
-    datasets: Mapping[bytes, tuple[int, DatasetRow]], views: Mapping[bytes, Mapping[bytes, int]], newest: int
+    table: DatasetTable, views: Mapping[bytes, Mapping[bytes, int] | None], newest: int
 ) -> Iterator[tuple[int, int, bytes, int, bytes]]:
     top = named_number(b"/" + VIEWS_NAME, b"")
     yield top, ROOT, VIEWS_NAME, newest, b""
     for view, numbers in views.items():
         path = b"/%b/%b" % (VIEWS_NAME, view)
-        if not numbers and datasets:
+        if numbers is None:
             # A directory has one name alone.
             yield named_number(path, b".."), top, view, newest, b".."
             continue
         directory = named_number(path, b"")
         yield directory, top, view, newest, b""
         for name, number in numbers.items():
-            yield number, directory, name, datasets[name][1].updated_at, b""
+            yield number, directory, name, table.rows[name.decode()].updated_at, b""
 
 
 Links: TypeAlias = "Mapping[bytes, Links | int]"
@@ -238,10 +238,11 @@ def by_columns(rows: Iterable[DatasetRow]) -> Links:
     return columns
 
 
-def by_subscriptions(table: DatasetTable) -> Links:
-    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the mount shows."""
+def by_subscriptions(table: DatasetTable, shown: Iterable[DatasetRow]) -> Links:
+    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the root shows."""
+    rows = list(shown)
     return {
-        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, table.shown.values())}
+        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, rows)}
         for name, subscription in table.subscriptions.items()
         if file_name_fault(name) is None and not subscription_fault(subscription)
     }

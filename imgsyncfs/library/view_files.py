@@ -22,7 +22,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
-from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
+from imgsyncfs.library.views.contract import NOWHERE, DatasetFacts, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -131,7 +131,9 @@ class ViewFiles(DatasetFiles):
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
             return key.image < len(self.documents)
-        return key.kind == self.image_kind or (key.kind == self._kind and self._has_label(key.image))
+        if key.kind == self.image_kind:
+            return self._layout.image_directory(key.image) != NOWHERE
+        return key.kind == self._kind and self._has_label(key.image)
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""

@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +45,7 @@ from imgsyncfs.library.numbers import (
 from imgsyncfs.library.picture_files import MOST_SIZES
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.library.views.contract import DatasetFacts
-from imgsyncfs.library.views.registry import VIEWS
+from imgsyncfs.library.views.registry import check_shown, find_view, offered_views
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
 from imgsyncfs.pictures.kinds import PICTURE_EXT
@@ -77,16 +77,14 @@ class HeldListing:
         listing: mapped.
         sizes: descriptor of the memory for the sizes of its siblings.
         view: name of the view that it is shown in; empty for the dataset's own directory.
-        classes: of the dataset, for its view.
-        splits: descriptor of the memory with the split of each image, for its view; below 0 without.
+        facts: descriptor of the memory with what its view depends on; below 0 without.
         documents: descriptors of the long documents that were written, by their places in the view.
     """
 
     listing: Listing
     sizes: int
     view: str = ""
-    classes: tuple[str, ...] = ()
-    splits: int = -1
+    facts: int = -1
     documents: dict[int, int] = field(default_factory=dict)
 
     def document_messages(self, dataset: int) -> list[State]:
@@ -102,14 +100,13 @@ class HeldListing:
             "listing": self.listing.key,
             "dataset": dataset,
             "view": self.view,
-            "classes": self.classes,
             "is_current": is_current,
         }
-        splits = (self.splits,) if self.splits >= 0 else ()
-        return header, (files.meta, files.columns, self.sizes, *splits)
+        facts = (self.facts,) if self.facts >= 0 else ()
+        return header, (files.meta, files.columns, self.sizes, *facts)
 
     def __del__(self) -> None:
-        for descriptor in (self.sizes, self.splits, *self.documents.values()):
+        for descriptor in (self.sizes, self.facts, *self.documents.values()):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -177,6 +174,9 @@ class Namespace:
         library: the catalog's datasets.
         control: the control files.
         view: name of the view that the root shows; empty for the datasets' own directories.
+
+    Raises:
+        ConfigurationError: it is for a label that no dataset has.
     """
 
     def __init__(self, library: Library, control: ControlFiles, *, view: str = "") -> None:
@@ -193,6 +193,8 @@ class Namespace:
         self._is_complete = False
         self._tree_memory = -1
         self._siblings = library.sources.siblings
+        if view:
+            check_shown(find_view(view), library.mirror.table.labels)
         self.notified = 0
         self._responders: Responders | None = None
         self._device = -1
@@ -270,6 +272,8 @@ class Namespace:
             raise CatalogMissing("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
         facts = self._facts(place, listing)
+        if facts is not None:
+            self._report_losses(place, listing, facts)
         with self._lock:
             if number not in self._datasets:
                 self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
@@ -461,30 +465,40 @@ class Namespace:
         sizes = shared_memory(sizes_length(listing, max(len(self._siblings), MOST_SIZES)))
         if facts is None:
             return HeldListing(listing, sizes)
-        splits = memory_file(facts.splits.tobytes()) if facts.splits is not None else -1
-        return HeldListing(listing, sizes, view, facts.classes, splits)
+        return HeldListing(listing, sizes, view, memory_file(facts.to_bytes()))
 
     def _facts(self, place: Place, listing: Listing) -> DatasetFacts | None:
         """What a view of a dataset depends on; None for the dataset's own directory.
 
         Raises:
             ConfigurationError: its split rule cannot be used.
+            CatalogError: the values of its images cannot be read.
         """
         row = self._library.datasets.get(place.dataset_id.encode())
         if not place.view or row is None:
             return None
-        return facts_for(VIEWS[place.view], listing, row, self._library.mirror.table.split_rule)
+        return facts_for(find_view(place.view), listing, row, self._library.mirror)
+
+    def _report_losses(self, place: Place, listing: Listing, facts: DatasetFacts) -> None:
+        """Report what the layout of a view does not show of a dataset."""
+        for loss in find_view(place.view).losses(listing, facts):
+            shown = f"{loss.count} {loss.what}: {loss.reason}"
+            cause = f"The view {place.view} of {place.dataset_id} does not show {shown}"
+            self._library.errors.report(f"{cause}.", cause=cause)
 
     def _build(self) -> Tree:
-        rows = self._library.datasets
+        labels = self._library.mirror.table.labels
+        offered = offered_views(each for dataset_id, each in labels.items() if dataset_id in self._library.rows)
+        views: dict[bytes, dict[bytes, int] | None] = {}
         with self._lock:
+            rows = self._rows_in(self._view)
             in_root = self._number(rows.values(), self._view)
             datasets = {name: (dataset_number(in_root[row.dataset_id]), row) for name, row in rows.items()}
-            views: dict[bytes, dict[bytes, int]] = {}
-            for view in VIEWS if self._is_complete else ():
-                numbers = self._number(rows.values(), view) if view != self._view else {}
-                shown = rows.items() if numbers else ()
-                views[view.encode()] = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown}
+            for view in offered if self._is_complete else ():
+                shown = self._rows_in(view) if view != self._view else {}
+                numbers = self._number(shown.values(), view)
+                entries = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown.items()}
+                views[view.encode()] = entries if view != self._view else None
         tree = build_tree(
             self._library.mirror.table,
             datasets,
@@ -494,6 +508,14 @@ class Namespace:
             is_complete=self._is_complete,
         )
         return tree.settled(self._tree)
+
+    def _rows_in(self, view: str) -> Mapping[bytes, DatasetRow]:
+        """The datasets that a view shows, by their names."""
+        rows = self._library.datasets
+        if not view:
+            return rows
+        shows, labels = find_view(view).shows, self._library.mirror.table.labels
+        return {name: row for name, row in rows.items() if shows(labels.get(row.dataset_id))}
 
     def _number(self, rows: Iterable[DatasetRow], view: str) -> dict[str, int]:
         """The numbers of datasets in a view, by their ids. Needs the lock."""
@@ -550,7 +572,7 @@ class _NumbersOf:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
         if place.kind == ANNOTATION:
             return stem + ANNOTATION_SUFFIX
-        target = VIEWS[self._view].target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
+        target = find_view(self._view).target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
         return stem + (target.suffix.encode() if target is not None else b"")
 
     def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:

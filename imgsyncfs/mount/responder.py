@@ -38,7 +38,7 @@ from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, 
 from imgsyncfs.library.picture_files import MOST_SIZES, files_in_view
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.library.view_files import ViewFiles
-from imgsyncfs.library.views.contract import DatasetFacts, splits_of
+from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
@@ -568,19 +568,18 @@ class Responder:
         self._slot.note(self._answered, self._handled, self._sources.renderer.count)
 
     def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        meta, columns, sizes, *splits = descriptors
+        meta, columns, sizes, *facts_file = descriptors
         dataset = header["dataset"]
         listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
         length = sizes_length(listing, max(len(self._sources.siblings), MOST_SIZES))
         room = memoryview(mmap.mmap(sizes, length))
         os.close(sizes)
         if header["view"]:
-            facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
             files: DatasetFiles = files_in_view(
                 listing,
                 find_view(header["view"]),
                 self._sources,
-                facts=facts,
+                facts=DatasetFacts.from_bytes(_content_of(*facts_file)) if facts_file else None,
                 missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
                 no_picture=lambda index: NotHere({"want": "picture", "dataset": dataset, "image": index}),
                 sizes=room,

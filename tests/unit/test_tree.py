@@ -20,7 +20,7 @@ def row(name: str, *, image_type: str = "rgb", updated_at: int = 5) -> DatasetRo
 def tree_of(
     rows: Iterable[DatasetRow],
     *,
-    views: Mapping[bytes, Mapping[bytes, int]] = MappingProxyType({}),
+    views: Mapping[bytes, Mapping[bytes, int] | None] = MappingProxyType({}),
     is_complete: bool = True,
 ) -> Tree:
     rows = list(rows)
@@ -48,7 +48,7 @@ def test_every_dataset_is_at_the_root_and_below_its_values() -> None:
 
 
 def test_a_view_shows_every_dataset_and_one_that_the_root_shows_leads_there() -> None:
-    tree = tree_of([row("a"), row("b")], views={b"labelme": {b"a": 7 << 44, b"b": 8 << 44}, b"plain": {}})
+    tree = tree_of([row("a"), row("b")], views={b"labelme": {b"a": 7 << 44, b"b": 8 << 44}, b"plain": None})
     assert at(tree, ".views/labelme/b") == 8 << 44
     assert tree.nodes[8 << 44].parent == at(tree, ".views/labelme")
     assert tree.nodes[at(tree, ".views/plain")].target == b".."
