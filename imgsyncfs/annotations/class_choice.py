@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -28,6 +28,11 @@ class ClassChoice:
     def __bool__(self) -> bool:
         """Whether it changes anything."""
         return bool(self.renamed or self.dropped)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> ClassChoice:
+        """Back from `dataclasses.asdict` by way of JSON."""
+        return cls(tuple((name, other) for name, other in fields["renamed"]), tuple(fields["dropped"]))
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -27,7 +27,7 @@ import orjson
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.catalog.listing_folder import listing_folder
 from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow, SplitRow, SubscriptionRow
-from imgsyncfs.catalog.selections import datasets_of, selection_row
+from imgsyncfs.catalog.selections import datasets_of, selection_labels, selection_row
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
 from imgsyncfs.errors import (
     CatalogError,
@@ -237,8 +237,12 @@ class CatalogMirror:
             CatalogError: it is not saved, and the database cannot be read, or has another revision by now.
         """
         # Late, as above.
-        from imgsyncfs.catalog.listing import ImageValues, load_values
+        from imgsyncfs.catalog.listing import ImageValues, join_values, load_values
 
+        if listing.facts.origins:
+            ids = [origin.dataset_id for origin in listing.facts.origins]
+            parts = [(each, self.image_values(each, label_name)) for each in map(self.listing, ids)]
+            return join_values(listing, parts)
         folder = self._listings_folder(listing.dataset_id) / listing.key
         saved = load_values(listing, folder, label_name)
         if saved is not None:
@@ -248,8 +252,7 @@ class CatalogMirror:
         return ImageValues.from_bytes(content)
 
     def _listings_folder(self, dataset_id: str) -> Path:
-        name = hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
-        return self._folder / "listings" / name
+        return listing_folder(self._folder / LISTINGS, dataset_id)
 
     def too_late(self, dataset_id: str) -> CatalogUnreachable:
         """What somebody is told who has waited for a listing as long as the timeout."""
@@ -341,11 +344,12 @@ class CatalogMirror:
             if row.dataset_id in rows and rows[row.dataset_id].label_version == row.label_version
         }
         selections = {row.name: row for row in _made(SelectionRow, table.get("selections") or _NO_SELECTIONS)}
-        selected = {
-            row.dataset_id: row
-            for each in selections.values()
-            for row in [selection_row(each, datasets_of(each, rows.values()), labels, table["catalog_id"])]
-        }
+        selected = {}
+        for each in selections.values():
+            datasets = datasets_of(each, rows.values())
+            selected_row = selection_row(each, datasets, labels, table["catalog_id"])
+            selected[selected_row.dataset_id] = selected_row
+            labels[selected_row.dataset_id] = selection_labels(selected_row, datasets, labels)
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)

@@ -90,6 +90,24 @@ def selection_row(
     )
 
 
+def selection_labels(
+    row: DatasetRow, datasets: Sequence[DatasetRow], labels: Mapping[str, DatasetLabelsRow]
+) -> DatasetLabelsRow:
+    """What the annotations of a selection say, all together.
+
+    Args:
+        row: of `selection_row`.
+        datasets: its own.
+        labels: dataset id to what its annotations say, where that is known.
+    """
+    values: dict[str, set[str]] = {}
+    for each in datasets:
+        for name, found in labels[each.dataset_id].label_values.items() if each.dataset_id in labels else ():
+            values.setdefault(name, set()).update(found)
+    together = {name: sorted(found) for name, found in sorted(values.items())}
+    return DatasetLabelsRow(row.dataset_id, row.label_version, row.classes, together)
+
+
 def shown_labels(labels: Iterable[DatasetLabelsRow], rows: Iterable[DatasetRow]) -> dict[str, DatasetLabelsRow]:
     """Dataset id to what its annotations say, of those label versions that datasets show."""
     shown = {(row.dataset_id, row.label_version) for row in rows}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgsyncfs.annotations.splits import split_stems
-from imgsyncfs.catalog.mirror import CatalogMirror
+from imgsyncfs.catalog.mirror import CatalogMirror, DatasetTable
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.library.views.contract import DatasetFacts, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
     from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing.columns import Column
 
 
 def facts_for(view: View, listing: Listing, row: DatasetRow, mirror: CatalogMirror) -> DatasetFacts:
@@ -36,9 +37,24 @@ def facts_for(view: View, listing: Listing, row: DatasetRow, mirror: CatalogMirr
     values = mirror.image_values(listing, view.label_name) if view.has_values else None
     if not view.has_splits:
         return DatasetFacts(classes, values=values)
+    return DatasetFacts(classes, _splits(listing, table), values)
+
+
+def _splits(listing: Listing, table: DatasetTable) -> Column:
+    """The split of each image: of a selection, by the rule of its own dataset and its name there."""
     # Late, as above.
     import numpy as np
 
-    stems = [stem.decode() for stem in listing.stems.texts()]
-    splits = np.array(split_stems(table.split_rule(row.dataset_id), stems), np.uint8)
-    return DatasetFacts(classes, splits, values)
+    stems = listing.stems.texts()
+    if not listing.facts.origins:
+        names = [stem.decode() for stem in stems]
+        return np.array(split_stems(table.split_rule(listing.dataset_id), names), np.uint8)
+    from imgsyncfs.catalog.listing.table import original_stem
+
+    splits = np.zeros(len(listing), np.uint8)
+    for place, origin in enumerate(listing.facts.origins):
+        own = np.flatnonzero(listing.columns["origin"] == place)
+        dataset_id = origin.dataset_id.encode()
+        names = [original_stem(stems[index], dataset_id).decode() for index in own.tolist()]
+        splits[own] = split_stems(table.split_rule(origin.dataset_id), names)
+    return splits

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.fetching.contents import ContentReader, Piece
-from imgsyncfs.formats.registry import FORMATS, FormatDescription
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, FormatDescription
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
 from imgsyncfs.library.numbers import (
@@ -25,6 +25,7 @@ from imgsyncfs.library.numbers import (
     IMAGE,
     KIND_BITS,
     PICTURE,
+    REWRITTEN,
     FileAddress,
     dataset_number,
 )
@@ -105,10 +106,13 @@ class DatasetFiles:
         self._classes: tuple[str, ...] = ()
         self._names_losses = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
+        # Annotations of a selection that renames classes are rendered as well.
+        self._annotation_kind = REWRITTEN if listing.facts.choice else ANNOTATION
         if sizes is None:
-            sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
+            sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings) + 1)))
         self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
         self._sizes = {kind: sizes_of(listing, sizes, place=place) for place, kind in enumerate(self._siblings)}
+        self._sizes[REWRITTEN] = sizes_of(listing, sizes, place=len(self._siblings))
         self._shadowed = {kind: listing.shadowed(suffix) for suffix, kind in self._suffixes}
 
     @property
@@ -151,7 +155,7 @@ class DatasetFiles:
         if listing.ext(index).encode() == ext:
             return FileKey(IMAGE, index)
         if ext == ANNOTATION_EXT and listing.has_annotation(index):
-            return FileKey(ANNOTATION, index)
+            return FileKey(self._annotation_kind, index)
         return None
 
     def has(self, key: FileKey) -> bool:
@@ -159,7 +163,7 @@ class DatasetFiles:
         kind, index = key
         if kind == IMAGE:
             return True
-        if kind == ANNOTATION:
+        if kind == self._annotation_kind:
             return self.listing.has_annotation(index)
         return kind in self._siblings and self.listing.has_siblings(index) and index not in self._shadowed[kind]
 
@@ -168,7 +172,8 @@ class DatasetFiles:
         stem = self.listing.stem(key.image)
         if key.kind == IMAGE:
             return b"%b.%b" % (stem, self.listing.ext(key.image).encode())
-        return stem + (ANNOTATION_SUFFIX if key.kind == ANNOTATION else self._siblings[key.kind].suffix.encode())
+        is_annotation = key.kind in {ANNOTATION, REWRITTEN}
+        return stem + (ANNOTATION_SUFFIX if is_annotation else self._siblings[key.kind].suffix.encode())
 
     def attributes(self, key: FileKey) -> Attributes:
         """What `stat` shows. Reads nothing of a stored file; the first look at a sibling renders it.
@@ -235,7 +240,7 @@ class DatasetFiles:
             directory: its place.
         """
         listing = self.listing
-        suffixes = ((ANNOTATION_SUFFIX, ANNOTATION), *self._suffixes)
+        suffixes = ((ANNOTATION_SUFFIX, self._annotation_kind), *self._suffixes)
         kinds = 1 + len(suffixes)
         first, first_place = find_place(position, listing, earlier=earlier, kinds=kinds)
         after = first_position(listing) + first * kinds
@@ -246,13 +251,13 @@ class DatasetFiles:
                     yield stem + ext, IMAGE, index, after + 1
                 if annotated:
                     for place, (suffix, kind) in enumerate(suffixes if rendered else suffixes[:1], 1):
-                        if place >= first_place and (kind == ANNOTATION or index not in self._shadowed[kind]):
+                        if place >= first_place and (place == 1 or index not in self._shadowed[kind]):
                             yield stem + suffix, kind, index, after + place + 1
                 after += kinds
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        target = self._siblings[key.kind]
+        target = CONVERTIBLE[HOUSE] if key.kind == REWRITTEN else self._siblings[key.kind]
         return self._sources.renderer.render(
             self.listing, key.image, target, classes=self._classes, view=self._names_losses
         )

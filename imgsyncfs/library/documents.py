@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.private_folders import make_own_folder
@@ -117,7 +118,6 @@ class DocumentWriter:
 def _entries(library: Library, files: ViewFiles, document: Document, unreadable: list[int]) -> Iterator[DocumentEntry]:
     """What a document is written from; images whose annotations do not parse are noted in `unreadable`."""
     # Late: numpy comes with them.
-    from imgsyncfs.annotations.house_format import parse_annotation
     from imgsyncfs.annotations.splits import Split
     from imgsyncfs.formats.contract import ImageInfo
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
@@ -137,7 +137,8 @@ def _entries(library: Library, files: ViewFiles, document: Document, unreadable:
         if not listing.has_annotation(index):
             return None
         try:
-            return parse_annotation(library.contents.read_whole(listing, listing.annotations, index))
+            content = library.contents.read_whole(listing, listing.annotations, index)
+            return shown_annotation(content, listing.facts.choice)
         except AnnotationError:
             unreadable.append(index)
             return None

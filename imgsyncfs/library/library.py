@@ -19,6 +19,7 @@ from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.volume import CatalogVolume
+from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
@@ -117,13 +118,31 @@ class Library:
     def view_files(self, dataset_id: str, view: View) -> ViewFiles:
         """The files of a dataset in a view; see `files`."""
         listing = self.mirror.listing(dataset_id)
-        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror)
+        row = self.row(dataset_id)
+        if row is None:
+            raise CatalogMissing(f"There is no dataset {dataset_id} in the catalog.")
+        facts = facts_for(view, listing, row, self.mirror)
         return files_in_view(listing, view, self.sources, facts=facts)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:
         """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
         return self.mirror.table.shown
+
+    @property
+    def selections(self) -> Mapping[bytes, DatasetRow]:
+        """Each selection's name, with its mark, to its row as a dataset."""
+        return {row.dataset_id.encode(): row for row in self.mirror.table.selected.values()}
+
+    def entry(self, dataset_id: str) -> DatasetRow | None:
+        """The row of a dataset, or of a selection with its mark, that has a directory; None if there is none."""
+        name = dataset_id.encode(errors="surrogatepass")
+        return self.datasets.get(name) or self.mirror.table.selected.get(dataset_id)
+
+    def row(self, dataset_id: str) -> DatasetRow | None:
+        """The row of a dataset to show, or of a selection with its mark; None if there is none."""
+        table = self.mirror.table
+        return table.shown.get(dataset_id) or table.selected.get(dataset_id)
 
     @property
     def faults(self) -> list[str]:

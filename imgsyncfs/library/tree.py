@@ -1,4 +1,4 @@
-"""The directories above the datasets' files: the root, and below it ``.views``, ``.by`` and ``.subscriptions``.
+"""The directories above the datasets' files: the root; ``.views``, ``.selections``, ``.by``, ``.subscriptions`` below.
 
 They are made from the table of datasets, and again when it has changed. Each node has its number
 (`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON. Most
@@ -18,11 +18,13 @@ from imgsyncfs.catalog.dataset_table import column_values
 from imgsyncfs.catalog.mirror import DatasetTable
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.selections import MARK
 from imgsyncfs.catalog.subscriptions import members, subscription_fault
 from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
 from imgsyncfs.library.numbers import NAMED, ROOT, named_number
 
 VIEWS_NAME = b".views"
+SELECTIONS_NAME = b".selections"
 
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
@@ -151,6 +153,7 @@ def build_tree(
     views: Mapping[bytes, Mapping[bytes, int] | None],
     control: tuple[bytes, int],
     since: int,
+    selections: Mapping[bytes, int] | None = None,
     is_complete: bool = True,
 ) -> Tree:
     """Make the tree of a catalog.
@@ -162,10 +165,11 @@ def build_tree(
             root itself shows.
         control: name and number of the directory of control files, which is not in the tree.
         since: the Unix time that directories show if there is no dataset.
+        selections: name of each selection, with its mark, to the node number of its directory.
         is_complete: whether to make what is below the hidden directories as well.
     """
     newest = table.updated_at or since
-    nodes = _nodes(table, datasets, views, control, newest, since, is_complete=is_complete)
+    nodes = _nodes(table, datasets, views, selections or {}, control, newest, since, is_complete=is_complete)
     return Tree.of(nodes, is_complete=is_complete)
 
 
@@ -173,6 +177,7 @@ def _nodes(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
     views: Mapping[bytes, Mapping[bytes, int] | None],
+    selections: Mapping[bytes, int],
     control: tuple[bytes, int],
     newest: int,
     since: int,
@@ -186,6 +191,7 @@ def _nodes(
     yield from _directory(ROOT, b"", b".by", by, newest)
     yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
     yield from _views(table, views if is_complete else {}, newest)
+    yield from _selections(table, selections if is_complete else {}, newest)
     for name, (number, row) in datasets.items():
         yield number, ROOT, name, row.updated_at, b""
 
@@ -204,7 +210,20 @@ def _views(
         directory = named_number(path, b"")
         yield directory, top, view, newest, b""
         for name, number in numbers.items():
-            yield number, directory, name, table.rows[name.decode()].updated_at, b""
+            row = table.row(name.decode())
+            if row is not None:
+                yield number, directory, name, row.updated_at, b""
+
+
+def _selections(
+    table: DatasetTable, numbers: Mapping[bytes, int], newest: int
+) -> Iterator[tuple[int, int, bytes, int, bytes]]:
+    top = named_number(b"/" + SELECTIONS_NAME, b"")
+    yield top, ROOT, SELECTIONS_NAME, newest, b""
+    for marked, number in numbers.items():
+        row = table.row(marked.decode())
+        if row is not None:
+            yield number, top, marked.removeprefix(MARK.encode()), row.updated_at, b""
 
 
 Links: TypeAlias = "Mapping[bytes, Links | int]"

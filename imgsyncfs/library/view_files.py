@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import CatalogError
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE
 from imgsyncfs.library.dataset_files import (
     ANNOTATION_SUFFIX,
     IMAGES_AT_ONCE,
@@ -62,6 +63,9 @@ class ViewFiles(DatasetFiles):
     ) -> None:
         facts = facts or DatasetFacts()
         target = view.target
+        self._shows_all_annotations = target is None
+        if target is None and listing.facts.choice:
+            target = CONVERTIBLE[HOUSE]
         super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
@@ -227,7 +231,8 @@ class ViewFiles(DatasetFiles):
     def _has_label(self, index: int) -> bool:
         if not self._has_labels:
             return False
-        return self.listing.has_annotation(index) if self._kind == ANNOTATION else self.listing.has_siblings(index)
+        shows_all = self._shows_all_annotations
+        return self.listing.has_annotation(index) if shows_all else self.listing.has_siblings(index)
 
     def _members(self, directory: int) -> Sequence[int] | Column:
         """The images of which a directory holds the image or the annotation, in the listing's order."""

@@ -37,6 +37,7 @@ from imgsyncfs.library.numbers import (
     FIRST_SIBLING,
     IMAGE,
     PICTURE,
+    REWRITTEN,
     FileAddress,
     address,
     dataset_number,
@@ -363,7 +364,7 @@ class Namespace:
                 for number, dataset in self._datasets.items()
                 if (place := self._places.get(number)) is not None
                 and self._by_place.get(place) == number
-                and (row := self._library.datasets.get(place.dataset_id.encode())) is not None
+                and (row := self._library.entry(place.dataset_id)) is not None
                 and dataset.current.listing.key != row.listing_key(catalog_id)
             ]
 
@@ -462,7 +463,7 @@ class Namespace:
     def _hold(self, listing: Listing, view: str = "", facts: DatasetFacts | None = None) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
         self._listings[listing.dataset_id, listing.key] = listing
-        sizes = shared_memory(sizes_length(listing, max(len(self._siblings), MOST_SIZES)))
+        sizes = shared_memory(sizes_length(listing, max(len(self._siblings) + 1, MOST_SIZES)))
         if facts is None:
             return HeldListing(listing, sizes)
         return HeldListing(listing, sizes, view, memory_file(facts.to_bytes()))
@@ -474,7 +475,7 @@ class Namespace:
             ConfigurationError: its split rule cannot be used.
             CatalogError: the values of its images cannot be read.
         """
-        row = self._library.datasets.get(place.dataset_id.encode())
+        row = self._library.entry(place.dataset_id)
         if not place.view or row is None:
             return None
         return facts_for(find_view(place.view), listing, row, self._library.mirror)
@@ -495,14 +496,16 @@ class Namespace:
             in_root = self._number(rows.values(), self._view)
             datasets = {name: (dataset_number(in_root[row.dataset_id]), row) for name, row in rows.items()}
             for view in offered if self._is_complete else ():
-                shown = self._rows_in(view) if view != self._view else {}
+                shown = {**self._rows_in(view), **self._selections_in(view)} if view != self._view else {}
                 numbers = self._number(shown.values(), view)
                 entries = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown.items()}
                 views[view.encode()] = entries if view != self._view else None
+            selected = self._number(self._library.selections.values(), "") if self._is_complete else {}
         tree = build_tree(
             self._library.mirror.table,
             datasets,
             views=views,
+            selections={name.encode(): dataset_number(number) for name, number in selected.items()},
             control=(CONTROL_NAME, CONTROL_NUMBER),
             since=self._control.since,
             is_complete=self._is_complete,
@@ -516,6 +519,11 @@ class Namespace:
             return rows
         shows, labels = find_view(view).shows, self._library.mirror.table.labels
         return {name: row for name, row in rows.items() if shows(labels.get(row.dataset_id))}
+
+    def _selections_in(self, view: str) -> Mapping[bytes, DatasetRow]:
+        """The selections that a view shows, by their names."""
+        shows, labels = find_view(view).shows, self._library.mirror.table.labels
+        return {name: row for name, row in self._library.selections.items() if shows(labels.get(row.dataset_id))}
 
     def _number(self, rows: Iterable[DatasetRow], view: str) -> dict[str, int]:
         """The numbers of datasets in a view, by their ids. Needs the lock."""
@@ -570,7 +578,7 @@ class _NumbersOf:
             return b"%b.%b" % (stem, PICTURE_EXT.encode())
         if place.kind == IMAGE:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
-        if place.kind == ANNOTATION:
+        if place.kind in {ANNOTATION, REWRITTEN}:
             return stem + ANNOTATION_SUFFIX
         target = find_view(self._view).target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
         return stem + (target.suffix.encode() if target is not None else b"")
@@ -581,7 +589,7 @@ class _NumbersOf:
             yield file_number(self._dataset, self._images.number(index), IMAGE)
         for index in annotations:
             number = self._annotations.number(index)
-            for kind in (ANNOTATION, *self._siblings):
+            for kind in (ANNOTATION, REWRITTEN, *self._siblings):
                 yield file_number(self._dataset, number, kind)
 
 

@@ -571,7 +571,7 @@ class Responder:
         meta, columns, sizes, *facts_file = descriptors
         dataset = header["dataset"]
         listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
-        length = sizes_length(listing, max(len(self._sources.siblings), MOST_SIZES))
+        length = sizes_length(listing, max(len(self._sources.siblings) + 1, MOST_SIZES))
         room = memoryview(mmap.mmap(sizes, length))
         os.close(sizes)
         if header["view"]:

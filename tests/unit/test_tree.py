@@ -40,7 +40,15 @@ def at(tree: Tree, path: str) -> int:
 
 def test_every_dataset_is_at_the_root_and_below_its_values() -> None:
     tree = tree_of([row("a"), row("b", image_type="fisheye360")])
-    assert {*tree.nodes[ROOT].children} == {b".imgsyncfs", b".views", b".by", b".subscriptions", b"a", b"b"}
+    assert {*tree.nodes[ROOT].children} == {
+        b".imgsyncfs",
+        b".views",
+        b".selections",
+        b".by",
+        b".subscriptions",
+        b"a",
+        b"b",
+    }
     assert at(tree, "a") == dataset_number(1)
     link = tree.nodes[at(tree, ".by/image_type/fisheye360/b")]
     assert link.target == b"../../../b"

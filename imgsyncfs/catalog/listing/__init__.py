@@ -13,7 +13,7 @@ from imgsyncfs.catalog.listing.build import build_listing, read_listing
 from imgsyncfs.catalog.listing.changes import Changes, FileChanges, changed, unchanged
 from imgsyncfs.catalog.listing.collected import CollectedRows, collect_annotations
 from imgsyncfs.catalog.listing.files import FileRecord
-from imgsyncfs.catalog.listing.image_values import ImageValues, load_values, save_values
+from imgsyncfs.catalog.listing.image_values import ImageValues, join_values, load_values, save_values
 from imgsyncfs.catalog.listing.joined import ListingPart, chosen_indices, join_listings
 from imgsyncfs.catalog.listing.numbering import FileNumbers, continues, numbered
 from imgsyncfs.catalog.listing.saved import ListingFiles, load_listing, load_newest, map_listing, save_listing
@@ -35,6 +35,7 @@ __all__ = [
     "collect_annotations",
     "continues",
     "join_listings",
+    "join_values",
     "load_listing",
     "load_newest",
     "load_values",

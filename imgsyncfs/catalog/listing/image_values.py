@@ -11,7 +11,7 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,25 @@ class ImageValues:
             raise ListingDamaged(
                 f"The values of images cannot be used: {error}; they are read again from the catalog."
             ) from error
+
+
+def join_values(listing: Listing, parts: Sequence[tuple[Listing, ImageValues]]) -> ImageValues:
+    """The values of a selection's images.
+
+    Args:
+        listing: the selection's.
+        parts: listing and values of each of its datasets.
+    """
+    known = {part.dataset_id: (part, found) for part, found in parts}
+    values: dict[str, str] = {}
+    for index in range(len(listing)):
+        dataset_id, stem = listing.origin_of(index)
+        part, found = known[dataset_id]
+        place = part.find(stem)
+        number = int(found.numbers[place]) if place >= 0 else 0
+        if number:
+            values[listing.stem(index).decode()] = found.values[number - 1]
+    return ImageValues.of(listing, values)
 
 
 def save_values(values: ImageValues, folder: Path, label_name: str | None) -> None:

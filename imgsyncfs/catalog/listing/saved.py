@@ -215,9 +215,7 @@ def _facts(values: Mapping[str, Any]) -> ListingFacts:
             "exts": tuple(values["exts"]),
             "hidden": tuple((name, reason) for name, reason in values["hidden"]),
             "origins": tuple(Origin(*origin) for origin in values["origins"]),
-            "choice": ClassChoice(
-                tuple((name, other) for name, other in values["choice"]["renamed"]), tuple(values["choice"]["dropped"])
-            ),
+            "choice": ClassChoice.from_fields(values["choice"]),
             "next_numbers": (int(values["next_numbers"][0]), int(values["next_numbers"][1])),
         }
     )
