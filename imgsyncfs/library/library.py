@@ -18,6 +18,8 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
+from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.catalog.volume import CatalogVolume
 from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
@@ -143,6 +145,21 @@ class Library:
         """The row of a dataset to show, or of a selection with its mark; None if there is none."""
         table = self.mirror.table
         return table.shown.get(dataset_id) or table.selected.get(dataset_id)
+
+    def find(self, dataset_ids: Iterable[str]) -> list[DatasetRow]:
+        """The rows of datasets to show, and of selections with their mark, each once, in their order.
+
+        Raises:
+            ConfigurationError: one is unknown; the message names near ones.
+        """
+        table = self.mirror.table
+        found = []
+        for each in dict.fromkeys(dataset_ids):
+            if is_selection(each):
+                found.append(table.selected[MARK + find_selection(table.selections, each).name])
+            else:
+                found += find_datasets(table.shown.values(), [each])
+        return found
 
     @property
     def faults(self) -> list[str]:

@@ -9,9 +9,13 @@ from pathlib import Path
 import orjson
 import pytest
 import yaml
+from support.api_setup import work_in
 from support.mounting import Workplace, eventually, local_workplace, write_image
 
+import imgsyncfs
+from imgsyncfs.annotations.classes import class_names
 from imgsyncfs.annotations.splits import Split, SplitRule, split_stems
+from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.formats.registry import FORMATS
 
 ONE, TWO, THREE = (f"original_2026010{number}_rgb_bbox" for number in (1, 2, 3))
@@ -185,3 +189,51 @@ def test_a_selection_that_is_made_otherwise_or_removed_shows_so_in_a_mount(workp
         assert path.stat().st_size == len(path.read_bytes())
         workplace.run("selections", "some", "--remove")
         assert eventually(lambda: not (mountpoint / ".selections" / "some").exists())
+
+
+def test_prefetch_brings_a_selection_into_the_cache(workplace: Workplace) -> None:
+    workplace.run("select", "dogs", "--where", "class=dog")
+    with workplace.mounted(*NEVER) as mountpoint:
+        workplace.run("prefetch", "@dogs")
+        store = (workplace.folder / "store").rename(workplace.folder / "away")
+        try:
+            shown = mountpoint / ".selections" / "dogs"
+            assert all(path.read_bytes() for path in shown.iterdir())
+            assert len(stems(shown)) == 2
+        finally:
+            store.rename(workplace.folder / "store")
+
+
+def test_python_reads_a_selection_as_a_dataset(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workplace.run("select", "people", "--where", "class!=dog", "--map", "person with face=person", "--drop", "car")
+    work_in(workplace, monkeypatch)
+    with imgsyncfs.connect() as catalog:
+        assert catalog.selections == ("people",)
+        people = catalog.selection("people")
+        assert {*people.names} == {*SAID[ONE], f"{TWO}--b", f"{THREE}--a", f"{THREE}--z"}
+        annotation = people.annotation(f"{THREE}--a")
+        assert annotation is not None
+        assert class_names(annotation) == {"person"}
+        with pytest.raises(ConfigurationError, match="did you mean people"):
+            catalog.selection("peple")
+
+
+def test_commands_say_what_is_in_selections(workplace: Workplace) -> None:
+    said = workplace.run("select", "dogs", "--where", "class=dog", "--map", "dog=animal").stdout
+    assert "dogs: 2 images of 1 dataset\n" in said
+    assert f"  {TWO}: 2 images\n" in said
+    assert "animal: 2 objects" in said
+    assert workplace.run("selections").stdout == "dogs: 2 images of 1 dataset (class=dog, dog as animal)\n"
+    (listed,) = orjson.loads(workplace.run("selections", "--json").stdout)
+    assert (listed["name"], listed["images"], listed["objects"]["animal"]) == ("dogs", {TWO: 2}, 2)
+    assert "did you mean dogs" in workplace.run("selections", "dogz", status=1).stderr
+    workplace.run("selections", "dogs", "--remove")
+    assert "imgsyncfs select NAME" in workplace.run("selections").stderr
+
+
+def test_a_selection_of_nothing_says_so(workplace: Workplace) -> None:
+    said = workplace.run("select", "none", "--where", "objects>100")
+    assert "none: 0 images of 0 datasets" in said.stdout
+    assert "no image meets all of that now" in said.stderr
+    with workplace.mounted(*NEVER) as mountpoint:
+        assert files(mountpoint / ".selections" / "none") == set()
