@@ -11,6 +11,7 @@
     │   ├── CatalogMissing       no such database file or database
     │   ├── NotACatalog          the database is there but holds no catalog
     │   ├── CatalogRefused       user or password refused
+    │   ├── DatasetChanged       a dataset was published again since the table of datasets was read
     │   └── CatalogUnreachable   server unreachable, or no answer in time
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
@@ -88,6 +89,10 @@ class NotACatalog(CatalogError):
 
 class CatalogRefused(CatalogError):
     """The server refused the user or the password."""
+
+
+class DatasetChanged(CatalogError):
+    """A dataset was published again since the table of datasets was read: what is known of it is of two revisions."""
 
 
 class CatalogUnreachable(CatalogError):

@@ -334,17 +334,21 @@ class Catalog:
         rows = self._readable(self._connection.rows(_ORIENTATIONS, (dataset_id,)), _known_orientation, dataset_id)
         return {row.name: row.orientation for row in rows if row.orientation != 1}
 
-    def dataset_labels(self) -> list[DatasetLabelsRow]:
+    def dataset_labels(self, dataset_id: str | None = None) -> list[DatasetLabelsRow]:
         """What annotations say, of each dataset and label version that was published since catalogs keep that.
 
-        They are ordered by dataset and label version; odd rows are logged.
+        Args:
+            dataset_id: the dataset; None for all.
+
+        Returns:
+            They are ordered by dataset and label version; odd rows are logged.
         """
         self._read_settings()
-        return _logging_faults(self._dataset_labels)
+        return _logging_faults(partial(self._dataset_labels, dataset_id=dataset_id))
 
-    def _dataset_labels(self, faults: list[str]) -> list[DatasetLabelsRow]:
+    def _dataset_labels(self, faults: list[str], *, dataset_id: str | None = None) -> list[DatasetLabelsRow]:
         """The rows; what is wrong with others is added to the faults."""
-        return read_dataset_labels(self._connection, faults) if self._additions >= LABELS_LEVEL else []
+        return read_dataset_labels(self._connection, faults, dataset_id) if self._additions >= LABELS_LEVEL else []
 
     def image_values(self, dataset_id: str, label_version: str, label_name: str | None) -> dict[str, str]:
         """The value of a classification of each image that has it; see `imgsyncfs.catalog.labels.read_image_values`."""

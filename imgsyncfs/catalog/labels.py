@@ -75,10 +75,20 @@ def dataset_labels(
     )
 
 
-def read_dataset_labels(connection: Connection, faults: list[str]) -> list[DatasetLabelsRow]:
-    """The rows of all datasets and label versions, in their order; what is wrong with others is added to the faults."""
+def read_dataset_labels(
+    connection: Connection, faults: list[str], dataset_id: str | None = None
+) -> list[DatasetLabelsRow]:
+    """What annotations say, of each dataset and label version that is known, in their order.
+
+    Args:
+        connection: to the catalog, which has the tables.
+        faults: what is wrong with rows is added to these.
+        dataset_id: the dataset; None for all.
+    """
+    query = _DATASET_LABELS if dataset_id is None else f"{_DATASET_LABELS} WHERE dataset_id = ?"
+    found = list(connection.rows(query, () if dataset_id is None else (dataset_id,)))
     rows = []
-    for values in list(connection.rows(_DATASET_LABELS)):
+    for values in found:
         try:
             rows.append(_dataset_labels_row(values))
         except ValueError as error:

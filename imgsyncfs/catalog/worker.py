@@ -28,7 +28,7 @@ from imgsyncfs.catalog.listing_folder import listing_folder
 from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, ListingDamaged, WorkerLost
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, DatasetChanged, ListingDamaged, WorkerLost
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
@@ -191,9 +191,7 @@ class CatalogReader:
     def _values(self, dataset: str, folder: Path, label: str | None) -> tuple[dict[str, Any], bytes]:
         from imgsyncfs.catalog.listing import ImageValues, load_listing, save_values
 
-        again = CatalogError(
-            f"The dataset {dataset} was published again meanwhile; look again after the refresh of the mount."
-        )
+        again = DatasetChanged(f"The dataset {dataset} was published again just now; look again in a moment.")
         try:
             listing = load_listing(folder)
         except ListingDamaged as error:

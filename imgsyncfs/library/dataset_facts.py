@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgsyncfs.annotations.splits import split_stems
 from imgsyncfs.catalog.mirror import CatalogMirror, DatasetTable
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.errors import DatasetChanged
 from imgsyncfs.library.views.contract import DatasetFacts, View
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ def facts_for(view: View, listing: Listing, row: DatasetRow, mirror: CatalogMirr
 
     Raises:
         ConfigurationError: the dataset's split rule cannot be used.
+        DatasetChanged: the listing is of another revision than the row: classes of one do not fit the other.
         CatalogError: the values of the images cannot be read.
     """
     # Late, as above.
     from imgsyncfs.annotations.classes import class_order
 
     table = mirror.table
+    if listing.key != row.listing_key(table.catalog_id):
+        raise DatasetChanged(f"The dataset {row.dataset_id} was published again just now; look again in a moment.")
     labels = table.labels.get(row.dataset_id)
     classes = class_order(row.classes, labels.object_classes if labels is not None else ())
     values = mirror.image_values(listing, view.label_name) if view.has_values else None

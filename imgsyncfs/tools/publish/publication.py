@@ -156,7 +156,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         compared,
         catalog.extent_digests(dataset_id),
         catalog.image_orientations(dataset_id),
-        {(row.dataset_id, row.label_version): row for row in catalog.dataset_labels()}.get((dataset_id, version)),
+        {row.label_version: row for row in catalog.dataset_labels(dataset_id)}.get(version),
     )
 
 
