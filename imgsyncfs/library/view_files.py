@@ -67,7 +67,7 @@ class ViewFiles(DatasetFiles):
         # Flat views embed what their tools do not show.
         self._names_losses = view.name if view.has_splits else ""
         layout = view.layout(listing, facts)
-        self._has_labels = view.has_labels
+        self._has_images, self._has_labels = view.has_images, view.has_labels
         self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
         self.documents = tuple(view.documents(listing, self._layout, facts))
         self._contents: dict[int, bytes] = {}
@@ -112,6 +112,8 @@ class ViewFiles(DatasetFiles):
         for place, document in enumerate(self.documents):
             if (document.directory, document.name) == (directory, name):
                 return FileKey(DOCUMENT, place)
+        if not self._has_images:
+            return None
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
             if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
@@ -126,7 +128,7 @@ class ViewFiles(DatasetFiles):
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
             return key.image < len(self.documents)
-        return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
+        return (key.kind == IMAGE and self._has_images) or (key.kind == self._kind and self._has_label(key.image))
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
@@ -221,6 +223,8 @@ class ViewFiles(DatasetFiles):
 
     def _members(self, directory: int) -> Sequence[int] | Column:
         """The images of which a directory holds the image or the annotation, in the listing's order."""
+        if not self._has_images:
+            return ()
         kept = self._kept_members.get(directory)
         if kept is None:
             kept = self._kept_members[directory] = _members(self._layout, directory, len(self.listing))

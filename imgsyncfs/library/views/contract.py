@@ -119,11 +119,13 @@ class View(ABC):
         name: how users call it.
         has_splits: whether images are divided into train, validation and test.
         has_labels: whether images have an annotation each; else documents have them all.
+        has_images: whether images are files; else documents have them, and all annotations.
     """
 
     name: str
     has_splits: bool = False
     has_labels: bool = True
+    has_images: bool = True
 
     @property
     def target(self) -> FormatDescription | None:

@@ -20,6 +20,7 @@ from imgsyncfs.library.views.cvat import CvatView
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
+from imgsyncfs.library.views.table import TableView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.entry_points import with_entry_points
@@ -34,6 +35,7 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     CocoView(),
     CvatView(),
     HuggingFaceView(),
+    TableView(),
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
