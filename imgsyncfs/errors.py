@@ -26,6 +26,7 @@
     ├── ConvertError             files that cannot be converted as asked
     ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
+    ├── QueryError               SQL that cannot be run over the tables
     ├── SyncError                a folder that datasets cannot be copied to
     ├── MountError               a mount that cannot be made, or is not there
     └── WorkerLost               a job whose worker processes died, or that was cut off by the end
@@ -141,6 +142,10 @@ class ListingDamaged(CacheError):
 
 class PublishError(ImgsyncfsError):
     """A folder or container that cannot be published as asked."""
+
+
+class QueryError(ImgsyncfsError):
+    """SQL that cannot be run over the tables."""
 
 
 class SyncError(ImgsyncfsError):

@@ -31,6 +31,7 @@ _COMMANDS = {
     "selections": ("selection_commands:selections_command", "List selections and what is in them."),
     "sync": ("sync_commands:sync_command", "Copy datasets to plain folders."),
     "convert": ("convert_commands:convert_command", "Convert annotations between formats."),
+    "query": ("query_command:query_command", "Run SQL over all annotations."),
     "preview": ("preview_commands:preview_command", "Draw annotations into their images."),
     "mount": ("mount_commands:mount_command", "Mount the catalog at an empty directory."),
     "prefetch": ("sync_commands:prefetch_command", "Bring datasets into the disk cache."),

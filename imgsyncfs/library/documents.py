@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
 from imgsyncfs.library.library import Library
@@ -24,6 +24,7 @@ from imgsyncfs.settings.private_folders import make_own_folder
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
+    from imgsyncfs.formats.contract import Loss
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
     from imgsyncfs.library.view_files import ViewFiles
     from imgsyncfs.library.views.contract import Document
@@ -87,10 +88,6 @@ class DocumentWriter:
             CatalogError: the catalog has another revision by now.
             CacheError: the file cannot be written.
         """
-        # Late: numpy comes with it.
-        from imgsyncfs.formats.dataset_documents.contract import LossTally
-
-        losses = LossTally()
         with Library(self._settings) as library:
             files = library.view_files(arguments["dataset"], find_view(arguments["view"]))
             if files.listing.key != arguments["listing"]:
@@ -98,21 +95,60 @@ class DocumentWriter:
                     f"The dataset {arguments['dataset']} was published again meanwhile; look again after the refresh."
                 )
             document = files.documents[arguments["place"]]
-            unreadable: list[int] = []
-            write = document.write
-            if write is None:
-                raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
             try:
                 with Path(arguments["target"]).open("wb") as target:
-                    target.writelines(write(_entries(library, files, document, unreadable), files.classes, losses))
+                    losses = write_document(library, files, document, target)
             except OSError as error:
                 raise CacheError(
                     f"{document.name.decode()} of {arguments['dataset']} cannot be written ({error.strerror}); make "
                     "room on the disk of the cache."
                 ) from error
-            if unreadable:
-                losses.add("annotations that do not parse", "mend them and publish again", len(unreadable))
-        return {"losses": [(loss.what, loss.count, loss.reason) for loss in losses.losses]}, b""
+        return {"losses": [(loss.what, loss.count, loss.reason) for loss in losses]}, b""
+
+
+def write_document(
+    library: Library,
+    files: ViewFiles,
+    document: Document,
+    target: BinaryIO,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Loss, ...]:
+    """Write a long document.
+
+    Args:
+        library: that `files` are of.
+        files: a dataset in the view.
+        document: of the view.
+        target: is written to.
+        advance: is told of images that were read.
+
+    Returns:
+        What the document does not show.
+
+    Raises:
+        CatalogError: it is a short one.
+        ConfigurationError: something that is needed to write it is not installed.
+        OSError: it cannot be written.
+        StoreError: an annotation cannot be read.
+    """
+    # Late: numpy comes with it.
+    from imgsyncfs.formats.dataset_documents.contract import LossTally
+
+    if document.write is None:
+        raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
+    losses = LossTally()
+    unreadable: list[int] = []
+
+    def entries() -> Iterator[DocumentEntry]:
+        for entry in _entries(library, files, document, unreadable):
+            yield entry
+            advance(1)
+
+    target.writelines(document.write(entries(), files.classes, losses))
+    if unreadable:
+        losses.add("annotations that do not parse", "mend them and publish again", len(unreadable))
+    return losses.losses
 
 
 def _entries(library: Library, files: ViewFiles, document: Document, unreadable: list[int]) -> Iterator[DocumentEntry]:

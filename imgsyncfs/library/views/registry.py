@@ -24,6 +24,7 @@ from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.image_folder import ImageFolderView
 from imgsyncfs.library.views.preview import PreviewView
 from imgsyncfs.library.views.resized import SIDES, ResizedView
+from imgsyncfs.library.views.table import TableView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.entry_points import with_entry_points
@@ -42,6 +43,7 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     CvatView(),
     HuggingFaceView(),
     ImageFolderView(),
+    TableView(),
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
