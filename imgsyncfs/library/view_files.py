@@ -22,7 +22,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
-from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
+from imgsyncfs.library.views.contract import Assembly, DatasetFacts, FilePart, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -67,9 +67,10 @@ class ViewFiles(DatasetFiles):
         # Flat views embed what their tools do not show.
         self._names_losses = view.name if view.has_splits else ""
         layout = view.layout(listing, facts)
-        self._has_labels = view.has_labels
+        self._has_images, self._has_labels = view.has_images, view.has_labels
         self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
         self.documents = tuple(view.documents(listing, self._layout, facts))
+        self._by_name = {(each.directory, each.name): place for place, each in enumerate(self.documents)}
         self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
@@ -109,9 +110,11 @@ class ViewFiles(DatasetFiles):
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
         """The file of a name in a directory; None if there is none."""
         listing, layout = self.listing, self._layout
-        for place, document in enumerate(self.documents):
-            if (document.directory, document.name) == (directory, name):
-                return FileKey(DOCUMENT, place)
+        document = self._by_name.get((directory, name))
+        if document is not None:
+            return FileKey(DOCUMENT, document)
+        if not self._has_images:
+            return None
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
             if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
@@ -126,7 +129,7 @@ class ViewFiles(DatasetFiles):
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
             return key.image < len(self.documents)
-        return key.kind == IMAGE or (key.kind == self._kind and self._has_label(key.image))
+        return (key.kind == IMAGE and self._has_images) or (key.kind == self._kind and self._has_label(key.image))
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
@@ -189,9 +192,21 @@ class ViewFiles(DatasetFiles):
 
     def read(self, key: FileKey, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; see `DatasetFiles.read`."""
+        assembly = self.assembly(key)
+        if assembly is not None:
+            return b"".join(map(self._part, assembly.parts(offset, size)))
         if key.kind == DOCUMENT and self.documents[key.image].make is None:
             return os.pread(self._descriptor(key.image), size, offset)
         return super().read(key, offset, size)
+
+    def assembly(self, key: FileKey) -> Assembly | None:
+        """What a document is put together from when it is read; None for other files."""
+        return self.documents[key.image].assembly if key.kind == DOCUMENT else None
+
+    def _part(self, part: bytes | FilePart) -> bytes:
+        if isinstance(part, bytes):
+            return part
+        return super().read(FileKey(part.kind, part.image), part.offset, part.length)
 
     def _render(self, key: FileKey) -> bytes:
         if key.kind != DOCUMENT:
@@ -203,6 +218,9 @@ class ViewFiles(DatasetFiles):
         return content
 
     def _document_size(self, place: int) -> int:
+        assembly = self.documents[place].assembly
+        if assembly is not None:
+            return assembly.byte_count
         if self.documents[place].make is None:
             return os.fstat(self._descriptor(place)).st_size
         return len(self._render(FileKey(DOCUMENT, place)))
@@ -221,6 +239,8 @@ class ViewFiles(DatasetFiles):
 
     def _members(self, directory: int) -> Sequence[int] | Column:
         """The images of which a directory holds the image or the annotation, in the listing's order."""
+        if not self._has_images:
+            return ()
         kept = self._kept_members.get(directory)
         if kept is None:
             kept = self._kept_members[directory] = _members(self._layout, directory, len(self.listing))

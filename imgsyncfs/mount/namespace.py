@@ -43,7 +43,7 @@ from imgsyncfs.library.numbers import (
 )
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.library.views.contract import DatasetFacts
-from imgsyncfs.library.views.registry import VIEWS
+from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
 
@@ -470,7 +470,7 @@ class Namespace:
         row = self._library.datasets.get(place.dataset_id.encode())
         if not place.view or row is None:
             return None
-        return facts_for(VIEWS[place.view], listing, row, self._library.mirror.table.split_rule)
+        return facts_for(find_view(place.view), listing, row, self._library.mirror.table.split_rule)
 
     def _build(self) -> Tree:
         rows = self._library.datasets
@@ -545,7 +545,7 @@ class _NumbersOf:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
         if place.kind == ANNOTATION:
             return stem + ANNOTATION_SUFFIX
-        target = VIEWS[self._view].target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
+        target = find_view(self._view).target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
         return stem + (target.suffix.encode() if target is not None else b"")
 
     def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:

@@ -8,7 +8,7 @@ links, since tools resolve these and then miss what lies beside.
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -91,11 +91,48 @@ def splits_of(content: bytes) -> Column:
     return np.frombuffer(content, np.uint8)
 
 
+class FilePart(NamedTuple):
+    """A part of a stored file of the dataset.
+
+    Attributes:
+        kind: of the file, an image or an annotation, as in `imgsyncfs.library.numbers`.
+        image: index of its image in the listing.
+        offset: in the file, in bytes.
+        length: in bytes.
+    """
+
+    kind: int
+    image: int
+    offset: int
+    length: int
+
+
+class Assembly(ABC):
+    """A file that is put together from files of the dataset when it is read; nothing of it is kept."""
+
+    @property
+    @abstractmethod
+    def byte_count(self) -> int:
+        """Its length in bytes, known from the listing alone."""
+
+    @abstractmethod
+    def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
+        """What it is made of from an offset on.
+
+        Args:
+            offset: in bytes.
+            size: how many bytes.
+
+        Returns:
+            The parts in their order: that many bytes together, fewer only where the file ends.
+        """
+
+
 class Document(NamedTuple):
     """A file about the dataset as a whole.
 
     A short one is made when somebody looks at it. One that all annotations have to be read for is written by a process
-    of its own, and who looks at it waits.
+    of its own, and who looks at it waits. One that holds files of the dataset is put together when it is read.
 
     Attributes:
         directory: the place of its directory.
@@ -103,6 +140,7 @@ class Document(NamedTuple):
         make: gives the content of a short one.
         write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
+        assembly: what one is put together from.
     """
 
     directory: int
@@ -110,6 +148,7 @@ class Document(NamedTuple):
     make: Callable[[], bytes] | None = None
     write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
     split: int | None = None
+    assembly: Assembly | None = None
 
 
 class View(ABC):
@@ -119,15 +158,25 @@ class View(ABC):
         name: how users call it.
         has_splits: whether images are divided into train, validation and test.
         has_labels: whether images have an annotation each; else documents have them all.
+        has_images: whether images are files; else documents have them, and all annotations.
     """
 
     name: str
     has_splits: bool = False
     has_labels: bool = True
+    has_images: bool = True
 
     @property
     def target(self) -> FormatDescription | None:
         """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
+        return None
+
+    def with_parameter(self, parameter: str) -> View | None:  # noqa: ARG002 - for views that take one
+        """The view that users call ``<name>:<parameter>``; None, the default, if this one takes no parameter.
+
+        Raises:
+            ConfigurationError: it takes one, and not this.
+        """
         return None
 
     def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - for layouts that depend on them

@@ -21,6 +21,7 @@ from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.voc import VocView
+from imgsyncfs.library.views.webdataset import WebDatasetView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.entry_points import with_entry_points
 from imgsyncfs.settings.values import did_you_mean
@@ -30,10 +31,14 @@ ENTRY_POINTS = "imgsyncfs.views"
 PLAIN = "plain"
 """Images and house annotations, and nothing that is rendered."""
 
+PARAMETER_MARK = ":"
+"""What stands between the name of a view and its parameter."""
+
 _WITH_DIRECTORIES: tuple[View, ...] = (
     CocoView(),
     CvatView(),
     HuggingFaceView(),
+    WebDatasetView(),
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
@@ -67,11 +72,16 @@ VIEWS: Mapping[str, View] = MappingProxyType(
 
 
 def find_view(name: str) -> View:
-    """The view of a name.
+    """The view of a name, which may be followed by a parameter: ``webdataset:16M``.
 
     Raises:
-        ConfigurationError: there is none; the message lists those there are, near ones first.
+        ConfigurationError: there is none; the message lists those there are, near ones first. Or it does not take this
+            parameter.
     """
     if name in VIEWS:
         return VIEWS[name]
+    base, mark, parameter = name.partition(PARAMETER_MARK)
+    found = VIEWS[base].with_parameter(parameter) if mark and base in VIEWS else None
+    if found is not None:
+        return found
     raise ConfigurationError(f"There is no view {name!r}; {did_you_mean(name, VIEWS)}")
