@@ -38,7 +38,8 @@ def facts_for(view: View, listing: Listing, row: DatasetRow, mirror: CatalogMirr
         raise DatasetChanged(f"The dataset {row.dataset_id} was published again just now; look again in a moment.")
     labels = table.labels.get(row.dataset_id)
     classes = class_order(row.classes, labels.object_classes if labels is not None else ())
-    values = mirror.image_values(listing, view.label_name) if view.has_values else None
+    has_values = view.has_values and labels is not None and bool(labels.label_values)
+    values = mirror.image_values(listing, view.label_name) if has_values else None
     if not view.has_splits:
         return DatasetFacts(classes, values=values)
     return DatasetFacts(classes, _splits(listing, table), values)

@@ -30,6 +30,7 @@ from imgsyncfs.library.numbers import (
     dataset_number,
 )
 from imgsyncfs.library.renderings import Renderer
+from imgsyncfs.library.views.contract import Assembly
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -224,6 +225,10 @@ class DatasetFiles:
             return None
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.piece(self.listing, files, key.image, offset, size)
+
+    def assembly(self, key: FileKey) -> Assembly | None:  # noqa: ARG002 - for views
+        """What a file is put together from when it is read; None for other files."""
+        return None
 
     def entries_from(
         self,

@@ -23,7 +23,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
-from imgsyncfs.library.views.contract import NOWHERE, DatasetFacts, Layout, View
+from imgsyncfs.library.views.contract import NOWHERE, Assembly, DatasetFacts, FilePart, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -79,6 +79,7 @@ class ViewFiles(DatasetFiles):
         self._has_labels = view.has_labels
         self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
         self.documents = tuple(view.documents(listing, self._layout, facts))
+        self._by_name = {(each.directory, each.name): place for place, each in enumerate(self.documents)}
         self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
@@ -118,9 +119,9 @@ class ViewFiles(DatasetFiles):
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
         """The file of a name in a directory; None if there is none."""
         listing, layout = self.listing, self._layout
-        for place, document in enumerate(self.documents):
-            if (document.directory, document.name) == (directory, name):
-                return FileKey(DOCUMENT, place)
+        document = self._by_name.get((directory, name))
+        if document is not None:
+            return FileKey(DOCUMENT, document)
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
             if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
@@ -199,9 +200,21 @@ class ViewFiles(DatasetFiles):
 
     def read(self, key: FileKey, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; see `DatasetFiles.read`."""
+        assembly = self.assembly(key)
+        if assembly is not None:
+            return b"".join(map(self._part, assembly.parts(offset, size)))
         if key.kind == DOCUMENT and self.documents[key.image].make is None:
             return os.pread(self._descriptor(key.image), size, offset)
         return super().read(key, offset, size)
+
+    def assembly(self, key: FileKey) -> Assembly | None:
+        """What a document is put together from when it is read; None for other files."""
+        return self.documents[key.image].assembly if key.kind == DOCUMENT else None
+
+    def _part(self, part: bytes | FilePart) -> bytes:
+        if isinstance(part, bytes):
+            return part
+        return super().read(FileKey(part.kind, part.image), part.offset, part.length)
 
     def _render(self, key: FileKey) -> bytes:
         if key.kind != DOCUMENT:
@@ -213,6 +226,9 @@ class ViewFiles(DatasetFiles):
         return content
 
     def _document_size(self, place: int) -> int:
+        assembly = self.documents[place].assembly
+        if assembly is not None:
+            return assembly.byte_count
         if self.documents[place].make is None:
             return os.fstat(self._descriptor(place)).st_size
         return len(self._render(FileKey(DOCUMENT, place)))

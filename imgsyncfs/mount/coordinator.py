@@ -22,9 +22,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.errors import CacheError, CatalogMissing, StoreError
 from imgsyncfs.fetching.contents import locate
@@ -42,6 +42,10 @@ from imgsyncfs.mount.pictures import MadePicture, PictureFlights
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.workers.messages import Message
 from imgsyncfs.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,8 @@ PIECE_BYTES = 32 << 10
 MOST_TRIES = 2
 """After as many times that an extent came and was gone before it was read, its content is sent with the answer."""
 
+MOST_TRIES_IN_ALL = 64
+"""A request that needs more extents than can be kept at the same time would be tried for ever."""
 
 INTERRUPTED_SECONDS = 1.0
 """How long an interruption is kept whose request is not here: one responder may be quicker than another."""
@@ -84,20 +90,27 @@ class _Waiting:
         request: as it came.
         deadline: when it fails, in seconds of the monotonic clock.
         tries: how often it was tried again already.
-        flight: of the extent that it waits for; None if it waits for a listing or the tree.
+        flights: of the extents that it waits for; none if it waits for a listing or the tree.
+        path: of the file, if the responder has said it.
         listing: number of the dataset whose listing it waits for.
         document: place of the document of a view that it waits for; below 0 if it waits for none.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
+        missing: how many of the extents have not come yet.
     """
 
     responder: int
     request: bytes
     deadline: float
     tries: int = 0
-    flight: InFlight | None = None
+    flights: tuple[InFlight, ...] = ()
+    path: str = ""
     listing: int = TREE
     document: int = -1
     picture: int = -1
+    missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.flights)
 
 
 class Coordinator:
@@ -149,7 +162,7 @@ class Coordinator:
     def waiting(self) -> int:
         """How many requests wait for an extent."""
         with self._lock:
-            return sum(each.flight is not None for each in self._waiting.values())
+            return sum(bool(each.flights) for each in self._waiting.values())
 
     def close(self) -> None:
         """End the threads; what they do is not waited for."""
@@ -179,8 +192,8 @@ class Coordinator:
     def _want(self, responder: int, header: dict[str, Any], request: bytes) -> None:
         """Bring what a responder lacks."""
         wanted = header["want"]
-        if wanted == "extent":
-            self._want_extent(responder, header, request)
+        if wanted == "extents":
+            self._want_extents(responder, header, request)
         elif wanted == "listing":
             self._want_listing(responder, header["number"], request)
         elif wanted == "tree":
@@ -220,13 +233,14 @@ class Coordinator:
             if self._waiting.get(unique) is not waiting:
                 return False
             del self._waiting[unique]
-        if waiting.flight is not None:
-            self._library.fetcher.leave(waiting.flight)
+        for flight in waiting.flights:
+            self._library.fetcher.leave(flight)
         return True
 
     def _too_late(self, waiting: _Waiting) -> Exception:
-        if waiting.flight is not None:
-            return self._library.fetcher.too_late(waiting.flight.extent)
+        if waiting.flights:
+            late = next((flight for flight in waiting.flights if not flight.outcome.done()), waiting.flights[0])
+            return self._library.fetcher.too_late(late.extent)
         if waiting.picture >= 0:
             return CacheError("the picture is still being made; look again in a while, or raise the timeout")
         if waiting.document >= 0:
@@ -250,50 +264,73 @@ class Coordinator:
 
     # Extents.
 
-    def _want_extent(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+    def _want_extents(self, responder: int, header: dict[str, Any], request: bytes) -> None:
         listing = self._namespace.listing(header["dataset"], header["listing"])
+        path = header.get("path", "")
         if listing is None:
-            self._refuse(request, OSError(errno.ESTALE, "the listing is gone"), "?")
+            self._refuse(request, OSError(errno.ESTALE, "the listing is gone"), path or "?")
             return
-        files = listing.annotations if header["annotation"] else listing.images
-        index, offset, tries = header["image"], header["offset"], header.get("tries", 0)
+        tries = header.get("tries", 0)
+        if tries == MOST_TRIES_IN_ALL:
+            failure = CacheError("the cache has no room for all that is read at once; let it have more")
+            self._refuse(request, failure, path or self._path_in_dataset(request))
+            return
+        flights: list[InFlight] = []
+        try:
+            for place in header["places"]:
+                flights += self._sent_for(responder, listing, place, tries)
+        except StoreError as error:
+            for flight in flights:
+                self._library.fetcher.leave(flight)
+            self._refuse(request, error, path or self._path_in_dataset(request))
+            return
+        if not flights:
+            self._retry(responder, request, tries + 1)
+            return
+        self._library_reads_ahead()
+        deadline = min(flight.deadline for flight in flights)
+        unique = self._set_aside(_Waiting(responder, request, deadline, tries, tuple(flights), path))
+        # Not with the flights, which have the futures, which have this: they would wait for the garbage collector, with
+        # the listing that the extents are of.
+        for outcome in [flight.outcome for flight in flights]:
+            outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
+
+    def _sent_for(self, responder: int, listing: Listing, place: dict[str, Any], tries: int) -> list[InFlight]:
+        """Have an extent fetched that a responder lacks; none is returned if it has come meanwhile."""
+        files = listing.annotations if place["annotation"] else listing.images
+        index, offset = place["image"], place["offset"]
         extent = locate(listing, files, index, offset)
         if not tries and self._library.cache.holds(extent.key):
             # It has come since the responder looked.
-            self._retry(responder, request, 1)
-            return
+            return []
         kept = self._library.extents.opened(extent.key)
         if kept is not None:
             # The cache had no room for it when it was fetched for another responder.
             self._send_content(responder, extent.key, kept.read(0, kept.length))
-            self._retry(responder, request, tries + 1)
-            return
-        try:
-            flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
-        except StoreError as error:
-            self._refuse(request, error, self._path_in_dataset(request))
-            return
-        self._library_reads_ahead()
-        unique = self._set_aside(_Waiting(responder, request, flight.deadline, tries, flight))
-        # Not with the flight, which has the future, which has this: they would wait for the garbage collector, with the
-        # listing that the extent is of.
-        flight.outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
+            return []
+        return [self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)]
 
     def _came(self, unique: int, outcome: Future[Outcome]) -> None:
-        """Have a request tried again whose extent has come. Runs on a worker's listening thread."""
+        """Have a request tried again whose extents have come. Runs on a worker's listening thread."""
         with self._lock:
             waiting = self._waiting.get(unique)
-        flight = waiting.flight if waiting is not None else None
-        if waiting is None or flight is None or flight.outcome is not outcome or not self._take_off(unique, waiting):
+        flights = waiting.flights if waiting is not None else ()
+        flight = next((each for each in flights if each.outcome is outcome), None)
+        if waiting is None or flight is None:
             return
         try:
             stored, content = outcome.result()
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(waiting.request, error, self._path_of(waiting))
+            if self._take_off(unique, waiting):
+                self._refuse(waiting.request, error, self._path_of(waiting))
             return
         if content or not stored:
             self._send_content(waiting.responder, flight.extent.key, content)
-        self._retry(waiting.responder, waiting.request, waiting.tries + 1)
+        with self._lock:
+            waiting.missing -= 1
+            is_last = not waiting.missing
+        if is_last and self._take_off(unique, waiting):
+            self._retry(waiting.responder, waiting.request, waiting.tries + 1)
 
     def _send_content(self, responder: int, key: str, content: bytes) -> None:
         """Send an extent that the cache has no room for."""
@@ -525,8 +562,8 @@ class Coordinator:
         self._library.errors.report(report["message"], cause=report["cause"])
 
     def _path_of(self, waiting: _Waiting) -> str:
-        if waiting.flight is not None:
-            return self._path_in_dataset(waiting.request)
+        if waiting.flights:
+            return waiting.path or self._path_in_dataset(waiting.request)
         return "/.by" if waiting.listing == TREE else "/" + self._namespace.name_of(waiting.listing)
 
     def _path_in_dataset(self, request: bytes) -> str:

@@ -19,7 +19,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,7 @@ from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, 
 from imgsyncfs.library.picture_files import MOST_SIZES, files_in_view
 from imgsyncfs.library.tree import Tree, TreeNode
 from imgsyncfs.library.view_files import ViewFiles
-from imgsyncfs.library.views.contract import DatasetFacts
+from imgsyncfs.library.views.contract import DatasetFacts, FilePart
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
@@ -58,6 +58,9 @@ MOST_USED_IN_MESSAGE = 200
 REQUESTS_AT_ONCE = 8
 """Requests answered before the coordinator's messages are looked for."""
 
+EXTENTS_AT_ONCE = 32
+"""Extents that a request waits for at the same time: no more than are kept open if each is in memory."""
+
 MOST_FOUND = 512
 """Files found last: the kernel asks for each several times."""
 
@@ -67,11 +70,13 @@ class NotHere(Exception):  # no error: the request waits
 
     Args:
         wanted: header of the message to the coordinator.
+        extent: key of the extent that it is; empty if it is something else.
     """
 
-    def __init__(self, wanted: dict[str, Any]) -> None:
+    def __init__(self, wanted: dict[str, Any], *, extent: str = "") -> None:
         super().__init__(wanted)
         self.wanted = wanted
+        self.extent = extent
 
 
 @dataclass
@@ -126,17 +131,12 @@ class CachedExtents(ExtentSource):
             NotHere: it has not.
         """
         opened = self.cache.find(extent.key)
-        place = {
-            "listing": listing.key,
-            "dataset": listing.dataset_id,
-            "annotation": files is listing.annotations,
-            "image": index,
-            "offset": offset,
-        }
+        of = {"listing": listing.key, "dataset": listing.dataset_id}
+        place = {"annotation": files is listing.annotations, "image": index, "offset": offset}
         if opened is None:
-            raise NotHere({"want": "extent", **place})
+            raise NotHere({"want": "extents", **of, "places": [place]}, extent=extent.key)
         if self._reads_ahead():
-            self._tell({"reached": place})
+            self._tell({"reached": {**of, **place}})
         return opened
 
 
@@ -369,15 +369,46 @@ class Responder:
     def _read(self, unique: int, number: int, _length: int) -> None:
         _, offset, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         revision, key = self._file(number)
-        piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
-        if piece is not None and self._pipe.send(unique, *piece):
-            return
-        size = revision.files.read_into(key, offset, self._buffer[: min(size, protocol.MOST_READ)])
+        size = min(size, protocol.MOST_READ)
+        assembly = revision.files.assembly(key)
+        if assembly is not None:
+            size = self._assemble(number, revision, assembly.parts(offset, size))
+        else:
+            piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
+            if piece is not None and self._pipe.send(unique, *piece):
+                return
+            size = revision.files.read_into(key, offset, self._buffer[:size])
         protocol.OUT_HEADER.pack_into(self._head, 0, protocol.OUT_HEADER.size + size, 0, unique)
         try:
             os.writev(self._device, (self._head, self._buffer[:size]))
         except FileNotFoundError:
             logger.debug("Nobody waits for %d any more.", unique)
+
+    def _assemble(self, number: int, revision: Revision, parts: Iterable[bytes | FilePart]) -> int:
+        """Put a part of a file together in the buffer; returns its length.
+
+        Raises:
+            NotHere: extents are not in the cache: all that are needed, so that they come at the same time.
+        """
+        missing: dict[str, NotHere] = {}
+        size = 0
+        for part in parts:
+            start, size = size, size + (len(part) if isinstance(part, bytes) else part.length)
+            room = self._buffer[start:size]
+            if isinstance(part, bytes):
+                room[:] = part
+                continue
+            try:
+                revision.files.read_into(FileKey(part.kind, part.image), part.offset, room)
+            except NotHere as one:
+                missing.setdefault(one.extent, one)
+                if len(missing) == EXTENTS_AT_ONCE:
+                    break
+        if missing:
+            wanted = [one.wanted for one in missing.values()]
+            places = [place for each in wanted for place in each["places"]]
+            raise NotHere({**wanted[0], "places": places, "path": self._path_in_dataset(number)})
+        return size
 
     def _readlink(self, unique: int, number: int, _length: int) -> None:
         node = self._tree.nodes.get(number) or self._directory(number)

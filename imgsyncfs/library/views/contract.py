@@ -9,7 +9,7 @@ links, since tools resolve these and then miss what lies beside.
 from __future__ import annotations
 
 import io
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,6 +78,14 @@ class Layout:
         return b"/".join(reversed(parts))
 
 
+def without_images(listing: Listing) -> Layout:
+    """The layout of a view in which no image is."""
+    # Late, as above.
+    import numpy as np
+
+    return Layout(images=np.broadcast_to(np.int8(NOWHERE), (len(listing),)))
+
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """What a view depends on beside the listing.
@@ -123,11 +131,48 @@ class DatasetFacts:
             )
 
 
+class FilePart(NamedTuple):
+    """A part of a stored file of the dataset.
+
+    Attributes:
+        kind: of the file, an image or an annotation, as in `imgsyncfs.library.numbers`.
+        image: index of its image in the listing.
+        offset: in the file, in bytes.
+        length: in bytes.
+    """
+
+    kind: int
+    image: int
+    offset: int
+    length: int
+
+
+class Assembly(ABC):
+    """A file that is put together from files of the dataset when it is read; nothing of it is kept."""
+
+    @property
+    @abstractmethod
+    def byte_count(self) -> int:
+        """Its length in bytes, known from the listing alone."""
+
+    @abstractmethod
+    def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
+        """What it is made of from an offset on.
+
+        Args:
+            offset: in bytes.
+            size: how many bytes.
+
+        Returns:
+            The parts in their order: that many bytes together, fewer only where the file ends.
+        """
+
+
 class Document(NamedTuple):
     """A file about the dataset as a whole.
 
     A short one is made when somebody looks at it. One that all annotations have to be read for is written by a process
-    of its own, and who looks at it waits.
+    of its own, and who looks at it waits. One that holds files of the dataset is put together when it is read.
 
     Attributes:
         directory: the place of its directory.
@@ -135,6 +180,7 @@ class Document(NamedTuple):
         make: gives the content of a short one.
         write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
+        assembly: what one is put together from.
     """
 
     directory: int
@@ -142,6 +188,7 @@ class Document(NamedTuple):
     make: Callable[[], bytes] | None = None
     write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
     split: int | None = None
+    assembly: Assembly | None = None
 
 
 class View(ABC):
@@ -153,6 +200,7 @@ class View(ABC):
         has_labels: whether images have an annotation each; else documents have them all.
         has_values: whether it depends on the value of a classification of each image.
         label_name: which classification that is; None for the first of each image.
+        takes_label: whether its parameter is the name of a classification.
     """
 
     name: str
@@ -160,6 +208,7 @@ class View(ABC):
     has_labels: bool = True
     has_values: bool = False
     label_name: str | None = None
+    takes_label: bool = False
 
     @property
     def picture(self) -> PictureKind | None:
@@ -171,8 +220,12 @@ class View(ABC):
         """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
         return None
 
-    def for_label(self, label_name: str) -> View | None:  # noqa: ARG002 - for views that depend on one
-        """The same view for a certain classification, named ``<view>:<label>``; None, the default, if it takes none."""
+    def with_parameter(self, parameter: str) -> View | None:  # noqa: ARG002 - for views that take one
+        """The view that users call ``<name>:<parameter>``; None, the default, if this one takes no parameter.
+
+        Raises:
+            ConfigurationError: it takes one, and not this.
+        """
         return None
 
     def shows(self, labels: DatasetLabelsRow | None) -> bool:  # noqa: ARG002 - for views that depend on them

@@ -39,14 +39,15 @@ class ImageFolderView(View):
     has_splits = True
     has_labels = False
     has_values = True
+    takes_label = True
 
     def __init__(self, label_name: str | None = None) -> None:
         self.name = NAME if label_name is None else f"{NAME}:{label_name}"
         self.label_name = label_name
 
-    def for_label(self, label_name: str) -> View | None:
-        """The view for the classification of this name; see `View.for_label`."""
-        return ImageFolderView(label_name) if self.label_name is None else None
+    def with_parameter(self, parameter: str) -> View | None:
+        """The view for the classification of this name; see `View.with_parameter`."""
+        return ImageFolderView(parameter) if self.label_name is None and parameter else None
 
     def shows(self, labels: DatasetLabelsRow | None) -> bool:
         """Datasets that have the classification; see `View.shows`."""

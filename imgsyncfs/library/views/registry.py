@@ -26,17 +26,18 @@ from imgsyncfs.library.views.preview import PreviewView
 from imgsyncfs.library.views.resized import SIDES, ResizedView
 from imgsyncfs.library.views.table import TableView
 from imgsyncfs.library.views.voc import VocView
+from imgsyncfs.library.views.webdataset import WebDatasetView
 from imgsyncfs.library.views.yolo import YoloView
 from imgsyncfs.settings.entry_points import with_entry_points
 from imgsyncfs.settings.values import did_you_mean
 
 ENTRY_POINTS = "imgsyncfs.views"
 
-LABEL_MARK = ":"
-"""What stands between a view's name and that of a label, as in ``imagefolder:Gender``."""
-
 PLAIN = "plain"
 """Images and house annotations, and nothing that is rendered."""
+
+PARAMETER_MARK = ":"
+"""What stands between the name of a view and its parameter, as in ``imagefolder:Gender``."""
 
 _WITH_DIRECTORIES: tuple[View, ...] = (
     CocoView(),
@@ -44,6 +45,7 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     HuggingFaceView(),
     ImageFolderView(),
     TableView(),
+    WebDatasetView(),
     VocView(),
     DotaView(),
     *map(YoloView, NUMBERED_FORMATS),
@@ -62,7 +64,7 @@ def _check(view: View, known: Mapping[str, View]) -> None:
     name = view.name
     if name in known:
         raise ConfigurationError(f"the name {name!r} is taken; choose another")
-    is_odd = name != name.strip().lower() or name.startswith(".") or LABEL_MARK in name
+    is_odd = name != name.strip().lower() or name.startswith(".") or PARAMETER_MARK in name
     if is_odd or file_name_fault(name) is not None:
         raise ConfigurationError(f"the name {name!r} is no name of a directory in small letters; change it")
 
@@ -80,15 +82,16 @@ VIEWS: Mapping[str, View] = MappingProxyType(
 
 
 def find_view(name: str) -> View:
-    """The view of a name, for example ``yolo`` or ``imagefolder:Gender``.
+    """The view of a name, which may be followed by a parameter: ``imagefolder:Gender``, ``webdataset:16M``.
 
     Raises:
-        ConfigurationError: there is none; the message lists those there are, near ones first.
+        ConfigurationError: there is none; the message lists those there are, near ones first. Or it does not take this
+            parameter.
     """
     if name in VIEWS:
         return VIEWS[name]
-    base, _, label_name = name.partition(LABEL_MARK)
-    found = VIEWS[base].for_label(label_name) if base in VIEWS and label_name else None
+    base, mark, parameter = name.partition(PARAMETER_MARK)
+    found = VIEWS[base].with_parameter(parameter) if mark and base in VIEWS else None
     if found is not None:
         return found
     raise ConfigurationError(f"There is no view {name!r}; {did_you_mean(name, VIEWS)}")
@@ -104,8 +107,8 @@ def offered_views(labels: Iterable[DatasetLabelsRow]) -> dict[str, View]:
     names = sorted({name for row in labels for name in row.label_values if name})
     views = dict(VIEWS)
     for view in VIEWS.values():
-        for name in names:
-            named = view.for_label(name)
+        for name in names if view.takes_label else ():
+            named = view.with_parameter(name)
             if named is not None and file_name_fault(named.name) is None:
                 views[named.name] = named
     return views

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgsyncfs.library.views.contract import NOWHERE, DatasetFacts, Document, Layout, View
+from imgsyncfs.library.views.contract import DatasetFacts, Document, Layout, View, without_images
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -25,10 +25,7 @@ class TableView(View):
 
     def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - the same for all
         """No image is in it; see `View.layout`."""
-        # Late, as above.
-        import numpy as np
-
-        return Layout(images=np.broadcast_to(np.int8(NOWHERE), (len(listing),)))
+        return without_images(listing)
 
     def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - all are in one directory
         """The tables; see `View.documents`."""
