@@ -272,7 +272,9 @@ class Coordinator:
             return
         tries = header.get("tries", 0)
         if tries == MOST_TRIES_IN_ALL:
-            failure = CacheError("the cache has no room for all that is read at once; let it have more")
+            failure = CacheError(
+                "The cache has no room for what one read needs; let it have more.", option="cache_size"
+            )
             self._refuse(request, failure, path or self._path_in_dataset(request))
             return
         flights: list[InFlight] = []

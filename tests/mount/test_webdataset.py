@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from support.http_proxy import HttpProxy
+from support.http_proxy import Fault, HttpProxy
 from support.mounting import (
     Workplace,
     box_annotation,
@@ -215,6 +215,24 @@ def test_a_cache_that_is_smaller_than_what_is_read_delays_and_does_not_stop_a_re
                 stream = archive.extractfile(member)
                 assert stream is not None
                 assert stream.read() == stored[member.name.replace("%2E", ".").replace("%25", "%")]
+
+
+def test_what_a_read_needs_from_many_blobs_is_asked_for_at_once(container: Container, tmp_path: Path) -> None:
+    with HttpProxy(container.azurite.port) as proxy:
+        connection = container.azurite.connection_string_through(proxy.port)
+        workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
+        workplace.run("init", "--store", container.url)
+        workplace.run("publish", write_folder(tmp_path / "one", count=20), "--name", OTHER, "--loose")
+        with workplace.mounted(*NEVER) as mountpoint, ThreadPoolExecutor(1) as reader:
+            shard = max(shards_in(mountpoint / ".views" / "webdataset" / OTHER), key=lambda path: path.stat().st_size)
+            proxy.forget()
+            with proxy.fault(Fault(hold=True)):
+                reader.submit(shard.read_bytes)
+                # None of them is answered.
+                proxy.wait_for_requests(16)
+            assert proxy.count("GET", ".jpg?") >= 8
+            with shard.open("rb") as stream, tarfile.open(fileobj=stream) as archive:
+                assert len(archive.getnames()) >= 16
 
 
 def test_a_first_read_asks_for_each_extent_once(container: Container, tmp_path: Path) -> None:
