@@ -12,6 +12,7 @@ import pytest
 import yaml
 from support.convert_folders import files_of
 from support.mounting import Workplace, box_annotation, mount_status, workplace_with, write_folder, write_image
+from support.publishing import house
 
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.formats.registry import FORMATS
@@ -300,6 +301,23 @@ def test_an_image_looked_at_and_empty_has_an_empty_label_and_one_nobody_looked_a
         top = mountpoint / ".views" / "yolo" / DATASET
         assert yolo_rows(top, "img_00003")[1] == []
         assert not list(top.rglob("img_00004.txt"))
+
+
+def test_vocs_lists_leave_out_what_nobody_has_looked_at(workplace: Workplace, tmp_path: Path) -> None:
+    for number, annotation in (("3", house()), ("4", box_annotation(checked=0)), ("5", house(checked=0)), ("6", None)):
+        write_image(tmp_path / "one" / f"img_0000{number}.jpg")
+        if annotation is not None:
+            (tmp_path / "one" / f"img_0000{number}.json").write_bytes(annotation)
+    workplace.run("publish", tmp_path / "one", "--name", DATASET)
+    with workplace.mounted(*NEVER) as mountpoint:
+        year = mountpoint / ".views" / "voc" / DATASET / "VOCdevkit" / "VOC2012"
+        listed = {
+            stem
+            for name in ("trainval", "test")
+            for stem in (year / "ImageSets/Main" / f"{name}.txt").read_text().split()
+        }
+        assert listed == {f"img_0000{number}" for number in range(5)}
+        assert listed == {path.stem for path in (year / "Annotations").iterdir()}
 
 
 def test_what_a_trainers_layout_does_not_show_is_named_once(workplace: Workplace, tmp_path: Path) -> None:

@@ -236,6 +236,10 @@ class Listing:
         """Whether an image has an annotation with something to render: objects, or a check by a person."""
         return bool(self._flags[index] & HAS_SIBLINGS)
 
+    def having_siblings(self) -> Column:
+        """The indices of the images that `has_siblings` is true of, in their order."""
+        return np.flatnonzero(np.asarray(self._flags) & HAS_SIBLINGS)
+
     def store_of(self, index: int) -> str:
         """URL of the store that holds the blobs of an image and its annotation."""
         origins = self.facts.origins
