@@ -23,6 +23,7 @@ from support.annotation_strategies import house_annotations, texts, unhurried
 from support.mounting import Workplace, demo_workplace, write_image
 from support.places import PICTURES
 
+from imgsyncfs.annotations.class_colours import class_colour, luminance
 from imgsyncfs.annotations.geometry import corners, encode_run_length
 from imgsyncfs.annotations.house_format import (
     Annotation,
@@ -43,7 +44,6 @@ from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.tools.demo import DEMO_FILES
 from imgsyncfs.tools.preview.picture import draw_annotation, preview_file, save_picture
-from imgsyncfs.tools.preview.shapes import class_colour, luminance
 
 LONGEST_SIDE = 480
 STORED = (
