@@ -70,6 +70,7 @@ class ViewFiles(DatasetFiles):
         self._has_labels = view.has_labels
         self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
         self.documents = tuple(view.documents(listing, self._layout, facts))
+        self._by_name = {(each.directory, each.name): place for place, each in enumerate(self.documents)}
         self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
@@ -109,9 +110,9 @@ class ViewFiles(DatasetFiles):
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
         """The file of a name in a directory; None if there is none."""
         listing, layout = self.listing, self._layout
-        for place, document in enumerate(self.documents):
-            if (document.directory, document.name) == (directory, name):
-                return FileKey(DOCUMENT, place)
+        document = self._by_name.get((directory, name))
+        if document is not None:
+            return FileKey(DOCUMENT, document)
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
             if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):

@@ -103,6 +103,7 @@ class Document(NamedTuple):
         make: gives the content of a short one.
         write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
+        images: the images that a long one is about, by their indexes in the listing; None for all.
     """
 
     directory: int
@@ -110,6 +111,7 @@ class Document(NamedTuple):
     make: Callable[[], bytes] | None = None
     write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
     split: int | None = None
+    images: range | None = None
 
 
 class View(ABC):

@@ -19,6 +19,7 @@ from imgsyncfs.library.views.contract import View
 from imgsyncfs.library.views.cvat import CvatView
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
+from imgsyncfs.library.views.gallery import GalleryView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.voc import VocView
 from imgsyncfs.library.views.yolo import YoloView
@@ -36,6 +37,7 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     HuggingFaceView(),
     VocView(),
     DotaView(),
+    GalleryView(),
     *map(YoloView, NUMBERED_FORMATS),
 )
 
