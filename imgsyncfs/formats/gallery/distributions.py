@@ -12,8 +12,8 @@ from math import degrees, isfinite, pi
 from typing import Any
 
 from imgsyncfs.annotations.geometry import ANGLE_TOLERANCE
-from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, RotatedBox
-from imgsyncfs.formats.dataset_documents.enclosing import Points, enclosing_box
+from imgsyncfs.annotations.house_format import BoundingBox, LabelledObject, Polygon, RotatedBox
+from imgsyncfs.formats.dataset_documents.enclosing import enclosing_box
 
 AREA_EDGES = tuple([1 << power for power in range(27)])
 """In pixels; sides of squares of these areas grow by the square root of 2."""
@@ -41,7 +41,6 @@ class Distributions:
     def add(
         self,
         item: LabelledObject,
-        outline: Points,
         group: tuple[int, bool],
         size: tuple[int | None, int | None],
     ) -> None:
@@ -49,7 +48,6 @@ class Distributions:
 
         Args:
             item: the object. Polygons and masks count as the upright boxes around them.
-            outline: its points, as of `imgsyncfs.formats.dataset_documents.enclosing.outlines`.
             group: the key of its class, and whether its image is checked.
             size: height and width of its image in pixels, None where unknown.
         """
@@ -62,7 +60,7 @@ class Distributions:
             w, h = item.x2 - item.x1, item.y2 - item.y1
             x, y = item.x1 + w / 2, item.y1 + h / 2
         else:
-            left, top, w, h = enclosing_box(item, outline)
+            left, top, w, h = enclosing_box(item, item.points if isinstance(item, Polygon) else ())
             x, y = left + w / 2, top + h / 2
         if not (w > 0 and h > 0 and isfinite(w) and isfinite(h)):
             return

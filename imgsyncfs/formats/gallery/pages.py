@@ -21,6 +21,8 @@ PAGE_FILES = (
     "images.js",
     "plots.js",
     "shapes.js",
+    "summary.html",
+    "summary.js",
     "theme.js",
     "vendor/LICENSES.txt",
     "vendor/d3.min.js",

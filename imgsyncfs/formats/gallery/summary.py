@@ -23,7 +23,6 @@ from typing import Any
 from imgsyncfs.annotations.house_format import ClassificationLabel, ObjectLabel, UnknownLabel
 from imgsyncfs.formats.ascii_json import encode_ascii_json
 from imgsyncfs.formats.dataset_documents.contract import DatasetDocument, DocumentEntry, LossTally
-from imgsyncfs.formats.dataset_documents.enclosing import outlines
 from imgsyncfs.formats.gallery.distributions import Distributions
 from imgsyncfs.formats.gallery.shapes import MOST_VALUE_LETTERS, State, css_colour, foreign_shape
 
@@ -113,11 +112,11 @@ def _pairs(
     objects = 0
     for label in () if entry.annotation is None else entry.annotation.labels:
         if isinstance(label, ObjectLabel):
-            for item, outline in zip(label.objects, outlines(label.objects), strict=True):
+            for item in label.objects:
                 place = keys.place(item.class_name, Kind.CLASS)
                 counts[place] += 1
                 objects += 1
-                distributions.add(item, outline, (place, state == State.CHECKED), entry.size)
+                distributions.add(item, (place, state == State.CHECKED), entry.size)
         elif isinstance(label, UnknownLabel):
             drawn = foreign_shape(label)
             if drawn is not None:

@@ -20,7 +20,6 @@ const imgsyncfsGallery = (() => {
   const shared = new Uint16Array(count);
   const rests = [];
   let names = null;
-  let summary = null;
 
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -97,18 +96,37 @@ const imgsyncfsGallery = (() => {
     return names;
   }
 
+  // Asks a frame for the summary (summary.js says why); null if it was refused.
+  function askForSummary() {
+    pairKeys.length = pairValues.length = 0;
+    const frame = document.createElement("iframe");
+    frame.hidden = true;
+    frame.title = "Summary";
+    frame.src = "page/summary.html";
+    return new Promise((resolve) => {
+      function take({ source, data }) {
+        if (source !== frame.contentWindow) return;
+        if (data.name === "rows") {
+          rows(...data.values);
+          return;
+        }
+        window.removeEventListener("message", take);
+        frame.remove();
+        resolve(data.name === "summary" ? data.values[0] : null);
+      }
+      window.addEventListener("message", take);
+      document.body.append(frame);
+    });
+  }
+
   // The summary, when it has come. That of a large dataset takes minutes to write, and who asks meanwhile is refused.
   async function loadSummary(refused) {
-    while (!summary) {
-      pairKeys.length = pairValues.length = 0;
-      try {
-        await load("data/summary.js");
-      } catch {
-        refused();
-        await pause(SUMMARY_PAUSE);
-      }
+    for (;;) {
+      const summary = await askForSummary();
+      if (summary) return summary;
+      refused();
+      await pause(SUMMARY_PAUSE);
     }
-    return summary;
   }
 
   return {
@@ -122,8 +140,6 @@ const imgsyncfsGallery = (() => {
     starts,
     pairKeys,
     pairValues,
-    rows,
     shapes: (run) => runs.set(Math.floor(run.first / dataset.at_once), run),
-    summary: (found) => (summary = found),
   };
 })();
