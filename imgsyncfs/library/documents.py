@@ -164,7 +164,7 @@ def _entries(library: Library, files: ViewFiles, document: Document, unreadable:
     listing, splits = files.listing, files.splits
     chosen = [
         index
-        for index in range(len(listing))
+        for index in (range(len(listing)) if document.images is None else document.images)
         if document.split is None or (splits is not None and splits[index] == document.split)
     ]
     here = files.directory_name(document.directory).decode()

@@ -5,9 +5,10 @@ It waits at most the timeout, and then fails. So waiting costs no thread, here o
 is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
-control files made, by a few threads of their own; another one has documents of views written, one after the other, by
-a worker (`imgsyncfs.library.documents`). Extents arrive on the workers' listening threads.
+control files made, by a few threads of their own; `DOCUMENTS_AT_ONCE` others have documents of views written, each by a
+worker (`imgsyncfs.library.documents`). Extents arrive on the workers' listening threads.
 `Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
+`Coordinator._writers_lock` guards the start of those workers alone.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ WRITING_SECONDS = 3600.0
 
 IDLE_SECONDS = 60.0
 """How long to wait for messages if no request has a deadline."""
+
+DOCUMENTS_AT_ONCE = 2
+"""One about a few images need not wait for one about a million."""
 
 PIECE_BYTES = 32 << 10
 """The part of an extent that goes in one message."""
@@ -149,7 +153,8 @@ class Coordinator:
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._documents = ThreadPoolExecutor(1, thread_name_prefix="document")
+        self._documents = ThreadPoolExecutor(DOCUMENTS_AT_ONCE, thread_name_prefix="document")
+        self._writers_lock = threading.Lock()
         self._writers: WorkerPool | None = None
         self._pictures = PictureFlights(library, namespace)
         self._responders: Responders | None = None
@@ -430,8 +435,11 @@ class Coordinator:
             raise CatalogMissing("The dataset is no longer in the catalog.")
         where, listing = shown
         settings = self._library.settings
-        if self._writers is None:
-            self._writers = WorkerPool(WRITER, asdict(settings), count=1, threads=1, template=self._library.template)
+        with self._writers_lock:
+            if self._writers is None:
+                self._writers = WorkerPool(
+                    WRITER, asdict(settings), count=DOCUMENTS_AT_ONCE, threads=1, template=self._library.template
+                )
         descriptor = nameless_file(Path(settings.cache_dir))
         try:
             job = {

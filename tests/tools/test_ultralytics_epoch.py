@@ -1,4 +1,4 @@
-"""ultralytics trains an epoch on views of a mount as they are: as root, and as an ordinary user with a mount of theirs."""
+"""ultralytics trains an epoch on views of a mount as they are: as root, and as an ordinary user with a mount of hers."""
 
 from __future__ import annotations
 

@@ -181,6 +181,7 @@ class Document(NamedTuple):
         write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
         assembly: what one is put together from.
+        images: the images that a long one is about, by their indexes in the listing; None for all.
     """
 
     directory: int
@@ -189,6 +190,7 @@ class Document(NamedTuple):
     write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
     split: int | None = None
     assembly: Assembly | None = None
+    images: range | None = None
 
 
 class View(ABC):

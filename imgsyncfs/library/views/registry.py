@@ -20,6 +20,7 @@ from imgsyncfs.library.views.contract import View
 from imgsyncfs.library.views.cvat import CvatView
 from imgsyncfs.library.views.dota import DotaView
 from imgsyncfs.library.views.flat import FlatView
+from imgsyncfs.library.views.gallery import GalleryView
 from imgsyncfs.library.views.hugging_face import HuggingFaceView
 from imgsyncfs.library.views.image_folder import ImageFolderView
 from imgsyncfs.library.views.preview import PreviewView
@@ -48,6 +49,7 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     WebDatasetView(),
     VocView(),
     DotaView(),
+    GalleryView(),
     *map(YoloView, NUMBERED_FORMATS),
     PreviewView(),
     *(ResizedView(YoloView(name), side) for name in NUMBERED_FORMATS for side in SIDES),
