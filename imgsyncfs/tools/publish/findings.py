@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 Pair = TypeVar("Pair")
 
-HOUSE = "house"
-CHECK_VERSION = 4
+CHECK_VERSION = 6
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 5
+LARGE_CHECK_VERSION = 7
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
@@ -78,13 +77,11 @@ class CheckedAnnotation:
     """An annotation that can be published.
 
     Attributes:
-        name: the file that it comes from.
-        format_name: `HOUSE`, or the name of the format that it is converted from.
+        name: the file that it comes from, or the entry of a document.
         facts: what the annotation is, after the conversion.
     """
 
     name: str
-    format_name: str
     facts: AnnotationFacts
 
 
