@@ -1,4 +1,4 @@
-"""ultralytics trains an epoch on views of a mount as they are: as root, and as an ordinary user with a mount of hers."""
+"""ultralytics trains an epoch on views of a mount as they are: as root, and as an ordinary user."""
 
 from __future__ import annotations
 
