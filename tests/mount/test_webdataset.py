@@ -243,9 +243,8 @@ def test_what_a_read_needs_from_many_blobs_is_asked_for_at_once(container: Conta
             proxy.forget()
             with proxy.fault(Fault(hold=True)):
                 reader.submit(shard.read_bytes)
-                # None of them is answered.
+                # None of them is answered; one after the other, there would be three.
                 proxy.wait_for_requests(16)
-            assert proxy.count("GET", ".jpg?") >= 8
             with shard.open("rb") as stream, tarfile.open(fileobj=stream) as archive:
                 assert len(archive.getnames()) >= 16
 
