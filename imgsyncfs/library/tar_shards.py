@@ -5,6 +5,8 @@ Samples follow each other as their images lie in packs, so that whoever reads a 
 packs in order. Headers are made when they are read, and so is where each member lies, one tar file at a time: of a
 million images no more is kept than their order.
 
+Threads: `TarShards._lock` guards what is kept, for dictionary operations.
+
 webdataset takes what stands before the first dot of a name as the sample's key and the rest as the member's. A dot in a
 stem is therefore written ``%2E`` and a percent sign ``%25``: `urllib.parse.unquote` of a key gives the stem.
 
@@ -13,7 +15,9 @@ Source: POSIX pax (ustar and its extended headers); webdataset's ``tariterators.
 
 from __future__ import annotations
 
+import itertools
 import tarfile
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +43,7 @@ ANNOTATION_SUFFIX = b".json"
 CLASS_SUFFIX = b".cls"
 
 KEPT_SHARDS = 64
-"""Tar files of which it is kept where each member lies: readers of as many may take turns at 30 bytes a sample."""
+"""Tar files of which it is kept where each member lies: readers of as many may take turns, at 24 bytes a sample."""
 
 _NAME_BYTES = 100
 _SIZE_PLACE, _SUM_PLACE, _SUM_BYTES = 124, 148, 8
@@ -173,7 +177,11 @@ class TarShards:
         if classes is not None:
             digits = compact(_digits(np.maximum(classes, 0)))
             self._members.append(_Members.of(name_bytes + len(CLASS_SUFFIX), is_ascii, digits, classes >= 0))
-        self._kept: LRUCache[TarShard, memoryview] = LRUCache(KEPT_SHARDS)
+        self._headers = [members.headers.data for members in self._members]
+        self._numbers = itertools.count()
+        # By their numbers: they have this object, and would wait with it, and the listing, for the garbage collector.
+        self._kept: LRUCache[int, memoryview] = LRUCache(KEPT_SHARDS)
+        self._lock = threading.Lock()
 
     def cut(self, images: Column, shard_bytes: int) -> list[TarShard]:
         """Cut samples into tar files.
@@ -189,7 +197,8 @@ class TarShards:
             before = int(ends[start - 1]) if start else 0
             fitting = int(np.searchsorted(ends, before + shard_bytes - END_BYTES, side="right"))
             stop = max(start + 1, fitting)
-            shards.append(TarShard(self, images[start:stop], int(ends[stop - 1]) - before + END_BYTES))
+            byte_count = int(ends[stop - 1]) - before + END_BYTES
+            shards.append(TarShard(self, next(self._numbers), images[start:stop], byte_count))
             start = stop
         return shards
 
@@ -206,10 +215,13 @@ class TarShards:
 
     def starts(self, shard: TarShard) -> memoryview:
         """Where each member of each sample begins in a tar file, and at last where the last one ends."""
-        starts = self._kept.get(shard)
+        with self._lock:
+            starts = self._kept.get(shard.number)
         if starts is None:
             lengths = self.member_bytes(shard.images).reshape(-1)
-            starts = self._kept[shard] = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))).data
+            starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))).data
+            with self._lock:
+                self._kept[shard.number] = starts
         return starts
 
     def part_of(self, image: int, member: int, start: int, stop: int) -> tuple[bytes, FilePart | None, bytes]:
@@ -234,7 +246,7 @@ class TarShards:
         byte_count, modified_at = files.size_and_time(image)
         if text:
             byte_count = len(text)
-        headers = int(self._members[member].headers[image])
+        headers = self._headers[member][image]
         before = b""
         if start < headers:
             before = member_header(self._name(image, member), byte_count, modified_at)
@@ -261,12 +273,14 @@ class TarShard(Assembly):
 
     Args:
         shards: all of them.
+        number: of this one among them.
         images: indices of its samples' images.
         byte_count: its length.
     """
 
-    def __init__(self, shards: TarShards, images: Column, byte_count: int) -> None:
+    def __init__(self, shards: TarShards, number: int, images: Column, byte_count: int) -> None:
         self._shards = shards
+        self.number = number
         self.images = images
         self._images = images.data
         self._byte_count = byte_count
