@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import orjson
 
@@ -147,9 +147,13 @@ def write_labels(
             connection.execute(f"DELETE FROM annotation_labels {_WHERE}", key)  # noqa: S608  # constant names
             connection.execute(f"DELETE FROM dataset_labels {_WHERE}", key)  # noqa: S608  # constant names
         return bool(found)
-    kept = {name: tuple(filter(can_be_kept, said)) for name, said in labels.items()}
-    differs = _write_annotation_labels(connection, key, {name: said for name, said in kept.items() if said})
-    row = dataset_labels(dataset_id, label_version, kept.values())
+    # A million annotations say the same few things.
+    said = {*chain.from_iterable(labels.values())}
+    unkept = {label for label in said if not can_be_kept(label)}
+    if unkept:
+        labels = {name: [label for label in each if label not in unkept] for name, each in labels.items()}
+    differs = _write_annotation_labels(connection, key, labels)
+    row = dataset_labels(dataset_id, label_version, [said])
     values = (*key, orjson.dumps(row.object_classes).decode(), orjson.dumps(row.label_values).decode())
     if found != [values]:
         connection.execute(f"DELETE FROM dataset_labels {_WHERE}", key)  # noqa: S608  # constant names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -15,7 +16,13 @@ from imgsyncfs.catalog import DatasetRow, ImageRow
 from imgsyncfs.catalog.listing import ImageValues, Listing, build_listing, load_values, save_values
 from imgsyncfs.catalog.rows import DatasetLabelsRow
 from imgsyncfs.errors import ConfigurationError, ListingDamaged
+from imgsyncfs.fetching.contents import ContentReader, ExtentSource
 from imgsyncfs.formats.contract import Loss
+from imgsyncfs.library.dataset_files import FileKey
+from imgsyncfs.library.library import file_sources
+from imgsyncfs.library.nodes import FIRST_POSITION
+from imgsyncfs.library.numbers import IMAGE
+from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.contract import NOWHERE, DatasetFacts
 from imgsyncfs.library.views.image_folder import ImageFolderView, directory_name
 from imgsyncfs.library.views.registry import VIEWS, check_shown, find_view, offered_views
@@ -74,6 +81,17 @@ def test_a_value_that_is_no_name_of_a_directory_gets_one_and_is_named() -> None:
     }
     reasons = {loss.what: loss.reason for loss in losses_of({"a": "cat/dog", "b": ".hidden", "e": "x"})}
     assert reasons["images as those of 'cat/dog'"] == "no directory can bear that name; they are in cat%2Fdog"
+
+
+def test_no_name_and_no_number_leads_to_an_image_that_is_not_in_the_view() -> None:
+    listing = listing_of("abcde")
+    sources = file_sources(ContentReader(cast("ExtentSource", None), lambda _: None), ())
+    files = ViewFiles(listing, ImageFolderView(), sources, facts=facts_of(listing, {"a": "Male"}))
+    male = next(place for name, place, _ in files.directories_of(1, FIRST_POSITION) if name == b"Male")
+    assert files.find(b"a.jpg", male) == FileKey(IMAGE, 0)
+    assert [name for name, *_ in files.entries_from(FIRST_POSITION, directory=male)] == [b"a.jpg"]
+    assert all(files.find(b"e.jpg", directory) is None for directory in range(3))
+    assert [files.has(FileKey(IMAGE, index)) for index in range(5)] == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize("value", ["", "x" * 256, "é" * 128])
