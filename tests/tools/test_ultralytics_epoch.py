@@ -1,4 +1,4 @@
-"""ultralytics trains an epoch on views of a mount as they are: as root, and as an ordinary user with a mount of theirs."""
+"""ultralytics trains an epoch on views of a mount as they are: root's, and an ordinary user's on a mount of theirs."""
 
 from __future__ import annotations
 
