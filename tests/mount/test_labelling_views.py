@@ -29,7 +29,7 @@ ROTATED_PIXEL = 1e-4
 
 
 def read_by_labelme(script: str, *arguments: Path, **variables: str) -> dict[str, dict[str, Any]]:
-    """What a program of labelme's prints about files, by their stems."""
+    """What a program of labelme's prints about files, by their paths."""
     done = subprocess.run(
         [os.environ["IMGSYNCFS_LABELME_PYTHON"], SUPPORT / script, *arguments],
         capture_output=True,
@@ -38,7 +38,7 @@ def read_by_labelme(script: str, *arguments: Path, **variables: str) -> dict[str
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return {Path(name).stem: seen for name, seen in orjson.loads(done.stdout).items()}
+    return dict(orjson.loads(done.stdout))
 
 
 def test_the_plain_view_is_the_dataset_without_rendered_files(everything: Path) -> None:
@@ -54,13 +54,18 @@ def test_the_plain_view_is_the_dataset_without_rendered_files(everything: Path) 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_labelmes_reader_sees_every_object_and_every_classification(everything: Path) -> None:
-    for dataset in datasets_in(everything):
-        seen = read_by_labelme("labelme_reader.py", everything / ".views" / "labelme" / dataset)
-        house = house_images(everything / dataset)
-        assert seen.keys() == {stem for stem, image in house.items() if image.is_looked_at}
-        for stem, file in seen.items():
-            check_shapes(file["shapes"], house[stem])
-            assert file["flags"] == flags_of(house[stem])
+    datasets = datasets_in(everything)
+    view = everything / ".views" / "labelme"
+    seen = read_by_labelme("labelme_reader.py", *[view / dataset for dataset in datasets])
+    house = {
+        str(view / dataset / f"{stem}.json"): image
+        for dataset in datasets
+        for stem, image in house_images(everything / dataset).items()
+    }
+    assert seen.keys() == {name for name, image in house.items() if image.is_looked_at}
+    for name, file in seen.items():
+        check_shapes(file["shapes"], house[name])
+        assert file["flags"] == flags_of(house[name])
 
 
 @pytest.mark.slow
@@ -77,11 +82,12 @@ def test_labelmes_window_opens_the_directory_of_a_mount_that_shows_its_view(tmp_
                 HOME=str(tmp_path),
             )
             house = house_images(mountpoint / ".views" / "plain" / dataset)
-            assert seen.keys() == house.keys()
-            for stem, file in seen.items():
-                assert f"{dataset}/{stem}.jpg" in file["title"]
-                check_shapes(file["shapes"], house[stem])
-                assert file["flags"] == flags_of(house[stem])
+            assert {Path(name).stem for name in seen} == house.keys()
+            for name, file in seen.items():
+                image = house[Path(name).stem]
+                assert f"{dataset}/{image.path.name}" in file["title"]
+                check_shapes(file["shapes"], image)
+                assert file["flags"] == flags_of(image)
             with Image.open(picture) as window:
                 assert len(window.convert("RGB").getcolors(1 << 24) or ()) > 200
 

@@ -99,14 +99,23 @@ def test_what_a_view_does_not_have_is_not_there(shared: tuple[Workplace, Path], 
     assert not (mountpoint / ".views" / "gone" / DATASET).exists()
 
 
-def test_a_name_that_is_not_there_is_asked_for_once(shared: tuple[Workplace, Path]) -> None:
+def test_a_name_that_is_not_there_beside_an_image_costs_one_message_ever(shared: tuple[Workplace, Path]) -> None:
     _, mountpoint = shared
-    absent = mountpoint / ".views" / "labelme" / DATASET / "img_00001.npy"
-    assert not absent.exists()
-    before = mount_status(mountpoint)["responders"]["requests"]
-    for _ in range(200):
-        assert not absent.exists()
-    assert mount_status(mountpoint)["responders"]["requests"] - before < 100
+    images = sorted((mountpoint / ".views" / "yolo" / DATASET).rglob("*.jpg"))
+    assert len(images) == 40
+
+    def messages(paths: list[Path]) -> int:
+        """How many the kernel sent while somebody looked for what is not there, and for the mount's own count."""
+        before = int(mount_status(mountpoint)["responders"]["requests"])
+        assert not any(path.exists() for path in paths)
+        return int(mount_status(mountpoint)["responders"]["requests"]) - before
+
+    # As ultralytics does at every load of an image.
+    absent = [path.with_suffix(".npy") for path in images]
+    alone = messages([])
+    assert messages(absent) - alone == len(images)
+    for _ in range(3):
+        assert messages(absent) == alone
 
 
 def test_the_root_can_show_a_view(workplace: Workplace) -> None:

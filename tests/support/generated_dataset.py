@@ -101,6 +101,7 @@ def _object(chance: random.Random, label_type: str) -> Json:
     if label_type == "rbbox":
         return {**name, "x": x, "y": y, "w": w, "h": h, "a": chance.uniform(-7, 7)}
     if label_type == "poly":
+        w, h = w + 10, h + 10  # or four corners might be as good as a rectangle's
         around = [
             (x - w / 2, y),
             (x, y - h / 2),

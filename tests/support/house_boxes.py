@@ -79,6 +79,11 @@ def house_images(dataset: Path) -> dict[str, HouseImage]:
     return {path.stem: _house_image(path) for path in sorted(dataset.glob("*.jpg"))}
 
 
+def objects_of(content: Mapping[str, Any]) -> tuple[HouseObject, ...]:
+    """The objects of a house annotation, as JSON has it."""
+    return tuple(_objects(content["labels"]))
+
+
 def cut(outline: Iterable[Point], size: tuple[int, int]) -> list[Point]:
     """An outline whose points are moved to the edge of a picture of this width and height if they lie beyond it."""
     width, height = size
@@ -104,7 +109,7 @@ def _house_image(path: Path) -> HouseImage:
     if not beside.exists():
         return HouseImage(path, (0, 0), is_checked=False, is_looked_at=False, objects=(), labels=())
     content = orjson.loads(beside.read_bytes())
-    objects = tuple(_objects(content["labels"]))
+    objects = objects_of(content)
     is_checked = content["label_checked"] == 1
     size = content["width"], content["height"]
     return HouseImage(path, size, is_checked, is_checked or bool(objects), objects, tuple(content["labels"]))

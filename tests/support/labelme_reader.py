@@ -1,7 +1,7 @@
 """Load files with labelme's own reader and print what it sees, as JSON; run by a Python that has labelme.
 
     python labelme_reader.py FILE...      {FILE: {"shapes": [{"label", "points", "shape_type", "mask"}], "flags"}}
-    python labelme_reader.py FOLDER       the same of all its files
+    python labelme_reader.py FOLDER...    the same of all files in these
     python labelme_reader.py --save FILE  loads the file as labelme's window does, and writes over it as its Save does
 
 A mask is what it covers of its box, row by row. The image that a file names must lie beside it. A file that labelme

@@ -1,6 +1,6 @@
 """Load files with X-AnyLabeling's own reader and print what it sees, as JSON; run by a Python that has it.
 
-    python xanylabeling_reader.py FOLDER      for each of the folder's files {FILE: {"shapes": [...], "checked": ...}}
+    python xanylabeling_reader.py FOLDER...   for each of the folders' files {FILE: {"shapes", "checked", "flags"}}
 
 A shape has "label", "points", "shape_type" and "direction". The image that a file names must lie beside it. A file that
 X-AnyLabeling refuses ends the program with its own error.
@@ -27,4 +27,6 @@ def load(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump({path.name: load(path) for path in sorted(Path(sys.argv[1]).glob("*.json"))}, sys.stdout)
+    json.dump(
+        {str(path): load(path) for folder in sys.argv[1:] for path in sorted(Path(folder).glob("*.json"))}, sys.stdout
+    )
