@@ -46,6 +46,7 @@ _README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain d
 SIBLINGS
 
   .views/<view>/<dataset>/     a dataset in the layout of a tool: {", ".join(VIEWS)}
+                               LOSSES.txt in it says what the layout does not show; there is none if it shows all
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
 

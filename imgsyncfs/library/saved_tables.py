@@ -20,7 +20,7 @@ import xxhash
 
 from imgsyncfs.errors import CacheError
 from imgsyncfs.formats.contract import Loss
-from imgsyncfs.library.documents import write_document
+from imgsyncfs.library.documents import compose_document
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.processes import LISTINGS_FOLDER
 from imgsyncfs.library.view_files import ViewFiles
@@ -145,7 +145,7 @@ class _Place:
             progress.advance(count)
 
         try:
-            losses = write_document(self._library, self.files, self._document, target, advance=advance)
+            losses = compose_document(self._library, self.files, self._document, target, advance=advance)
             # The table of images needs no annotations.
             progress.advance(len(self.files.listing) - told)
             target.flush()

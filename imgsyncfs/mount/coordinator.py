@@ -5,8 +5,8 @@ It waits at most the timeout, and then fails. So waiting costs no thread, here o
 is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
-control files made, by a few threads of their own; `DOCUMENTS_AT_ONCE` others have documents of views written, each by a
-worker (`imgsyncfs.library.documents`). Extents arrive on the workers' listening threads.
+control files made, by a few threads of their own; others bring documents and pictures of views
+(`imgsyncfs.mount.documents`, `imgsyncfs.mount.pictures`). Extents arrive on the workers' listening threads.
 `Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
 `Coordinator._writers_lock` guards the start of those workers alone.
 """
@@ -17,32 +17,31 @@ import errno
 import heapq
 import itertools
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.errors import CacheError, CatalogMissing, StoreError
+from imgsyncfs.cache.documents import KeptDocument
+from imgsyncfs.errors import CacheError, StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
-from imgsyncfs.library.documents import WRITER, nameless_file
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
+from imgsyncfs.mount.documents import DocumentFlights, DocumentPart, WantedDocument
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.pictures import MadePicture, PictureFlights
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.workers.messages import Message
-from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -54,9 +53,6 @@ LISTING_THREADS = 4
 """Listings that are loaded at once: from the disk in milliseconds, from the database in seconds."""
 
 CONTROL_THREADS = 2
-
-WRITING_SECONDS = 3600.0
-"""Until when a document must have been written: that of a million images takes minutes."""
 
 IDLE_SECONDS = 60.0
 """How long to wait for messages if no request has a deadline."""
@@ -97,7 +93,7 @@ class _Waiting:
         flights: of the extents that it waits for; none if it waits for a listing or the tree.
         path: of the file, if the responder has said it.
         listing: number of the dataset whose listing it waits for.
-        document: place of the document of a view that it waits for; below 0 if it waits for none.
+        document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
         missing: how many of the extents have not come yet.
     """
@@ -109,7 +105,7 @@ class _Waiting:
     flights: tuple[InFlight, ...] = ()
     path: str = ""
     listing: int = TREE
-    document: int = -1
+    document: WantedDocument | None = None
     picture: int = -1
     missing: int = field(init=False)
 
@@ -147,15 +143,13 @@ class Coordinator:
         self._refresh = refresh
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
-        self._loading: dict[tuple[int, int], list[int]] = {}
+        self._loading: dict[int, list[int]] = {}
         self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._documents = ThreadPoolExecutor(DOCUMENTS_AT_ONCE, thread_name_prefix="document")
-        self._writers_lock = threading.Lock()
-        self._writers: WorkerPool | None = None
+        self.documents = DocumentFlights(library, namespace)
         self._pictures = PictureFlights(library, namespace)
         self._responders: Responders | None = None
         self._device = -1
@@ -173,7 +167,7 @@ class Coordinator:
         """End the threads; what they do is not waited for."""
         self._listings.shutdown(wait=False, cancel_futures=True)
         self._controls.shutdown(wait=False, cancel_futures=True)
-        self._documents.shutdown(wait=False, cancel_futures=True)
+        self.documents.close()
         self._pictures.close()
         if self._writers is not None:
             self._writers.close()
@@ -204,7 +198,7 @@ class Coordinator:
         elif wanted == "tree":
             self._want_listing(responder, TREE, request)
         elif wanted == "document":
-            self._want_document(responder, header["dataset"], header["place"], request)
+            self._want_document(responder, header, request)
         elif wanted == "picture":
             self._want_picture(responder, header, request)
 
@@ -248,8 +242,9 @@ class Coordinator:
             return self._library.fetcher.too_late(late.extent)
         if waiting.picture >= 0:
             return CacheError("the picture is still being made; look again in a while, or raise the timeout")
-        if waiting.document >= 0:
-            return CacheError("it is still being written, from all annotations of the dataset; look again in a while")
+        if waiting.document is not None:
+            progress = self.documents.progress(waiting.document)
+            return CacheError(f"it is still being written, from all annotations: {progress}; look again in a while")
         return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
 
     def _look_at_interrupted(self, unique: int, now: float) -> None:
@@ -375,15 +370,11 @@ class Coordinator:
         """Have a request wait for a listing, which is loaded once for all of them, or for the tree."""
         deadline = time.monotonic() + self._library.settings.timeout
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
-        if self._is_first((number, -1), unique):
-            self._listings.submit(self._bring_listing, number)
-
-    def _is_first(self, wanted: tuple[int, int], unique: int) -> bool:
-        """Note that a request waits for a listing or a document; says whether it is the first."""
         with self._lock:
-            first = wanted not in self._loading
-            self._loading.setdefault(wanted, []).append(unique)
-        return first
+            first = number not in self._loading
+            self._loading.setdefault(number, []).append(unique)
+        if first:
+            self._listings.submit(self._bring_listing, number)
 
     def _bring_listing(self, number: int) -> None:
         failure: Exception | None = None
@@ -394,12 +385,12 @@ class Coordinator:
                 self._namespace.load(number)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             failure = error
-        self._answer_loaded((number, -1), failure)
+        self._answer_loaded(number, failure)
 
-    def _answer_loaded(self, wanted: tuple[int, int], failure: Exception | None) -> None:
-        """Have the requests tried again that waited for a listing or a document, or fail."""
+    def _answer_loaded(self, number: int, failure: Exception | None) -> None:
+        """Have the requests tried again that waited for a listing, or fail."""
         with self._lock:
-            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(wanted)}
+            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(number)}
         for unique, waiting in ready.items():
             if waiting is None or not self._take_off(unique, waiting):
                 continue
@@ -410,53 +401,40 @@ class Coordinator:
 
     # Documents of views.
 
-    def _want_document(self, responder: int, number: int, place: int, request: bytes) -> None:
-        """Have a request wait for a long document, which is written once for all of them."""
-        if self._namespace.has_document(number, place):
+    def _want_document(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        """Have a request wait for a long document, which is brought once for all of them."""
+        wanted = WantedDocument(
+            header["dataset"],
+            header["place"],
+            header["file"],
+            header["is_losses"],
+            tuple([DocumentPart(*part) for part in header["parts"]]),
+            header["counts_labels"],
+        )
+        if self._namespace.has_document(wanted.number, wanted.place, is_losses=wanted.is_losses):
             # It has come since the responder looked.
             self._retry(responder, request, 0)
             return
         deadline = time.monotonic() + self._library.settings.timeout
-        unique = self._set_aside(_Waiting(responder, request, deadline, listing=number, document=place))
-        if self._is_first((number, place), unique):
-            self._documents.submit(self._bring_document, number, place)
+        unique = self._set_aside(_Waiting(responder, request, deadline, listing=wanted.number, document=wanted))
+        flight = self.documents.start(wanted)
+        flight.add_done_callback(lambda outcome: self._document_came(unique, wanted, outcome))
 
-    def _bring_document(self, number: int, place: int) -> None:
-        failure: Exception | None = None
+    def _document_came(self, unique: int, wanted: WantedDocument, outcome: Future[KeptDocument]) -> None:
+        """Have a request tried again whose document has been brought. Runs on a thread that brings documents."""
+        with self._lock:
+            waiting = self._waiting.get(unique)
+        if waiting is None or waiting.document is not wanted or not self._take_off(unique, waiting):
+            return
         try:
-            self._write_document(number, place)
+            outcome.result()
+        except CancelledError:
+            # The mount ends.
+            return
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            failure = error
-        self._answer_loaded((number, place), failure)
-
-    def _write_document(self, number: int, place: int) -> None:
-        shown = self._namespace.place_of(number)
-        if shown is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
-        where, listing = shown
-        settings = self._library.settings
-        with self._writers_lock:
-            if self._writers is None:
-                self._writers = WorkerPool(
-                    WRITER, asdict(settings), count=DOCUMENTS_AT_ONCE, threads=1, template=self._library.template
-                )
-        descriptor = nameless_file(Path(settings.cache_dir))
-        try:
-            job = {
-                "dataset": where.dataset_id,
-                "listing": listing.key,
-                "view": where.view,
-                "place": place,
-                "target": f"/proc/{os.getpid()}/fd/{descriptor}",
-            }
-            result, _ = self._writers.submit(job).result(WRITING_SECONDS)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        for what, count, reason in result["losses"]:
-            cause = f"The view {where.view} of {where.dataset_id} does not show {count} {what}: {reason}"
-            self._library.errors.report(f"{cause}.", cause=cause)
-        self._namespace.take_document(number, place, descriptor)
+            self._refuse(waiting.request, error, self._path_of(waiting))
+            return
+        self._retry(waiting.responder, waiting.request, 0)
 
     # Pictures of views.
 
@@ -574,6 +552,8 @@ class Coordinator:
     def _path_of(self, waiting: _Waiting) -> str:
         if waiting.flights:
             return waiting.path or self._path_in_dataset(waiting.request)
+        if waiting.document is not None:
+            return f"/{self._namespace.name_of(waiting.listing)}/{waiting.document.file}"
         return "/.by" if waiting.listing == TREE else "/" + self._namespace.name_of(waiting.listing)
 
     def _path_in_dataset(self, request: bytes) -> str:

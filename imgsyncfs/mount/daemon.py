@@ -211,6 +211,7 @@ class _Daemon:
         self.refresher.start()
         self.library.start_other_workers()
         self.library.import_ahead()
+        self.coordinator.documents.tidy()
 
     def options(self) -> dict[str, str | bool]:
         """The options for libfuse and the kernel."""
@@ -248,6 +249,7 @@ class _Daemon:
                 "bytes": library.cache.volume(),
                 **{name: counts[name] for name in ("hits", "misses", "damaged")},
             },
+            "documents": self.coordinator.documents.status(),
             "store": {
                 **asdict(library.fetcher.counts()),
                 "waiting": self.coordinator.waiting(),
@@ -261,7 +263,11 @@ class _Daemon:
                 "notifications": self.namespace.notified,
             },
             "workers": {
-                "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
+                "process_ids": [
+                    *library.catalog_pool.process_ids(),
+                    *library.fetch_pool.process_ids(),
+                    *self.coordinator.documents.process_ids(),
+                ],
                 "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),
             },
             "threads": threading.active_count(),

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
@@ -30,6 +31,7 @@ from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
+from imgsyncfs.library.documents import facts_digest
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import CONTROL_NAME
 from imgsyncfs.library.numbers import (
@@ -79,18 +81,23 @@ class HeldListing:
         sizes: descriptor of the memory for the sizes of its siblings.
         view: name of the view that it is shown in; empty for the dataset's own directory.
         facts: descriptor of the memory with what its view depends on; below 0 without.
-        documents: descriptors of the long documents that were written, by their places in the view.
+        documents: the long documents that were written, by their places in the view.
+        has_losses: whether there is anything that the view does not show; None if nobody knows.
     """
 
     listing: Listing
     sizes: int
     view: str = ""
     facts: int = -1
-    documents: dict[int, int] = field(default_factory=dict)
+    documents: dict[int, KeptDocument] = field(default_factory=dict)
+    has_losses: bool | None = None
 
     def document_messages(self, dataset: int) -> list[State]:
-        """What makes a responder take over the documents."""
-        return [({"document": place, "dataset": dataset}, (file,)) for place, file in self.documents.items()]
+        """What makes a responder take over the documents, and what is known of losses."""
+        messages = [_document_message(dataset, place, document) for place, document in self.documents.items()]
+        if self.has_losses is not None:
+            messages.append(_losses_message(dataset, has_losses=self.has_losses))
+        return messages
 
     def message(self, dataset: int, *, is_current: bool) -> State:
         """What makes a responder take it over."""
@@ -107,9 +114,17 @@ class HeldListing:
         return header, (files.meta, files.columns, self.sizes, *facts)
 
     def __del__(self) -> None:
-        for descriptor in (self.sizes, self.facts, *self.documents.values()):
+        for descriptor in (self.sizes, self.facts):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _document_message(dataset: int, place: int, document: KeptDocument) -> State:
+    return {"documents": dataset, "place": place, "length": document.length}, (document.descriptor,)
+
+
+def _losses_message(dataset: int, *, has_losses: bool) -> State:
+    return {"documents": dataset, "has_losses": has_losses}, ()
 
 
 @dataclass
@@ -146,6 +161,9 @@ class Retired:
 class _Dataset:
     number: int
     current: HeldListing
+    facts: str = ""
+    """Digest of what its view depends on beside the listing."""
+
     retired: list[Retired] = field(default_factory=list)
     nameless_since: float | None = None
     """Since when no name leads to it: it is no longer in the catalog, or has another number."""
@@ -166,6 +184,22 @@ class Place(NamedTuple):
     def name(self) -> str:
         """The name that its number is kept under; no dataset's id has a slash."""
         return f"{self.view}/{self.dataset_id}" if self.view else self.dataset_id
+
+
+class Shown(NamedTuple):
+    """What a directory shows.
+
+    Attributes:
+        dataset_id: which dataset.
+        view: name of the view that it is shown in.
+        listing: of the revision.
+        facts: digest of what the view depends on beside it.
+    """
+
+    dataset_id: str
+    view: str
+    listing: Listing
+    facts: str
 
 
 class Namespace:
@@ -277,7 +311,8 @@ class Namespace:
             self._report_losses(place, listing, facts)
         with self._lock:
             if number not in self._datasets:
-                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
+                digest = facts_digest(facts) if facts is not None else ""
+                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts), digest)
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
 
     def place_of(self, number: int) -> tuple[Place, Listing] | None:
@@ -286,27 +321,62 @@ class Namespace:
             place, dataset = self._places.get(number), self._datasets.get(number)
             return None if place is None or dataset is None else (place, dataset.current.listing)
 
-    def take_document(self, number: int, place: int, descriptor: int) -> None:
+    def shown(self, number: int) -> Shown | None:
+        """What the directory of a view shows, by its number, with what tells its documents from others."""
+        with self._lock:
+            place, dataset = self._places.get(number), self._datasets.get(number)
+            if place is None or dataset is None:
+                return None
+            return Shown(place.dataset_id, place.view, dataset.current.listing, dataset.facts)
+
+    def take_document(self, number: int, place: int, document: KeptDocument) -> None:
         """Have the responders take over a document that was written.
 
         Args:
             number: of the dataset in the view.
             place: of the document among those of the view.
-            descriptor: of the file; the namespace's from now on.
+            document: it.
         """
         with self._lock:
             dataset = self._datasets.get(number)
-            if dataset is None or place in dataset.current.documents:
-                os.close(descriptor)
-                return
-            dataset.current.documents[place] = descriptor
-            self._broadcast(({"document": place, "dataset": number}, (descriptor,)))
+            if dataset is not None:
+                dataset.current.documents[place] = document
+                self._broadcast(_document_message(number, place, document))
 
-    def has_document(self, number: int, place: int) -> bool:
-        """Whether the responders have a document."""
+    def has_document(self, number: int, place: int, *, is_losses: bool = False) -> bool:
+        """Whether the responders have a document, or know that there is no ``LOSSES.txt``."""
         with self._lock:
             dataset = self._datasets.get(number)
-            return dataset is not None and place in dataset.current.documents
+            if dataset is None:
+                return False
+            return place in dataset.current.documents or (is_losses and dataset.current.has_losses is False)
+
+    def note_losses(self, number: int, *, has_losses: bool) -> None:
+        """Have the responders know whether there is anything that a view does not show: ``LOSSES.txt`` is listed then.
+
+        Args:
+            number: of the dataset in the view.
+            has_losses: whether there is.
+        """
+        with self._lock:
+            dataset = self._datasets.get(number)
+            if dataset is None or dataset.current.has_losses is has_losses:
+                return
+            dataset.current.has_losses = has_losses
+            self._broadcast(_losses_message(number, has_losses=has_losses))
+        if has_losses and self._responders is not None:
+            self._responders.wait_for_all(SWITCH_SECONDS)
+            # Of the directory's entries, which the kernel keeps; unlike that of a name, it waits for no look-up.
+            self._notify([protocol.inode_notification(dataset_number(number))])
+
+    def drop_removed_documents(self) -> None:
+        """Let go of documents that were removed from the cache: they take up room as long as somebody has them open."""
+        with self._lock:
+            for number, dataset in self._datasets.items():
+                held = dataset.current.documents
+                for place in [place for place, document in held.items() if document.is_removed()]:
+                    del held[place]
+                    self._broadcast(({"documents": number, "gone": place}, ()))
 
     def refresh(self) -> None:
         """Take over what has changed in the catalog, and tell the kernel.
@@ -317,6 +387,7 @@ class Namespace:
         """
         library = self._library
         library.cache.close_removed()
+        self.drop_removed_documents()
         library.fetcher.note_used()
         self._drop_forgotten()
         self._drop_nameless()

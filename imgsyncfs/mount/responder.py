@@ -46,7 +46,7 @@ from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.polling import Polling
 from imgsyncfs.stores.allowed import check_allowed
-from imgsyncfs.workers.messages import Message, receive, send
+from imgsyncfs.workers.messages import Message, close_all, receive, send
 
 logger = logging.getLogger(__name__)
 
@@ -587,8 +587,8 @@ class Responder:
             self._allowed = tuple(header["allowed"])
         elif "listing" in header:
             self._take_listing(header, message.descriptors)
-        elif "document" in header:
-            self._take_document(header["dataset"], header["document"], message.descriptors)
+        elif "documents" in header:
+            self._take_document(header, message.descriptors)
         elif "drop" in header:
             self._drop(header["dataset"], header["drop"])
         elif "barrier" in header:
@@ -611,7 +611,7 @@ class Responder:
                 find_view(header["view"]),
                 self._sources,
                 facts=DatasetFacts.from_bytes(_content_of(*facts_file)) if facts_file else None,
-                missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
+                missing=lambda place: self._no_document(dataset, place),
                 no_picture=lambda index: NotHere({"want": "picture", "dataset": dataset, "image": index}),
                 sizes=room,
             )
@@ -628,14 +628,39 @@ class Responder:
         elif not header["is_current"]:
             mapped.earlier.insert(0, revision)
 
-    def _take_document(self, dataset: int, place: int, descriptors: list[int]) -> None:
-        (descriptor,) = descriptors
+    def _take_document(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        """Take over a document of a view, that one is gone, or whether there are losses."""
+        files = self._view_files(header["documents"])
+        if files is None:
+            close_all(descriptors)
+        elif "has_losses" in header:
+            files.note_losses(has_losses=header["has_losses"])
+        elif "gone" in header:
+            files.drop_document(header["gone"])
+        else:
+            files.take_document(header["place"], *descriptors, length=header["length"])
+
+    def _view_files(self, dataset: int) -> ViewFiles | None:
         mapped = self._datasets.get(dataset)
         files = mapped.current.files if mapped is not None else None
-        if isinstance(files, ViewFiles):
-            files.take_document(place, descriptor)
-        else:
-            os.close(descriptor)
+        return files if isinstance(files, ViewFiles) else None
+
+    def _no_document(self, dataset: int, place: int) -> NotHere:
+        files = self._view_files(dataset)
+        if files is None:
+            return NotHere({"want": "listing", "number": dataset})
+        is_losses = place == files.losses_place
+        return NotHere(
+            {
+                "want": "document",
+                "dataset": dataset,
+                "place": place,
+                "file": files.path(place),
+                "is_losses": is_losses,
+                "parts": [(part, files.path(part)) for part in files.documents_of_losses()] if is_losses else [],
+                "counts_labels": files.counts_labels,
+            }
+        )
 
     def _drop(self, dataset: int, key: str) -> None:
         mapped = self._datasets.get(dataset)
