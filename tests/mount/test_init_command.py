@@ -43,7 +43,7 @@ def level_of(workplace: Workplace) -> int:
 def test_it_says_what_it_will_do_and_does_it(old: Workplace) -> None:
     said, _ = init(old)
     first, second, *rest = said.splitlines()
-    assert "the table split_rules; the tables annotation_labels and dataset_labels." in first
+    assert "the table split_rules; the tables annotation_labels and dataset_labels" in first
     assert "Earlier versions go on working with it" in first
     assert "the annotations of 1 dataset (3 images) are read" in second
     assert rest[-1] == "The catalog knows what 3 annotations of 1 dataset say."
