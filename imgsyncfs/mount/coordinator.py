@@ -169,8 +169,6 @@ class Coordinator:
         self._controls.shutdown(wait=False, cancel_futures=True)
         self.documents.close()
         self._pictures.close()
-        if self._writers is not None:
-            self._writers.close()
 
     def take(self, responder: int, message: Message) -> None:
         """Take what a responder sent."""
