@@ -263,11 +263,7 @@ class _Daemon:
                 "notifications": self.namespace.notified,
             },
             "workers": {
-                "process_ids": [
-                    *library.catalog_pool.process_ids(),
-                    *library.fetch_pool.process_ids(),
-                    *self.coordinator.documents.process_ids(),
-                ],
+                "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
                 "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),
             },
             "threads": threading.active_count(),

@@ -153,15 +153,15 @@ class DocumentFlights:
         return f"{file}{writing.images_done:,} of {writing.images:,} images after {time.time() - writing.since:,.0f} s"
 
     def status(self) -> dict[str, Any]:
-        """How many were written and taken from the cache, and those that are being written; for ``status.json``."""
+        """How many were written and taken from the cache, those that are being written, and by which process."""
         with self._lock:
             writing = sorted(self._writing.values(), key=lambda each: each.since)
             counts = {"written": self._written, "from_cache": self._taken}
-        return {**counts, "writing": [{**asdict(each), "since": int(each.since)} for each in writing]}
-
-    def process_ids(self) -> list[int]:
-        """The process id of the worker, if there is one."""
-        return [] if self._writers is None else self._writers.process_ids()
+        return {
+            **counts,
+            "writing": [{**asdict(each), "since": int(each.since)} for each in writing],
+            "process_ids": [] if self._writers is None else self._writers.process_ids(),
+        }
 
     def close(self) -> None:
         """End the threads and the worker; what they do is not waited for."""
