@@ -1,6 +1,6 @@
 """The gallery in a real browser, opened from the mount by its path: what is drawn, filters, keys, colours, no network.
 
-Run as a program, this rewrites the README's pictures of it: look at them before they are kept.
+Run as a program, with PYTHONPATH=tests, this rewrites the pictures in the README: look at them before they are kept.
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ TAG = "<img src=x onerror=\"document.title='broken in'\"><script>document.title=
 FIRST_PICTURE_SECONDS = 20.0
 """With 10,000 images; a second or two on a machine that does nothing else."""
 
-PICTURED = {"gallery_boxes": (FISHEYE, "light"), "gallery_masks": (TABLES, "light"), "gallery_values": (FACES, "dark")}
-"""The README's pictures: the dataset, and the colours."""
+PICTURED = {
+    "gallery_boxes": (FISHEYE, "light", 400),
+    "gallery_masks": (TABLES, "light", 240),
+    "gallery_values": (FACES, "dark", 400),
+}
+"""The README's pictures: the dataset, the colours, and how wide each image is."""
 
-PICTURE_SIZE = (1180, 760)
+PICTURE_SIZE = (1180, 1080)
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +314,25 @@ def test_the_gallery_can_be_the_whole_mount(tmp_path: Path, chromium: Browser) -
         expect(page.locator(".card .file")).to_have_count(3)
 
 
+@pytest.mark.slow
+def test_what_cannot_be_read_is_said_and_comes_when_it_can_be_read(tmp_path: Path, chromium: Browser) -> None:
+    workplace = workplace_with(tmp_path, MANY, count=3)
+    store = tmp_path / "store"
+    with workplace.mounted(*NEVER, "--timeout", "2") as mountpoint:
+        (mountpoint / MANY).stat()
+        store.rename(tmp_path / "away")
+        # It complains, as it should.
+        page = chromium.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(gallery(mountpoint, MANY).as_uri())
+        expect(page.locator(".broken").first).to_contain_text("What is labelled here cannot be read", timeout=60_000)
+        expect(page.locator("#trouble")).to_contain_text("it is asked for again", timeout=60_000)
+        (tmp_path / "away").rename(store)
+        expect(page.locator("#plots")).to_be_visible(timeout=60_000)
+        expect(page.locator("#trouble")).to_be_hidden()
+        page.close()
+
+
 def write_many(folder: Path, count: int) -> Path:
     """Small images with some rotated boxes each."""
     folder.mkdir()
@@ -365,10 +388,11 @@ def test_ten_thousand_images_stay_usable(tmp_path: Path, chromium: Browser) -> N
 
 def picture(chromium: Browser, mountpoint: Path, name: str) -> Image.Image:
     """One of the README's pictures, in few colours."""
-    dataset, scheme = PICTURED[name]
+    dataset, scheme, width = PICTURED[name]
     with watched(chromium, size=PICTURE_SIZE, color_scheme=scheme) as watch:
         page = opened(watch, mountpoint, dataset)
         expect(page.locator(".card .file").first).to_be_visible()
+        page.get_by_role("slider", name="Size").fill(str(width))
         page.locator(".card img").first.evaluate("(image) => image.decode()")
         page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
