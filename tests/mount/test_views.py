@@ -16,6 +16,7 @@ from support.publishing import house
 
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.library.views.flat import FlatView
 from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260401_rgb_rbbox"
@@ -49,7 +50,7 @@ def test_the_views_are_there_and_not_listed(shared: tuple[Workplace, Path]) -> N
         assert names_in(mountpoint / ".views" / name) == ([] if view.has_values else [DATASET, OTHER])
 
 
-FLAT = [name for name, view in VIEWS.items() if not view.has_splits]
+FLAT = [name for name, view in VIEWS.items() if isinstance(view, FlatView)]
 
 
 @pytest.mark.parametrize("view", [name for name in FLAT if name in FORMATS])

@@ -26,7 +26,7 @@ from imgsyncfs.formats.dataset_documents.contract import DatasetDocument, Docume
 from imgsyncfs.formats.gallery.distributions import Distributions
 from imgsyncfs.formats.gallery.shapes import MOST_VALUE_LETTERS, State, css_colour, foreign_shape
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 500
 
 MOST_KEYS = 1000
 """Further ones are counted together: a classification may have another text for each image."""

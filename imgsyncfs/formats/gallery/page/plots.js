@@ -19,6 +19,8 @@ const imgsyncfsPlots = (() => {
     const caption = document.createElement("figcaption");
     caption.textContent = title;
     const svg = plot.tagName === "svg" ? plot : plot.querySelector("svg");
+    // One image with one name: its parts have none that anybody could reach.
+    for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", `${title}: ${spoken}`);
     made.append(caption, plot);

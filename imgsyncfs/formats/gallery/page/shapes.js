@@ -4,6 +4,7 @@
 const imgsyncfsShapes = (() => {
   const NAMESPACE = "http://www.w3.org/2000/svg";
   const FARTHEST = 1e6;
+  const LEAST_SIDE = 12;
   const RIGHT = 1, DOWN = 2, LEFT = 4, UP = 8;
 
   const near = (value) => Math.max(-FARTHEST, Math.min(FARTHEST, Number(value) || 0));
@@ -80,12 +81,13 @@ const imgsyncfsShapes = (() => {
   }
 
   // A rotated box, and the arrow to the middle of the side to which its angle points, as previews have it.
-  function rotatedPath([x, y, w, h, angle], unit) {
+  // A box of which little is to be seen has none.
+  function rotatedPath([x, y, w, h, angle], unit, leastSide) {
     const cosine = Math.cos(angle), sine = Math.sin(angle);
     const at = (right, down) => [x + right * cosine - down * sine, y + right * sine + down * cosine];
     const corners = [at(-w / 2, -h / 2), at(w / 2, -h / 2), at(w / 2, h / 2), at(-w / 2, h / 2)];
     const head = Math.min(9 * unit, 0.3 * Math.abs(w), 0.3 * Math.abs(h));
-    if (!(head > 0)) return { line: polygon(corners.flat()), points: corners };
+    if (!(head > 0) || Math.min(Math.abs(w), Math.abs(h)) < leastSide * unit) return { line: polygon(corners.flat()), points: corners };
     const arrow = [at(w / 6, 0), at(w / 2, 0)].flat().map(near);
     const barbs = [at(w / 2 - head, -head), at(w / 2, 0), at(w / 2 - head, head)].flat().map(near);
     return { line: `${polygon(corners.flat())}M${arrow.join(" ")}M${barbs.join(" ")}`, points: corners };
@@ -96,15 +98,16 @@ const imgsyncfsShapes = (() => {
     return `M${near(x) - r} ${near(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
   }
 
-  // What draws an object; `unit` is how many pixels of the image a pixel of the screen shows.
-  function drawn([kind, , ...numbers], unit) {
+  // What draws an object; `unit` is how many pixels of the image a pixel of the screen shows. Rotated boxes of a side
+  // below `leastSide` pixels of the screen have no arrow.
+  function drawn([kind, , ...numbers], unit, leastSide = 0) {
     switch (kind) {
       case "b": {
         const [x1, y1, x2, y2] = numbers;
         return { line: polygon([x1, y1, x2, y1, x2, y2, x1, y2]), points: [[x1, y1], [x2, y2]] };
       }
       case "r":
-        return rotatedPath(numbers, unit);
+        return rotatedPath(numbers, unit, leastSide);
       case "p":
         return { line: polygon(numbers[0]), points: pairs(numbers[0]) };
       case "l":
@@ -170,7 +173,7 @@ const imgsyncfsShapes = (() => {
     const svg = surface(image.width, image.height);
     const paths = new Map();
     for (const object of image.objects) {
-      const { line, area } = drawn(object, unit);
+      const { line, area } = drawn(object, unit, LEAST_SIDE);
       const [, colour] = image.classes[object[1]];
       if (area) element("path", { class: "area", d: area, fill: colour }, svg);
       paths.set(colour, (paths.get(colour) || "") + line);
