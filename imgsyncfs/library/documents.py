@@ -8,33 +8,25 @@ writes into a file that the coordinator has made and that has no name: whoever d
 from __future__ import annotations
 
 import os
-import posixpath
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
+from imgsyncfs.errors import CacheError, CatalogError
+from imgsyncfs.library.document_entries import document_entries
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.private_folders import make_own_folder
 
 if TYPE_CHECKING:
-    from imgsyncfs.annotations.house_format import Annotation
-    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
-    from imgsyncfs.library.view_files import ViewFiles
-    from imgsyncfs.library.views.contract import Document
     from imgsyncfs.workers.frames import Send
 
 DOCUMENTS_FOLDER = "documents"
 
 WRITER = "imgsyncfs.library.documents:DocumentWriter"
 """The handler of a pool that writes documents; its settings are those of the library."""
-
-READING_THREADS = 8
-"""Annotations that are read at once: a store that answers in 20 ms then gives 400 a second and not 50."""
 
 
 def nameless_file(cache_dir: Path) -> int:
@@ -103,7 +95,8 @@ class DocumentWriter:
                 raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
             try:
                 with Path(arguments["target"]).open("wb") as target:
-                    target.writelines(write(_entries(library, files, document, unreadable), files.classes, losses))
+                    entries = document_entries(library.contents, files, document, unreadable)
+                    target.writelines(write(entries, files.classes, losses))
             except OSError as error:
                 raise CacheError(
                     f"{document.name.decode()} of {arguments['dataset']} cannot be written ({error.strerror}); make "
@@ -112,51 +105,3 @@ class DocumentWriter:
             if unreadable:
                 losses.add("annotations that do not parse", "mend them and publish again", len(unreadable))
         return {"losses": [(loss.what, loss.count, loss.reason) for loss in losses.losses]}, b""
-
-
-def _entries(library: Library, files: ViewFiles, document: Document, unreadable: list[int]) -> Iterator[DocumentEntry]:
-    """What a document is written from; images whose annotations do not parse are noted in `unreadable`."""
-    # Late: numpy comes with them.
-    from imgsyncfs.annotations.house_format import parse_annotation
-    from imgsyncfs.annotations.splits import Split
-    from imgsyncfs.formats.contract import ImageInfo
-    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
-    from imgsyncfs.library.dataset_files import FileKey
-    from imgsyncfs.library.numbers import IMAGE
-    from imgsyncfs.workers.threads import map_in_order
-
-    listing, splits = files.listing, files.splits
-    chosen = [
-        index
-        for index in range(len(listing))
-        if document.split is None or (splits is not None and splits[index] == document.split)
-    ]
-    here = files.directory_name(document.directory).decode()
-
-    def annotation_of(index: int) -> Annotation | None:
-        if not listing.has_annotation(index):
-            return None
-        try:
-            return parse_annotation(library.contents.read_whole(listing, listing.annotations, index))
-        except AnnotationError:
-            unreadable.append(index)
-            return None
-
-    def entry(index: int) -> DocumentEntry:
-        height, width, depth = listing.image_info(index)
-        there = files.directory_name(files.directory_of(FileKey(IMAGE, index))).decode()
-        name = files.name(FileKey(IMAGE, index)).decode()
-        image = ImageInfo(
-            listing.dataset_id,
-            listing.stem(index).decode(),
-            listing.ext(index),
-            height or None,
-            width or None,
-            depth or None,
-            listing.orientation(index),
-            path="" if there == here else posixpath.join(posixpath.relpath(there or ".", here or "."), name),
-        )
-        split = "train" if splits is None else str(Split(int(splits[index])))
-        return DocumentEntry(image, split, annotation_of(index))
-
-    return iter(map_in_order(entry, chosen, threads=READING_THREADS))

@@ -1,0 +1,78 @@
+"""What a document about a whole dataset is written from: its images as they lie in a view, each with its annotation."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from imgsyncfs.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from imgsyncfs.annotations.house_format import Annotation
+    from imgsyncfs.fetching.contents import ContentReader
+    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
+    from imgsyncfs.library.view_files import ViewFiles
+    from imgsyncfs.library.views.contract import Document
+
+READING_THREADS = 8
+"""Annotations that are read at once: a store that answers in 20 ms then gives 400 a second and not 50."""
+
+
+def document_entries(
+    contents: ContentReader, files: ViewFiles, document: Document, unreadable: list[int]
+) -> Iterator[DocumentEntry]:
+    """What a document is written from.
+
+    Args:
+        contents: reads annotations.
+        files: of the dataset in the view.
+        document: one of its documents.
+        unreadable: is given the indexes of images whose annotations do not parse; these have none in the document.
+
+    Returns:
+        An entry for each image that the document is about, in the listing's order.
+    """
+    # Late: numpy comes with them.
+    from imgsyncfs.annotations.house_format import parse_annotation
+    from imgsyncfs.annotations.splits import Split
+    from imgsyncfs.formats.contract import ImageInfo
+    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
+    from imgsyncfs.library.dataset_files import FileKey
+    from imgsyncfs.workers.threads import map_in_order
+
+    listing, splits = files.listing, files.splits
+    chosen = [
+        index
+        for index in range(len(listing))
+        if document.split is None or (splits is not None and splits[index] == document.split)
+    ]
+    here = files.directory_name(document.directory).decode()
+
+    def annotation_of(index: int) -> Annotation | None:
+        if not listing.has_annotation(index):
+            return None
+        try:
+            return parse_annotation(contents.read_whole(listing, listing.annotations, index))
+        except AnnotationError:
+            unreadable.append(index)
+            return None
+
+    def entry(index: int) -> DocumentEntry:
+        height, width, depth = listing.image_info(index)
+        there = files.directory_name(files.directory_of(FileKey(files.image_kind, index))).decode()
+        name = files.name(FileKey(files.image_kind, index)).decode()
+        image = ImageInfo(
+            listing.dataset_id,
+            listing.stem(index).decode(),
+            listing.ext(index),
+            height or None,
+            width or None,
+            depth or None,
+            listing.orientation(index),
+            path="" if there == here else posixpath.join(posixpath.relpath(there or ".", here or "."), name),
+        )
+        split = "train" if splits is None else str(Split(int(splits[index])))
+        return DocumentEntry(image, split, annotation_of(index))
+
+    return iter(map_in_order(entry, chosen, threads=READING_THREADS))
