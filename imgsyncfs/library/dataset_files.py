@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.fetching.contents import ContentReader, Piece
-from imgsyncfs.formats.registry import FORMATS, FormatDescription
+from imgsyncfs.formats.registry import FORMATS, FormatDescription, Rendered
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
 from imgsyncfs.library.numbers import (
@@ -90,7 +90,12 @@ class DatasetFiles:
         sizes: room for the sizes of rendered siblings, shared with other processes: that of `sizes_length` bytes, all
             0 at first. None for room of its own.
         siblings: their formats by the kind of file; None for those of the sources.
+
+    Attributes:
+        image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
     """
+
+    image_kind = IMAGE
 
     def __init__(
         self,
@@ -212,6 +217,11 @@ class DatasetFiles:
             return len(content)
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read_into(self.listing, files, key.image, offset, buffer)
+
+    def rendered(self, key: FileKey) -> Rendered:
+        """A sibling, rendered anew, with what it does not show; raises what `attributes` raises."""
+        target = self._siblings[key.kind]
+        return self._sources.renderer.rendered(self.listing, key.image, target, classes=self._classes)
 
     def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
         """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""

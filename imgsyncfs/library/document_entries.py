@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
+from imgsyncfs.library.dataset_files import FileKey
+from imgsyncfs.library.numbers import ANNOTATION
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
-    from imgsyncfs.fetching.contents import ContentReader
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
     from imgsyncfs.library.view_files import ViewFiles
     from imgsyncfs.library.views.contract import Document
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
 READING_THREADS = 8
 """Annotations that are read at once: a store that answers in 20 ms then gives 400 a second and not 50."""
 
+UNREADABLE = ("annotations that do not parse", "mend them and publish again")
+"""What a document does not show of images in `unreadable`, and why."""
+
 
 def document_entries(
-    contents: ContentReader, files: ViewFiles, document: Document, unreadable: list[int]
+    files: ViewFiles,
+    document: Document,
+    unreadable: list[int],
+    *,
+    patiently: Callable[[Callable[[], bytes]], bytes] = lambda read: read(),
 ) -> Iterator[DocumentEntry]:
     """What a document is written from.
 
     Args:
-        contents: reads annotations.
         files: of the dataset in the view.
         document: one of its documents.
         unreadable: is given the indexes of images whose annotations do not parse; these have none in the document.
+        patiently: calls what reads an annotation, in another thread; again if that may help.
 
     Returns:
         An entry for each image that the document is about, in the listing's order.
@@ -38,7 +46,6 @@ def document_entries(
     from imgsyncfs.annotations.splits import Split
     from imgsyncfs.formats.contract import ImageInfo
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
-    from imgsyncfs.library.dataset_files import FileKey
     from imgsyncfs.workers.threads import map_in_order
 
     listing, splits = files.listing, files.splits
@@ -52,8 +59,9 @@ def document_entries(
     def annotation_of(index: int) -> Annotation | None:
         if not listing.has_annotation(index):
             return None
+        size, _ = listing.annotations.size_and_time(index)
         try:
-            return parse_annotation(contents.read_whole(listing, listing.annotations, index))
+            return parse_annotation(patiently(lambda: files.read(FileKey(ANNOTATION, index), 0, size)))
         except AnnotationError:
             unreadable.append(index)
             return None

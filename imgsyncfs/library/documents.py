@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgsyncfs.errors import CacheError, CatalogError
-from imgsyncfs.library.document_entries import document_entries
+from imgsyncfs.library.document_entries import UNREADABLE, document_entries
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
@@ -95,7 +95,7 @@ class DocumentWriter:
                 raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
             try:
                 with Path(arguments["target"]).open("wb") as target:
-                    entries = document_entries(library.contents, files, document, unreadable)
+                    entries = document_entries(files, document, unreadable)
                     target.writelines(write(entries, files.classes, losses))
             except OSError as error:
                 raise CacheError(
@@ -103,5 +103,5 @@ class DocumentWriter:
                     "room on the disk of the cache."
                 ) from error
             if unreadable:
-                losses.add("annotations that do not parse", "mend them and publish again", len(unreadable))
+                losses.add(*UNREADABLE, len(unreadable))
         return {"losses": [(loss.what, loss.count, loss.reason) for loss in losses.losses]}, b""

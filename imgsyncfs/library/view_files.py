@@ -21,7 +21,7 @@ from imgsyncfs.library.dataset_files import (
     FileSources,
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
-from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
+from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING
 from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ LABEL = FIRST_SIBLING
 class ViewFiles(DatasetFiles):
     """The files of a revision in a view.
 
-    Attributes:
-        image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
-
     Args:
         listing: the revision's.
         view: the view.
@@ -47,8 +44,6 @@ class ViewFiles(DatasetFiles):
         missing: the exception for a long document that has not been written, given its place; None: it cannot be had.
         sizes: as for `DatasetFiles`, for one sibling.
     """
-
-    image_kind = IMAGE
 
     def __init__(
         self,
