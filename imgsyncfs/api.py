@@ -213,6 +213,7 @@ class ImageCatalog:
         *,
         datasets: Iterable[Dataset | str] | None = None,
         amount: int | None = None,
+        view: str | None = None,
         delete: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
@@ -223,6 +224,7 @@ class ImageCatalog:
             target: a folder; made if it is missing.
             datasets: which ones, as objects or ids; None for all.
             amount: how many images of each dataset; the same ones each time. None for all.
+            view: name of the layout to copy, for example ``yolo``; None for images and house annotations.
             delete: remove files that an earlier run wrote and that are no longer in the catalog.
             overwrite: replace files that somebody changed in the target; otherwise they are kept and reported.
             progress: in files of each dataset.
@@ -231,12 +233,13 @@ class ImageCatalog:
             What was done, what was kept, and which files could not be had.
 
         Raises:
-            ConfigurationError: a dataset is unknown; the message names near ones.
+            ConfigurationError: a dataset or view is unknown; the message names near ones.
             CatalogError: a listing cannot be read.
             StoreError: no store can be reached.
             SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
         """
         # Late: who only reads needs none of it.
+        from imgsyncfs.library.views.registry import find_view
         from imgsyncfs.tools.sync.run import sync
 
         chosen = self.datasets if datasets is None else datasets
@@ -245,6 +248,7 @@ class ImageCatalog:
             Path(target),
             datasets=[one.id if isinstance(one, Dataset) else one for one in chosen],
             amount=amount,
+            view=find_view(view) if view is not None else None,
             delete=delete,
             overwrite=overwrite,
             progress=progress,

@@ -32,10 +32,6 @@ MOST_NAMED = 20
 """So many files are named one by one; a store that lost a folder would fill the screen."""
 
 
-_COPIED = [name for name, view in VIEWS.items() if not view.has_splits]
-"""The views that can be copied: those with all files of a dataset side by side."""
-
-
 @click.command("sync")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.argument("dataset_ids", metavar="[DATASET]...", nargs=-1)
@@ -49,7 +45,7 @@ _COPIED = [name for name, view in VIEWS.items() if not view.has_splits]
     "--view",
     "view_name",
     metavar="VIEW",
-    help=f"The layout of a tool: {', '.join(_COPIED)}.",
+    help=f"The layout of a tool: {', '.join(VIEWS)}.",
 )
 @click.option("--delete", is_flag=True, help="Remove what sync wrote and the catalog no longer has.")
 @click.option("--overwrite", is_flag=True, help="Replace files that somebody changed in TARGET.")
@@ -78,11 +74,6 @@ def sync_command(
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
-    if view is not None and view.has_splits:
-        raise ConfigurationError(
-            f"The view {view.name} has directories of its own, which sync does not copy yet; copy it out of a mount "
-            f"with: cp -r MOUNTPOINT/.views/{view.name}/DATASET TARGET"
-        )
     settings = checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         if str(target) in library.rows:

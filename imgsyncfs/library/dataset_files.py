@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.fetching.contents import ContentReader, Piece
-from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, FormatDescription
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, FormatDescription, Rendered
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
 from imgsyncfs.library.numbers import (
@@ -92,7 +92,13 @@ class DatasetFiles:
         sizes: room for the sizes of rendered siblings, shared with other processes: that of `sizes_length` bytes, all
             0 at first. None for room of its own.
         siblings: their formats by the kind of file; None for those of the sources.
+
+    Attributes:
+        image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
+        annotation_kind: likewise for its house annotation.
     """
+
+    image_kind = IMAGE
 
     def __init__(
         self,
@@ -108,7 +114,7 @@ class DatasetFiles:
         self._names_losses = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
         # Annotations of a selection that renames classes are rendered as well.
-        self._annotation_kind = REWRITTEN if listing.facts.choice else ANNOTATION
+        self.annotation_kind = REWRITTEN if listing.facts.choice else ANNOTATION
         if sizes is None:
             sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings) + 1)))
         self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
@@ -156,7 +162,7 @@ class DatasetFiles:
         if listing.ext(index).encode() == ext:
             return FileKey(IMAGE, index)
         if ext == ANNOTATION_EXT and listing.has_annotation(index):
-            return FileKey(self._annotation_kind, index)
+            return FileKey(self.annotation_kind, index)
         return None
 
     def has(self, key: FileKey) -> bool:
@@ -164,7 +170,7 @@ class DatasetFiles:
         kind, index = key
         if kind == IMAGE:
             return True
-        if kind == self._annotation_kind:
+        if kind == self.annotation_kind:
             return self.listing.has_annotation(index)
         return kind in self._siblings and self.listing.has_siblings(index) and index not in self._shadowed[kind]
 
@@ -206,6 +212,14 @@ class DatasetFiles:
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read(self.listing, files, key.image, offset, size)
 
+    def stored_annotation(self, index: int) -> bytes:
+        """The house annotation of an image as it is stored, also where a selection shows another one.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._sources.contents.read_whole(self.listing, self.listing.annotations, index)
+
     def read_into(self, key: FileKey, offset: int, buffer: memoryview) -> int:
         """Fill a buffer with the bytes from `offset` on; see `read`.
 
@@ -218,6 +232,10 @@ class DatasetFiles:
             return len(content)
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read_into(self.listing, files, key.image, offset, buffer)
+
+    def rendered(self, key: FileKey) -> Rendered:
+        """A sibling, rendered anew, with what it does not show; raises what `attributes` raises."""
+        return self._sources.renderer.rendered(self.listing, key.image, self._target(key.kind), classes=self._classes)
 
     def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
         """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""
@@ -245,7 +263,7 @@ class DatasetFiles:
             directory: its place.
         """
         listing = self.listing
-        suffixes = ((ANNOTATION_SUFFIX, self._annotation_kind), *self._suffixes)
+        suffixes = ((ANNOTATION_SUFFIX, self.annotation_kind), *self._suffixes)
         kinds = 1 + len(suffixes)
         first, first_place = find_place(position, listing, earlier=earlier, kinds=kinds)
         after = first_position(listing) + first * kinds
@@ -262,10 +280,13 @@ class DatasetFiles:
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        target = CONVERTIBLE[HOUSE] if key.kind == REWRITTEN else self._siblings[key.kind]
         return self._sources.renderer.render(
-            self.listing, key.image, target, classes=self._classes, view=self._names_losses
+            self.listing, key.image, self._target(key.kind), classes=self._classes, view=self._names_losses
         )
+
+    def _target(self, kind: int) -> FormatDescription:
+        """The format of a rendered file."""
+        return CONVERTIBLE[HOUSE] if kind == REWRITTEN else self._siblings[kind]
 
 
 def sizes_of(listing: Listing, sizes: memoryview | None, *, place: int) -> memoryview[int]:

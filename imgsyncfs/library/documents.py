@@ -10,7 +10,6 @@ all of them are rendered once.
 
 from __future__ import annotations
 
-import posixpath
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,14 +27,13 @@ from imgsyncfs.cache.documents import too_long, write_document
 from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
 from imgsyncfs.formats.contract import Loss
 from imgsyncfs.formats.losses_file import losses_text
+from imgsyncfs.library.document_entries import UNREADABLE, document_entries
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.library.views.contract import DatasetFacts, Document, View
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
 
 if TYPE_CHECKING:
-    from imgsyncfs.annotations.house_format import Annotation
     from imgsyncfs.catalog.listing import Listing
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
     from imgsyncfs.library.view_files import ViewFiles
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
 
 WRITER = "imgsyncfs.library.documents:DocumentWriter"
 """The handler of a pool that writes documents; its settings are those of the library."""
-
-READING_THREADS = 8
-"""Annotations that are read at once: a store that answers in 20 ms then gives 400 a second and not 50."""
 
 PROGRESS_SECONDS = 0.3
 """How often the coordinator is told how far a document is."""
@@ -133,7 +128,7 @@ class DocumentWriter:
             if files.listing.key != arguments["listing"] or facts_digest(files.facts) != arguments["facts"]:
                 raise CatalogError(f"The dataset {dataset} has changed meanwhile; look again after the refresh.")
             document = files.document(arguments["place"])
-            entries = _told(_entries(library, files, document, unreadable), _count(files, document), send)
+            entries = _told(document_entries(files, document, unreadable), _count(files, document), send)
             if document.write is not None:
                 chunks = document.write(entries, files.classes, losses)
             elif arguments["place"] == files.losses_place:
@@ -156,7 +151,6 @@ class DocumentWriter:
 
 
 def compose_document(
-    library: Library,
     files: ViewFiles,
     document: Document,
     target: BinaryIO,
@@ -166,7 +160,6 @@ def compose_document(
     """Write a long document without a mount.
 
     Args:
-        library: that `files` are of.
         files: a dataset in the view.
         document: of the view.
         target: is written to.
@@ -190,7 +183,7 @@ def compose_document(
     unreadable: list[int] = []
 
     def entries() -> Iterator[DocumentEntry]:
-        for entry in _entries(library, files, document, unreadable):
+        for entry in document_entries(files, document, unreadable):
             yield entry
             advance(1)
 
@@ -222,7 +215,7 @@ def _all_told(chunks: Iterator[bytes], losses: LossTally, unreadable: list[int])
     """Pass chunks on; when they have ended, the annotations that could not be read are among the losses."""
     yield from chunks
     if unreadable:
-        losses.add("annotations that do not parse", "mend them and publish again", len(unreadable))
+        losses.add(*UNREADABLE, len(unreadable))
         unreadable.clear()
 
 
@@ -255,51 +248,3 @@ def _label_losses(
     # Before the text is made.
     yield from _all_told(iter(()), losses, unreadable)
     yield losses_text(view.name, files.listing.dataset_id, losses.losses)
-
-
-def _entries(library: Library, files: ViewFiles, document: Document, unreadable: list[int]) -> Iterator[DocumentEntry]:
-    """What a document is written from; images whose annotations do not parse are noted in `unreadable`."""
-    # Late: numpy comes with them.
-    from imgsyncfs.annotations.splits import Split
-    from imgsyncfs.formats.contract import ImageInfo
-    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
-    from imgsyncfs.library.dataset_files import FileKey
-    from imgsyncfs.library.numbers import IMAGE
-    from imgsyncfs.workers.threads import map_in_order
-
-    listing, splits = files.listing, files.splits
-    chosen = [
-        index
-        for index in (range(len(listing)) if document.images is None else document.images)
-        if document.split is None or (splits is not None and splits[index] == document.split)
-    ]
-    here = files.directory_name(document.directory).decode()
-
-    def annotation_of(index: int) -> Annotation | None:
-        if not listing.has_annotation(index):
-            return None
-        try:
-            content = library.contents.read_whole(listing, listing.annotations, index)
-            return shown_annotation(content, listing.facts.choice)
-        except AnnotationError:
-            unreadable.append(index)
-            return None
-
-    def entry(index: int) -> DocumentEntry:
-        height, width, depth = listing.image_info(index)
-        there = files.directory_name(files.directory_of(FileKey(IMAGE, index))).decode()
-        name = files.name(FileKey(IMAGE, index)).decode()
-        image = ImageInfo(
-            listing.dataset_id,
-            listing.stem(index).decode(),
-            listing.ext(index),
-            height or None,
-            width or None,
-            depth or None,
-            listing.orientation(index),
-            path="" if there == here else posixpath.join(posixpath.relpath(there or ".", here or "."), name),
-        )
-        split = "train" if splits is None else str(Split(int(splits[index])))
-        return DocumentEntry(image, split, annotation_of(index))
-
-    return iter(map_in_order(entry, chosen, threads=READING_THREADS))

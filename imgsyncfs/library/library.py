@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING
 
 from imgsyncfs.cache import CacheReader, VerifiedExtents, extents_folder
 from imgsyncfs.catalog import catalog_identity
@@ -38,6 +39,10 @@ from imgsyncfs.library.views.contract import View
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.stores.allowed import allowed_stores, check_allowed, is_allowed, refusals
 from imgsyncfs.stores.urls import store_modules
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
 
 MOST_STORES_OPENED = 8
 """Stores that a worker opens ahead of the first read: to import the Azure SDK takes half a second."""
@@ -102,29 +107,34 @@ class Library:
         """Name of each dataset that is shown to its row; replaced whole by `take_over`."""
         return self._entries
 
-    def files(self, dataset_id: str, *, view: View | None = None) -> DatasetFiles:
+    def files(self, dataset_id: str, *, view: View | None = None, amount: int | None = None) -> DatasetFiles:
         """The files of a dataset, at the revision that the catalog had last.
 
         Args:
             dataset_id: which one.
             view: the layout; None for the dataset's own directory, with the library's siblings.
+            amount: how many images, the first by name; None for all.
 
         Raises:
             CatalogError: the listing cannot be read.
             ConfigurationError: the dataset's split rule cannot be used.
         """
         if view is not None:
-            return self.view_files(dataset_id, view)
-        return DatasetFiles(self.mirror.listing(dataset_id), self.sources)
+            return self.view_files(dataset_id, view, amount=amount)
+        return DatasetFiles(self._listing(dataset_id, amount), self.sources)
 
-    def view_files(self, dataset_id: str, view: View) -> ViewFiles:
+    def view_files(self, dataset_id: str, view: View, *, amount: int | None = None) -> ViewFiles:
         """The files of a dataset in a view; see `files`."""
-        listing = self.mirror.listing(dataset_id)
+        listing = self._listing(dataset_id, amount)
         row = self.row(dataset_id)
         if row is None:
             raise CatalogMissing(f"There is no dataset {dataset_id} in the catalog.")
         facts = facts_for(view, listing, row, self.mirror)
         return files_in_view(listing, view, self.sources, facts=facts)
+
+    def _listing(self, dataset_id: str, amount: int | None) -> Listing:
+        listing = self.mirror.listing(dataset_id)
+        return listing if amount is None else listing.first(amount)
 
     @property
     def rows(self) -> Mapping[str, DatasetRow]:
@@ -147,7 +157,7 @@ class Library:
         return table.shown.get(dataset_id) or table.selected.get(dataset_id)
 
     def find(self, dataset_ids: Iterable[str]) -> list[DatasetRow]:
-        """The rows of datasets to show, and of selections with their mark, each once, in their order.
+        """The rows of datasets that have directories, and of selections with their mark, each once, in their order.
 
         Raises:
             ConfigurationError: one is unknown; the message names near ones.
@@ -158,7 +168,7 @@ class Library:
             if is_selection(each):
                 found.append(table.selected[MARK + find_selection(table.selections, each).name])
             else:
-                found += find_datasets(table.shown.values(), [each])
+                found += find_datasets(self._entries.values(), [each])
         return found
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.formats.registry import FormatDescription, ImageInfo, Loss
+from imgsyncfs.formats.registry import FormatDescription, ImageInfo, Loss, Rendered
 from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.listed_annotations import shown_annotation
 
@@ -73,6 +73,16 @@ class Renderer:
         kept = self._kept.get(name)
         if kept is not None:
             return kept
+        made = self.rendered(listing, index, target, classes=classes)
+        for loss in made.losses if view else ():
+            self._note_loss(listing, listing.stem(index).decode(), view, loss)
+        self._kept.put(name, made.content)
+        return made.content
+
+    def rendered(
+        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = ()
+    ) -> Rendered:
+        """As `render`, with what the file does not show; nothing is kept."""
         stem = listing.stem(index).decode()
         if not listing.has_annotation(index):
             raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
@@ -94,13 +104,8 @@ class Renderer:
             listing.orientation(index),
             classes=classes,
         )
-        made = target.render(annotation, image)
-        rendered = made.content
         self.count += 1
-        for loss in made.losses if view else ():
-            self._note_loss(listing, stem, view, loss)
-        self._kept.put(name, rendered)
-        return rendered
+        return target.render(annotation, image)
 
     def _note_loss(self, listing: Listing, stem: str, view: str, loss: Loss) -> None:
         key = (listing.key, view, loss.what, loss.reason)

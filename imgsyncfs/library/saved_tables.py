@@ -145,7 +145,7 @@ class _Place:
             progress.advance(count)
 
         try:
-            losses = compose_document(self._library, self.files, self._document, target, advance=advance)
+            losses = compose_document(self.files, self._document, target, advance=advance)
             # The table of images needs no annotations.
             progress.advance(len(self.files.listing) - told)
             target.flush()

@@ -23,7 +23,7 @@ from imgsyncfs.library.dataset_files import (
     FileSources,
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
-from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING, IMAGE
+from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING
 from imgsyncfs.library.views.contract import NOWHERE, Assembly, DatasetFacts, Document, FilePart, Layout, View
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class ViewFiles(DatasetFiles):
     """The files of a revision in a view.
 
     Attributes:
-        image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
         facts: what the view depends on beside the listing.
         documents: the files about the dataset as a whole.
         may_lose: whether there is a ``LOSSES.txt`` when something is lost; else there is nothing to lose, or flat
@@ -58,8 +57,6 @@ class ViewFiles(DatasetFiles):
             and nobody is told what is lost.
         sizes: as for `DatasetFiles`, for one sibling.
     """
-
-    image_kind = IMAGE
 
     def __init__(
         self,

@@ -56,6 +56,15 @@ def test_a_view_of_another_package_is_there_beside_our_own(tmp_path: Path) -> No
         assert (mountpoint / ".views" / "labelme" / DATASET).is_dir()
 
 
+def test_a_view_of_another_package_is_copied_as_ours_are(tmp_path: Path) -> None:
+    workplace = with_view(workplace_with(tmp_path, DATASET, count=2), VIEW.format(name="toys"))
+    workplace.run("sync", tmp_path / "target", DATASET, "--view", "toys")
+    folder = tmp_path / "target" / DATASET
+    copied = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert {"count.txt", "toys/img_00000.jpg", "toys/img_00000.xml"} <= copied
+    assert "Nothing to transfer" in workplace.run("sync", tmp_path / "target", DATASET, "--view", "toys").stdout
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [

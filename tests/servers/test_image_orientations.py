@@ -276,7 +276,7 @@ class SeenImage(Format):
 
 def versions_of(library: Library) -> dict[str, str]:
     """Name to version of each file that there is to copy."""
-    return {file.name: file.version for file in DatasetSource(library, DATASET, amount=None)}
+    return {file.path: file.version for file in DatasetSource(library, DATASET, amount=None)}
 
 
 def test_a_rendering_is_told_the_orientation_of_its_image(tmp_path: Path) -> None:

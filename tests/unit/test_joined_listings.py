@@ -117,6 +117,21 @@ def test_members_of_an_extent_are_those_of_the_dataset() -> None:
     assert sorted(selection.members(pack, 0, 100)) == listing.members(pack, 0, 100)
 
 
+@given(listings(ONE), st.integers(0, 12))
+@settings(max_examples=examples(200))
+def test_the_first_images_are_what_they_are_among_all(listing: Listing, count: int) -> None:
+    part = listing.first(count)
+    assert len(part) == min(count, len(listing))
+    for index in range(len(part)):
+        assert part.find(listing.stem(index)) == index
+        for one_of in ("stem", "image", "annotation", "ext", "image_info", "orientation", "has_siblings"):
+            assert getattr(part, one_of)(index) == getattr(listing, one_of)(index)
+        # An extent is checked by all that lies in it.
+        here, there = (locate(each, each.images, index, 0) for each in (part, listing))
+        assert set(here.members()) == set(there.members())
+    assert all(part.find(listing.stem(index)) == -1 for index in range(len(part), len(listing)))
+
+
 def test_a_selection_of_nothing_is_empty() -> None:
     assert len(joined([])) == 0
     listing = build_listing(dataset(ONE, "file:///a"), [], [])

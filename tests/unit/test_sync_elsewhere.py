@@ -70,8 +70,8 @@ def note(target: Path, library: Library, treasure: Path, name: object, *, datase
     """Put it into the record that sync wrote the treasure, and left it as it is."""
     status = treasure.stat()
     with contextlib.closing(sqlite3.connect(target / RECORD_FOLDER / RECORD_FILE)) as connection, connection:
-        row = (dataset, name, status.st_size, status.st_mtime_ns, "", "", 1)
-        connection.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        row = (dataset, name, status.st_size, status.st_mtime_ns, "", "", 1, "")
+        connection.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         catalog = catalog_identity(library.settings.catalog)
         connection.execute("INSERT OR REPLACE INTO datasets VALUES (?, ?)", (dataset, catalog))
 

@@ -52,6 +52,12 @@ ALL_COLUMNS = (
     *(f"{prefix}{column}" for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX) for column in FILE_COLUMNS),
 )
 
+_BY_IMAGE = (
+    *(name for name in OWN_COLUMNS if name != "stem_content"),
+    *(f"{prefix}{name}" for prefix in (IMAGE_PREFIX, ANNOTATION_PREFIX) for name in COLUMNS if name != "order"),
+)
+_ORDERS = (IMAGE_PREFIX + "order", ANNOTATION_PREFIX + "order")
+
 
 class Origin(NamedTuple):
     """A dataset that images of a selection come from.
@@ -259,8 +265,26 @@ class Listing:
         dataset_id = origins[self._origins[index]].dataset_id
         return dataset_id, original_stem(stem, dataset_id.encode())
 
+    def first(self, count: int) -> Listing:
+        """The listing of the first images alone, with the same facts and indexes. Columns are not copied.
+
+        Args:
+            count: of the images; there may be fewer.
+        """
+        if count >= len(self):
+            return self
+        columns = dict(self.columns)
+        for name in _BY_IMAGE:
+            columns[name] = columns[name][:count]
+        for name in _ORDERS:
+            columns[name] = columns[name][columns[name] < count]
+        part = Listing(self.facts, columns, files=self.files)
+        # Extents hold files of the other images too, and are checked as a whole.
+        part.look_up_members(self._listing_of or (lambda _: self))
+        return part
+
     def look_up_members(self, listing_of: Callable[[Origin], Listing | None]) -> None:
-        """Have `members` of a selection name all files of its datasets, and not only those that are in it.
+        """Have `members` of a selection, or of a part, name all files of its datasets, and not only those in it.
 
         Args:
             listing_of: gives the listing of a dataset, None if it is not at hand; does not wait.
@@ -307,6 +331,8 @@ class Listing:
 
     def _origins_in(self, blob: str) -> list[Origin]:
         """The datasets whose images or annotations are in a blob, as far as this selection knows."""
+        if not self.facts.origins:
+            return [Origin(self.dataset_id, self.store, self.key)]
         name = blob.encode()
         numbers: set[int] = set()
         for files in (self.images, self.annotations):

@@ -4,8 +4,6 @@ This is what sync's threads do; it knows no record and gives nothing its final n
 its size does not matter, checked against its digest, given its time, and brought to the disk.
 
 Threads: a `Copier` is shared by all of them and never changes. `stopping` ends them at the next piece.
-
-What the catalog no longer has is removed here as well: only files that sync wrote and nobody changed.
 """
 
 from __future__ import annotations
@@ -19,21 +17,17 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.errors import BlobChanged, ImgsyncfsError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.tools.sync.record import Entry, SyncRecord, disk_full, refuse_link
+from imgsyncfs.tools.sync.content import PIECE_BYTES
+from imgsyncfs.tools.sync.record import Entry, disk_full, encode_losses
 from imgsyncfs.tools.sync.source import SourceFile
-from imgsyncfs.tools.sync.summary import Tally
 
 TEMPORARY_PREFIX = ".imgsyncfs-sync-"
-
-PIECE_BYTES = EXTENT_BYTES
-"""A piece comes from one extent, with one request."""
 
 ASK_AGAIN_SECONDS = 0.5
 
@@ -126,17 +120,26 @@ class Copier:
         """Decide about a file that is there and not as sync left it, or of another version."""
         entries = task.entries
         if is_as_left(found, entries):
-            return self._copy(task)
+            return self._unless_equal(task, found, self._copy(task))
         if stat.S_ISREG(found.st_mode) and found.st_size in _lengths(task):
             md5 = self._digest_of_file(task.path)
             earlier = [entry for entry in entries if entry.md5 == md5]
-            if md5 == self._digest_of_source(task):
+            expected, losses = self._digest_of_source(task)
+            if md5 == expected:
                 written = any(entry.written for entry in earlier)
-                return Outcome(Result.EQUAL, self._adopt(task, md5, written=written))
+                return Outcome(Result.EQUAL, self._adopt(task, md5, losses, written=written))
             if earlier:
                 # Only its time was changed: the content is what sync left.
                 return self._copy(task)
         return self._copy(task) if self.overwrite else Outcome(Result.CHANGED)
+
+    def _unless_equal(self, task: Task, found: os.stat_result, outcome: Outcome) -> Outcome:
+        """Keep a file as it is if its copy came out the same, as a document may after a change that it is not about."""
+        entry, temporary = outcome.entry, outcome.temporary
+        if entry is None or temporary is None or {each.md5 for each in _matching(found, task.entries)} != {entry.md5}:
+            return outcome
+        temporary.unlink()
+        return Outcome(Result.EQUAL, self._adopt(task, entry.md5, entry.losses, written=True))
 
     def _copy(self, task: Task) -> Outcome:
         source = task.source
@@ -144,7 +147,8 @@ class Copier:
         digest = hashlib.md5(usedforsecurity=False)
         try:
             with temporary.open("xb") as stream:
-                for piece in self._pieces(source):
+                for piece in source.content.pieces(self._patiently):
+                    self._check_stopping()
                     digest.update(piece)
                     stream.write(piece)
                 stream.flush()
@@ -159,15 +163,16 @@ class Copier:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        entry = Entry(left.st_size, left.st_mtime_ns, md5, source.version, written=True)
+        losses = encode_losses(source.content.losses)
+        entry = Entry(left.st_size, left.st_mtime_ns, md5, source.version, written=True, losses=losses)
         return Outcome(Result.COPIED, entry, temporary)
 
-    def _adopt(self, task: Task, md5: str, *, written: bool) -> Entry:
+    def _adopt(self, task: Task, md5: str, losses: str, *, written: bool) -> Entry:
         """Give a file that is right the catalog's time, where that is allowed."""
         with contextlib.suppress(PermissionError):
             os.utime(task.path, (task.source.modified_at, task.source.modified_at))
         left = task.path.stat()
-        return Entry(left.st_size, left.st_mtime_ns, md5, task.source.version, written)
+        return Entry(left.st_size, left.st_mtime_ns, md5, task.source.version, written, losses)
 
     def _digest_of_file(self, path: Path) -> str:
         digest = hashlib.md5(usedforsecurity=False)
@@ -177,30 +182,27 @@ class Copier:
                 digest.update(piece)
         return digest.hexdigest()
 
-    def _digest_of_source(self, task: Task) -> str:
-        if task.source.md5:
-            return task.source.md5
+    def _digest_of_source(self, task: Task) -> tuple[str, str]:
+        """The digest of what the catalog has, and what it does not show, encoded."""
+        source = task.source
+        if source.md5:
+            return source.md5, ""
         for entry in task.entries:
-            if entry.version == task.source.version:
-                return entry.md5
+            if entry.version == source.version:
+                return entry.md5, entry.losses
         digest = hashlib.md5(usedforsecurity=False)
-        for piece in self._pieces(task.source):
+        for piece in source.content.pieces(self._patiently):
+            self._check_stopping()
             digest.update(piece)
-        return digest.hexdigest()
+        return digest.hexdigest(), encode_losses(source.content.losses)
 
-    def _pieces(self, source: SourceFile) -> Iterator[bytes]:
-        offset = 0
-        while piece := self._read(source, offset):
-            yield piece
-            offset += len(piece)
-
-    def _read(self, source: SourceFile, offset: int) -> bytes:
-        """Read a piece; a store that cannot be reached for a moment is asked again."""
+    def _patiently(self, read: Callable[[], bytes]) -> bytes:
+        """Read; a store that cannot be reached for a moment is asked again."""
         deadline = time.monotonic() + self.retry_timeout
         while True:
             self._check_stopping()
             try:
-                return source.read(offset, PIECE_BYTES)
+                return read()
             except StoreUnreachable:
                 if time.monotonic() + ASK_AGAIN_SECONDS > deadline:
                     raise
@@ -241,11 +243,11 @@ def is_as_left(found: os.stat_result, entries: Sequence[Entry]) -> bool:
     return bool(_matching(found, entries))
 
 
-def is_current(found: os.stat_result, entries: Sequence[Entry], source: SourceFile) -> bool:
-    """Whether a file is as sync left it, and a copy of what the catalog has now."""
+def current_entry(found: os.stat_result, entries: Sequence[Entry], source: SourceFile) -> Entry | None:
+    """How sync left a file, if it is as it was left, and a copy of what the catalog has now; else None."""
     matching = _matching(found, entries)
     # Two revisions of one second may differ in nothing that is looked at: then it could be either.
-    return bool(matching) and all(entry.version == source.version for entry in matching)
+    return matching[0] if matching and all(entry.version == source.version for entry in matching) else None
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -269,59 +271,3 @@ def remove_leftovers(folder: Path) -> None:
         for entry in found:
             if entry.name.startswith(TEMPORARY_PREFIX):
                 Path(entry.path).unlink(missing_ok=True)
-
-
-def remove_gone_files(record: SyncRecord, folder: Path, tally: Tally, *, is_there: Callable[[str], bool]) -> None:
-    """Remove the files of a dataset that the catalog no longer has.
-
-    Args:
-        record: says which files sync wrote.
-        folder: the dataset's, in the target.
-        tally: the dataset's; counts what is removed, and names what somebody changed and is kept.
-        is_there: whether the catalog has a file.
-
-    Raises:
-        SyncError: the record cannot be used.
-    """
-    for name in record.names(tally.dataset_id):
-        if is_there(name):
-            continue
-        try:
-            _remove(record, folder / name, tally)
-        except OSError as error:
-            tally.fail(name, error.strerror or str(error))
-
-
-def _remove(record: SyncRecord, path: Path, tally: Tally) -> None:
-    name = path.name
-    found = look_at(path)
-    written = [entry for entry in record.entries(tally.dataset_id, name) if entry.written]
-    if found is not None and written:
-        if not is_as_left(found, written):
-            tally.changed.append(name)
-            return
-        path.unlink()
-        tally.removed += 1
-    # A file that was there before sync came stays; it is its owner's alone from now on.
-    record.forget(tally.dataset_id, name)
-
-
-def remove_gone_dataset(record: SyncRecord, folder: Path, tally: Tally) -> None:
-    """Remove the files of a dataset that the catalog no longer has at all, and its folder if nothing else is in it.
-
-    Args:
-        record: says which files sync wrote; forgets the dataset when it is gone.
-        folder: the dataset's, in the target.
-        tally: the dataset's.
-
-    Raises:
-        SyncError: the record cannot be used, or the folder is a link.
-    """
-    refuse_link(folder)
-    remove_gone_files(record, folder, tally, is_there=lambda _: False)
-    if next(record.names(tally.dataset_id), None) is None:
-        record.forget_dataset(tally.dataset_id)
-    # It may be gone, or hold what is its owner's.
-    with contextlib.suppress(OSError):
-        remove_leftovers(folder)
-        folder.rmdir()

@@ -11,14 +11,16 @@ Not for several threads.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.errors import SyncError
+from imgsyncfs.formats.contract import Loss
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,11 @@ _SCHEMA = (
         dataset_id TEXT, name TEXT, byte_count INTEGER, mtime_ns INTEGER, md5 TEXT, version TEXT, written INTEGER,
         PRIMARY KEY (dataset_id, name, mtime_ns, md5, version)
     ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS directories (dataset_id TEXT, path TEXT, PRIMARY KEY (dataset_id, path)) WITHOUT ROWID",
 )
+
+_LOSSES = "ALTER TABLE files ADD COLUMN losses TEXT NOT NULL DEFAULT ''"
+"""Records that were begun before views were copied have no such column."""
 
 
 class Entry(NamedTuple):
@@ -46,6 +52,7 @@ class Entry(NamedTuple):
         md5: digest of its content.
         version: `imgsyncfs.tools.sync.source.SourceFile.version` of what it is a copy of.
         written: sync wrote it; False if it was there already.
+        losses: what it does not show (`encode_losses`).
     """
 
     byte_count: int
@@ -53,6 +60,7 @@ class Entry(NamedTuple):
     md5: str
     version: str
     written: bool
+    losses: str = ""
 
 
 class SyncRecord:
@@ -85,47 +93,70 @@ class SyncRecord:
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
                 self._connection = _open(path)
 
-    def entries(self, dataset_id: str, name: str) -> list[Entry]:
-        """How sync may have left a file; mostly there is one entry, and none if sync does not know it."""
+    def entries(self, dataset_id: str, path: str) -> list[Entry]:
+        """How sync may have left a file; mostly there is one entry, and none if sync does not know it.
+
+        Args:
+            dataset_id: the dataset.
+            path: of the file within the dataset's folder, with slashes.
+        """
         rows = self._execute(
-            "SELECT byte_count, mtime_ns, md5, version, written FROM files WHERE dataset_id = ? AND name = ?",
-            (dataset_id, name),
+            "SELECT byte_count, mtime_ns, md5, version, written, losses FROM files WHERE dataset_id = ? AND name = ?",
+            (dataset_id, path),
         )
         return [
-            Entry(byte_count, mtime_ns, md5, version, bool(written))
-            for byte_count, mtime_ns, md5, version, written in rows
+            Entry(byte_count, mtime_ns, md5, version, bool(written), losses)
+            for byte_count, mtime_ns, md5, version, written, losses in rows
         ]
 
-    def add(self, dataset_id: str, name: str, entry: Entry) -> None:
+    def add(self, dataset_id: str, path: str, entry: Entry) -> None:
         """Note how a file is about to be left; what was noted before stays. Outlives the process from here on."""
-        self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (dataset_id, name, *entry))
+        self._execute(
+            "INSERT OR REPLACE INTO files (dataset_id, name, byte_count, mtime_ns, md5, version, written, losses) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (dataset_id, path, *entry),
+        )
 
-    def keep_only(self, dataset_id: str, name: str, entry: Entry) -> None:
+    def keep_only(self, dataset_id: str, path: str, entry: Entry) -> None:
         """Forget what was noted of a file before this entry."""
         self._execute(
             "DELETE FROM files WHERE dataset_id = ? AND name = ? AND NOT (mtime_ns = ? AND md5 = ? AND version = ?)",
-            (dataset_id, name, entry.mtime_ns, entry.md5, entry.version),
+            (dataset_id, path, entry.mtime_ns, entry.md5, entry.version),
         )
 
-    def forget(self, dataset_id: str, name: str | bytes) -> None:
+    def forget(self, dataset_id: str, path: str | bytes) -> None:
         """Forget a file."""
-        self._execute("DELETE FROM files WHERE dataset_id = ? AND name = ?", (dataset_id, name))
+        self._execute("DELETE FROM files WHERE dataset_id = ? AND name = ?", (dataset_id, path))
 
-    def names(self, dataset_id: str) -> Iterator[str]:
-        """The files of a dataset that the record knows, by name; it may be changed meanwhile.
+    def paths(self, dataset_id: str) -> Iterator[str]:
+        """The files of a dataset that the record knows, by path; it may be changed meanwhile.
 
-        What can be no file's name, in a damaged record, is forgotten.
+        What can be no file's path, in a damaged record, is forgotten.
         """
+        directories = {"", *self.directories(dataset_id)}
         query = "SELECT DISTINCT name FROM files WHERE dataset_id = ? AND name > ? ORDER BY name LIMIT ?"
         last: Any = ""
         while rows := self._execute(query, (dataset_id, last, _PAGE)):
             for (last,) in rows:
-                fault = file_name_fault(last) if isinstance(last, str) else "it is no text"
+                fault = _path_fault(last, directories) if isinstance(last, str) else "it is no text"
                 if fault is None:
                     yield last
                 else:
                     self._leave_out(last, fault)
                     self.forget(dataset_id, last)
+
+    def put_directory(self, dataset_id: str, path: str) -> None:
+        """Note that sync is about to use a directory in a dataset's folder."""
+        self._execute("INSERT OR REPLACE INTO directories VALUES (?, ?)", (dataset_id, path))
+
+    def forget_directory(self, dataset_id: str, path: str) -> None:
+        """Forget a directory."""
+        self._execute("DELETE FROM directories WHERE dataset_id = ? AND path = ?", (dataset_id, path))
+
+    def directories(self, dataset_id: str) -> list[str]:
+        """The directories that sync used in a dataset's folder, each after the one that it is in."""
+        rows = self._execute("SELECT path FROM directories WHERE dataset_id = ? ORDER BY path", (dataset_id,))
+        return [path for (path,) in rows if isinstance(path, str) and not any(map(file_name_fault, path.split("/")))]
 
     def put_dataset(self, dataset_id: str, catalog: str) -> None:
         """Note which catalog a dataset is from."""
@@ -133,6 +164,7 @@ class SyncRecord:
 
     def forget_dataset(self, dataset_id: str) -> None:
         """Forget a dataset; its files are forgotten already."""
+        self._execute("DELETE FROM directories WHERE dataset_id = ?", (dataset_id,))
         self._execute("DELETE FROM datasets WHERE dataset_id = ?", (dataset_id,))
 
     def datasets(self, catalog: str) -> list[str]:
@@ -187,6 +219,21 @@ class SyncRecord:
             ) from error
 
 
+def encode_losses(losses: Iterable[Loss]) -> str:
+    """What a file does not show, for its entry."""
+    kinds = [(loss.what, loss.count, loss.reason) for loss in losses]
+    # Words out of annotations may be no valid UTF-8.
+    return json.dumps(kinds) if kinds else ""
+
+
+def decode_losses(encoded: str) -> list[Loss]:
+    """What `encode_losses` encoded; nothing of what is damaged."""
+    try:
+        return [Loss(str(what), int(count), str(reason)) for what, count, reason in json.loads(encoded or "[]")]
+    except (TypeError, ValueError):
+        return []
+
+
 def refuse_link(path: Path) -> None:
     """See that what lies at a path, if anything does, lies there: through a link sync would write elsewhere.
 
@@ -217,8 +264,17 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("BEGIN EXCLUSIVE")
         for statement in _SCHEMA:
             connection.execute(statement)
+        if all(name != "losses" for _, name, *_ in connection.execute("PRAGMA table_info(files)")):
+            connection.execute(_LOSSES)
         connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _path_fault(path: str, directories: Container[str]) -> str | None:
+    directory, _, name = path.rpartition("/")
+    if directory not in directories:
+        return "it leads to a directory that sync does not know"
+    return file_name_fault(name)

@@ -5,6 +5,7 @@
 - What somebody changed in the target is never overwritten or removed unasked. The record
   (`imgsyncfs.tools.sync.record`) says how sync left each file; length and time decide, the digest where they differ.
 - Nothing is read of files that are as they were left.
+- Documents about a dataset as a whole come last: whoever finds one finds the images that it names.
 
 Threads: this module's functions run on the caller's thread, and it alone has the record and gives files their final
 names. A few threads bring the files (`imgsyncfs.tools.sync.copying`); worker processes of the library fetch what they
@@ -18,34 +19,35 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.naming import file_name_fault
-from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
+from imgsyncfs.formats.losses_file import LOSSES_NAME, losses_text
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.contract import View
 from imgsyncfs.stores.local import sync_folder
+from imgsyncfs.tools.sync.content import DocumentContent
 from imgsyncfs.tools.sync.copying import (
     STORE_FAULTS,
     Copier,
     Outcome,
     Result,
     Task,
+    current_entry,
     is_as_left,
-    is_current,
     is_disk_full,
     look_at,
-    remove_gone_dataset,
-    remove_gone_files,
     remove_leftovers,
 )
+from imgsyncfs.tools.sync.losses import DatasetLosses
 from imgsyncfs.tools.sync.record import Entry, SyncRecord, disk_full, refuse_link
-from imgsyncfs.tools.sync.source import DatasetSource
+from imgsyncfs.tools.sync.removal import remove_directories, remove_file, remove_files, remove_gone_dataset
+from imgsyncfs.tools.sync.source import DatasetSource, SourceFile
 from imgsyncfs.tools.sync.summary import DatasetSummary, SyncSummary, Tally
 from imgsyncfs.workers.progress import Progress, SilentProgress
 
@@ -56,6 +58,9 @@ THREADS = 16
 
 AHEAD = 4
 """How many files a thread may have waiting, so that one that takes long leaves no thread idle."""
+
+SHOWN_SECONDS = 0.2
+"""How often is shown how far a document is."""
 
 END_SECONDS = 3.0
 """How long to wait for threads when sync is broken off. One that a store keeps waiting ends by itself, later."""
@@ -76,6 +81,10 @@ class _Run:
     def catalog(self) -> str:
         """A stable name of the catalog."""
         return catalog_identity(self.library.settings.catalog)
+
+    def copier(self) -> Copier:
+        """One that has not been stopped."""
+        return Copier(self.overwrite, self.library.settings.timeout, threading.Event())
 
 
 def sync(
@@ -119,7 +128,7 @@ def sync(
         StoreError: no store can be reached.
         SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
     """
-    rows = find_datasets(library.datasets.values(), datasets)
+    rows = library.find(datasets)
     if delete and not library.mirror.table.read_at:
         raise CatalogUnreachable(f"{library.mirror.trouble} Without the catalog nothing can be deleted in {target}.")
     with _writing(target):
@@ -183,63 +192,149 @@ def _check_space(run: _Run, sources: Sequence[DatasetSource]) -> None:
 
 def _missing_bytes(run: _Run, source: DatasetSource, block_bytes: int) -> int:
     missing = 0
-    for task in _tasks(run, source):
+    for task in _tasks(run, source.dataset_id, source):
         wanted = -(-(task.source.byte_count or 0) // block_bytes) * block_bytes
         if task.found is None:
             missing += wanted
-        elif is_as_left(task.found, task.entries) and not is_current(task.found, task.entries, task.source):
+        elif is_as_left(task.found, task.entries) and not current_entry(task.found, task.entries, task.source):
             missing += wanted - task.found.st_blocks * 512
     return missing
 
 
 def _tasks(
-    run: _Run, source: DatasetSource, *, leave_out: Callable[[str, str], None] = lambda _name, _reason: None
+    run: _Run,
+    dataset_id: str,
+    files: Iterable[SourceFile],
+    *,
+    leave_out: Callable[[str, str], None] = lambda _path, _reason: None,
 ) -> Iterator[Task]:
-    folder = run.target / source.dataset_id
-    for file in source:
+    folder = run.target / dataset_id
+    for file in files:
         # A listing that was saved, and damaged since, may have any.
         fault = file_name_fault(file.name)
         if fault is not None:
-            leave_out(file.name, fault)
+            leave_out(file.path, fault)
             continue
-        path = folder / file.name
+        path = folder / file.path
         with _writing(folder):
             found = look_at(path)
-        yield Task(file, path, found, run.record.entries(source.dataset_id, file.name))
+        yield Task(file, path, found, run.record.entries(dataset_id, file.path))
 
 
 def _sync_dataset(run: _Run, source: DatasetSource, tally: Tally, *, delete: bool) -> None:
     """Bring one dataset's folder up to date."""
     folder = run.target / source.dataset_id
-    with _writing(folder):
-        refuse_link(folder)
-        folder.mkdir(exist_ok=True)
-        remove_leftovers(folder)
+    directories = _make_directories(run, source)
     run.progress.phase(f"Syncing files : {source.dataset_id}", source.file_count(), "files")
-    copier = Copier(run.overwrite, run.library.settings.timeout, threading.Event())
+    losses = DatasetLosses()
+    has_losses_file = False
     try:
-        with contextlib.closing(_bring(_pending(run, source, tally), copier)) as brought:
-            for task, outcome in brought:
-                _take(run, tally, task, outcome)
-                run.progress.advance(1)
+        _bring_files(run, source, tally, losses)
+        _bring_documents(run, source, tally, losses)
+        if source.names_losses:
+            has_losses_file = _put_losses(run, source, tally, losses)
     finally:
-        with contextlib.suppress(OSError):
-            remove_leftovers(folder)
+        for directory in directories:
+            with contextlib.suppress(OSError):
+                remove_leftovers(directory)
     if delete:
-        remove_gone_files(run.record, folder, tally, is_there=source.has)
+        kept = {LOSSES_NAME} if has_losses_file else set[str]()
+        is_gone = lambda path: path not in kept and not source.has(path)  # noqa: E731 - read where it is used
+        remove_files(run.record, folder, tally, is_gone=is_gone)
+        remove_directories(run.record, folder, tally, keep=source.directories)
+    elif source.directories:
+        # An image in two splits would be learned from and tested with.
+        remove_files(run.record, folder, tally, is_gone=source.has_elsewhere)
     if tally.copied or tally.removed:
-        with _writing(folder):
-            sync_folder(folder)
+        for directory in directories:
+            with _writing(directory):
+                sync_folder(directory)
 
 
-def _pending(run: _Run, source: DatasetSource, tally: Tally) -> Iterator[Task]:
-    """The files that must be looked after; those that are current are counted."""
-    for task in _tasks(run, source, leave_out=tally.fail):
-        if task.found is not None and is_current(task.found, task.entries, task.source):
-            tally.kept += 1
+def _make_directories(run: _Run, source: DatasetSource) -> list[Path]:
+    """Make the dataset's folder and the directories in it, and remove what a stopped sync left there."""
+    folder = run.target / source.dataset_id
+    made = []
+    for path in ("", *source.directories):
+        directory = folder / path
+        fault = file_name_fault(directory.name)
+        if fault is not None:
+            raise SyncError(f"{folder} cannot have a directory {path!r}: {fault}.")
+        with _writing(directory):
+            refuse_link(directory)
+            if path:
+                run.record.put_directory(source.dataset_id, path)
+            directory.mkdir(exist_ok=True)
+            remove_leftovers(directory)
+        made.append(directory)
+    return made
+
+
+def _bring_files(run: _Run, source: DatasetSource, tally: Tally, losses: DatasetLosses) -> None:
+    tasks = _pending(run, source.dataset_id, source, tally, losses, kept=run.progress.advance)
+    with contextlib.closing(_bring(tasks, run.copier())) as brought:
+        for task, outcome in brought:
+            _take(run, tally, losses, task, outcome)
             run.progress.advance(1)
-        else:
+
+
+def _bring_documents(run: _Run, source: DatasetSource, tally: Tally, losses: DatasetLosses) -> None:
+    """Bring the documents, one after the other: each has threads of its own."""
+    for task in _pending(run, source.dataset_id, source.documents(), tally, losses):
+        content = task.source.content
+        if not isinstance(content, DocumentContent):
+            _take(run, tally, losses, task, run.copier().bring(task))
+            continue
+        images = source.images_in(task.source)
+        run.progress.phase(f"Writing {task.source.path} : {source.dataset_id}", images, "images")
+        _take(run, tally, losses, task, _bring_watched(run, task, content))
+
+
+def _bring_watched(run: _Run, task: Task, content: DocumentContent) -> Outcome:
+    """Have a document written, and show how far it is."""
+    copier, shown = run.copier(), 0
+    pool = ThreadPoolExecutor(1, thread_name_prefix="sync-document")
+    writing = pool.submit(copier.bring, task)
+    try:
+        while not writing.done():
+            concurrent.futures.wait([writing], timeout=SHOWN_SECONDS)
+            count = content.read_images
+            run.progress.advance(max(0, count - shown))
+            shown = max(shown, count)
+        return writing.result()
+    finally:
+        _end(copier, pool, [writing])
+
+
+def _put_losses(run: _Run, source: DatasetSource, tally: Tally, losses: DatasetLosses) -> bool:
+    """Write what the dataset's files do not show, or remove what was written before; whether there is something."""
+    text = losses_text(source.names_losses, source.dataset_id, losses.united())
+    if not text:
+        remove_file(run.record, run.target / source.dataset_id, LOSSES_NAME, tally)
+        return False
+    for task in _pending(run, source.dataset_id, [source.text(LOSSES_NAME, text)], tally, losses):
+        _take(run, tally, losses, task, run.copier().bring(task))
+    return True
+
+
+def _pending(
+    run: _Run,
+    dataset_id: str,
+    files: Iterable[SourceFile],
+    tally: Tally,
+    losses: DatasetLosses,
+    *,
+    kept: Callable[[int], None] = lambda _: None,
+) -> Iterator[Task]:
+    """The files that must be looked after; those that are current are counted."""
+    for task in _tasks(run, dataset_id, files, leave_out=tally.fail):
+        entry = current_entry(task.found, task.entries, task.source) if task.found is not None else None
+        if entry is None:
             yield task
+            continue
+        losses.add(task.source, entry.losses)
+        tally.kept += 1
+        kept(1)
 
 
 def _bring(tasks: Iterator[Task], copier: Copier) -> Generator[tuple[Task, Outcome], None, None]:
@@ -256,14 +351,20 @@ def _bring(tasks: Iterator[Task], copier: Copier) -> Generator[tuple[Task, Outco
             first, future = waiting.popleft()
             yield first, future.result()
     finally:
-        copier.stopping.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        concurrent.futures.wait([future for _, future in waiting], timeout=END_SECONDS)
+        _end(copier, pool, [future for _, future in waiting])
 
 
-def _take(run: _Run, tally: Tally, task: Task, outcome: Outcome) -> None:
+def _end(copier: Copier, pool: ThreadPoolExecutor, waiting: Sequence[Future[Outcome]]) -> None:
+    copier.stopping.set()
+    pool.shutdown(wait=False, cancel_futures=True)
+    concurrent.futures.wait(waiting, timeout=END_SECONDS)
+
+
+def _take(run: _Run, tally: Tally, losses: DatasetLosses, task: Task, outcome: Outcome) -> None:
     """Note what became of a file; give one that was copied its final name."""
-    name = task.source.name
+    name = task.source.path
+    known = next((entry.losses for entry in task.entries if entry.version == task.source.version), "")
+    losses.add(task.source, outcome.entry.losses if outcome.entry is not None else known)
     if outcome.result is Result.FAILED:
         tally.fail(name, outcome.reason)
     elif outcome.entry is None:
@@ -277,7 +378,7 @@ def _take(run: _Run, tally: Tally, task: Task, outcome: Outcome) -> None:
 
 
 def _put_in_place(run: _Run, tally: Tally, task: Task, entry: Entry, temporary: Path) -> None:
-    name = task.source.name
+    name = task.source.path
     try:
         if not run.overwrite and _state(look_at(task.path)) != _state(task.found):
             # Somebody wrote it while its copy was on its way.

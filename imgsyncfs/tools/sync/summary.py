@@ -10,7 +10,7 @@ class SyncFailure:
     """A file that could not be copied or removed.
 
     Attributes:
-        path: ``dataset/name``, or the dataset alone if none of it could be had.
+        path: ``dataset/path``, or the dataset alone if none of it could be had.
         reason: why.
     """
 
@@ -27,7 +27,7 @@ class DatasetSummary:
         copied: how many files were copied.
         copied_bytes: their length in all.
         kept: how many files were there already, as the catalog has them.
-        changed: names of files that somebody changed in the target, and that were therefore kept.
+        changed: paths in the dataset of files that somebody changed in the target, and that were therefore kept.
         removed: how many files were removed, since the catalog no longer has them.
         failed: files that could not be copied or removed.
     """
@@ -74,7 +74,7 @@ class SyncSummary:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """``dataset/name`` of the files that somebody changed in the target, and that were therefore kept."""
+        """``dataset/path`` of the files that somebody changed in the target, and that were therefore kept."""
         return tuple(f"{dataset.dataset_id}/{name}" for dataset in self.datasets for name in dataset.changed)
 
     @property
