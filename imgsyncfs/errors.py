@@ -22,6 +22,7 @@
     │   └── BlobChanged          a blob's content is not what the catalog says
     ├── CacheError
     │   └── ListingDamaged       a saved listing that cannot be trusted
+    ├── LayoutError              a folder of images whose layout is not known, or contradicts itself
     ├── ConvertError             files that cannot be converted as asked
     ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
@@ -140,6 +141,10 @@ class PublishError(ImgsyncfsError):
 
 class SyncError(ImgsyncfsError):
     """A folder that datasets cannot be copied to."""
+
+
+class LayoutError(ImgsyncfsError):
+    """A folder of images whose layout is not known, or that contradicts itself."""
 
 
 class ConvertError(ImgsyncfsError):

@@ -49,6 +49,7 @@ _REMEDIES = {
     "cache_dir": "--cache-dir DIR",
     "cache_size": "raise --cache-size",
     "config": "--config FILE",
+    "layout": "--from NAME",
     "output": "add --output DIR",
     "timeout": "--timeout SECONDS",
     "where": "--where COLUMN=VALUE",

@@ -187,6 +187,15 @@ strict_option = click.option(
 )
 
 
+from_option = click.option(
+    "--from",
+    "layout",
+    metavar="NAME",
+    help="The folder's layout: yolo, yolo-obb, yolo-seg, coco, cvat, hf, voc, dota, labelme, xanylabeling, rolabelimg or "
+    "imagesynchronizer. [default: recognized]",
+)
+
+
 def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
     """Name the files that were left out, if there are any, and exit with `LEFT_OUT_STATUS`.
 

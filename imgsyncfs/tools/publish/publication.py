@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgsyncfs.annotations.label_counts import LabelCount
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.formats.registry import Change
-    from imgsyncfs.tools.pairing import LeftOut, PairedNames
+    from imgsyncfs.tools.pairing import LeftOut
     from imgsyncfs.tools.publish.findings import AnnotationFacts, CheckedImage, PairFindings
     from imgsyncfs.workers.progress import Progress
 
@@ -186,12 +186,12 @@ def _labels(images: Sequence[ImageRow], findings: Iterable[PairFindings]) -> dic
 
 
 def image_row(
-    names: PairedNames, image: CheckedImage, *, position: int, modified_at: int, blob: str = "", etag: str = ""
+    stem: str, ext: str, image: CheckedImage, *, position: int, modified_at: int, blob: str = "", etag: str = ""
 ) -> ImageRow:
     """The catalog's row of an image that is checked; see `imgsyncfs.catalog.rows.ImageRow`."""
     return ImageRow(
-        name=names.stem,
-        ext=names.ext,
+        name=stem,
+        ext=ext,
         height=image.facts.height,
         width=image.facts.width,
         depth=image.facts.depth,
@@ -206,11 +206,11 @@ def image_row(
 
 
 def annotation_row(
-    names: PairedNames, facts: AnnotationFacts, *, modified_at: int, blob: str = "", etag: str = ""
+    stem: str, facts: AnnotationFacts, *, modified_at: int, blob: str = "", etag: str = ""
 ) -> AnnotationRow:
     """The catalog's row of an annotation that is checked; see `imgsyncfs.catalog.rows.AnnotationRow`."""
     return AnnotationRow(
-        name=names.stem,
+        name=stem,
         label_checked=facts.label_checked,
         object_count=facts.object_count,
         byte_count=facts.byte_count,
