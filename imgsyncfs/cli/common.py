@@ -191,8 +191,8 @@ from_option = click.option(
     "--from",
     "layout",
     metavar="NAME",
-    help="The folder's layout: yolo, yolo-obb, yolo-seg, coco, cvat, hf, voc, dota, labelme, xanylabeling, rolabelimg or "
-    "imagesynchronizer. [default: recognized]",
+    help="The folder's layout: yolo, yolo-obb, yolo-seg, coco, cvat, hf, voc, dota, labelme, xanylabeling, rolabelimg "
+    "or imagesynchronizer. [default: recognized]",
 )
 
 
