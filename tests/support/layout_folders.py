@@ -13,10 +13,8 @@ from imgsyncfs.formats.dataset_documents.cvat import CvatDocument
 from imgsyncfs.formats.dataset_documents.hugging_face import HuggingFaceDocument
 from imgsyncfs.formats.dataset_documents.yolo import data_yaml
 from imgsyncfs.formats.registry import FORMATS, NUMBERED_FORMATS
-from support.document_entries import HEIGHT, WIDTH
+from support.document_entries import CLASSES, HEIGHT, WIDTH
 from support.publishing import jpeg
-
-CLASSES = ("person", "face")
 
 IMAGE = jpeg(7, width=WIDTH, height=HEIGHT)
 

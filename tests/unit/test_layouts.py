@@ -57,7 +57,9 @@ def kinds(contents: FolderContents) -> set[str]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_written_here_is_recognized_with_all_images(tmp_path: Path, layout: str) -> None:
-    box = Annotation(1, height=48, width=64, labels=(ObjectLabel("bbox", (BoundingBox("face", 1, 2, 30, 40),)),))
+    box = Annotation(
+        label_checked=1, height=48, width=64, labels=(ObjectLabel("bbox", (BoundingBox("face", 1, 2, 30, 40),)),)
+    )
     contents = read_folder(write_layout(tmp_path, layout, {"a": box, "b": box}))
     assert [image.stem for image in contents.images] == ["a", "b"]
     assert all(image.sources for image in contents.images)
@@ -110,7 +112,6 @@ def test_a_yolo_folder_is_recognized_and_its_classes_are_known(tmp_path: Path, f
         ([CORNERS, CORNERS], "yolo-obb"),
         ([CORNERS, OUTLINE], "yolo-seg"),
         ([OUTLINE, b""], "yolo-seg"),
-        ([b"", b""], "yolo"),
     ],
 )
 def test_the_kind_of_labels_is_told_by_their_fields(tmp_path: Path, rows: list[bytes], kind: str) -> None:
