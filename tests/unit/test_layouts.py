@@ -316,6 +316,12 @@ def test_labels_without_an_image_are_named(tmp_path: Path) -> None:
     assert left_out.path == "labels/b.txt"
 
 
+def test_images_that_are_not_where_the_layout_has_them_are_named(tmp_path: Path) -> None:
+    files = {"classes.txt": b"dog", "images/a.jpg": b"", "labels/a.txt": BOX, "cover.jpg": b""}
+    (left_out,) = read_folder(folder_of(tmp_path, files)).left_out
+    assert left_out.path == "cover.jpg"
+
+
 def test_a_division_that_is_not_taken_over_is_said_with_its_counts(tmp_path: Path) -> None:
     files = {f"{split}/{kind}": b"" for split in ("train", "val") for kind in (f"images/{split}.jpg",)}
     files |= {"train/images/c.jpg": b"", "train/labels/c.txt": BOX, "classes.txt": b"dog"}

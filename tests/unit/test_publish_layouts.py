@@ -241,7 +241,7 @@ def test_a_class_without_a_name_leaves_the_image_out_and_says_file_line_and_reme
         reasons = {entry.path: entry.reason for entry in place.publish().left_out}
         assert set(reasons) == {"train/images/a.jpg", "train/labels/a.txt"}
         assert reasons["train/labels/a.txt"] == (
-            "line 2: it is of class 7, and there are names of 3 classes; name it in data.yaml or classes.txt"
+            "line 2: it is of class 7, and the dataset has 3 classes; name it in data.yaml or classes.txt"
         )
 
 
