@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imgsyncfs.cli.common import echo_kinds, exit_if_left_out, strict_option
+from imgsyncfs.cli.common import echo_kinds, exit_if_left_out, from_option, strict_option
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.formats.registry import FORMATS, HOUSE
 from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
@@ -22,16 +22,18 @@ from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the new files there; the source is only read. Needed for a mount.",
 )
+@from_option
 @strict_option
-def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None, strict: bool) -> None:
+def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None, layout: str | None, strict: bool) -> None:
     """Convert the annotations at PATH, files or folders, to the format of a tool, or back.
 
     For labelme, house annotations move into ImageSynchronizer_annotation and labelme's files take their names;
     --to imagesynchronizer brings them back, with what was edited in labelme or roLabelImg. For roLabelImg, an .xml is
-    written beside. Interrupted, it goes on where it stopped when it is run again.
+    written beside. --to imagesynchronizer takes folders as YOLO, COCO, Pascal VOC, DOTA and CVAT have them, too.
+    Interrupted, it goes on where it stopped when it is run again.
     """
     with ProgressBar() as progress:
-        summary = convert_paths(paths, to=to, output=output, strict=strict, progress=progress)
+        summary = convert_paths(paths, to=to, output=output, layout=layout, strict=strict, progress=progress)
     _report(summary)
 
 

@@ -84,7 +84,8 @@ def read_beside(
     if shown is not None and shown.labels == said.labels:
         return Reading(before)
     placed = placed_objects(before)
-    rendered = [_alone(document, each, image, classes) for each in placed]
+    now = _outlines(_objects(said))
+    rendered = [_alone(document, each, image, classes, now) for each in placed]
     visible = [(each, item) for each, item in zip(placed, rendered, strict=True) if item is not None]
     hidden = [each for each, item in zip(placed, rendered, strict=True) if item is None]
     objects = _restored(_objects(said), visible)
@@ -116,12 +117,23 @@ def _shown(
 
 
 def _alone(
-    document: DatasetDocument, placed: PlacedObject, image: ImageInfo, classes: Sequence[str]
+    document: DatasetDocument,
+    placed: PlacedObject,
+    image: ImageInfo,
+    classes: Sequence[str],
+    found: Sequence[Outline],
 ) -> LabelledObject | None:
-    """One object as the document shows it; None if it does not."""
-    label = ObjectLabel(placed.label_type, (placed.item,))
-    shown = _shown(document, Annotation(label_checked=1, labels=(label,)), image, classes, LossTally())
-    return next(iter(_objects(shown)), None) if shown is not None else None
+    """One object as the document shows it; None if it does not.
+
+    One of a class that the document does not list was either not shown or had its class renamed: it was shown if an
+    object is found in its place.
+    """
+    is_listed = placed.item.class_name in classes
+    annotation = Annotation(label_checked=1, labels=(ObjectLabel(placed.label_type, (placed.item,)),))
+    listed = classes if is_listed else (*classes, placed.item.class_name)
+    shown = _shown(document, annotation, image, listed, LossTally())
+    item = next(iter(_objects(shown)), None) if shown is not None else None
+    return item if item is not None and (is_listed or match_outlines(_outlines([item]), found)) else None
 
 
 def _objects(annotation: Annotation) -> list[LabelledObject]:

@@ -24,8 +24,10 @@ from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Change, Loss, get_for
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import IMAGE_EXTENSIONS
 from imgsyncfs.stores.local import sync_folder
+from imgsyncfs.tools.convert.from_layout import check_output, convert_contents, tool_layout
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
 from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
+from imgsyncfs.tools.layouts.contract import FolderContents
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 from imgsyncfs.workers.progress import Progress, SilentProgress
@@ -90,6 +92,7 @@ def convert_paths(
     *,
     to: str,
     output: Path | None = None,
+    layout: str | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ConvertSummary:
@@ -105,6 +108,8 @@ def convert_paths(
         to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
+        layout: of the folders, a key of `imgsyncfs.tools.layouts.registry.LAYOUTS`, on the way to the house format;
+            None to recognize it, for each folder.
         strict: leave out files in which something is no longer of the kind that it was, or a label is one that no
             trainer sees.
         progress: is notified of the progress.
@@ -114,15 +119,17 @@ def convert_paths(
 
     Raises:
         FormatError: there is no such format.
-        ConvertError: a path is missing, or a folder cannot be written; in the first case nothing was done, else all
-            before it is done.
+        LayoutError: a folder is not in this layout, may be in several, or contradicts itself.
+        ConvertError: a path is missing; a layout is named on the way to a tool's format, or for a file; or a folder
+            cannot be written. In the last case, all before it is done; else nothing.
     """
     target = get_format(to, among=CONVERTIBLE, purpose="to convert to").name
-    tasks = _plan(paths, output)
+    tasks = _plan(paths, output, to=target, layout=layout)
     tally = _Tally(target, strict=strict)
     for task in tasks:
         try:
-            _convert_task(task, tally, progress or SilentProgress())
+            convert = _convert_task if task.contents is None else _convert_layout
+            convert(task, tally, progress or SilentProgress())
         except OSError as error:
             name = printable(str(error.filename or task.written_folder))
             reason = f"{name} cannot be read or written ({error.strerror}); see to it"
@@ -187,18 +194,20 @@ class _Task:
         folder: where the annotations are.
         stems: which ones; None for all.
         output: where the new files go; None for the same folder.
+        contents: what the folder holds, if it is in a tool's own layout.
     """
 
     folder: Path
     stems: tuple[str, ...] | None
     output: Path | None
+    contents: FolderContents | None = None
 
     @property
     def written_folder(self) -> Path:
         return self.folder if self.output is None else self.output
 
 
-def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
+def _plan(paths: Sequence[Path], output: Path | None, *, to: str, layout: str | None) -> list[_Task]:
     """Say what is to be done, after checking that it can be."""
     folders: dict[Path, None] = {}
     files: dict[Path, dict[str, None]] = {}
@@ -211,10 +220,18 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
             files.setdefault(path.parent, {})[_stem_of(path)] = None
         else:
             raise ConvertError(f"There is no {path} to convert; check the path.")
+    if layout is not None and (to != HOUSE or files):
+        raise ConvertError(
+            f"The layout {layout!r} can be named for folders that are converted to {HOUSE} alone; convert to that "
+            "first, and then on."
+        )
     tasks = []
     for folder in folders:
         own = output / folder.resolve().name if output is not None and len(folders) > 1 else output
-        tasks.append(_Task(folder, None, own))
+        contents = tool_layout(folder, layout=layout) if to == HOUSE else None
+        if contents is not None:
+            check_output(folder, contents, own)
+        tasks.append(_Task(folder, None, own, contents))
     tasks += [_Task(folder, tuple(stems), output) for folder, stems in files.items()]
     outputs = Counter(task.output for task in tasks if task.stems is None and task.output is not None)
     for task in tasks:
@@ -276,6 +293,29 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
         if task.stems is None:
             _note_removed(task.folder, tally)
         _finish(task, tally)
+
+
+def _convert_layout(task: _Task, tally: _Tally, progress: Progress) -> None:
+    """Convert a folder in a tool's own layout to the house format."""
+    contents = task.contents
+    if contents is None:
+        return
+    dataset = task.folder.resolve().name
+    with locked(task.written_folder):
+        remove_leftovers(task.written_folder)
+        for note in contents.notes:
+            tally.note(task.folder, note)
+        for entry in contents.left_out:
+            tally.leave_out(task.folder / entry.path, entry.reason)
+        progress.phase(f"Converting {printable(dataset)}", len(contents.images), "annotations")
+        outcomes = convert_contents(task.folder, contents, task.output, dataset=dataset, strict=tally.strict)
+        for outcome in outcomes:
+            progress.advance(1)
+            if outcome.fault:
+                tally.leave_out(outcome.path, outcome.fault)
+            else:
+                tally.done(outcome.path, () if outcome.is_new else None, outcome.changes)
+        sync_folder(task.written_folder)
 
 
 def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Tally) -> None:

@@ -6,6 +6,7 @@ All are in one directory; where that has no image, they are in directories named
 from __future__ import annotations
 
 from imgsyncfs.errors import printable
+from imgsyncfs.formats.losses_file import LOSSES_NAME
 from imgsyncfs.formats.registry import FormatDescription
 from imgsyncfs.tools.layouts.contract import SPLIT_NAMES, AnnotationFile, FolderContents, FolderLayout, FoundImage
 from imgsyncfs.tools.layouts.tree import FolderTree, is_image
@@ -56,7 +57,8 @@ class BesideLayout(FolderLayout):
         files = tree.files(directory)
         if self._format is not None:
             return _of_format(self._format, tree, directory), []
-        pairs, others = pair_names(files)
+        # What a view does not show was named for people, beside its files.
+        pairs, others = pair_names(name for name in files if name != LOSSES_NAME)
         images = [
             FoundImage(files[pair.image], tuple([AnnotationFile(files[name]) for name in pair.annotations]))
             for pair in pairs

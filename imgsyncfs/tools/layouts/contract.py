@@ -160,7 +160,7 @@ class FolderLayout(ABC):
         self,
         tree: FolderTree,
         images: Iterable[FoundImage],
-        left_out: Iterable[LeftOut] = (),
+        left_out: Sequence[LeftOut] = (),
         notes: Sequence[str] = (),
     ) -> FolderContents:
         """Put together what was found in directories.
@@ -191,6 +191,13 @@ class FolderLayout(ABC):
                 f"Images in {tree.folder} have one name, and a dataset has each name once: "
                 f"{'; '.join(twins[:_NAMED_TWINS])}{more}. Rename them, or take each directory by itself."
             )
+        taken = {image.file.path for image in found.values()}
+        named = {entry.path for entry in (*left_out, *faults)}
+        faults += [
+            LeftOut(printable(file.path), f"images are elsewhere in the layout of {self.title}; put it there")
+            for file in images_in(tree, [""])
+            if file.path not in taken and printable(file.path) not in named
+        ]
         ordered = sorted([*left_out, *faults], key=lambda entry: entry.path)
         return FolderContents(self, tuple(found.values()), tuple(ordered), (*notes, *split_note(found.values())))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from imgsyncfs.annotations.classes import class_names
 from imgsyncfs.annotations.encoding import encoding_fault
+from imgsyncfs.annotations.house_format import Annotation, ObjectLabel
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.formats.registry import (
     HOUSE,
@@ -21,10 +22,6 @@ from imgsyncfs.tools.convert.conversion import read_edited
 from imgsyncfs.tools.layouts.contract import AnnotationEntry, AnnotationFile
 from imgsyncfs.tools.layouts.yolo import is_boxes_alone
 from imgsyncfs.tools.pairing import annotation_suffix
-
-if TYPE_CHECKING:
-    # Late: numpy comes with it.
-    from imgsyncfs.annotations.house_format import Annotation
 
 
 def format_of(source: AnnotationFile, content: bytes) -> FormatDescription | None:
@@ -70,7 +67,31 @@ def read_file(
     Raises:
         AnnotationError: it does not parse.
     """
-    return read_edited(known, content, before, replace(image, classes=source.classes))
+    image = replace(image, classes=source.classes)
+    if before is not None and known.name in NUMBERED_FORMATS:
+        # Of a class that has no number here, nobody can tell by the numbers whether it was renamed or not shown.
+        missing = sorted(class_names(before).difference(source.classes))
+        renamed = replace(image, classes=(*source.classes, *missing))
+        if missing:
+            known.read(content, image=image)
+            if _rows(content) & _rows(_of_classes(known, before, missing, renamed)):
+                image = renamed
+    return read_edited(known, content, before, image)
+
+
+def _of_classes(known: FormatDescription, annotation: Annotation, names: Collection[str], image: ImageInfo) -> bytes:
+    """A file with those objects of an annotation that are of some classes."""
+    labels = [
+        replace(label, objects=tuple([item for item in label.objects if item.class_name in names]))
+        for label in annotation.labels
+        if isinstance(label, ObjectLabel)
+    ]
+    return known.render(replace(annotation, labels=tuple(labels)), image).content
+
+
+def _rows(content: bytes) -> set[bytes]:
+    """The rows of a file without the numbers of their classes."""
+    return {b" ".join(row.split()[1:]) for row in content.splitlines() if row.strip()}
 
 
 def read_entries(
@@ -90,7 +111,7 @@ def read_entries(
     Raises:
         AnnotationError: an annotation holds what cannot be written at all; or several entries say different things.
     """
-    # Late, as above.
+    # Late: files have no need of it.
     from imgsyncfs.formats.dataset_documents.beside import read_beside
 
     if before is None:

@@ -76,7 +76,10 @@ class YoloLayout(FolderLayout):
             )
         known = self._kind(tree, labels)
         images = [FoundImage(image, _source(label, known, classes)) for image, label in pairs]
-        notes = [f"it was read as {known.shown_title}, with the classes of {where}"] if labels else []
+        kind = (
+            f"{known.shown_title}, with the classes of {where}" if any(label.byte_count for label in labels) else "YOLO"
+        )
+        notes = [f"it was read as {kind}"]
         return self.contents(tree, images, left_out, notes)
 
     def _kind(self, tree: FolderTree, labels: Sequence[FoundFile]) -> FormatDescription:
@@ -90,6 +93,9 @@ class YoloLayout(FolderLayout):
                     option="layout",
                 )
             return NUMBERED_FORMATS[self.name]
+        if not counts:
+            # Nothing is shown in any: the kind that shows least makes least of that.
+            return NUMBERED_FORMATS["yolo-obb"]
         if not outlines:
             return NUMBERED_FORMATS["yolo"]
         return NUMBERED_FORMATS["yolo-obb" if outlines == {_CORNER_FIELDS} else "yolo-seg"]
