@@ -24,6 +24,9 @@ from support.screens import screen
 FISHEYE = "original_20200207_fisheye_rbbox"
 CLASSIFIED = "opensource_imdbwiki&affectnet_rgb_clf&reg"
 
+# A look at 10,000 annotations takes some ten seconds, and labelme half a minute to start where the machine is busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
 PIXEL = 0.51
 ROTATED_PIXEL = 1e-4
 
@@ -51,8 +54,6 @@ def test_the_plain_view_is_the_dataset_without_rendered_files(everything: Path) 
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_labelmes_reader_sees_every_object_and_every_classification(everything: Path) -> None:
     datasets = datasets_in(everything)
     view = everything / ".views" / "labelme"
@@ -68,7 +69,6 @@ def test_labelmes_reader_sees_every_object_and_every_classification(everything: 
         assert file["flags"] == flags_of(house[name])
 
 
-@pytest.mark.slow
 def test_labelmes_window_opens_the_directory_of_a_mount_that_shows_its_view(tmp_path: Path) -> None:
     with demo_workplace(tmp_path).mounted("--view", "labelme") as mountpoint, screen() as display:
         for dataset in (FISHEYE, CLASSIFIED):
@@ -92,7 +92,6 @@ def test_labelmes_window_opens_the_directory_of_a_mount_that_shows_its_view(tmp_
                 assert len(window.convert("RGB").getcolors(1 << 24) or ()) > 200
 
 
-@pytest.mark.slow
 def test_rolabelimg_draws_every_box_where_the_house_annotation_has_it(everything: Path) -> None:
     for dataset in datasets_in(everything):
         for stem, image in house_images(everything / dataset).items():
@@ -112,7 +111,6 @@ def test_rolabelimg_draws_every_box_where_the_house_annotation_has_it(everything
                     np.testing.assert_allclose(shape.corners, outline, atol=2 * ROTATED_PIXEL, err_msg=str(path))
 
 
-@pytest.mark.slow
 def test_a_strict_reader_of_dota_sees_every_box_by_its_corners(everything: Path) -> None:
     for dataset in datasets_in(everything):
         house, seen = house_images(everything / dataset), set[str]()

@@ -35,7 +35,6 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return found
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("view", ["yolo", "yolo-obb"])
 def test_ultralytics_trains_an_epoch_takes_every_image_and_warns_of_what_the_readme_says(
     told: dict[str, Any], view: str

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-import pytest
 from support.house_boxes import datasets_in, house_images
 from support.labelme_shapes import flags_of
 from support.places import SUPPORT
@@ -20,7 +19,6 @@ SHAPES = {"bbox": "rectangle", "rbbox": "rotation", "poly": "polygon"}
 ROUNDING = 1e-5
 
 
-@pytest.mark.timeout(400)
 def test_xanylabelings_reader_sees_every_object_and_its_rotation(everything: Path) -> None:
     datasets = datasets_in(everything)
     done = subprocess.run(
