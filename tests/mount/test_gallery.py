@@ -42,7 +42,7 @@ PICTURED = {
 }
 """The README's pictures: the dataset, the colours, and how wide each image is."""
 
-PICTURE_SIZE = (1180, 1080)
+PICTURE_SIZE = (1180, 1110)
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,7 @@ def test_the_plots_tell_what_they_show(watch: WatchedPage, mountpoint: Path) -> 
         "Size of boxes",
         "Width to height",
         "Angle of rotated boxes",
-        "Centres of boxes in the image",
+        "Centres of boxes",
     ]
     expect(page.get_by_role("img", name="Objects by class: person 35")).to_be_visible()
 
@@ -393,6 +393,8 @@ def picture(chromium: Browser, mountpoint: Path, name: str) -> Image.Image:
         page = opened(watch, mountpoint, dataset)
         expect(page.locator(".card .file").first).to_be_visible()
         page.get_by_role("slider", name="Size").fill(str(width))
+        page.get_by_role("slider", name="Size").blur()
+        expect(page.locator(".card .file").first).to_be_visible()
         page.locator(".card img").first.evaluate("(image) => image.decode()")
         page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

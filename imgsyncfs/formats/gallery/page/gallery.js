@@ -534,6 +534,7 @@
   });
   by("shapes").addEventListener("change", () => document.body.classList.toggle(SHAPES, !by("shapes").checked));
   by("size").addEventListener("input", () => document.documentElement.style.setProperty("--card", `${by("size").value}px`));
+  by("size").addEventListener("change", showPage);
   by("help-button").onclick = () => by("help").showModal();
   by("viewer-previous").onclick = () => step(-1);
   by("viewer-next").onclick = () => step(1);

@@ -126,7 +126,7 @@ const imgsyncfsPlots = (() => {
     });
     const percent = (place) => Math.round(((place + 0.5) / side) * 100);
     const spoken = `most, ${number(most.count)}, ${percent(most.column)} % from the left and ${percent(most.row)} % from the top`;
-    return figure(`Centres of boxes in the image, at most ${number(most.count)} a cell`, spoken, plot);
+    return figure(`Centres of boxes, at most ${number(most.count)} a cell`, spoken, plot);
   }
 
   function values({ name, values: found }) {
