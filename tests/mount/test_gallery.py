@@ -19,10 +19,19 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from support.browser import WatchedPage, accessibility_faults, browser, watched
 from support.labelled_shapes import write_masks
-from support.mounting import Workplace, demo_workplace, local_workplace, workplace_with, write_image
+from support.mounting import (
+    Workplace,
+    demo_workplace,
+    local_workplace,
+    mount_status,
+    store_requests,
+    workplace_with,
+    write_image,
+)
 from support.places import PICTURES
 
 from imgsyncfs.annotations.geometry import compress_counts, corners, encode_run_length
+from imgsyncfs.library.documents import DOCUMENTS_FOLDER
 
 FISHEYE = "original_20200207_fisheye_rbbox"
 FACES = "opensource_imdbwiki&affectnet_rgb_clf&reg"
@@ -292,13 +301,22 @@ def test_all_datasets_are_on_one_page_with_a_picture_each(watch: WatchedPage, mo
     expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
 
 
-def test_listing_a_gallery_renders_nothing(mountpoint: Path) -> None:
-    before = (mountpoint / ".imgsyncfs" / "errors.log").read_bytes()
-    top = gallery(mountpoint, "original_20200316_rgb_bbox").parent
-    top = top if top.exists() else gallery(mountpoint, "original_20200219_rgb_bbox").parent
+def written_documents(mountpoint: Path) -> int:
+    """How many the coordinator holds; they are files without a name."""
+    descriptors = Path(f"/proc/{mount_status(mountpoint)['process_id']}/fd")
+    return sum(f"/{DOCUMENTS_FOLDER}/" in str(each.readlink()) for each in descriptors.iterdir() if each.is_symlink())
+
+
+def test_listing_a_gallery_reads_no_blob_and_writes_nothing(mountpoint: Path) -> None:
+    top = gallery(mountpoint, "original_20200316_dewarp_bbox").parent
+    before = store_requests(mountpoint), written_documents(mountpoint)
     assert sorted(path.name for path in top.iterdir()) == ["data", "images", "index.html", "page"]
     assert {path.name for path in (top / "data").iterdir()} == {"cover.js", "shapes-000.js", "summary.js"}
-    assert (mountpoint / ".imgsyncfs" / "errors.log").read_bytes() == before
+    assert len(list((top / "images").iterdir())) == 2
+    assert (top / "data" / "cover.js").stat().st_size > 0
+    assert (store_requests(mountpoint), written_documents(mountpoint)) == before
+    assert (top / "data" / "summary.js").stat().st_size > 0
+    assert written_documents(mountpoint) == before[1] + 1
 
 
 def test_the_gallery_can_be_the_whole_mount(tmp_path: Path, chromium: Browser) -> None:

@@ -62,7 +62,7 @@ const imgsyncfsPlots = (() => {
       height: 12 + 19 * top.length,
       marginLeft: 104,
       marginBottom: 4,
-      marginRight: 34,
+      marginRight: 42,
       x: { axis: null },
       color: { type: "identity" },
       y: { label: null, tickSize: 0, tickFormat: (index) => place.get(index), domain: top.map((_, index) => index) },
