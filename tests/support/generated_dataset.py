@@ -81,7 +81,9 @@ def write_dataset(folder: Path, count: int = COUNT) -> Path:
 def mounted_with_demo(folder: Path, count: int = COUNT) -> Iterator[Path]:
     """A mount of the demo's datasets and of this one; takes some 15 s for all images."""
     workplace = demo_workplace(folder)
-    workplace.run("publish", write_dataset(folder / "set", count), "--name", DATASET, "--classes", ",".join(CLASSES))
+    source = write_dataset(folder / "set", count)
+    # Some ten seconds, and minutes where the machine is busy.
+    workplace.run("publish", source, "--name", DATASET, "--classes", ",".join(CLASSES), seconds=300)
     # Whole-dataset files are waited for, however busy the machine is.
     with workplace.mounted("--refresh", "3600", "--timeout", "120") as mountpoint:
         yield mountpoint
