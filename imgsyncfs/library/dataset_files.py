@@ -174,6 +174,10 @@ class DatasetFiles:
             return self.listing.has_annotation(index)
         return kind in self._siblings and self.listing.has_siblings(index) and index not in self._shadowed[kind]
 
+    def is_certain(self, key: FileKey) -> bool:  # noqa: ARG002 - for views
+        """Whether a file that was found is there; else only its attributes tell."""
+        return True
+
     def name(self, key: FileKey) -> bytes:
         """The name of a file."""
         stem = self.listing.stem(key.image)

@@ -6,6 +6,7 @@ another one, under a number of its own, and whoever has files of this one open r
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -166,16 +167,11 @@ class ViewFiles(DatasetFiles):
         return self._layout.path(directory)
 
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
-        """The file of a name in a directory; None if there is none.
-
-        Raises:
-            Exception: that of `missing` if nobody knows yet whether there is a ``LOSSES.txt``.
-        """
+        """The file of a name in a directory; None if there is none. ``LOSSES.txt`` may be there; see `is_certain`."""
         listing, layout = self.listing, self._layout
         if name == _LOSSES and directory == 0 and self.may_lose:
-            if self._has_losses is None and self._missing is not None:
-                raise self._missing(self.losses_place)
-            return FileKey(DOCUMENT, self.losses_place) if self._has_losses else None
+            may_be = self._has_losses is not False and self._missing is not None
+            return FileKey(DOCUMENT, self.losses_place) if may_be else None
         document = self._by_name.get((directory, name))
         if document is not None:
             return FileKey(DOCUMENT, document)
@@ -192,11 +188,14 @@ class ViewFiles(DatasetFiles):
     def has(self, key: FileKey) -> bool:
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
-            is_losses = key.image == self.losses_place and self.may_lose
-            return key.image < len(self.documents) or (is_losses and self._has_losses is not False)
+            return key.image < len(self.documents) + self.may_lose
         if key.kind == self.image_kind:
             return self._layout.image_directory(key.image) != NOWHERE
         return key.kind == self._kind and self.has_label(key.image)
+
+    def is_certain(self, key: FileKey) -> bool:
+        """Whether a file that was found is there: nobody may know yet whether there is a ``LOSSES.txt``."""
+        return key != (DOCUMENT, self.losses_place) or self._has_losses is not None
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
@@ -214,7 +213,11 @@ class ViewFiles(DatasetFiles):
         return self._layout.label_directory(key.image)
 
     def attributes(self, key: FileKey) -> Attributes:
-        """What `stat` shows; see `DatasetFiles.attributes`."""
+        """What `stat` shows; see `DatasetFiles.attributes`.
+
+        Raises:
+            FileNotFoundError: it is the ``LOSSES.txt`` of a view that shows all, which was not known before.
+        """
         if key.kind == DOCUMENT:
             return Attributes(FILE_MODE, self._document_size(key.image), self.listing.facts.updated_at)
         return super().attributes(key)
@@ -294,6 +297,8 @@ class ViewFiles(DatasetFiles):
         return content
 
     def _document_size(self, place: int) -> int:
+        if place == self.losses_place and self._has_losses is False:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(place))
         document = self.document(place)
         if document.assembly is not None:
             return document.assembly.byte_count

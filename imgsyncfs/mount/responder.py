@@ -321,10 +321,12 @@ class Responder:
             attributes = files.attributes(key)
             valid = protocol.FOREVER
         except NotHere:
-            # Only its size is missing. The directory is locked during a look-up, so the name is given at once, and the
-            # kernel asks for the attributes.
+            # Its size is missing, or even whether it is there. The directory is locked during a look-up, so the name is
+            # given at once, and the kernel asks for the attributes.
             attributes, valid = Attributes(FILE_MODE, 0, files.modified_at(key)), 0
-        self._write(protocol.entry_answer(unique, number, attributes, self._owner, attr_valid=valid))
+        lasting = protocol.FOREVER if files.is_certain(key) else 0
+        answer = protocol.entry_answer(unique, number, attributes, self._owner, entry_valid=lasting, attr_valid=valid)
+        self._write(answer)
 
     def _answer_entry(self, unique: int, number: int) -> None:
         self._write(protocol.entry_answer(unique, number, self._attributes(number), self._owner))

@@ -42,6 +42,8 @@ def write(entries, classes, losses):
 class GatedView(View):
     name = "gated"
     has_labels = False
+    # Something may be lost.
+    has_splits = True
 
     def documents(self, listing, layout, facts):
         return [Document(0, b"names.txt", write=write)]
@@ -266,6 +268,20 @@ def test_ls_and_kept_documents_do_not_wait_for_one_that_is_written(gated: Gated)
         assert len(writing(mountpoint)) == 1
         gated.open(10, 12)
         assert content.result() == EXPECTED
+
+
+def test_who_asks_whether_something_is_lost_locks_nobody_out_of_the_directory(gated: Gated) -> None:
+    with gated.workplace.mounted(*NEVER) as mountpoint, ThreadPoolExecutor(1) as reader:
+        folder = names_file(mountpoint).parent
+        is_there = reader.submit((folder / "LOSSES.txt").exists)
+        assert eventually(lambda: len(writing(mountpoint)) == 1)
+        # Whoever wants to make a file needs the directory for itself.
+        with pytest.raises(OSError, match="Read-only"):
+            (folder / "new").touch()
+        assert (folder / "img_00001.jpg").stat().st_size
+        assert len(writing(mountpoint)) == 1
+        gated.open(10, 12)
+        assert not is_there.result()
 
 
 def test_a_killed_writer_is_replaced_and_leaves_nothing_behind(gated: Gated) -> None:
