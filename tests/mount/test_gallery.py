@@ -31,7 +31,6 @@ from support.mounting import (
 from support.places import PICTURES
 
 from imgsyncfs.annotations.geometry import compress_counts, corners, encode_run_length
-from imgsyncfs.library.documents import DOCUMENTS_FOLDER
 
 FISHEYE = "original_20200207_fisheye_rbbox"
 FACES = "opensource_imdbwiki&affectnet_rgb_clf&reg"
@@ -302,9 +301,9 @@ def test_all_datasets_are_on_one_page_with_a_picture_each(watch: WatchedPage, mo
 
 
 def written_documents(mountpoint: Path) -> int:
-    """How many the coordinator holds; they are files without a name."""
-    descriptors = Path(f"/proc/{mount_status(mountpoint)['process_id']}/fd")
-    return sum(f"/{DOCUMENTS_FOLDER}/" in str(each.readlink()) for each in descriptors.iterdir() if each.is_symlink())
+    """How many have been written, or taken from the cache."""
+    documents = mount_status(mountpoint)["documents"]
+    return int(documents["written"] + documents["from_cache"])
 
 
 def test_listing_a_gallery_reads_no_blob_and_writes_nothing(mountpoint: Path) -> None:
