@@ -11,7 +11,7 @@ import orjson
 import pytest
 from support.document_entries import objects_of
 from support.layout_folders import IMAGE, LAYOUTS, put, write_layout
-from support.publishing import DATASET, Place, open_place
+from support.publishing import DATASET, Place, jpeg, open_place
 
 from imgsyncfs.annotations.geometry import encode_run_length
 from imgsyncfs.annotations.house_format import (
@@ -24,7 +24,7 @@ from imgsyncfs.annotations.house_format import (
     dump_annotation,
     parse_annotation,
 )
-from imgsyncfs.errors import LayoutError
+from imgsyncfs.errors import LayoutError, PublishError
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import PublishSummary
@@ -210,6 +210,17 @@ def test_a_class_that_was_renamed_for_all_is_renamed_and_all_else_stays(
     ]
     assert [item.class_name for item in now] == names
     assert [replace(item, class_name="") for item in now] == [replace(item, class_name="") for item in was]
+
+
+@pytest.mark.parametrize("layout", ["yolo", "coco"])
+def test_smaller_copies_of_the_images_are_not_taken_for_the_dataset(place: Place, layout: str) -> None:
+    before, copy = rows_of(place), view(place, layout)
+    for path in copy.folder.rglob("b.jpg"):
+        path.write_bytes(jpeg(7, width=32, height=24))
+    with pytest.raises(PublishError, match="has 32 x 24 pixels, and the dataset's image 64 x 48"):
+        copy.publish()
+    assert rows_of(place) == before
+    assert copy.publish(OTHER).images == 3
 
 
 # Folders from elsewhere.

@@ -17,7 +17,7 @@ from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, PublishError, printable
 from imgsyncfs.formats.registry import ImageInfo
 from imgsyncfs.pictures.images import ImageFacts, check_image, size_warnings
-from imgsyncfs.tools.layouts.contract import AnnotationFile, FolderContents, FoundImage
+from imgsyncfs.tools.layouts.contract import AnnotationEntry, AnnotationFile, FolderContents, FoundImage
 from imgsyncfs.tools.layouts.registry import read_folder
 from imgsyncfs.tools.pairing import LeftOut
 from imgsyncfs.tools.publish.annotations import differing_siblings, find_annotation
@@ -103,8 +103,8 @@ def publish(
     Raises:
         NamingError: a new dataset id that breaks the grammar.
         LayoutError: the folder is not in this layout, may be in several, or contradicts itself.
-        PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, or
-            `strict` forbids it.
+        PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, images
+            in a tool's layout are of another size than the dataset's, or `strict` forbids it.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
@@ -130,6 +130,7 @@ def publish(
             threads=CHECK_THREADS,
         )
     )
+    _refuse_resized(found, checked, published)
     checked = [_with_unseen(image, findings, published) for image, findings in zip(found, checked, strict=True)]
     if strict:
         refuse_changes(dataset_id, checked)
@@ -226,6 +227,26 @@ def _check_image(
         changes=annotated.changes,
         compared=compared,
     )
+
+
+def _refuse_resized(found: Sequence[FoundImage], checked: Sequence[PairFindings], published: Published) -> None:
+    """Refuse images of another size than the dataset's, with labels that are read beside the catalog's annotations.
+
+    Raises:
+        PublishError: there are such: what their layout does not show would stay where it is in the larger picture.
+    """
+    for image, findings in zip(found, checked, strict=True):
+        row = published.images.get(image.stem)
+        is_beside = any(isinstance(each, AnnotationEntry) or each.format is not None for each in image.sources)
+        if row is None or findings.image is None or not is_beside or image.stem not in published.compared:
+            continue
+        facts = findings.image.facts
+        if (facts.height, facts.width) != (row.height, row.width):
+            raise PublishError(
+                f"Nothing was published as {published.dataset_id}, because {printable(image.file.path)} has "
+                f"{facts.width} x {facts.height} pixels, and the dataset's image {row.width} x {row.height}: labels of "
+                "both cannot be brought together; publish the folder under an id of its own."
+            )
 
 
 def _with_unseen(image: FoundImage, findings: PairFindings, published: Published) -> PairFindings:
