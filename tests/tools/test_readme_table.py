@@ -100,7 +100,8 @@ def test_a_line_of_python_opens_a_dataset(
 def test_a_line_for_ultralytics_trains(demo: Path, line: str, tmp_path: Path) -> None:
     typed = line.replace("/mnt/datasets", str(demo)).replace("DATASET", FISHEYE)
     done = subprocess.run(
-        ["bash", "-c", f"{typed} {' '.join(EPOCH)}"],
+        # It would write its results into the repository otherwise, since its environment lies there.
+        ["bash", "-c", f"{typed} project={tmp_path} {' '.join(EPOCH)}"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
