@@ -333,8 +333,11 @@ def _name(new: NewDocument, path: Path) -> bool:
                 os.link(f"/proc/self/fd/{new.descriptor}", path.name, dst_dir_fd=folder)
             finally:
                 os.close(folder)
+        elif path.exists():
+            return False
         else:
-            os.link(new.path, path)
+            # Not a second name: such a disk may have none of those either. Who comes at once replaces it by the same.
+            new.path.rename(path)
     except FileExistsError:
         return False
     return True

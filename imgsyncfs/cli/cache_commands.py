@@ -112,7 +112,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
 @_cache_options
 @_dataset_option
 def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
-    """Remove what the cache holds; it is fetched again when somebody reads it.
+    """Remove what the cache holds; it is fetched, or written, again when somebody reads it.
 
     Tables that queries have saved are removed as well. Saved listings stay: they are small, and a mount works with them
     while the database is away.
@@ -132,7 +132,7 @@ def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str
 @_cache_options
 @_dataset_option
 def verify_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
-    """Read all that the cache holds, and remove what is damaged; it is fetched again when somebody reads it.
+    """Read all that the cache holds, and remove what is damaged; whoever reads it later has it fetched again.
 
     Files that belong to nothing, which a killed process may leave, are removed as well. The exit status is 0 if
     everything is in order afterwards, whatever was found, and 1 if the cache cannot be read.
