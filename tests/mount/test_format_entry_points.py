@@ -15,6 +15,7 @@ from support.publishing import fill, jpeg
 from imgsyncfs.annotations.house_format import dump_annotation, parse_annotation
 from imgsyncfs.catalog import open_catalog
 from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.tools.convert.to_layout import LAYOUT_FORMATS
 
 DATASET = "original_20260105_rgb_rbbox"
 
@@ -203,4 +204,5 @@ def test_a_format_that_cannot_be_had_is_named_and_left_out(
     assert "The format 'toy' of toy_format:TOY is left out: " in done.stderr
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
-    assert f"{', '.join(FORMATS)} or imagesynchronizer." in " ".join(done.stdout.split())
+    # Lines are broken at hyphens too.
+    assert f"{','.join([*FORMATS, *LAYOUT_FORMATS])}orimagesynchronizer." in "".join(done.stdout.split())

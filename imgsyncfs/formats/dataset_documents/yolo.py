@@ -40,6 +40,26 @@ def data_yaml(splits: Collection[str], classes: Sequence[str]) -> bytes:
     """
     instead = next((split for split in DIRECTORIES if split in splits), "train")
     lines = [f"{key}: {DIRECTORIES[split if split in splits else instead]}/images" for split, key in _KEYS.items()]
+    return _with_names(lines, classes)
+
+
+def undivided_data_yaml(images: str, classes: Sequence[str]) -> bytes:
+    """Write ``data.yaml`` for a folder of images that is not divided: it is named for each split that trainers want.
+
+    Args:
+        images: path of the folder, seen from the file's own.
+        classes: names of all classes, in their order.
+
+    Raises:
+        AnnotationError: a name is no valid text.
+    """
+    lines = ["# One folder of images: what is learned from is tested with as well, until val names others."]
+    lines += [f"{_KEYS[split]}: {_quoted(images)}" for split in ("train", "validation")]
+    return _with_names(lines, classes)
+
+
+def _with_names(lines: Sequence[str], classes: Sequence[str]) -> bytes:
+    lines = [*lines]
     lines += [f"nc: {len(classes)}", "names:" if classes else "names: []"]
     lines += [f"- {_quoted(name)}" for name in classes]
     return ("\n".join(lines) + "\n").encode()

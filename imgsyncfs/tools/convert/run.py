@@ -20,12 +20,19 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import AnnotationError, ConvertError, printable
-from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE, Change, Loss, get_format
+from imgsyncfs.formats.registry import HOUSE, Change, Loss
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import IMAGE_EXTENSIONS
 from imgsyncfs.stores.local import sync_folder
 from imgsyncfs.tools.convert.from_layout import check_output, convert_contents, tool_layout
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
+from imgsyncfs.tools.convert.to_layout import (
+    DOCUMENT_NAMES,
+    LAYOUT_FORMATS,
+    convert_to_layout,
+    places_for,
+    target_name,
+)
 from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
 from imgsyncfs.tools.layouts.contract import FolderContents
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix
@@ -93,6 +100,7 @@ def convert_paths(
     to: str,
     output: Path | None = None,
     layout: str | None = None,
+    classes: Sequence[str] = (),
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ConvertSummary:
@@ -100,16 +108,20 @@ def convert_paths(
 
     To labelme's format in place, a house annotation moves into ``ImageSynchronizer_annotation`` and the file of
     labelme's takes its name; to the house format, it comes back, with the edits made in labelme. roLabelImg's files
-    stand beside, as ``x.xml``. Stopped at any moment, nothing is lost or half written; the next run finishes.
+    stand beside, as ``x.xml``. YOLO's labels, and documents about all images of a folder, are made of whole folders
+    (`imgsyncfs.tools.convert.to_layout`). Stopped at any moment, nothing is lost or half written; the next run
+    finishes.
 
     Args:
         paths: folders, whose sub-folders are not searched; annotation files, or images with annotations beside them.
             All annotation files of one image count as one.
-        to: imagesynchronizer, labelme or rolabelimg; or labelme_json, rolabelimg_xml, rolabelme_xml.
+        to: a name of `imgsyncfs.formats.registry.CONVERTIBLE` or `LAYOUT_FORMATS`, for example imagesynchronizer,
+            labelme, rolabelimg, yolo; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
         layout: of the folders, a key of `imgsyncfs.tools.layouts.registry.LAYOUTS`, on the way to the house format;
             None to recognize it, for each folder.
+        classes: the first ones for formats that number them, in their order; others follow by name.
         strict: leave out files in which something is no longer of the kind that it was, or a label is one that no
             trainer sees.
         progress: is notified of the progress.
@@ -120,16 +132,23 @@ def convert_paths(
     Raises:
         FormatError: there is no such format.
         LayoutError: a folder is not in this layout, may be in several, or contradicts itself.
-        ConvertError: a path is missing; a layout is named on the way to a tool's format, or for a file; or a folder
-            cannot be written. In the last case, all before it is done; else nothing.
+        ConvertError: a path is missing, or is a file where a folder is needed; classes are given to a format that does
+            not number them; a layout is named on the way to a tool's format, or for a file; or a folder cannot be
+            written. In the last case, all before it is done; else nothing.
     """
-    target = get_format(to, among=CONVERTIBLE, purpose="to convert to").name
+    target = target_name(to, classes)
     tasks = _plan(paths, output, to=target, layout=layout)
+    if target in LAYOUT_FORMATS and any(task.stems is not None for task in tasks):
+        raise ConvertError(f"Files for {target} are about all images of a folder; name the folder, and no files in it.")
     tally = _Tally(target, strict=strict)
     for task in tasks:
         try:
-            convert = _convert_task if task.contents is None else _convert_layout
-            convert(task, tally, progress or SilentProgress())
+            if target in LAYOUT_FORMATS:
+                _convert_to_layout(task, tally, classes, progress or SilentProgress())
+            elif task.contents is not None:
+                _convert_layout(task, tally, progress or SilentProgress())
+            else:
+                _convert_task(task, tally, progress or SilentProgress())
         except OSError as error:
             name = printable(str(error.filename or task.written_folder))
             reason = f"{name} cannot be read or written ({error.strerror}); see to it"
@@ -151,12 +170,12 @@ class _Tally:
     left_out: list[LeftOut] = field(default_factory=list)
     left_out_count: int = 0
 
-    def done(self, path: Path, losses: Iterable[Loss] | None, changes: Iterable[Change]) -> None:
-        """Count an annotation by what its new file does not show, None if there was nothing to do; and its changes."""
+    def done(self, path: Path, losses: Iterable[Loss] | None, changes: Iterable[Change], *, count: int = 1) -> None:
+        """Count annotations by what their new file does not show, None if there was nothing to do; and its changes."""
         if losses is None:
-            self.already += 1
+            self.already += count
             return
-        self.converted += 1
+        self.converted += count
         self.losses.add(printable(path.name), losses)
         self.changes.add(printable(path.name), changes)
 
@@ -318,6 +337,29 @@ def _convert_layout(task: _Task, tally: _Tally, progress: Progress) -> None:
         sync_folder(task.written_folder)
 
 
+def _convert_to_layout(task: _Task, tally: _Tally, classes: Sequence[str], progress: Progress) -> None:
+    """Convert a folder to a tool's own layout."""
+    places = places_for(tally.to, task.folder, task.output)
+    written = {places.top, places.labels}
+    with contextlib.ExitStack() as held:
+        for folder in sorted(written):
+            folder.mkdir(exist_ok=True)
+            held.enter_context(locked(folder))
+            remove_leftovers(folder)
+        stems = _leading_stems(task.folder, tally)
+        outcomes = convert_to_layout(tally.to, places, stems, classes=classes, strict=tally.strict, progress=progress)
+        for outcome in outcomes:
+            if outcome.fault:
+                tally.leave_out(outcome.path, outcome.fault)
+            elif outcome.note:
+                tally.note(outcome.path, outcome.note)
+            else:
+                tally.done(outcome.path, outcome.losses, outcome.changes, count=outcome.images)
+        _note_removed(task.folder, tally)
+        for folder in written:
+            sync_folder(folder)
+
+
 def _convert_image(task: _Task, paths: AnnotationPaths, dataset: str, tally: _Tally) -> None:
     try:
         found = reconcile(paths, dataset=dataset, target=tally.to)
@@ -358,7 +400,7 @@ def _leading_stems(folder: Path, tally: _Tally) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             suffix = annotation_suffix(entry.name)
-            if not suffix or entry.name.startswith(".") or not entry.is_file():
+            if not suffix or entry.name.startswith(".") or entry.name in DOCUMENT_NAMES or not entry.is_file():
                 continue
             if not entry.name.endswith(suffix):
                 tally.leave_out(folder / entry.name, f"it {_CAPITALS}")

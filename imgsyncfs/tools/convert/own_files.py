@@ -1,0 +1,142 @@
+"""Files that a conversion writes beside others, and may write again: those that it wrote and nobody changed since.
+
+A document or a text of numbers does not say who wrote it. So the folder has a record of what was written, or was there
+and said the same; what is not in it, or is no longer as it was, is somebody's work, and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imgsyncfs.errors import ConvertError
+from imgsyncfs.tools.convert.reconciliation import FileUnusable
+from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX
+
+RECORD_FILE = ".imgsyncfs-converted-1.db"
+"""The number is the layout's; another layout has another number and begins anew."""
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS written (path TEXT, md5 TEXT, PRIMARY KEY (path, md5)) WITHOUT ROWID"
+
+_PIECE_BYTES = 1 << 20
+
+_OTHERS = "it says something else, and was edited or comes from elsewhere; remove it to have it made anew"
+
+
+class OwnFiles:
+    """Writes files, and knows them again. A context manager.
+
+    Args:
+        folder: has the record. Call while holding `imgsyncfs.tools.convert.writing.locked` of it.
+
+    Raises:
+        ConvertError: the record cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._record = folder / RECORD_FILE
+        if self._record.is_symlink():
+            raise ConvertError(f"{self._record} is a link, and a record would be written where it leads; remove it.")
+        with self._faults():
+            self._connection = sqlite3.connect(self._record, isolation_level=None)
+            # An entry that a power cut takes costs a question; bringing each one to the disk would cost more.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(_SCHEMA)
+
+    def write(self, path: Path, chunks: Iterable[bytes]) -> bool:
+        """Write a file, all of it at once.
+
+        Args:
+            path: in the folder, or in a folder beside.
+            chunks: its content.
+
+        Returns:
+            Whether anything was written: False if the file is there and says this.
+
+        Raises:
+            FileUnusable: another one is there, and is not ours; it stays.
+            OSError: it cannot be written; then it is as before.
+        """
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            with temporary.open("xb") as stream:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    stream.write(chunk)
+                stream.flush()
+                before, now = _digest_of(path), digest.hexdigest()
+                if before is not None and before != now and not self._is_own(path, before):
+                    raise FileUnusable(path, _OTHERS)
+                # Noted first, and what was noted before stays until then: however this ends, the file is known. One
+                # that says the same already can be made again, whoever wrote it.
+                self._execute("INSERT OR IGNORE INTO written VALUES (?, ?)", self._name(path), now)
+                if before != now:
+                    os.fsync(stream.fileno())
+                    temporary.replace(path)
+                self._execute("DELETE FROM written WHERE path = ? AND md5 <> ?", self._name(path), now)
+                return before != now
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+
+    def remove(self, path: Path) -> bool:
+        """Remove a file that there is nothing to write into any more, if it is ours; returns whether it was removed.
+
+        Raises:
+            FileUnusable: another one is there, and is not ours; it stays.
+        """
+        before = _digest_of(path)
+        if before is not None and not self._is_own(path, before):
+            raise FileUnusable(path, _OTHERS)
+        if before is not None:
+            path.unlink()
+            self._execute("DELETE FROM written WHERE path = ?", self._name(path))
+        return before is not None
+
+    def __enter__(self) -> OwnFiles:  # noqa: PYI034  # Self is there from Python 3.11 on
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._faults():
+            self._connection.close()
+
+    def _is_own(self, path: Path, md5: str) -> bool:
+        return bool(self._execute("SELECT 1 FROM written WHERE path = ? AND md5 = ?", self._name(path), md5))
+
+    def _execute(self, sql: str, *parameters: str) -> list[Any]:
+        with self._faults():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ConvertError(
+                f"The record {self._record} cannot be used ({error}); see to the disk, or remove it: then files that "
+                "were written earlier are taken for somebody's."
+            ) from error
+
+    def _name(self, path: Path) -> str:
+        return os.fsencode(os.path.relpath(path, self._folder)).decode(errors="backslashreplace")
+
+
+def _digest_of(path: Path) -> str | None:
+    """The digest of a file; None if there is none."""
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with path.open("rb") as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
