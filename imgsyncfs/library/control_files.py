@@ -47,6 +47,7 @@ SIBLINGS
 
   .views/<view>/<dataset>/     a dataset in the layout of a tool: {", ".join(VIEWS)}
                                LOSSES.txt in it says what the layout does not show; there is none if it shows all
+  .selections/<name>/          images chosen out of several datasets; in views: .views/<view>/@<name>/
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
 
