@@ -35,6 +35,7 @@ from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.catalog.dataset_table import COLUMNS, column_values, matching
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.selections import MARK, find_selection
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
 from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.store_checks import check_stores
@@ -156,6 +157,24 @@ class ImageCatalog:
         datasets = self.datasets
         chosen = members(find_subscription(table.subscriptions, name), table.rows.values())
         return datasets.of(row.dataset_id for row in chosen if row.dataset_id in datasets)
+
+    def selection(self, name: str) -> Dataset:
+        """The images of a selection that is kept in the catalog, as a dataset: ``imgsyncfs select``.
+
+        Classes have the names that the selection gives them. Names of images have the dataset's id before them where
+        they do not begin with it.
+
+        Raises:
+            ConfigurationError: there is none of this name; the message names near ones.
+        """
+        table = self._reader.library.mirror.table
+        chosen = find_selection(table.selections, name)
+        return Dataset(table.selected[MARK + chosen.name], self._reader)
+
+    @property
+    def selections(self) -> tuple[str, ...]:
+        """The names of all selections."""
+        return tuple(self._reader.library.mirror.table.selections)
 
     def refresh(self) -> bool:
         """Ask the catalog what has been published meanwhile. `Dataset` objects got before stay as they are.

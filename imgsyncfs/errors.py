@@ -11,6 +11,7 @@
     │   ├── CatalogMissing       no such database file or database
     │   ├── NotACatalog          the database is there but holds no catalog
     │   ├── CatalogRefused       user or password refused
+    │   ├── DatasetChanged       a dataset was published again since the table of datasets was read
     │   └── CatalogUnreachable   server unreachable, or no answer in time
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
@@ -22,9 +23,11 @@
     │   └── BlobChanged          a blob's content is not what the catalog says
     ├── CacheError
     │   └── ListingDamaged       a saved listing that cannot be trusted
+    ├── LayoutError              a folder of images whose layout is not known, or contradicts itself
     ├── ConvertError             files that cannot be converted as asked
     ├── PreviewError             an image or annotation that cannot be shown
     ├── PublishError             a folder or container that cannot be published as asked
+    ├── QueryError               SQL that cannot be run over the tables
     ├── SyncError                a folder that datasets cannot be copied to
     ├── MountError               a mount that cannot be made, or is not there
     └── WorkerLost               a job whose worker processes died, or that was cut off by the end
@@ -90,6 +93,10 @@ class CatalogRefused(CatalogError):
     """The server refused the user or the password."""
 
 
+class DatasetChanged(CatalogError):
+    """A dataset was published again since the table of datasets was read: what is known of it is of two revisions."""
+
+
 class CatalogUnreachable(CatalogError):
     """The server cannot be reached, or did not answer in time."""
 
@@ -138,8 +145,16 @@ class PublishError(ImgsyncfsError):
     """A folder or container that cannot be published as asked."""
 
 
+class QueryError(ImgsyncfsError):
+    """SQL that cannot be run over the tables."""
+
+
 class SyncError(ImgsyncfsError):
     """A folder that datasets cannot be copied to."""
+
+
+class LayoutError(ImgsyncfsError):
+    """A folder of images whose layout is not known, or that contradicts itself."""
 
 
 class ConvertError(ImgsyncfsError):

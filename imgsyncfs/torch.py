@@ -43,9 +43,10 @@ from imgsyncfs.annotations.box_arrays import box_arrays, labelled_objects
 from imgsyncfs.annotations.classes import class_order
 from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, RegressionLabel
 from imgsyncfs.api import Dataset as CatalogDataset
-from imgsyncfs.api import ImageCatalog, connect
+from imgsyncfs.api import Datasets, ImageCatalog, connect
 from imgsyncfs.catalog.dataset_table import near_values
 from imgsyncfs.catalog.listing.sent import SentFiles, received_listing, sent_files
+from imgsyncfs.catalog.selections import MARK
 from imgsyncfs.errors import CatalogError, ConfigurationError, PreviewError, PublishError
 from imgsyncfs.library.reader import LibraryReader
 from imgsyncfs.pictures.images import decode_content, upright_rgb
@@ -76,9 +77,6 @@ Target = dict[str, Any]
 
 Sample = tuple[Any, Target]
 """An image, and what is labelled in it."""
-
-SUBSCRIPTION_MARK = "@"
-"""Before a subscription's name, where datasets are chosen."""
 
 READING_THREADS = 8
 """How many annotations are read at once to see which classes there are."""
@@ -117,8 +115,8 @@ class Dataset(data.Dataset[Sample]):  # type: ignore[misc]  # PyTorch need not b
     Args:
         catalog: a path or URL as for `imgsyncfs.connect`; or an open catalog, which must stay open; None for the
             configured one.
-        selection: the id of a dataset, ``@NAME`` for those of a subscription, a dataset of `imgsyncfs.api`, or several
-            of these. None: all that meet `where`.
+        selection: the id of a dataset, ``@NAME`` for the images of a selection or the datasets of a subscription (the
+            former, if there are both), a dataset of `imgsyncfs.api`, or several of these. None: all that meet `where`.
         where: conditions ``COLUMN=VALUE``, one or several, that the datasets must meet as well; as for
             `imgsyncfs.api.Datasets.select`.
         classes: names of classes in the order of their labels; objects of others are left out. None: all classes, those
@@ -372,15 +370,10 @@ def _chosen(
     """
     datasets = catalog.datasets
     if selection is not None:
-        ids: list[str] = []
+        named: dict[str, CatalogDataset] = {}
         for each in [selection] if isinstance(selection, str | CatalogDataset) else selection:
-            if isinstance(each, CatalogDataset):
-                ids.append(each.id)
-            elif each.startswith(SUBSCRIPTION_MARK):
-                ids += catalog.subscription(each.removeprefix(SUBSCRIPTION_MARK))
-            else:
-                ids.append(each)
-        datasets = datasets.of(ids)
+            named |= {one.id: one for one in _named(catalog, each)}
+        datasets = Datasets(named)
     elif not conditions:
         raise ConfigurationError(
             "No dataset was chosen; name one, or the subscription @NAME, or give a condition, such as "
@@ -392,6 +385,18 @@ def _chosen(
         hints = near_values(rows, conditions) or ["No dataset is in the selection that meets all conditions; drop one."]
         raise ConfigurationError(" ".join(hints))
     return met
+
+
+def _named(catalog: ImageCatalog, name: str | CatalogDataset) -> list[CatalogDataset]:
+    """The datasets that one part of a selection means."""
+    if isinstance(name, CatalogDataset):
+        return [name]
+    if not name.startswith(MARK):
+        return [*catalog.datasets.of([name]).values()]
+    kept = name.removeprefix(MARK)
+    if kept in catalog.selections:
+        return [catalog.selection(kept)]
+    return [*catalog.subscription(kept).values()]
 
 
 def _classes(chosen: Sequence[CatalogDataset], parts: Sequence[_Part]) -> tuple[str, ...]:

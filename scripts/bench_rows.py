@@ -316,6 +316,15 @@ ROWS = (
         quick=False,
     ),
     Row(
+        "webdataset",
+        "images/s",
+        {"ours": ("webdataset", "packed"), "rclone": ("cold_order", "rclone")},
+        (Target(0.8, "images"), Target(5, "rclone")),
+        _NO_PEERS,
+        {"images": ("cold_order", "packed")},
+        quick=False,
+    ),
+    Row(
         "render_loose",
         "files/s",
         _reading("render", "loose", "rclone"),

@@ -34,6 +34,7 @@ from bench_scenes import (
     play_reading,
     play_stat,
     play_stat_8,
+    play_tar_files,
     play_torch,
     play_training,
 )
@@ -81,6 +82,7 @@ SCENES = (
     Scene(("stat", "render"), play_stat),
     Scene(("stat_8", "render_8", "view_yolo"), play_stat_8),
     Scene(("coco_10000",), play_document),
+    Scene(("webdataset",), play_tar_files),
     *map(_without_azurite, (1, 4, 8, 14)),
     Scene(("train",), play_training, modules=("torch", "torchvision")),
     Scene(("torch_dataset", "torch_dataset_again", "torch_paths", "torch_paths_again"), play_torch, modules=("torch",)),

@@ -7,9 +7,11 @@ that is counted there. What is read again, or after a new mount with the disk ca
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -184,6 +186,37 @@ def play_document(stage: Stage, contestant: Contestant) -> None:
         if reading.bytes != path.stat().st_size:
             raise BenchError(f"{path.name} changed its size")
         stage.results.add("coco_10000", contestant, reading.seconds, requests[0])
+
+
+def play_tar_files(stage: Stage, contestant: Contestant) -> None:
+    """The tar files that hold all images of 100 kB with their annotations are read, cold, one after the other."""
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        top = mounted.path / ".views" / "webdataset" / contestant.folders[BENCH]
+        paths = [str(path) for split in ("train", "valid", "test") for path in sorted(top.glob(f"{split}-*.tar"))]
+        settle(mounted)
+        put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
+        with counting(stage, contestant, mounted) as requests:
+            reading = run_readers([Job("read", paths)], seconds=READ_SECONDS)
+        if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes:
+            raise BenchError("another number of bytes was read than the tar files have")
+        if stage.round == 0:
+            _compare_members(stage, paths)
+    stage.results.add("webdataset", contestant, len(names) / reading.seconds, requests[0])
+    _expect_cold(stage, contestant, "webdataset", requests[0], names)
+
+
+def _compare_members(stage: Stage, paths: Sequence[str]) -> None:
+    """Read tar files once more, untimed, and compare the images in them with what was uploaded."""
+    found = {}
+    for path in paths:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.name.endswith(".jpg") else None
+                if stream is not None:
+                    found[member.name] = hashlib.md5(stream.read(), usedforsecurity=False).hexdigest()
+    if found != stage.workload.digests:
+        raise BenchError("the images in the tar files are not those that were uploaded")
 
 
 def _list(stage: Stage, contestant: Contestant, mounted: Mounted) -> None:

@@ -105,6 +105,16 @@ def sqlite_odbc_url(tmp_path: Path) -> str:
     return f"odbc:Driver={odbc_driver('SQLite3')};Database={tmp_path / 'catalog.db'};Timeout=5000"
 
 
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mount of the demo's datasets and of 10,000 images with annotations of all label types; is only read."""
+    # Late: few tests wait for what this needs.
+    from support.generated_dataset import mounted_with_demo
+
+    with mounted_with_demo(tmp_path_factory.mktemp("views")) as mountpoint:
+        yield mountpoint
+
+
 SERVERS = {
     "azurite": "azurite",
     "container": "azurite",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from imgsyncfs.annotations.house_format import Annotation, ObjectLabel
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.annotations.house_format import Annotation
 
 
 def class_names(annotation: Annotation) -> set[str]:
     """The names of the classes of an annotation's objects."""
+    # Late, as above.
+    from imgsyncfs.annotations.house_format import ObjectLabel
+
     return {item.class_name for label in annotation.labels if isinstance(label, ObjectLabel) for item in label.objects}
 
 

@@ -7,9 +7,11 @@ which images show a person.
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from imgsyncfs.annotations.house_format import Annotation, ClassificationLabel, ObjectLabel
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and who asks catalogs for labels need not wait for that.
+    from imgsyncfs.annotations.house_format import Annotation
 
 
 class LabelCount(NamedTuple):
@@ -32,6 +34,9 @@ def count_labels(annotation: Annotation) -> tuple[LabelCount, ...]:
 
     Numbers about the whole image (``reg``) and labels of unknown types are not among them.
     """
+    # Late, as above.
+    from imgsyncfs.annotations.house_format import ClassificationLabel, ObjectLabel
+
     counts: Counter[tuple[str, str, bool]] = Counter()
     for label in annotation.labels:
         if isinstance(label, ObjectLabel):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
+from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
@@ -42,10 +43,12 @@ from imgsyncfs.catalog.rows import (
     ImageRow,
     OrientationRow,
     Portion,
+    SelectionRow,
     SplitRow,
     SubscriptionRow,
 )
 from imgsyncfs.catalog.schema import (
+    ADDED,
     ANNOTATION_COLUMNS,
     DIGESTS_LEVEL,
     IMAGE_COLUMNS,
@@ -54,6 +57,7 @@ from imgsyncfs.catalog.schema import (
     ORIENTATIONS_LEVEL,
     SCHEMA_ADDITIONS,
     SCHEMA_VERSION,
+    SELECTIONS_LEVEL,
     SPLIT_COLUMNS,
     SPLITS_LEVEL,
     SUBSCRIPTION_COLUMNS,
@@ -62,6 +66,13 @@ from imgsyncfs.catalog.schema import (
     additions_level,
     create_statements,
     select_datasets,
+)
+from imgsyncfs.catalog.selecting import (
+    SelectedImages,
+    count_classes,
+    read_selections,
+    remove_selection,
+    write_selection,
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
@@ -87,7 +98,7 @@ _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions" 
 _EXIF_ORIENTATIONS = range(1, 9)
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
-Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SplitRow, SubscriptionRow)
+Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
 
 def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
@@ -163,17 +174,18 @@ class Catalog:
             the schema.
 
         Raises:
-            CatalogError: it is a catalog with another store, or there are other tables of these names.
+            CatalogError: it is a catalog with another store, or there are other tables of these names, or the
+                additions cannot be made; nothing is changed then.
         """
         there = [table for table in TABLES if self._has_table(table)]
         if there and "catalog_settings" in there:
             self.check()
-            self._make_additions()
             if self.default_store() != store:
                 raise CatalogError(
                     f"The catalog {self._connection.where} has the store {self.default_store()} and not {store}; give "
                     "that one, or make the catalog in another database."
                 )
+            self._make_additions(must=True)
             return False
         if there:
             raise CatalogError(
@@ -191,6 +203,23 @@ class Catalog:
             }
             insert(self._connection, "catalog_settings", ("name", "value"), [*settings.items()])
         return True
+
+    def missing_additions(self) -> list[str]:
+        """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
+        if not self._has_table("catalog_settings"):
+            return []
+        self._read_settings()
+        return [ADDED[level] for level in range(self._additions + 1, int(SCHEMA_ADDITIONS) + 1)]
+
+    def unlabelled_datasets(self) -> list[DatasetRow]:
+        """The datasets of which the catalog does not know what their annotations say, ordered by id.
+
+        An earlier version has published them. Nothing where there is no catalog yet.
+        """
+        if not self._has_table("catalog_settings"):
+            return []
+        known = {(row.dataset_id, row.label_version) for row in self.dataset_labels()}
+        return [row for row in self.datasets() if (row.dataset_id, row.label_version) not in known]
 
     def default_store(self) -> str:
         """URL of the store that datasets are published to."""
@@ -212,6 +241,7 @@ class Catalog:
             self._subscriptions(faults),
             self._split_rules(faults),
             self._dataset_labels(faults),
+            self._selections(faults),
             faults,
         )
 
@@ -304,17 +334,21 @@ class Catalog:
         rows = self._readable(self._connection.rows(_ORIENTATIONS, (dataset_id,)), _known_orientation, dataset_id)
         return {row.name: row.orientation for row in rows if row.orientation != 1}
 
-    def dataset_labels(self) -> list[DatasetLabelsRow]:
+    def dataset_labels(self, dataset_id: str | None = None) -> list[DatasetLabelsRow]:
         """What annotations say, of each dataset and label version that was published since catalogs keep that.
 
-        They are ordered by dataset and label version; odd rows are logged.
+        Args:
+            dataset_id: the dataset; None for all.
+
+        Returns:
+            They are ordered by dataset and label version; odd rows are logged.
         """
         self._read_settings()
-        return _logging_faults(self._dataset_labels)
+        return _logging_faults(partial(self._dataset_labels, dataset_id=dataset_id))
 
-    def _dataset_labels(self, faults: list[str]) -> list[DatasetLabelsRow]:
+    def _dataset_labels(self, faults: list[str], *, dataset_id: str | None = None) -> list[DatasetLabelsRow]:
         """The rows; what is wrong with others is added to the faults."""
-        return read_dataset_labels(self._connection, faults) if self._additions >= LABELS_LEVEL else []
+        return read_dataset_labels(self._connection, faults, dataset_id) if self._additions >= LABELS_LEVEL else []
 
     def image_values(self, dataset_id: str, label_version: str, label_name: str | None) -> dict[str, str]:
         """The value of a classification of each image that has it; see `imgsyncfs.catalog.labels.read_image_values`."""
@@ -438,6 +472,48 @@ class Catalog:
         with self._connection.transaction():
             self._connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
 
+    def selections(self) -> list[SelectionRow]:
+        """All selections, ordered by name (by code points); odd rows are logged."""
+        self._read_settings()
+        return _logging_faults(self._selections)
+
+    def _selections(self, faults: list[str]) -> list[SelectionRow]:
+        """The selections; what is wrong with others is added to the faults."""
+        return read_selections(self._connection, faults) if self._additions >= SELECTIONS_LEVEL else []
+
+    def put_selection(self, row: SelectionRow) -> None:
+        """Keep a selection; one of the same name is replaced.
+
+        Raises:
+            CatalogError: the catalog cannot be written, or an earlier version made it and its tables may not be
+                changed.
+        """
+        self._make_additions()
+        if self._additions < SELECTIONS_LEVEL:
+            raise CatalogError(
+                f"The catalog {self._connection.where} has no table for selections yet; have whoever may change its "
+                "tables run: imgsyncfs init"
+            )
+        with self._connection.transaction():
+            write_selection(self._connection, row)
+
+    def remove_selection(self, name: str) -> None:
+        """Forget a selection; it may be gone already."""
+        self._read_settings()
+        if self._additions >= SELECTIONS_LEVEL:
+            with self._connection.transaction():
+                remove_selection(self._connection, name)
+
+    def names_of(self, query: ImageQuery) -> list[str]:
+        """The stems that a query gives, in no certain order; those that are not valid UTF-8 are left out."""
+        rows = self._connection.rows(query.sql, query.parameters)
+        return [name for (name,) in rows if isinstance(name, str) and is_utf8(name)]
+
+    def class_counts(self, found: SelectedImages) -> dict[str, int]:
+        """The number of objects of each class on images of a selection; none if the catalog does not keep labels."""
+        self._read_settings()
+        return count_classes(self._connection, found) if self._additions >= LABELS_LEVEL else {}
+
     def split_rules(self) -> dict[str, SplitRow]:
         """The split rules of the datasets that have one of their own, by dataset; odd rows are logged."""
         self._read_settings()
@@ -525,32 +601,41 @@ class Catalog:
         """The level of additions to the schema that the catalog had when its settings were read."""
         return additions_level(self._settings.get(_ADDITIONS))
 
-    def _make_additions(self) -> None:
-        """Bring the schema up to date, level by level. Without the right to do so, all goes on as before."""
+    def _make_additions(self, *, must: bool = False) -> None:
+        """Bring the schema up to date, in one transaction.
+
+        Without the right to do so, all goes on as before, or, if it must be done, a `CatalogError` says so.
+        """
         self._read_settings()
         while (level := self._additions) < int(SCHEMA_ADDITIONS):
             try:
-                self._add_level(level + 1)
+                self._add_levels(level)
             except CatalogUnreachable:
                 raise
             except CatalogError as error:
                 self._read_settings()
                 # Somebody else may have been quicker.
                 if self._additions == level:
+                    told = f"could not be given what this version adds to it, and is used without ({error})"
+                    if must:
+                        raise CatalogError(
+                            f"The catalog {self._connection.where} {told}; have whoever may change its tables do it."
+                        ) from error
                     logger.warning(
-                        "The catalog could not be given what this version adds to it, and is used without (%s) Have "
-                        "whoever may change its tables run: imgsyncfs init",
-                        error,
+                        "The catalog %s Have whoever may change its tables run: imgsyncfs init",
+                        told,
                     )
                     return
             self._read_settings()
 
-    def _add_level(self, level: int) -> None:
+    def _add_levels(self, level: int) -> None:
+        """Make all additions above a level."""
         with self._connection.transaction():
-            for statement in addition_statements(self._connection.dialect, level):
-                self._connection.execute(statement)
+            for each in range(level + 1, int(SCHEMA_ADDITIONS) + 1):
+                for statement in addition_statements(self._connection.dialect, each):
+                    self._connection.execute(statement)
             self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
-            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, str(level))])
+            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, SCHEMA_ADDITIONS)])
 
     def _has_table(self, table: str) -> bool:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import orjson
 
@@ -75,10 +75,20 @@ def dataset_labels(
     )
 
 
-def read_dataset_labels(connection: Connection, faults: list[str]) -> list[DatasetLabelsRow]:
-    """The rows of all datasets and label versions, in their order; what is wrong with others is added to the faults."""
+def read_dataset_labels(
+    connection: Connection, faults: list[str], dataset_id: str | None = None
+) -> list[DatasetLabelsRow]:
+    """What annotations say, of each dataset and label version that is known, in their order.
+
+    Args:
+        connection: to the catalog, which has the tables.
+        faults: what is wrong with rows is added to these.
+        dataset_id: the dataset; None for all.
+    """
+    query = _DATASET_LABELS if dataset_id is None else f"{_DATASET_LABELS} WHERE dataset_id = ?"
+    found = list(connection.rows(query, () if dataset_id is None else (dataset_id,)))
     rows = []
-    for values in list(connection.rows(_DATASET_LABELS)):
+    for values in found:
         try:
             rows.append(_dataset_labels_row(values))
         except ValueError as error:
@@ -137,9 +147,13 @@ def write_labels(
             connection.execute(f"DELETE FROM annotation_labels {_WHERE}", key)  # noqa: S608  # constant names
             connection.execute(f"DELETE FROM dataset_labels {_WHERE}", key)  # noqa: S608  # constant names
         return bool(found)
-    kept = {name: tuple(filter(can_be_kept, said)) for name, said in labels.items()}
-    differs = _write_annotation_labels(connection, key, {name: said for name, said in kept.items() if said})
-    row = dataset_labels(dataset_id, label_version, kept.values())
+    # A million annotations say the same few things.
+    said = {*chain.from_iterable(labels.values())}
+    unkept = {label for label in said if not can_be_kept(label)}
+    if unkept:
+        labels = {name: [label for label in each if label not in unkept] for name, each in labels.items()}
+    differs = _write_annotation_labels(connection, key, labels)
+    row = dataset_labels(dataset_id, label_version, [said])
     values = (*key, orjson.dumps(row.object_classes).decode(), orjson.dumps(row.label_values).decode())
     if found != [values]:
         connection.execute(f"DELETE FROM dataset_labels {_WHERE}", key)  # noqa: S608  # constant names

@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from imgsyncfs.annotations.splits import SplitRule
-from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SplitRow, SubscriptionRow
+from imgsyncfs.catalog.listing_folder import listing_folder
+from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow, SplitRow, SubscriptionRow
+from imgsyncfs.catalog.selections import datasets_of, selection_labels, selection_row
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
 from imgsyncfs.errors import (
     CatalogError,
@@ -39,17 +41,21 @@ from imgsyncfs.workers.pool import Answer, WorkerPool
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
-    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing import ImageValues, Listing
 
 logger = logging.getLogger(__name__)
 
-Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SplitRow, SubscriptionRow)
+LISTINGS = "listings"
+"""The folder of the saved listings of a catalog, within its own."""
+
+Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
 _LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
 """Names of saved listings, those of earlier versions among them."""
 
 
 _NO_SPLIT_RULES: dict[str, list[Any]] = {each.name: [] for each in fields(SplitRow)}
+_NO_SELECTIONS: dict[str, list[Any]] = {each.name: [] for each in fields(SelectionRow)}
 _NO_LABELS: dict[str, list[Any]] = {each.name: [] for each in fields(DatasetLabelsRow)}
 
 
@@ -69,6 +75,8 @@ class DatasetTable:
         store: URL of the catalog's own store.
         split_rules: dataset id to split rule, of the datasets that have one of their own.
         labels: dataset id to what its annotations say, of its label version; of the datasets of which that is known.
+        selections: name to selection.
+        selected: the rows of the selections as datasets, by their ids.
     """
 
     rows: Mapping[str, DatasetRow]
@@ -82,6 +90,12 @@ class DatasetTable:
     store: str
     split_rules: Mapping[str, SplitRow] = field(default_factory=dict)
     labels: Mapping[str, DatasetLabelsRow] = field(default_factory=dict)
+    selections: Mapping[str, SelectionRow] = field(default_factory=dict)
+    selected: Mapping[str, DatasetRow] = field(default_factory=dict)
+
+    def row(self, dataset_id: str) -> DatasetRow | None:
+        """The row of a dataset, or of a selection with its mark; None if there is none."""
+        return self.rows.get(dataset_id) or self.selected.get(dataset_id)
 
     def split_rule(self, dataset_id: str) -> SplitRule:
         """The split rule of a dataset; raises `ConfigurationError` if it has one of its own that cannot be used."""
@@ -212,6 +226,34 @@ class CatalogMirror:
         except FutureTimeoutError:
             raise self.too_late(dataset_id) from None
 
+    def image_values(self, listing: Listing, label_name: str | None) -> ImageValues:
+        """The value of a classification of each image of a listing.
+
+        Args:
+            listing: from `listing`.
+            label_name: of the classification; None for the first of each image.
+
+        Raises:
+            CatalogError: it is not saved, and the database cannot be read, or has another revision by now.
+        """
+        # Late, as above.
+        from imgsyncfs.catalog.listing import ImageValues, join_values, load_values
+
+        if listing.facts.origins:
+            ids = [origin.dataset_id for origin in listing.facts.origins]
+            parts = [(each, self.image_values(each, label_name)) for each in map(self.listing, ids)]
+            return join_values(listing, parts)
+        folder = self._listings_folder(listing.dataset_id) / listing.key
+        saved = load_values(listing, folder, label_name)
+        if saved is not None:
+            return saved
+        question = {"question": "values", "dataset": listing.dataset_id, "folder": str(folder), "label": label_name}
+        _, content = self._wait(self._pool.submit(question))
+        return ImageValues.from_bytes(content)
+
+    def _listings_folder(self, dataset_id: str) -> Path:
+        return listing_folder(self._folder / LISTINGS, dataset_id)
+
     def too_late(self, dataset_id: str) -> CatalogUnreachable:
         """What somebody is told who has waited for a listing as long as the timeout."""
         return CatalogUnreachable(
@@ -222,10 +264,11 @@ class CatalogMirror:
 
     def _begin_loading(self, future: Future[Listing], dataset_id: str, table: DatasetTable) -> None:
         """Load the saved listing, or have a worker read one. That goes on when those who asked have given up."""
-        folder = self._folder / "listings" / hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()[:32]
-        row = table.rows.get(dataset_id)
+        folder = self._listings_folder(dataset_id)
+        row = table.row(dataset_id)
         saved = _load_saved(folder / row.listing_key(table.catalog_id)) if row is not None else None
         if saved is not None:
+            self._look_up_members(saved)
             with self._lock:
                 self._loading.pop(dataset_id, None)
             future.set_result(saved)
@@ -248,7 +291,7 @@ class CatalogMirror:
             else:
                 future.set_result(outcome)
 
-        question = {"question": "listing", "dataset": dataset_id, "folder": str(folder)}
+        question = {"question": "listing", "dataset": dataset_id, "folder": str(self._folder / LISTINGS)}
         self._pool.submit(question).add_done_callback(finish)
 
     def _take_listing(self, dataset_id: str, folder: Path, answer: Future[Answer]) -> Listing:
@@ -262,6 +305,7 @@ class CatalogMirror:
         from imgsyncfs.catalog.listing import load_listing
 
         listing = load_listing(Path(result["path"]))
+        self._look_up_members(listing)
         for name, reason in listing.hidden:
             self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
         for other in folder.iterdir():
@@ -269,6 +313,12 @@ class CatalogMirror:
                 # Mapped ones stay readable for those who have them. No link is followed out of the folder.
                 shutil.rmtree(other, ignore_errors=True)
         return listing
+
+    def _look_up_members(self, listing: Listing) -> None:
+        """Have a selection's extents compared with all that the catalog says of them."""
+        if listing.facts.origins:
+            folder = self._folder / LISTINGS
+            listing.look_up_members(lambda origin: _load_saved(listing_folder(folder, origin.dataset_id) / origin.key))
 
     def _wait(self, answer: Future[Answer]) -> Answer:
         try:
@@ -293,6 +343,13 @@ class CatalogMirror:
             for row in _made(DatasetLabelsRow, table.get("dataset_labels") or _NO_LABELS)
             if row.dataset_id in rows and rows[row.dataset_id].label_version == row.label_version
         }
+        selections = {row.name: row for row in _made(SelectionRow, table.get("selections") or _NO_SELECTIONS)}
+        selected = {}
+        for each in selections.values():
+            datasets = datasets_of(each, rows.values())
+            selected_row = selection_row(each, datasets, labels, table["catalog_id"])
+            selected[selected_row.dataset_id] = selected_row
+            labels[selected_row.dataset_id] = selection_labels(selected_row, datasets, labels)
         shown = rows
         if self._subscription is not None:
             chosen = find_subscription(subscriptions, self._subscription)
@@ -311,6 +368,8 @@ class CatalogMirror:
             table["store"],
             split_rules,
             labels,
+            selections,
+            selected,
         )
 
     def _save_table(self, content: bytes) -> None:

@@ -80,6 +80,7 @@ class CatalogTable:
         subscriptions: likewise, ordered by name.
         split_rules: of the datasets that have one of their own, ordered by id; also those that cannot be used.
         dataset_labels: what annotations say, ordered by dataset and label version.
+        selections: those that can be used, ordered by name.
         faults: a sentence for each row that cannot be used, or not as it is.
     """
 
@@ -89,6 +90,7 @@ class CatalogTable:
     subscriptions: Sequence[SubscriptionRow]
     split_rules: Sequence[SplitRow]
     dataset_labels: Sequence[DatasetLabelsRow]
+    selections: Sequence[SelectionRow]
     faults: Sequence[str]
 
 
@@ -250,6 +252,34 @@ class SubscriptionRow:
     dataset_ids: tuple[str, ...]
     conditions: tuple[str, ...]
     updated_at: int
+
+
+@dataclass(frozen=True)
+class SelectionRow:
+    """One selection of images.
+
+    Attributes:
+        name: what people call it.
+        dataset_ids: the datasets that images are taken from, in this order; none for all of the catalog.
+        conditions: each ``COLUMN OPERATOR VALUE``; images that meet all of them belong to it.
+        mapped: classes that have another name in it.
+        mapped_to: the names of these, in the same order.
+        dropped: classes whose objects are not in it.
+        first_images: so many images at most, by dataset and name; 0 for all.
+        classes: its classes, in the order that gives them their numbers, as it was when the selection was kept. Others
+            follow by name.
+        updated_at: when it was last changed, Unix seconds.
+    """
+
+    name: str
+    dataset_ids: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()
+    mapped_to: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    first_images: int = 0
+    classes: tuple[str, ...] = ()
+    updated_at: int = 0
 
 
 Row = TypeVar("Row", ImageRow, AnnotationRow)

@@ -24,7 +24,7 @@ from imgsyncfs.catalog.rows import (
 
 SCHEMA_VERSION = "1"
 
-SCHEMA_ADDITIONS = "4"
+SCHEMA_ADDITIONS = "5"
 """What later versions have added to the schema, beside what earlier ones read and write; see `addition_statements`.
 
 Additions are made level by level, each on the one before it. A catalog of a lower level, 0 without any, is read as it
@@ -42,6 +42,18 @@ SPLITS_LEVEL = 3
 LABELS_LEVEL = 4
 """From this level of additions on, what annotations say is kept."""
 
+SELECTIONS_LEVEL = 5
+"""From this level of additions on, selections of images are kept."""
+
+ADDED = {
+    DIGESTS_LEVEL: "the column publish_id of the table datasets and the table extent_digests",
+    ORIENTATIONS_LEVEL: "the table image_orientations",
+    SPLITS_LEVEL: "the table split_rules",
+    LABELS_LEVEL: "the tables annotation_labels and dataset_labels",
+    SELECTIONS_LEVEL: "the table selections",
+}
+"""What each level of additions brings, for people."""
+
 DATASET_COLUMNS = tuple(field.name for field in fields(DatasetRow))
 ADDED_DATASET_COLUMNS = ("publish_id",)
 FIRST_DATASET_COLUMNS = tuple(column for column in DATASET_COLUMNS if column not in ADDED_DATASET_COLUMNS)
@@ -51,6 +63,7 @@ ORIENTATION_COLUMNS = tuple(field.name for field in fields(OrientationRow))
 SPLIT_COLUMNS = tuple(field.name for field in fields(SplitRow))
 LABEL_COLUMNS = tuple(field.name for field in fields(LabelRow))
 DATASET_LABELS_COLUMNS = tuple(field.name for field in fields(DatasetLabelsRow))
+SELECTION_COLUMNS = ("name", "definition", "updated_at")
 SUBSCRIPTION_COLUMNS = tuple(field.name for field in fields(SubscriptionRow))
 
 INTEGER_COLUMNS = frozenset(
@@ -94,6 +107,7 @@ TABLES = (
     "split_rules",
     "annotation_labels",
     "dataset_labels",
+    "selections",
 )
 
 
@@ -192,6 +206,7 @@ def create_statements(dialect: Dialect) -> list[str]:
         _image_orientations(dialect),
         _split_rules(dialect),
         *_labels(dialect),
+        _selections(dialect),
     ]
 
 
@@ -218,6 +233,8 @@ def select_datasets(level: int) -> str:
 
 def addition_statements(dialect: Dialect, level: int) -> list[str]:
     """Write the statements that bring a catalog to a level of additions from the one below it."""
+    if level == SELECTIONS_LEVEL:
+        return [_selections(dialect)]
     if level == LABELS_LEVEL:
         return _labels(dialect)
     if level == SPLITS_LEVEL:
@@ -263,6 +280,11 @@ def _labels(dialect: Dialect) -> list[str]:
         "CREATE INDEX annotations_by_label ON annotation_labels (label_name, label_value, dataset_id, label_version)",
         _create(dialect, "dataset_labels", DATASET_LABELS_COLUMNS, {"dataset_id": 200, "label_version": 50}),
     ]
+
+
+def _selections(dialect: Dialect) -> str:
+    """The table of selections of images."""
+    return _create(dialect, "selections", SELECTION_COLUMNS, {"name": 200})
 
 
 def _create(

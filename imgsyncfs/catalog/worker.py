@@ -15,7 +15,8 @@ import importlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
-from imgsyncfs.catalog.rows import DatasetLabelsRow, SplitRow
+from imgsyncfs.catalog.listing_folder import listing_folder
+from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, WorkerLost
+from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
+from imgsyncfs.errors import CatalogError, CatalogUnreachable, DatasetChanged, ListingDamaged, WorkerLost
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from imgsyncfs.catalog.listing import CollectedRows
+    from imgsyncfs.catalog.listing import CollectedRows, ListingPart
+    from imgsyncfs.catalog.selecting import SelectedImages
     from imgsyncfs.workers.frames import Send
 
 LARGE_DATASET = 100_000
 """From this number of images on a second process pays: it takes 0.3 s to start."""
+
+SELECTION_ATTEMPTS = 5
 
 LONGEST_READING_SECONDS = 3600.0
 """Each answer of the database has its own time limit; this is for all annotations of the largest datasets."""
@@ -59,14 +65,16 @@ class CatalogReader:
 
         Args:
             arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
-                (with ``dataset`` and ``folder``, where to save it), "annotations" (with ``dataset`` and
-                ``label_version``), "byte counts", or "nothing": be ready for a listing.
+                (with ``dataset``, or a selection with its mark, and ``folder``, that of all listings), "annotations"
+                (with ``dataset`` and ``label_version``), "values" (with ``dataset``, ``folder``, its saved listing's,
+                and ``label``, the name of a classification, None for the first of each image), "byte counts", or
+                "nothing": be ready for a listing.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
-            subscriptions, split rules and labels column by column. For "listing" the path it was saved to, None if
-            there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads. For "byte counts" those
-            of the datasets' images.
+            subscriptions, split rules, labels and selections column by column. For "listing" the path it was saved to,
+            None if there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads, for "values" what
+            `ImageValues.from_bytes` does. For "byte counts" those of the datasets' images.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -81,7 +89,10 @@ class CatalogReader:
                 return {}, b""
             if arguments["question"] == "annotations":
                 return self._annotations(arguments["dataset"], arguments["label_version"])
-            return self._listing(arguments["dataset"], Path(arguments["folder"]))
+            if arguments["question"] == "values":
+                return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
+            path = self._save_listing(arguments["dataset"], Path(arguments["folder"]))
+            return {"path": str(path) if path is not None else None}, b""
         except CatalogError:
             # The next job begins with a fresh connection: this one may be broken.
             self._disconnect()
@@ -96,32 +107,109 @@ class CatalogReader:
             "subscriptions": _columns(found.subscriptions, SUBSCRIPTION_COLUMNS),
             "split_rules": _columns(found.split_rules, SPLIT_COLUMNS),
             "dataset_labels": _columns(found.dataset_labels, DATASET_LABELS_COLUMNS),
+            "selections": _columns(found.selections, [each.name for each in fields(SelectionRow)]),
             "faults": found.faults,
         }
         content = orjson.dumps(table)
         digest = hashlib.sha256(content).hexdigest()
         return {"digest": digest}, b"" if digest == known else content
 
-    def _listing(self, dataset: str, folder: Path) -> tuple[dict[str, Any], bytes]:
+    def _save_listing(self, dataset_id: str, folder: Path) -> Path | None:
+        """Read a listing and save it; returns where, None if there is no such dataset or selection."""
+        if is_selection(dataset_id):
+            return self._save_selection(dataset_id, folder)
         from imgsyncfs.catalog.listing import load_newest, numbered, read_listing, save_listing
 
         with ExitStack() as stack:
             listing = read_listing(
-                self._connect(), dataset, annotations_beside=lambda row: self._begin_annotations(row, stack)
+                self._connect(), dataset_id, annotations_beside=lambda row: self._begin_annotations(row, stack)
             )
         if listing is None:
-            return {"path": None}, b""
-        path = folder / listing.key
-        previous = load_newest(folder)
+            return None
+        own = listing_folder(folder, dataset_id)
+        previous = load_newest(own)
         # Another process may have saved it meanwhile: who numbered it first has numbered it.
         if previous is None or previous.key != listing.key:
-            save_listing(numbered(listing, previous), path)
-        return {"path": str(path)}, b""
+            save_listing(numbered(listing, previous), own / listing.key)
+        return own / listing.key
+
+    def _save_selection(self, marked: str, folder: Path) -> Path | None:
+        """Bring the listing of a selection together and save it; see `_save_listing`."""
+        from imgsyncfs.catalog.listing import join_listings, numbered, save_listing
+        from imgsyncfs.catalog.selecting import select_images
+
+        catalog = self._connect()
+        for _ in range(SELECTION_ATTEMPTS):
+            table = catalog.table()
+            selection = next((each for each in table.selections if MARK + each.name == marked), None)
+            if selection is None:
+                return None
+            datasets = datasets_of(selection, table.datasets)
+            labels = shown_labels(table.dataset_labels, table.datasets)
+            row = selection_row(selection, datasets, labels, table.catalog_id)
+            parts = self._parts(select_images(catalog, selection, table.datasets), folder, table.catalog_id)
+            if parts is not None:
+                joined = join_listings(row, parts, catalog_id=table.catalog_id, choice=class_choice(selection))
+                path = listing_folder(folder, marked) / joined.key
+                # Numbers begin anew: the same annotation may be another one under other names of classes.
+                save_listing(numbered(joined, None), path)
+                return path
+        raise CatalogError(
+            f"Datasets of the selection {marked} were published again during each of {SELECTION_ATTEMPTS} attempts to "
+            "read it; try again later."
+        )
+
+    def _parts(self, found: Sequence[SelectedImages], folder: Path, catalog_id: str) -> list[ListingPart] | None:
+        """The parts of datasets' listings; None if one has been published again meanwhile."""
+        import numpy as np
+
+        from imgsyncfs.catalog.listing import Listing, ListingPart, chosen_indices, load_listing
+
+        parts = []
+        for each in found:
+            key = each.row.listing_key(catalog_id)
+            path: Path | None = listing_folder(folder, each.row.dataset_id) / key
+            listing: Listing | None = None
+            with suppress(ListingDamaged):
+                listing = load_listing(path) if path is not None else None
+            if listing is None:
+                path = self._save_listing(each.row.dataset_id, folder)
+                listing = load_listing(path) if path is not None else None
+            if listing is None or listing.key != key:
+                return None
+            chosen = np.arange(len(listing))
+            if each.names is not None:
+                chosen = chosen_indices(listing, [name.encode() for name in each.names])
+            parts.append(ListingPart(listing, chosen))
+        return parts
 
     def _annotations(self, dataset: str, label_version: str) -> tuple[dict[str, Any], bytes]:
         from imgsyncfs.catalog.listing import collect_annotations
 
         return {}, collect_annotations(self._connect().annotation_portions(dataset, label_version)).to_bytes()
+
+    def _values(self, dataset: str, folder: Path, label: str | None) -> tuple[dict[str, Any], bytes]:
+        from imgsyncfs.catalog.listing import ImageValues, load_listing, save_values
+
+        again = DatasetChanged(f"The dataset {dataset} was published again just now; look again in a moment.")
+        try:
+            listing = load_listing(folder)
+        except ListingDamaged as error:
+            raise again from error
+        catalog = self._connect()
+
+        def is_current() -> bool:
+            row = catalog.dataset(dataset)
+            return row is not None and row.listing_key(catalog.identity()) == listing.key
+
+        found = catalog.image_values(dataset, listing.label_version, label) if is_current() else {}
+        if not is_current():
+            raise again
+        values = ImageValues.of(listing, found)
+        with suppress(OSError):
+            # The next start may need the database then.
+            save_values(values, folder, label)
+        return {}, values.to_bytes()
 
     def _begin_annotations(self, row: DatasetRow, stack: ExitStack) -> Callable[[], CollectedRows] | None:
         """Have a process of its own collect a large dataset's annotations; see `read_listing`."""
@@ -171,7 +259,7 @@ class CatalogReader:
 
 
 def _columns(
-    rows: Sequence[DatasetRow | DatasetLabelsRow | SplitRow | SubscriptionRow], names: tuple[str, ...]
+    rows: Sequence[DatasetRow | DatasetLabelsRow | SelectionRow | SplitRow | SubscriptionRow], names: Sequence[str]
 ) -> dict[str, list[Any]]:
     """Rows column by column: a third of the length, and of the time it takes to read them."""
     return {name: list(map(attrgetter(name), rows)) for name in names}

@@ -12,12 +12,14 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
+from imgsyncfs.cache.documents import clear_documents, documents_volume, verify_documents
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, extents_folder, verify_cache
 from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_configured_catalog, table_console
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.fetching.contents import belongs_to, store_and_folder
+from imgsyncfs.library.saved_tables import remove_tables
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.private_folders import cache_folder
@@ -60,6 +62,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     Limits are those that the mount which was made last was told.
     """
     content = cache_content(folder, store_and_folder)
+    documents, document_bytes = documents_volume(folder.parent)
     disk = disk_space(folder)
     entries = sum(count for count, _ in content.groups.values())
     groups = sorted(content.groups.items(), key=lambda group: (-group[1][1], group[0]))
@@ -71,6 +74,8 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
             "keep_free": content.limits and content.limits.keep_free,
             "disk_free": disk.free,
             "extents": entries,
+            "documents": documents,
+            "document_bytes": document_bytes,
             "groups": [
                 {"store": store, "folder": name, "extents": count, "bytes": byte_count}
                 for (store, name), (count, byte_count) in groups
@@ -85,6 +90,8 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     facts.add_row("size", f"{decimal(content.byte_count)}{limit}")
     facts.add_row("disk", f"{decimal(disk.free)} free{keep}")
     facts.add_row("extents", f"{entries:,}")
+    if documents:
+        facts.add_row("documents", f"{documents:,} of views, {decimal(document_bytes)} beside the extents")
     console = table_console()
     console.print(facts)
     if not groups:
@@ -105,33 +112,51 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
 @_cache_options
 @_dataset_option
 def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
-    """Remove what the cache holds; it is fetched again when somebody reads it.
+    """Remove what the cache holds; it is fetched, or written, again when somebody reads it.
 
-    Saved listings stay: they are small, and a mount works with them while the database is away.
+    Tables that queries have saved are removed as well. Saved listings stay: they are small, and a mount works with them
+    while the database is away.
     """
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
         count, byte_count = clear_cache(folder, chosen=chosen, progress=bar)
-    click.echo(f"Removed {counted(count, 'extent')} ({decimal(byte_count)}) from the cache {folder}.")
+    remove_tables(folder.parent, dataset_id)
+    documents, document_bytes = clear_documents(folder.parent, chosen=_of_dataset(dataset_id))
+    removed = f"{counted(count, 'extent')} ({decimal(byte_count)})"
+    if documents:
+        removed += f" and {counted(documents, 'document')} of views ({decimal(document_bytes)})"
+    click.echo(f"Removed {removed} from the cache {folder}.")
 
 
 @cache_command.command("verify")
 @_cache_options
 @_dataset_option
 def verify_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
-    """Read all that the cache holds, and remove what is damaged; it is fetched again when somebody reads it.
+    """Read all that the cache holds, and remove what is damaged; whoever reads it later has it fetched again.
 
     Files that belong to nothing, which a killed process may leave, are removed as well. The exit status is 0 if
     everything is in order afterwards, whatever was found, and 1 if the cache cannot be read.
     """
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
-        check = verify_cache(folder, chosen=chosen, progress=bar)
-    found = f"Checked {counted(check.entries, 'extent')} ({decimal(check.byte_count)}) in the cache {folder}"
-    damaged = f"removed {counted(check.damaged, 'extent')} that {'was' if check.damaged == 1 else 'were'} damaged"
-    orphans = f"removed {counted(check.orphans, 'file')} that belonged to nothing"
-    mended = [*([damaged] if check.damaged else []), *([orphans] if check.orphans else [])]
-    click.echo(f"{found}: {' and '.join(mended) or 'all is well'}.")
+        extents = verify_cache(folder, chosen=chosen, progress=bar)
+        documents = verify_documents(folder.parent, chosen=_of_dataset(dataset_id), progress=bar)
+    checked = f"{counted(extents.entries, 'extent')} ({decimal(extents.byte_count)})"
+    if documents.documents:
+        checked += f" and {counted(documents.documents, 'document')} of views ({decimal(documents.byte_count)})"
+    mended = [
+        f"removed {counted(count, noun)} that {'was' if count == 1 else 'were'} damaged"
+        for noun, count in (("extent", extents.damaged), ("document", documents.damaged))
+        if count
+    ]
+    if extents.orphans:
+        mended.append(f"removed {counted(extents.orphans, 'file')} that belonged to nothing")
+    click.echo(f"Checked {checked} in the cache {folder}: {' and '.join(mended) or 'all is well'}.")
+
+
+def _of_dataset(dataset_id: str | None) -> Callable[[dict[str, Any]], bool] | None:
+    """Which documents are meant, by their records; None for all of them."""
+    return None if dataset_id is None else lambda record: record.get("dataset") == dataset_id
 
 
 def _chosen(configuration: Configuration, dataset_id: str | None) -> Callable[[str], bool] | None:

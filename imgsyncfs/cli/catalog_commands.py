@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.cells import cell_len
@@ -20,15 +21,25 @@ from imgsyncfs.catalog.naming import SOURCES
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscribe
 from imgsyncfs.cli.common import (
+    LEFT_OUT_STATUS,
+    allow_store_option,
     catalog_options,
+    counted,
     echo_json,
+    echo_some,
     open_configured_catalog,
     open_configured_store,
     tell_mounts,
 )
+from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.library.configuration import catalog_url
 from imgsyncfs.settings.config_file import Configuration, load_configuration
+from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
+from imgsyncfs.stores.opening import DEFAULT_TIMEOUT
+
+if TYPE_CHECKING:
+    from imgsyncfs.stores.contract import Store
 
 LEAST_COLUMNS = ("dataset_id", "size")
 
@@ -44,19 +55,77 @@ NOTE_CHARACTERS = 40
     help="Where images and annotations will lie: file:///path or azure://ACCOUNT/CONTAINER[/PREFIX].",
 )
 @catalog_options
+@allow_store_option
 def init_command(*, store: str, configuration: Configuration) -> None:
-    """Make a catalog: its tables in the database, and the store if it is missing."""
+    """Make a catalog, or bring one of an earlier version up to date.
+
+    A new one: its tables in the database, and the store if it is missing. One of an earlier version gets the tables
+    that are new, in one transaction, and earlier versions go on working with it. Then the annotations of datasets are
+    read of which the catalog does not know what they say: each of these gets a new revision. All that is said before it
+    begins. Interrupted, it goes on where it stopped when it is typed again. The exit status is 3 if datasets had to be
+    left.
+    """
     with closing(open_configured_store(store, configuration)) as opened:
         opened.create()
         opened.check()
-    catalog, _ = open_configured_catalog(configuration, create=True)
+    catalog, configuration = open_configured_catalog(configuration, create=True)
     with catalog:
+        unread = _say_what_comes(catalog)
         made = catalog.initialize(store=opened.url)
-    what = "is ready" if made else "was a catalog already, with the same store"
-    url = catalog_url(configuration)
-    # What was given here alone has to be given again.
-    given = "" if load_configuration().catalog == configuration.catalog else f" --catalog {shlex.quote(url)}"
-    click.echo(f"{url} {what}; next: imgsyncfs publish FOLDER --name ID{given}")
+        url = catalog_url(configuration)
+        what = "is ready" if made else "was a catalog already, with the same store"
+        # What was given here alone has to be given again.
+        given = "" if load_configuration().catalog == configuration.catalog else f" --catalog {shlex.quote(url)}"
+        click.echo(f"{url} {what}; next: imgsyncfs publish FOLDER --name ID{given}")
+        if unread:
+            _read_annotations(catalog, unread, configuration)
+
+
+def _say_what_comes(catalog: Catalog) -> list[DatasetRow]:
+    """Say what `init` will do with a catalog that there is; returns the datasets whose annotations it will read."""
+    missing, unread = catalog.missing_additions(), catalog.unlabelled_datasets()
+    if missing:
+        click.echo(
+            f"An earlier version made this catalog. It gets, in one transaction: {'; '.join(missing)}. Earlier "
+            "versions go on working with it."
+        )
+    if unread:
+        images = sum(row.size for row in unread)
+        click.echo(
+            f"{'Then the' if missing else 'The'} annotations of {counted(len(unread), 'dataset')} "
+            f"({counted(images, 'image')}) are read, so that the catalog knows what they say; each of these datasets "
+            "gets a new revision."
+        )
+    return unread
+
+
+def _read_annotations(catalog: Catalog, rows: Sequence[DatasetRow], configuration: Configuration) -> None:
+    """Have what the annotations of datasets say kept in the catalog, and tell what came of it."""
+    # Late: it reads annotations, and numpy comes with that.
+    from imgsyncfs.tools.annotation_survey import survey
+
+    allowed = allowed_stores(catalog.default_store(), configuration.allowed_stores)
+
+    def open_store(url: str) -> Store:
+        # Somebody else may have named it.
+        return open_allowed_store(url, allowed=allowed, sections=configuration.stores, timeout=DEFAULT_TIMEOUT)
+
+    with ProgressBar() as progress:
+        summary = survey(catalog, rows, open_store=open_store, progress=progress)
+    if summary.datasets:
+        read = f"{counted(summary.annotations, 'annotation')} of {counted(summary.datasets, 'dataset')}"
+        click.echo(f"The catalog knows what {read} say.")
+        tell_mounts(configuration)
+    for lines, what in (
+        (summary.unreadable, "Annotations that cannot be read; mend them and publish again"),
+        (summary.left, "Datasets that are left as they were"),
+    ):
+        if lines:
+            click.echo(f"{what}:", err=True)
+            echo_some(lines, len(lines))
+    if summary.left:
+        click.echo("Type this again when they can be read.", err=True)
+        sys.exit(LEFT_OUT_STATUS)
 
 
 @click.command("datasets")

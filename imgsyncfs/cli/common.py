@@ -6,6 +6,7 @@ What opens catalogs and stores or draws tables is imported where it is used: `mo
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from imgsyncfs.errors import CatalogRefused
-from imgsyncfs.library.configuration import catalog_url
+from imgsyncfs.errors import CatalogRefused, CatalogUnreachable
+from imgsyncfs.library.configuration import catalog_url, library_settings
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import store_credentials
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgsyncfs.catalog import Catalog
+    from imgsyncfs.library.library import Library
+    from imgsyncfs.settings.library import LibrarySettings
     from imgsyncfs.stores.contract import Store
     from imgsyncfs.tools.pairing import LeftOut
     from imgsyncfs.tools.tally import KindCount
+
+logger = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -129,6 +134,43 @@ def open_configured_catalog(
     return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
 
 
+def checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
+    """Put together a library's settings from options, None where not given; ask for a password that is missing.
+
+    Raises:
+        ConfigurationError: an option makes no sense.
+        FormatError: a sibling's format is unknown.
+        CatalogError: there is no such catalog, or it refuses us.
+    """
+    settings = library_settings(configuration, given)
+    try:
+        catalog, configuration = open_configured_catalog(configuration, timeout=settings.timeout)
+        with catalog:
+            catalog.check()
+    except CatalogUnreachable as error:
+        # What was read before is in the cache: the library knows whether that will do.
+        logger.warning("%s", error)
+    return library_settings(configuration, given)
+
+
+def chosen_datasets(library: Library, dataset_ids: Sequence[str], subscription: str | None) -> Sequence[str]:
+    """The ids of the datasets that were asked for: those named, or a subscription's, or all.
+
+    Raises:
+        ConfigurationError: there is no such subscription.
+    """
+    from imgsyncfs.catalog.subscriptions import find_subscription, members
+
+    shown = [row.dataset_id for row in library.datasets.values()]
+    if subscription is not None:
+        table = library.mirror.table
+        chosen = {
+            row.dataset_id for row in members(find_subscription(table.subscriptions, subscription), table.rows.values())
+        }
+        return [dataset_id for dataset_id in shown if dataset_id in chosen]
+    return dataset_ids or shown
+
+
 def another_password(known: str | None) -> str | None:
     """Ask for the password of a catalog that refused us; None if one was given already, or nobody is there to ask."""
     if known or not sys.stdin.isatty():
@@ -184,6 +226,15 @@ def echo_kinds(what: str, kinds: Sequence[KindCount]) -> None:
 
 strict_option = click.option(
     "--strict", is_flag=True, help="Refuse labels that change their kind, or that no trainer sees."
+)
+
+
+from_option = click.option(
+    "--from",
+    "layout",
+    metavar="NAME",
+    help="The folder's layout: yolo, yolo-obb, yolo-seg, coco, cvat, hf, voc, dota, labelme, xanylabeling, rolabelimg "
+    "or imagesynchronizer. [default: recognized]",
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imgsyncfs.cli.common import echo_kinds, exit_if_left_out, strict_option
+from imgsyncfs.cli.common import echo_kinds, exit_if_left_out, from_option, strict_option
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.formats.registry import FORMATS, HOUSE
 from imgsyncfs.tools.convert.run import ConvertSummary, convert_paths
@@ -23,6 +23,7 @@ from imgsyncfs.tools.convert.to_layout import LAYOUT_FORMATS
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the new files there; the source is only read. Needed for a mount.",
 )
+@from_option
 @click.option(
     "--classes",
     metavar="LIST",
@@ -30,18 +31,22 @@ from imgsyncfs.tools.convert.to_layout import LAYOUT_FORMATS
     help="For formats that number classes: the first ones, with commas between. [default: all by name]",
 )
 @strict_option
-def convert_command(*, paths: tuple[Path, ...], to: str, output: Path | None, classes: str, strict: bool) -> None:
+def convert_command(
+    *, paths: tuple[Path, ...], to: str, output: Path | None, layout: str | None, classes: str, strict: bool
+) -> None:
     """Convert the annotations at PATH, files or folders, to the format of a tool, or back.
 
     For labelme, house annotations move into ImageSynchronizer_annotation and labelme's files take their names;
     --to imagesynchronizer brings them back, with what was edited in labelme or roLabelImg. For roLabelImg, an .xml is
     written beside. For YOLO, x.txt and data.yaml are, and for COCO, CVAT and Hugging Face (hf) a file about all images
-    of the folder: _annotations.coco.json, annotations.xml, metadata.jsonl. Interrupted, it goes on where it stopped
-    when it is run again.
+    of the folder: _annotations.coco.json, annotations.xml, metadata.jsonl. --to imagesynchronizer takes folders as
+    YOLO, COCO, Pascal VOC, DOTA and CVAT have them, too. Interrupted, it goes on where it stopped when it is run again.
     """
+    names = [name.strip() for name in classes.split(",") if name.strip()]
     with ProgressBar() as progress:
-        names = [name.strip() for name in classes.split(",") if name.strip()]
-        summary = convert_paths(paths, to=to, output=output, classes=names, strict=strict, progress=progress)
+        summary = convert_paths(
+            paths, to=to, output=output, layout=layout, classes=names, strict=strict, progress=progress
+        )
     _report(summary)
 
 

@@ -110,11 +110,19 @@ def status_command(*, mountpoint: Path | None, as_json: bool) -> None:
         ("", f"{cache['hits']:,} hits, {cache['misses']:,} misses, {cache['damaged']:,} damaged"),
         ("store", f"{store['requests']:,} requests, {store['bytes'] / 1e6:,.1f} MB, {store['failures']:,} failed"),
         *([("unverified", UNVERIFIED.format(store["unverified"]))] if store["unverified"] else []),
+        *(("writing", _writing(document)) for document in status["documents"]["writing"]),
         *(("away", f"{url}: {reason}") for url, reason in store["away"].items()),
         ("errors", f"{status['errors']:,}; see {status['mountpoint']}/.imgsyncfs/errors.log"),
     ):
         table.add_row(name, value)
     Console().print(table)
+
+
+def _writing(document: dict[str, Any]) -> str:
+    """How far a document is."""
+    file = f".views/{document['view']}/{document['dataset']}/{document['file']}"
+    since = max(0, int(time.time()) - document["since"])
+    return f"{file}: {document['images_done']:,} of {document['images']:,} images after {since:,} s"
 
 
 def _list_mounts(*, as_json: bool) -> None:

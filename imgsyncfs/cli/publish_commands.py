@@ -15,6 +15,7 @@ from imgsyncfs.cli.common import (
     catalog_options,
     echo_kinds,
     exit_if_left_out,
+    from_option,
     open_configured_catalog,
     open_configured_store,
     strict_option,
@@ -83,17 +84,26 @@ def demo_command(*, folder: Path) -> None:
 @click.command("publish")
 @click.argument("folder", type=click.Path(path_type=Path))
 @dataset_options
+@from_option
 @click.option("--loose", is_flag=True, help="One blob for each file, instead of packs of many.")
 @strict_option
 @catalog_options
 @allow_store_option
 def publish_command(
-    *, folder: Path, dataset_id: str, loose: bool, strict: bool, configuration: Configuration, **given: Any
+    *,
+    folder: Path,
+    dataset_id: str,
+    layout: str | None,
+    loose: bool,
+    strict: bool,
+    configuration: Configuration,
+    **given: Any,
 ) -> None:
     """Publish FOLDER as a dataset: it then holds what the folder holds.
 
-    Images (jpg, png, bmp, webp, tif) with house .json, labelme or roLabelImg annotations beside them. Interrupted, it
-    goes on where it stopped when it is run again.
+    Images (jpg, png, bmp, webp, tif) with house .json, labelme, X-AnyLabeling or roLabelImg annotations beside them; or
+    a folder as YOLO, COCO, Pascal VOC, DOTA and CVAT have it. Of a copy of a dataset in a view, what the view does not
+    show stays as the catalog has it. Interrupted, it goes on where it stopped when it is run again.
     """
     if not folder.is_dir():
         raise PublishError(f"There is no folder {folder} to publish; check the path.")
@@ -114,6 +124,7 @@ def publish_command(
             store=opened.store,
             dataset_id=dataset_id,
             options=_options(given),
+            layout=layout,
             loose=loose,
             strict=strict,
             journal=opened.journal,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,28 +9,24 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from imgsyncfs.catalog.subscriptions import find_subscription, members
 from imgsyncfs.cli.common import (
     LEFT_OUT_STATUS,
     allow_store_option,
     cache_options,
     catalog_options,
+    checked_settings,
+    chosen_datasets,
     counted,
     echo_some,
-    open_configured_catalog,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar, SyncBar
-from imgsyncfs.errors import CatalogUnreachable, ConfigurationError, printable
+from imgsyncfs.errors import ConfigurationError, printable
 from imgsyncfs.formats.registry import FORMATS
-from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.settings.config_file import Configuration
-from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.tools.prefetch import prefetch
 from imgsyncfs.tools.sync.run import SyncSummary, sync
-
-logger = logging.getLogger(__name__)
 
 MOST_NAMED = 20
 """So many files are named one by one; a store that lost a folder would fill the screen."""
@@ -79,7 +74,7 @@ def sync_command(
     if view_name and siblings:
         raise ConfigurationError("A view has its own annotations; leave out --siblings, or --view.")
     view = find_view(view_name) if view_name else None
-    settings = _checked_settings(configuration, {**given, "siblings": siblings or "none"})
+    settings = checked_settings(configuration, {**given, "siblings": siblings or "none"})
     with Library(settings) as library, SyncBar() as bar:
         if str(target) in library.rows:
             raise ConfigurationError(
@@ -88,7 +83,7 @@ def sync_command(
         summary = sync(
             library,
             target,
-            datasets=_chosen_datasets(library, dataset_ids, subscription),
+            datasets=chosen_datasets(library, dataset_ids, subscription),
             amount=amount,
             view=view,
             delete=delete,
@@ -123,9 +118,9 @@ def prefetch_command(
     What is there already is not fetched again; stopped at any moment, it goes on when it is run again.
     """
     _check_choice(dataset_ids, subscription, everything=everything)
-    settings = _checked_settings(configuration, {**given, "siblings": "none"})
+    settings = checked_settings(configuration, {**given, "siblings": "none"})
     with Library(settings) as library, ProgressBar() as bar:
-        chosen = _chosen_datasets(library, dataset_ids, subscription)
+        chosen = chosen_datasets(library, dataset_ids, subscription)
         summary = prefetch(library, chosen, annotations_only=annotations, progress=bar)
     click.echo(
         f"{counted(summary.datasets, 'dataset')} {'is' if summary.datasets == 1 else 'are'} in the cache "
@@ -143,41 +138,6 @@ def _check_choice(dataset_ids: Sequence[str], subscription: str | None, *, every
         raise ConfigurationError(
             "Say which datasets: name them, or give --subscription NAME, or --all; one of these and not two."
         )
-
-
-def _checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:
-    """Put together a library's settings from options, None where not given; ask for a password that is missing.
-
-    Raises:
-        ConfigurationError: an option makes no sense.
-        FormatError: a sibling's format is unknown.
-        CatalogError: there is no such catalog, or it refuses us.
-    """
-    settings = library_settings(configuration, given)
-    try:
-        catalog, configuration = open_configured_catalog(configuration, timeout=settings.timeout)
-        with catalog:
-            catalog.check()
-    except CatalogUnreachable as error:
-        # What was read before is in the cache: the library knows whether that will do.
-        logger.warning("%s", error)
-    return library_settings(configuration, given)
-
-
-def _chosen_datasets(library: Library, dataset_ids: Sequence[str], subscription: str | None) -> Sequence[str]:
-    """The ids of the datasets that were asked for: those named, or a subscription's, or all.
-
-    Raises:
-        ConfigurationError: there is no such subscription.
-    """
-    shown = [row.dataset_id for row in library.datasets.values()]
-    if subscription is not None:
-        table = library.mirror.table
-        chosen = {
-            row.dataset_id for row in members(find_subscription(table.subscriptions, subscription), table.rows.values())
-        }
-        return [dataset_id for dataset_id in shown if dataset_id in chosen]
-    return dataset_ids or shown
 
 
 def _report(summary: SyncSummary, target: Path) -> None:

@@ -124,8 +124,8 @@ class _YoloFormat(Format):
     ) -> Row:
         """A row, in pixels."""
         if not 0 <= number < len(classes):
-            reason = f"it is of class {number}, and the dataset has {len(classes)} classes; give the right list"
-            raise AnnotationError(reason, field=f"line {line}")
+            known = f"the dataset has {len(classes)} classes; name it in data.yaml or classes.txt"
+            raise AnnotationError(f"it is of class {number}, and {known}", field=f"line {line}")
         if not self._is_row(values):
             raise AnnotationError(f"it has {len(values) + 1} fields; {self._expected()}", field=f"line {line}")
         return Row(tuple([(x * sides[0], y * sides[1]) for x, y in self._points(values)]), classes[number])

@@ -1,8 +1,9 @@
 """The directory ``.imgsyncfs``: files about the mount itself.
 
 A file's content never changes under a reader: each content has a node number of its own. Those that follow the catalog
-(`datasets.csv`, `datasets.json`) get another one when it has changed, which the kernel is told. `status.json` and
-`errors.log` change all the time: each look-up makes a snapshot, and the kernel asks again at the next one.
+(`datasets.csv`, `datasets.json`, `index.html`) get another one when it has changed, which the kernel is told.
+`status.json` and `errors.log` change all the time: each look-up makes a snapshot, and the kernel asks again at the next
+one.
 ``status-<anything>.json`` is another name for ``status.json``.
 
 ``refresh`` is not listed, since it does something: whoever reads it has the catalog asked for changes, and gets the
@@ -45,9 +46,11 @@ _README = f"""This is an imgsyncfs mount: a catalog of image datasets as plain d
 SIBLINGS
 
   .views/<view>/<dataset>/     a dataset in the layout of a tool: {", ".join(VIEWS)}
+                               LOSSES.txt in it says what the layout does not show; there is none if it shows all
   .by/<column>/<value>/        symlinks: .by/image_type/rgb/..., .by/class/person/...
   .subscriptions/<name>/       symlinks to the datasets of each subscription
 
+  .imgsyncfs/index.html        all datasets with a picture each, to open in a browser; leads to .views/gallery
   .imgsyncfs/datasets.csv      which datasets there are (datasets.json: with every column)
   .imgsyncfs/status.json       how this mount is doing
   .imgsyncfs/errors.log        what went wrong, and what to do about it

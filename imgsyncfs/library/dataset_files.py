@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgsyncfs.fetching.contents import ContentReader, Piece
-from imgsyncfs.formats.registry import FORMATS, FormatDescription, Rendered
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, FormatDescription, Rendered
 from imgsyncfs.library.directory_positions import find_place, first_position
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
 from imgsyncfs.library.numbers import (
@@ -25,10 +25,12 @@ from imgsyncfs.library.numbers import (
     IMAGE,
     KIND_BITS,
     PICTURE,
+    REWRITTEN,
     FileAddress,
     dataset_number,
 )
 from imgsyncfs.library.renderings import Renderer
+from imgsyncfs.library.views.contract import Assembly
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -93,6 +95,7 @@ class DatasetFiles:
 
     Attributes:
         image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
+        annotation_kind: likewise for its house annotation.
     """
 
     image_kind = IMAGE
@@ -110,10 +113,13 @@ class DatasetFiles:
         self._classes: tuple[str, ...] = ()
         self._names_losses = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
+        # Annotations of a selection that renames classes are rendered as well.
+        self.annotation_kind = REWRITTEN if listing.facts.choice else ANNOTATION
         if sizes is None:
-            sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings))))
+            sizes = memoryview(mmap.mmap(-1, sizes_length(listing, len(self._siblings) + 1)))
         self._suffixes = [(target.suffix.encode(), kind) for kind, target in self._siblings.items()]
         self._sizes = {kind: sizes_of(listing, sizes, place=place) for place, kind in enumerate(self._siblings)}
+        self._sizes[REWRITTEN] = sizes_of(listing, sizes, place=len(self._siblings))
         self._shadowed = {kind: listing.shadowed(suffix) for suffix, kind in self._suffixes}
 
     @property
@@ -156,7 +162,7 @@ class DatasetFiles:
         if listing.ext(index).encode() == ext:
             return FileKey(IMAGE, index)
         if ext == ANNOTATION_EXT and listing.has_annotation(index):
-            return FileKey(ANNOTATION, index)
+            return FileKey(self.annotation_kind, index)
         return None
 
     def has(self, key: FileKey) -> bool:
@@ -164,16 +170,21 @@ class DatasetFiles:
         kind, index = key
         if kind == IMAGE:
             return True
-        if kind == ANNOTATION:
+        if kind == self.annotation_kind:
             return self.listing.has_annotation(index)
         return kind in self._siblings and self.listing.has_siblings(index) and index not in self._shadowed[kind]
+
+    def is_certain(self, key: FileKey) -> bool:  # noqa: ARG002 - for views
+        """Whether a file that was found is there; else only its attributes tell."""
+        return True
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file."""
         stem = self.listing.stem(key.image)
         if key.kind == IMAGE:
             return b"%b.%b" % (stem, self.listing.ext(key.image).encode())
-        return stem + (ANNOTATION_SUFFIX if key.kind == ANNOTATION else self._siblings[key.kind].suffix.encode())
+        is_annotation = key.kind in {ANNOTATION, REWRITTEN}
+        return stem + (ANNOTATION_SUFFIX if is_annotation else self._siblings[key.kind].suffix.encode())
 
     def attributes(self, key: FileKey) -> Attributes:
         """What `stat` shows. Reads nothing of a stored file; the first look at a sibling renders it.
@@ -205,6 +216,14 @@ class DatasetFiles:
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read(self.listing, files, key.image, offset, size)
 
+    def stored_annotation(self, index: int) -> bytes:
+        """The house annotation of an image as it is stored, also where a selection shows another one.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._sources.contents.read_whole(self.listing, self.listing.annotations, index)
+
     def read_into(self, key: FileKey, offset: int, buffer: memoryview) -> int:
         """Fill a buffer with the bytes from `offset` on; see `read`.
 
@@ -220,8 +239,7 @@ class DatasetFiles:
 
     def rendered(self, key: FileKey) -> Rendered:
         """A sibling, rendered anew, with what it does not show; raises what `attributes` raises."""
-        target = self._siblings[key.kind]
-        return self._sources.renderer.rendered(self.listing, key.image, target, classes=self._classes)
+        return self._sources.renderer.rendered(self.listing, key.image, self._target(key.kind), classes=self._classes)
 
     def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
         """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""
@@ -229,6 +247,10 @@ class DatasetFiles:
             return None
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.piece(self.listing, files, key.image, offset, size)
+
+    def assembly(self, key: FileKey) -> Assembly | None:  # noqa: ARG002 - for views
+        """What a file is put together from when it is read; None for other files."""
+        return None
 
     def entries_from(
         self,
@@ -245,7 +267,7 @@ class DatasetFiles:
             directory: its place.
         """
         listing = self.listing
-        suffixes = ((ANNOTATION_SUFFIX, ANNOTATION), *self._suffixes)
+        suffixes = ((ANNOTATION_SUFFIX, self.annotation_kind), *self._suffixes)
         kinds = 1 + len(suffixes)
         first, first_place = find_place(position, listing, earlier=earlier, kinds=kinds)
         after = first_position(listing) + first * kinds
@@ -256,16 +278,19 @@ class DatasetFiles:
                     yield stem + ext, IMAGE, index, after + 1
                 if annotated:
                     for place, (suffix, kind) in enumerate(suffixes if rendered else suffixes[:1], 1):
-                        if place >= first_place and (kind == ANNOTATION or index not in self._shadowed[kind]):
+                        if place >= first_place and (place == 1 or index not in self._shadowed[kind]):
                             yield stem + suffix, kind, index, after + place + 1
                 after += kinds
                 first_place = 0
 
     def _render(self, key: FileKey) -> bytes:
-        target = self._siblings[key.kind]
         return self._sources.renderer.render(
-            self.listing, key.image, target, classes=self._classes, view=self._names_losses
+            self.listing, key.image, self._target(key.kind), classes=self._classes, view=self._names_losses
         )
+
+    def _target(self, kind: int) -> FormatDescription:
+        """The format of a rendered file."""
+        return CONVERTIBLE[HOUSE] if kind == REWRITTEN else self._siblings[kind]
 
 
 def sizes_of(listing: Listing, sizes: memoryview | None, *, place: int) -> memoryview[int]:

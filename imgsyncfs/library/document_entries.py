@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.library.dataset_files import FileKey
-from imgsyncfs.library.numbers import ANNOTATION
+from imgsyncfs.library.listed_annotations import shown_annotation
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -42,7 +42,6 @@ def document_entries(
         An entry for each image that the document is about, in the listing's order.
     """
     # Late: numpy comes with them.
-    from imgsyncfs.annotations.house_format import parse_annotation
     from imgsyncfs.annotations.splits import Split
     from imgsyncfs.formats.contract import ImageInfo
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
@@ -51,7 +50,7 @@ def document_entries(
     listing, splits = files.listing, files.splits
     chosen = [
         index
-        for index in range(len(listing))
+        for index in (range(len(listing)) if document.images is None else document.images)
         if document.split is None or (splits is not None and splits[index] == document.split)
     ]
     here = files.directory_name(document.directory).decode()
@@ -59,9 +58,9 @@ def document_entries(
     def annotation_of(index: int) -> Annotation | None:
         if not listing.has_annotation(index):
             return None
-        size, _ = listing.annotations.size_and_time(index)
         try:
-            return parse_annotation(patiently(lambda: files.read(FileKey(ANNOTATION, index), 0, size)))
+            content = patiently(lambda: files.stored_annotation(index))
+            return shown_annotation(content, listing.facts.choice)
         except AnnotationError:
             unreadable.append(index)
             return None

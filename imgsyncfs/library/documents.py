@@ -2,55 +2,94 @@
 
 To write one, all annotations of a dataset are read and worked out. The coordinator has no interpreter lock to spare for
 that, and responders have readers who wait. So a worker opens the library for itself, reads through the same cache, and
-writes into a file that the coordinator has made and that has no name: whoever dies leaves nothing behind.
+writes into a file that the coordinator has made (`imgsyncfs.cache.documents`): whoever dies leaves nothing behind.
+
+``LOSSES.txt`` is such a document too, where a view has an annotation for each image: to count what these do not show,
+all of them are rendered once.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imgsyncfs.errors import CacheError, CatalogError
+import orjson
+
+from imgsyncfs import __version__
+from imgsyncfs.cache.documents import too_long, write_document
+from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
+from imgsyncfs.formats.contract import Loss
+from imgsyncfs.formats.losses_file import losses_text
 from imgsyncfs.library.document_entries import UNREADABLE, document_entries
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.views.contract import DatasetFacts, Document, View
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
-from imgsyncfs.settings.private_folders import make_own_folder
 
 if TYPE_CHECKING:
+    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
+    from imgsyncfs.library.view_files import ViewFiles
     from imgsyncfs.workers.frames import Send
-
-DOCUMENTS_FOLDER = "documents"
 
 WRITER = "imgsyncfs.library.documents:DocumentWriter"
 """The handler of a pool that writes documents; its settings are those of the library."""
 
+PROGRESS_SECONDS = 0.3
+"""How often the coordinator is told how far a document is."""
 
-def nameless_file(cache_dir: Path) -> int:
-    """Make a file in the cache folder that goes with its last descriptor.
+_OWN_PACKAGE = __name__.partition(".")[0]
 
-    Returns:
-        A descriptor, for reading and writing.
 
-    Raises:
-        CacheError: it cannot be made.
+def facts_digest(facts: DatasetFacts) -> str:
+    """What tells the facts that a view depends on from others."""
+    digest = blake2b(orjson.dumps(facts.classes), digest_size=16)
+    if facts.splits is not None:
+        digest.update(facts.splits.tobytes())
+    if facts.values is not None:
+        digest.update(facts.values.to_bytes())
+    return digest.hexdigest()
+
+
+def document_name(listing: Listing, view: str, facts: str, *, file: str) -> str:
+    """The name of a document in the cache: another one whenever its content would be another.
+
+    Args:
+        listing: of the revision.
+        view: name of the view.
+        facts: their `facts_digest`.
+        file: the document's path in the view.
     """
-    folder = cache_dir / DOCUMENTS_FOLDER
-    make_own_folder(folder)
-    try:
-        with suppress(OSError):
-            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        # Not every file system can make one without a name.
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        Path(name).unlink()
-    except OSError as error:
-        raise CacheError(
-            f"No file can be made in {folder} ({error.strerror}); make room, or see to its rights."
-        ) from error
-    return descriptor
+    parts = [__version__, _version_of(view), view, file, listing.dataset_id, listing.key, facts]
+    return blake2b(orjson.dumps(parts), digest_size=20).hexdigest()
+
+
+@cache
+def _version_of(view: str) -> str:
+    """The version of the package that a view comes from; what nobody else has if it has none: nothing is found then."""
+    package = type(find_view(view)).__module__.partition(".")[0]
+    if package == _OWN_PACKAGE:
+        return ""
+    distributions = packages_distributions().get(package, [])
+    return " ".join([f"{name} {version(name)}" for name in distributions]) or secrets.token_hex(16)
+
+
+def document_record(dataset: str, view: str, losses: Iterable[Loss]) -> dict[str, Any]:
+    """What is known of a document beside its content, JSON-able.
+
+    Args:
+        dataset: the dataset's id.
+        view: name of the view.
+        losses: what the document does not show.
+    """
+    return {"dataset": dataset, "view": view, "losses": [(loss.what, loss.count, loss.reason) for loss in losses]}
 
 
 class DocumentWriter:
@@ -63,45 +102,149 @@ class DocumentWriter:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = LibrarySettings.from_fields(settings)
 
-    def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:  # noqa: ARG002 - no parts
+    def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
         """Write a document.
 
         Args:
-            arguments: ``dataset``, ``listing``, its key, ``view``, ``place``, of the document in the view, and
-                ``target``, a path of the file to write into.
-            send: not used.
+            arguments: ``dataset``, ``listing``, its key, ``view``, ``facts``, their digest, ``place``, of the document
+                in the view, ``target``, a path of the file to write into, and ``most_bytes``, what it may take up.
+            send: gets ``done`` and ``all``, numbers of images, a few times a second.
 
         Returns:
-            ``losses``: (what, count, reason) of each kind of thing that the document does not show.
+            Nothing; the file has a `document_record`.
 
         Raises:
             CatalogError: the catalog has another revision by now.
-            CacheError: the file cannot be written.
+            CacheError: the file cannot be written, or takes up too much.
         """
         # Late: numpy comes with it.
         from imgsyncfs.formats.dataset_documents.contract import LossTally
 
         losses = LossTally()
+        unreadable: list[int] = []
+        dataset, view = arguments["dataset"], find_view(arguments["view"])
         with Library(self._settings) as library:
-            files = library.view_files(arguments["dataset"], find_view(arguments["view"]))
-            if files.listing.key != arguments["listing"]:
-                raise CatalogError(
-                    f"The dataset {arguments['dataset']} was published again meanwhile; look again after the refresh."
-                )
-            document = files.documents[arguments["place"]]
-            unreadable: list[int] = []
-            write = document.write
-            if write is None:
+            files = library.view_files(dataset, view)
+            if files.listing.key != arguments["listing"] or facts_digest(files.facts) != arguments["facts"]:
+                raise CatalogError(f"The dataset {dataset} has changed meanwhile; look again after the refresh.")
+            document = files.document(arguments["place"])
+            entries = _told(document_entries(files, document, unreadable), _count(files, document), send)
+            if document.write is not None:
+                chunks = document.write(entries, files.classes, losses)
+            elif arguments["place"] == files.losses_place:
+                chunks = _label_losses(files, view, entries, losses, unreadable)
+            else:
                 raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
             try:
                 with Path(arguments["target"]).open("wb") as target:
-                    entries = document_entries(files, document, unreadable)
-                    target.writelines(write(entries, files.classes, losses))
+                    write_document(
+                        target,
+                        _limited(_all_told(chunks, losses, unreadable), arguments["most_bytes"]),
+                        lambda: document_record(dataset, view.name, losses.losses),
+                    )
             except OSError as error:
                 raise CacheError(
-                    f"{document.name.decode()} of {arguments['dataset']} cannot be written ({error.strerror}); make "
-                    "room on the disk of the cache."
+                    f"{document.name.decode()} of {dataset} cannot be written ({error.strerror}); make room on the "
+                    "disk of the cache."
                 ) from error
-            if unreadable:
-                losses.add(*UNREADABLE, len(unreadable))
-        return {"losses": [(loss.what, loss.count, loss.reason) for loss in losses.losses]}, b""
+        return {}, b""
+
+
+def compose_document(
+    files: ViewFiles,
+    document: Document,
+    target: BinaryIO,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Loss, ...]:
+    """Write a long document without a mount.
+
+    Args:
+        files: a dataset in the view.
+        document: of the view.
+        target: is written to.
+        advance: is told of images that were read.
+
+    Returns:
+        What the document does not show.
+
+    Raises:
+        CatalogError: it is a short one.
+        ConfigurationError: something that is needed to write it is not installed.
+        OSError: it cannot be written.
+        StoreError: an annotation cannot be read.
+    """
+    # Late: numpy comes with it.
+    from imgsyncfs.formats.dataset_documents.contract import LossTally
+
+    if document.write is None:
+        raise CatalogError(f"{document.name.decode()} is made when somebody looks at it.")
+    losses = LossTally()
+    unreadable: list[int] = []
+
+    def entries() -> Iterator[DocumentEntry]:
+        for entry in document_entries(files, document, unreadable):
+            yield entry
+            advance(1)
+
+    target.writelines(_all_told(document.write(entries(), files.classes, losses), losses, unreadable))
+    return losses.losses
+
+
+def _count(files: ViewFiles, document: Document) -> int:
+    """How many images a document is about."""
+    if document.images is not None:
+        return len(document.images)
+    if document.split is None or files.splits is None:
+        return len(files.listing)
+    return int((files.splits == document.split).sum())
+
+
+def _told(entries: Iterator[DocumentEntry], count: int, send: Send) -> Iterator[DocumentEntry]:
+    """Pass entries on, and tell now and then how many there were."""
+    due = 0.0
+    for done, entry in enumerate(entries):
+        now = time.monotonic()
+        if now >= due:
+            send({"done": done, "all": count}, b"")
+            due = now + PROGRESS_SECONDS
+        yield entry
+
+
+def _all_told(chunks: Iterator[bytes], losses: LossTally, unreadable: list[int]) -> Iterator[bytes]:
+    """Pass chunks on; when they have ended, the annotations that could not be read are among the losses."""
+    yield from chunks
+    if unreadable:
+        losses.add(*UNREADABLE, len(unreadable))
+        unreadable.clear()
+
+
+def _limited(chunks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
+    length = 0
+    for chunk in chunks:
+        length += len(chunk)
+        if length > most_bytes:
+            raise too_long(most_bytes)
+        yield chunk
+
+
+def _label_losses(
+    files: ViewFiles, view: View, entries: Iterator[DocumentEntry], losses: LossTally, unreadable: list[int]
+) -> Iterator[bytes]:
+    """``LOSSES.txt`` of a view with an annotation for each image, in one chunk; empty if nothing is lost."""
+    target = view.target
+    for loss in view.losses(files.listing, files.facts):
+        losses.add(loss.what, loss.reason, loss.count)
+    for index, entry in enumerate(entries if view.has_labels and target is not None else ()):
+        if target is not None and entry.annotation is not None and files.has_label(index):
+            image = replace(entry.image, path="", classes=files.classes)
+            try:
+                rendered = target.render(entry.annotation, image)
+            except AnnotationError:
+                losses.add("annotations that cannot be written", "they hold values that the format does not know")
+                continue
+            for loss in rendered.losses:
+                losses.add(loss.what, loss.reason, loss.count)
+    # Before the text is made.
+    yield from _all_told(iter(()), losses, unreadable)
+    yield losses_text(view.name, files.listing.dataset_id, losses.losses)

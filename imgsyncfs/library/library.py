@@ -19,7 +19,10 @@ from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.mirror import CatalogMirror
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
+from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.catalog.volume import CatalogVolume
+from imgsyncfs.errors import CatalogMissing
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
@@ -123,7 +126,10 @@ class Library:
     def view_files(self, dataset_id: str, view: View, *, amount: int | None = None) -> ViewFiles:
         """The files of a dataset in a view; see `files`."""
         listing = self._listing(dataset_id, amount)
-        facts = facts_for(view, listing, self.rows[dataset_id], self.mirror.table.split_rule)
+        row = self.row(dataset_id)
+        if row is None:
+            raise CatalogMissing(f"There is no dataset {dataset_id} in the catalog.")
+        facts = facts_for(view, listing, row, self.mirror)
         return files_in_view(listing, view, self.sources, facts=facts)
 
     def _listing(self, dataset_id: str, amount: int | None) -> Listing:
@@ -134,6 +140,36 @@ class Library:
     def rows(self) -> Mapping[str, DatasetRow]:
         """Dataset id to the catalog's row, as last read, of the datasets to show; hidden ones too."""
         return self.mirror.table.shown
+
+    @property
+    def selections(self) -> Mapping[bytes, DatasetRow]:
+        """Each selection's name, with its mark, to its row as a dataset."""
+        return {row.dataset_id.encode(): row for row in self.mirror.table.selected.values()}
+
+    def entry(self, dataset_id: str) -> DatasetRow | None:
+        """The row of a dataset, or of a selection with its mark, that has a directory; None if there is none."""
+        name = dataset_id.encode(errors="surrogatepass")
+        return self.datasets.get(name) or self.mirror.table.selected.get(dataset_id)
+
+    def row(self, dataset_id: str) -> DatasetRow | None:
+        """The row of a dataset to show, or of a selection with its mark; None if there is none."""
+        table = self.mirror.table
+        return table.shown.get(dataset_id) or table.selected.get(dataset_id)
+
+    def find(self, dataset_ids: Iterable[str]) -> list[DatasetRow]:
+        """The rows of datasets that have directories, and of selections with their mark, each once, in their order.
+
+        Raises:
+            ConfigurationError: one is unknown; the message names near ones.
+        """
+        table = self.mirror.table
+        found = []
+        for each in dict.fromkeys(dataset_ids):
+            if is_selection(each):
+                found.append(table.selected[MARK + find_selection(table.selections, each).name])
+            else:
+                found += find_datasets(self._entries.values(), [each])
+        return found
 
     @property
     def faults(self) -> list[str]:

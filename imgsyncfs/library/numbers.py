@@ -6,10 +6,10 @@ bits       meaning
 63         0: some programs read inode numbers as signed
 62         1 for a node that is named and not in a dataset: bits 0 to 60 are a digest of its path and content
 61         with bit 62: the node is the coordinator's, a control file or their directory
-44 to 61   without bit 62: the dataset's number, from 1; 0 for the root
-6 to 43    the file's number (`imgsyncfs.catalog.listing.numbering`)
-0 to 5     the kind of file: 0 a directory, 1 the image, 2 its annotation, from 3 on a sibling; in a view 62 is a
-           picture, 63 a document
+40 to 61   without bit 62: the dataset's number, from 1; 0 for the root
+6 to 39    the file's number (`imgsyncfs.catalog.listing.numbering`)
+0 to 5     the kind of file: 0 a directory, 1 the image, 2 its annotation, from 3 on a sibling, 61 its annotation as a
+           selection shows it; in a view 62 is a picture, 63 a document
 =========  ====================================================================================================
 
 A dataset's own directory has the file's number 0; in a view, the directories in it have others. A dataset has a number
@@ -29,6 +29,9 @@ DIRECTORY = 0
 IMAGE = 1
 ANNOTATION = 2
 FIRST_SIBLING = 3
+REWRITTEN = 61
+"""An annotation with other names for classes, as a selection has them; it has the annotation's file number."""
+
 PICTURE = 62
 """A picture that a view shows in place of an image; it has the image's file number."""
 
@@ -36,8 +39,8 @@ DOCUMENT = 63
 """A file about the dataset as a whole, in a view; its file number is its place among those of the view."""
 
 KIND_BITS = 6
-FILE_BITS = 38
-DATASET_BITS = 18
+FILE_BITS = 34
+DATASET_BITS = 22
 
 MOST_DATASETS = (1 << DATASET_BITS) - 1
 MOST_FILES = 1 << FILE_BITS

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
 
 
-MOST_SIZES = 2
-"""Kinds of files in a view whose lengths are known only when they have been made: annotations and pictures."""
+MOST_SIZES = 3
+"""Kinds of files in a view whose lengths are known only when they have been made: annotations in the view's format,
+those of a selection, and pictures."""
 
 
 class PictureFiles(ViewFiles):
@@ -60,7 +61,7 @@ class PictureFiles(ViewFiles):
             raise AssertionError(f"{view.name} has no pictures")
         self._picture: PictureKind = kind
         self._no_picture = no_picture
-        self._picture_sizes = sizes_of(listing, sizes, place=1)
+        self._picture_sizes = sizes_of(listing, sizes, place=MOST_SIZES - 1)
         self._made = KeptRenderings()
 
     def attributes(self, key: FileKey) -> Attributes:

@@ -15,9 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.cache import CacheWriter, extents_folder
 from imgsyncfs.errors import AnnotationError, PreviewError
 from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
 
@@ -53,6 +55,7 @@ def picture_key(kind: PictureKind, listing: Listing, index: int) -> str:
     if kind.shows_annotation:
         annotation = listing.annotation(index)
         parts.append("" if annotation is None else annotation.md5 or f"{listing.key}/{index}")
+        parts.append(listing.facts.choice.digest)
     return KEY_PREFIX + "|".join(parts)
 
 
@@ -69,11 +72,13 @@ class PictureParts(NamedTuple):
         name: of the image, for messages.
         image: the image file.
         annotation: the house annotation; None if there is none, or it is not shown.
+        choice: what is made of the annotation's classes.
     """
 
     name: str
     image: bytes
     annotation: bytes | None
+    choice: ClassChoice = ClassChoice()
 
 
 def read_parts(kind: PictureKind, contents: ContentReader, listing: Listing, index: int) -> PictureParts:
@@ -92,7 +97,8 @@ def read_parts(kind: PictureKind, contents: ContentReader, listing: Listing, ind
     if kind.shows_annotation and listing.has_annotation(index):
         annotation = contents.read_whole(listing, listing.annotations, index)
     name = f"{listing.dataset_id}/{listing.stem(index).decode()}"
-    return PictureParts(name, contents.read_whole(listing, listing.images, index), annotation)
+    image = contents.read_whole(listing, listing.images, index)
+    return PictureParts(name, image, annotation, listing.facts.choice)
 
 
 def make_picture(kind: PictureKind, parts: PictureParts) -> bytes:
@@ -104,11 +110,8 @@ def make_picture(kind: PictureKind, parts: PictureParts) -> bytes:
     """
     annotation: Annotation | None = None
     if parts.annotation is not None:
-        # Late: numpy comes with it.
-        from imgsyncfs.annotations.house_format import parse_annotation
-
         try:
-            annotation = parse_annotation(parts.annotation)
+            annotation = shown_annotation(parts.annotation, parts.choice)
         except AnnotationError as error:
             raise AnnotationError(f"{parts.name}.json: {error}; mend the annotation and publish it again") from error
     try:
@@ -141,7 +144,8 @@ class PictureMaker:
 
         Args:
             arguments: ``view``, whose pictures they are, ``name``, of the image, ``image`` and ``annotation``, paths
-                of what it is made of, the latter empty without one, and ``key``, its own.
+                of what it is made of, the latter empty without one, ``choice``, the fields of what is made of its
+                classes, and ``key``, its own.
             send: not used.
 
         Returns:
@@ -159,6 +163,7 @@ class PictureMaker:
             arguments["name"],
             Path(arguments["image"]).read_bytes(),
             Path(annotation).read_bytes() if annotation else None,
+            ClassChoice.from_fields(arguments["choice"]),
         )
         content = make_picture(kind, parts)
         is_kept = self._cache.put(arguments["key"], content)

@@ -18,10 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.annotations.house_format import Annotation, parse_annotation
+from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConfigurationError
 from imgsyncfs.fetching.contents import extents_of
 from imgsyncfs.library.library import Library
+from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
 
@@ -103,7 +104,7 @@ class LibraryReader:
         if not listing.has_annotation(index):
             return None
         try:
-            return parse_annotation(self.read(listing, listing.annotations, index))
+            return shown_annotation(self.read(listing, listing.annotations, index), listing.facts.choice)
         except AnnotationError as error:
             name = f"{listing.dataset_id}/{listing.stem(index).decode()}.json"
             raise AnnotationError(f"{name}: {error}; mend the annotation and publish it again") from error

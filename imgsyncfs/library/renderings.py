@@ -16,6 +16,7 @@ from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.formats.registry import FormatDescription, ImageInfo, Loss, Rendered
 from imgsyncfs.library.kept_renderings import KeptRenderings
+from imgsyncfs.library.listed_annotations import shown_annotation
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -86,11 +87,8 @@ class Renderer:
         if not listing.has_annotation(index):
             raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
         content = self._contents.read_whole(listing, listing.annotations, index)
-        # Late, as above.
-        from imgsyncfs.annotations.house_format import parse_annotation
-
         try:
-            annotation = parse_annotation(content)
+            annotation = shown_annotation(content, listing.facts.choice)
         except AnnotationError as error:
             raise AnnotationError(
                 f"{listing.dataset_id}/{stem}.json: {error}; mend the annotation and publish it again"

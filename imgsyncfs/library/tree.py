@@ -1,4 +1,4 @@
-"""The directories above the datasets' files: the root, and below it ``.views``, ``.by`` and ``.subscriptions``.
+"""The directories above the datasets' files: the root; ``.views``, ``.selections``, ``.by``, ``.subscriptions`` below.
 
 They are made from the table of datasets, and again when it has changed. Each node has its number
 (`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON. Most
@@ -18,11 +18,13 @@ from imgsyncfs.catalog.dataset_table import column_values
 from imgsyncfs.catalog.mirror import DatasetTable
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
+from imgsyncfs.catalog.selections import MARK
 from imgsyncfs.catalog.subscriptions import members, subscription_fault
 from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
 from imgsyncfs.library.numbers import NAMED, ROOT, named_number
 
 VIEWS_NAME = b".views"
+SELECTIONS_NAME = b".selections"
 
 BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
 
@@ -148,9 +150,10 @@ def build_tree(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
     *,
-    views: Mapping[bytes, Mapping[bytes, int]],
+    views: Mapping[bytes, Mapping[bytes, int] | None],
     control: tuple[bytes, int],
     since: int,
+    selections: Mapping[bytes, int] | None = None,
     is_complete: bool = True,
 ) -> Tree:
     """Make the tree of a catalog.
@@ -158,21 +161,23 @@ def build_tree(
     Args:
         table: the catalog's.
         datasets: name of each dataset that is shown to (node number of its directory, its row).
-        views: name of each view to the node numbers of the datasets in it, by their names; empty for one that the
+        views: name of each view to the node numbers of the datasets in it, by their names; None for one that the
             root itself shows.
         control: name and number of the directory of control files, which is not in the tree.
         since: the Unix time that directories show if there is no dataset.
+        selections: name of each selection, with its mark, to the node number of its directory.
         is_complete: whether to make what is below the hidden directories as well.
     """
     newest = table.updated_at or since
-    nodes = _nodes(table, datasets, views, control, newest, since, is_complete=is_complete)
+    nodes = _nodes(table, datasets, views, selections or {}, control, newest, since, is_complete=is_complete)
     return Tree.of(nodes, is_complete=is_complete)
 
 
 def _nodes(
     table: DatasetTable,
     datasets: Mapping[bytes, tuple[int, DatasetRow]],
-    views: Mapping[bytes, Mapping[bytes, int]],
+    views: Mapping[bytes, Mapping[bytes, int] | None],
+    selections: Mapping[bytes, int],
     control: tuple[bytes, int],
     newest: int,
     since: int,
@@ -182,29 +187,43 @@ def _nodes(
     yield ROOT, ROOT, b"", newest, b""
     yield control[1], ROOT, control[0], since, b""
     shown = [row for _, row in datasets.values()]
-    by, subscriptions = (by_columns(shown), by_subscriptions(table)) if is_complete else ({}, {})
+    by, subscriptions = (by_columns(shown), by_subscriptions(table, shown)) if is_complete else ({}, {})
     yield from _directory(ROOT, b"", b".by", by, newest)
     yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
-    yield from _views(datasets, views if is_complete else {}, newest)
+    yield from _views(table, views if is_complete else {}, newest)
+    yield from _selections(table, selections if is_complete else {}, newest)
     for name, (number, row) in datasets.items():
         yield number, ROOT, name, row.updated_at, b""
 
 
 def _views(
-    datasets: Mapping[bytes, tuple[int, DatasetRow]], views: Mapping[bytes, Mapping[bytes, int]], newest: int
+    table: DatasetTable, views: Mapping[bytes, Mapping[bytes, int] | None], newest: int
 ) -> Iterator[tuple[int, int, bytes, int, bytes]]:
     top = named_number(b"/" + VIEWS_NAME, b"")
     yield top, ROOT, VIEWS_NAME, newest, b""
     for view, numbers in views.items():
         path = b"/%b/%b" % (VIEWS_NAME, view)
-        if not numbers and datasets:
+        if numbers is None:
             # A directory has one name alone.
             yield named_number(path, b".."), top, view, newest, b".."
             continue
         directory = named_number(path, b"")
         yield directory, top, view, newest, b""
         for name, number in numbers.items():
-            yield number, directory, name, datasets[name][1].updated_at, b""
+            row = table.row(name.decode())
+            if row is not None:
+                yield number, directory, name, row.updated_at, b""
+
+
+def _selections(
+    table: DatasetTable, numbers: Mapping[bytes, int], newest: int
+) -> Iterator[tuple[int, int, bytes, int, bytes]]:
+    top = named_number(b"/" + SELECTIONS_NAME, b"")
+    yield top, ROOT, SELECTIONS_NAME, newest, b""
+    for marked, number in numbers.items():
+        row = table.row(marked.decode())
+        if row is not None:
+            yield number, top, marked.removeprefix(MARK.encode()), row.updated_at, b""
 
 
 Links: TypeAlias = "Mapping[bytes, Links | int]"
@@ -238,10 +257,11 @@ def by_columns(rows: Iterable[DatasetRow]) -> Links:
     return columns
 
 
-def by_subscriptions(table: DatasetTable) -> Links:
-    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the mount shows."""
+def by_subscriptions(table: DatasetTable, shown: Iterable[DatasetRow]) -> Links:
+    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the root shows."""
+    rows = list(shown)
     return {
-        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, table.shown.values())}
+        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, rows)}
         for name, subscription in table.subscriptions.items()
         if file_name_fault(name) is None and not subscription_fault(subscription)
     }

@@ -6,12 +6,15 @@ another one, under a number of its own, and whoever has files of this one open r
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from imgsyncfs.errors import CatalogError
+from imgsyncfs.errors import CacheError, CatalogError
+from imgsyncfs.formats.losses_file import LOSSES_NAME
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE
 from imgsyncfs.library.dataset_files import (
     ANNOTATION_SUFFIX,
     IMAGES_AT_ONCE,
@@ -22,7 +25,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING
-from imgsyncfs.library.views.contract import DatasetFacts, Layout, View
+from imgsyncfs.library.views.contract import NOWHERE, Assembly, DatasetFacts, Document, FilePart, Layout, View
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -32,16 +35,27 @@ if TYPE_CHECKING:
 LABEL = FIRST_SIBLING
 """The kind of an annotation in a view's format."""
 
+_LOSSES = LOSSES_NAME.encode()
+
 
 class ViewFiles(DatasetFiles):
     """The files of a revision in a view.
+
+    Attributes:
+        facts: what the view depends on beside the listing.
+        documents: the files about the dataset as a whole.
+        may_lose: whether there is a ``LOSSES.txt`` when something is lost; else there is nothing to lose, or flat
+            views embed it.
+        counts_labels: whether what is lost is to be counted in annotations of the view's format, or in the layout
+            itself; see `documents_of_losses` too.
 
     Args:
         listing: the revision's.
         view: the view.
         sources: where contents come from.
         facts: what the view depends on beside the listing.
-        missing: the exception for a long document that has not been written, given its place; None: it cannot be had.
+        missing: the exception for a long document that has not been written, given its place; None: it cannot be had,
+            and nobody is told what is lost.
         sizes: as for `DatasetFiles`, for one sibling.
     """
 
@@ -57,19 +71,26 @@ class ViewFiles(DatasetFiles):
     ) -> None:
         facts = facts or DatasetFacts()
         target = view.target
+        self._shows_all_annotations = target is None
+        if target is None and listing.facts.choice:
+            target = CONVERTIBLE[HOUSE]
         super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes
         self._missing = missing
-        self._written: dict[int, int] = {}
-        self.splits = facts.splits
-        # Flat views embed what their tools do not show.
+        self._written: dict[int, tuple[int, int]] = {}
+        self._has_losses: bool | None = None
+        self.facts = facts
+        # As for `may_lose`.
         self._names_losses = view.name if view.has_splits else ""
         layout = view.layout(listing, facts)
         self._has_labels = view.has_labels
         self._layout = layout if view.has_labels else replace(layout, labels=layout.images)
         self.documents = tuple(view.documents(listing, self._layout, facts))
+        self._by_name = {(each.directory, each.name): place for place, each in enumerate(self.documents)}
+        self.counts_labels = (view.has_labels and view.target is not None) or bool(view.losses(listing, facts))
+        self.may_lose = view.has_splits and (self.counts_labels or bool(self.documents_of_losses()))
         self._contents: dict[int, bytes] = {}
         self._kept_members: dict[int, Sequence[int] | Column] = {}
         self._children: list[dict[bytes, int]] = [{} for _ in self._layout.directories]
@@ -82,15 +103,54 @@ class ViewFiles(DatasetFiles):
         """The dataset's, in their order."""
         return self._classes
 
-    def take_document(self, place: int, descriptor: int) -> None:
-        """Take over a long document that was written; the descriptor is this object's from now on."""
+    @property
+    def splits(self) -> Column | None:
+        """The split of each image; see `DatasetFacts`."""
+        return self.facts.splits
+
+    @property
+    def losses_place(self) -> int:
+        """The place of ``LOSSES.txt``, behind those of `documents`."""
+        return len(self.documents)
+
+    def document(self, place: int) -> Document:
+        """The document at a place; ``LOSSES.txt`` behind all others."""
+        return Document(0, _LOSSES) if place == self.losses_place else self.documents[place]
+
+    def documents_of_losses(self) -> list[int]:
+        """The places of the long documents that count what is lost: of those about all images, else of all."""
+        long = [place for place, document in enumerate(self.documents) if document.write is not None]
+        about_all = [place for place in long if self.documents[place].split is None]
+        return [place for place in about_all if self.documents[place].images is None] or about_all or long
+
+    def path(self, place: int) -> str:
+        """The path of a document within the dataset's directory."""
+        document = self.document(place)
+        above = self.directory_name(document.directory)
+        return (above + b"/" + document.name if above else document.name).decode()
+
+    def take_document(self, place: int, descriptor: int, *, length: int) -> None:
+        """Take over a long document that was written.
+
+        Args:
+            place: its own.
+            descriptor: of a file that begins with it; this object's from now on.
+            length: of the document in bytes.
+        """
+        self.drop_document(place)
+        self._written[place] = (descriptor, length)
+
+    def drop_document(self, place: int) -> None:
+        """Close a long document, so that it takes up no room; whoever looks at it has it written again."""
         if place in self._written:
-            os.close(descriptor)
-        else:
-            self._written[place] = descriptor
+            os.close(self._written.pop(place)[0])
+
+    def note_losses(self, *, has_losses: bool) -> None:
+        """Take over whether there is anything that the view does not show: whether there is a ``LOSSES.txt``."""
+        self._has_losses = has_losses
 
     def __del__(self) -> None:
-        for descriptor in getattr(self, "_written", {}).values():
+        for descriptor, _ in getattr(self, "_written", {}).values():
             os.close(descriptor)
 
     def parent(self, directory: int) -> int | None:
@@ -107,14 +167,17 @@ class ViewFiles(DatasetFiles):
         return self._layout.path(directory)
 
     def find(self, name: bytes, directory: int = 0) -> FileKey | None:
-        """The file of a name in a directory; None if there is none."""
+        """The file of a name in a directory; None if there is none. ``LOSSES.txt`` may be there; see `is_certain`."""
         listing, layout = self.listing, self._layout
-        for place, document in enumerate(self.documents):
-            if (document.directory, document.name) == (directory, name):
-                return FileKey(DOCUMENT, place)
+        if name == _LOSSES and directory == 0 and self.may_lose:
+            may_be = self._has_losses is not False and self._missing is not None
+            return FileKey(DOCUMENT, self.losses_place) if may_be else None
+        document = self._by_name.get((directory, name))
+        if document is not None:
+            return FileKey(DOCUMENT, document)
         if name.endswith(self._suffix):
             index = listing.find(name[: -len(self._suffix)])
-            if index >= 0 and layout.label_directory(index) == directory and self._has_label(index):
+            if index >= 0 and layout.label_directory(index) == directory and self.has_label(index):
                 return FileKey(self._kind, index)
         stem, dot, ext = name.rpartition(b".")
         index = listing.find(stem) if dot else -1
@@ -125,26 +188,36 @@ class ViewFiles(DatasetFiles):
     def has(self, key: FileKey) -> bool:
         """Whether there is such a file."""
         if key.kind == DOCUMENT:
-            return key.image < len(self.documents)
-        return key.kind == self.image_kind or (key.kind == self._kind and self._has_label(key.image))
+            return key.image < len(self.documents) + self.may_lose
+        if key.kind == self.image_kind:
+            return self._layout.image_directory(key.image) != NOWHERE
+        return key.kind == self._kind and self.has_label(key.image)
+
+    def is_certain(self, key: FileKey) -> bool:
+        """Whether a file that was found is there: nobody may know yet whether there is a ``LOSSES.txt``."""
+        return key != (DOCUMENT, self.losses_place) or self._has_losses is not None
 
     def name(self, key: FileKey) -> bytes:
         """The name of a file in its directory."""
         if key.kind == DOCUMENT:
-            return self.documents[key.image].name
+            return self.document(key.image).name
         stem = self.listing.stem(key.image)
         return b"%b.%b" % (stem, self._ext(key.image)) if key.kind == self.image_kind else stem + self._suffix
 
     def directory_of(self, key: FileKey) -> int:
         """The place of the directory that a file is in."""
         if key.kind == DOCUMENT:
-            return self.documents[key.image].directory
+            return self.document(key.image).directory
         if key.kind == self.image_kind:
             return self._layout.image_directory(key.image)
         return self._layout.label_directory(key.image)
 
     def attributes(self, key: FileKey) -> Attributes:
-        """What `stat` shows; see `DatasetFiles.attributes`."""
+        """What `stat` shows; see `DatasetFiles.attributes`.
+
+        Raises:
+            FileNotFoundError: it is the ``LOSSES.txt`` of a view that shows all, which was not known before.
+        """
         if key.kind == DOCUMENT:
             return Attributes(FILE_MODE, self._document_size(key.image), self.listing.facts.updated_at)
         return super().attributes(key)
@@ -167,6 +240,11 @@ class ViewFiles(DatasetFiles):
             after = FIRST_POSITION + children + number + 1
             yield self.documents[documents[number]].name, DOCUMENT, documents[number], after
         before = FIRST_POSITION + children + len(documents)
+        if directory == 0 and self.may_lose:
+            # Its position is there when it is not: it may come while somebody reads the directory.
+            before += 1
+            if self._has_losses and position < before:
+                yield _LOSSES, DOCUMENT, self.losses_place, before
         rank, place = divmod(max(0, position - before), 2)
         members = self._members(directory)
         listing = self.listing
@@ -175,7 +253,7 @@ class ViewFiles(DatasetFiles):
                 stem, after = listing.stem(index), before + 2 * number
                 if not place and self._layout.image_directory(index) == directory:
                     yield b"%b.%b" % (stem, self._ext(index)), self.image_kind, index, after + 1
-                if self._layout.label_directory(index) == directory and self._has_label(index):
+                if self._layout.label_directory(index) == directory and self.has_label(index):
                     yield stem + self._suffix, self._kind, index, after + 2
                 place = 0
 
@@ -188,39 +266,62 @@ class ViewFiles(DatasetFiles):
 
     def read(self, key: FileKey, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; see `DatasetFiles.read`."""
-        if key.kind == DOCUMENT and self.documents[key.image].make is None:
-            return os.pread(self._descriptor(key.image), size, offset)
+        assembly = self.assembly(key)
+        if assembly is not None:
+            return b"".join(map(self._part, assembly.parts(offset, size)))
+        if key.kind == DOCUMENT and self.document(key.image).make is None:
+            descriptor, length = self._file(key.image)
+            size = max(0, min(size, length - offset))
+            content = os.pread(descriptor, size, offset)
+            if len(content) < size:
+                raise CacheError(f"{self.path(key.image)} was cut off in the cache; mount again, and it is made anew.")
+            return content
         return super().read(key, offset, size)
+
+    def assembly(self, key: FileKey) -> Assembly | None:
+        """What a document is put together from when it is read; None for other files."""
+        return self.document(key.image).assembly if key.kind == DOCUMENT else None
+
+    def _part(self, part: bytes | FilePart) -> bytes:
+        if isinstance(part, bytes):
+            return part
+        return super().read(FileKey(part.kind, part.image), part.offset, part.length)
 
     def _render(self, key: FileKey) -> bytes:
         if key.kind != DOCUMENT:
             return super()._render(key)
         content = self._contents.get(key.image)
-        make = self.documents[key.image].make
+        make = self.document(key.image).make
         if content is None:
             content = self._contents[key.image] = b"" if make is None else make()
         return content
 
     def _document_size(self, place: int) -> int:
-        if self.documents[place].make is None:
-            return os.fstat(self._descriptor(place)).st_size
-        return len(self._render(FileKey(DOCUMENT, place)))
+        if place == self.losses_place and self._has_losses is False:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(place))
+        document = self.document(place)
+        if document.assembly is not None:
+            return document.assembly.byte_count
+        return self._file(place)[1] if document.make is None else len(self._render(FileKey(DOCUMENT, place)))
 
-    def _descriptor(self, place: int) -> int:
-        descriptor = self._written.get(place)
-        if descriptor is None:
-            name = self.documents[place].name.decode()
-            raise self._missing(place) if self._missing is not None else CatalogError(f"{name} is in mounts alone.")
-        return descriptor
+    def _file(self, place: int) -> tuple[int, int]:
+        """The file of a long document: its descriptor, and the document's length."""
+        written = self._written.get(place)
+        if written is None:
+            missing = self._missing
+            raise missing(place) if missing is not None else CatalogError(f"{self.path(place)} is in mounts alone.")
+        return written
 
     def _ext(self, index: int) -> bytes:
         """The extension of what stands for an image, without the dot."""
         return self.listing.ext(index).encode()
 
-    def _has_label(self, index: int) -> bool:
+    def has_label(self, index: int) -> bool:
+        """Whether an image has an annotation of its own in the view."""
         if not self._has_labels:
             return False
-        return self.listing.has_annotation(index) if self._kind == ANNOTATION else self.listing.has_siblings(index)
+        shows_all = self._shows_all_annotations
+        return self.listing.has_annotation(index) if shows_all else self.listing.has_siblings(index)
 
     def _members(self, directory: int) -> Sequence[int] | Column:
         """The images of which a directory holds the image or the annotation, in the listing's order."""

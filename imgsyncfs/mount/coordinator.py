@@ -5,9 +5,10 @@ It waits at most the timeout, and then fails. So waiting costs no thread, here o
 is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
-control files made, by a few threads of their own; another one has documents of views written, one after the other, by
-a worker (`imgsyncfs.library.documents`). Extents arrive on the workers' listening threads.
+control files made, by a few threads of their own; others bring documents and pictures of views
+(`imgsyncfs.mount.documents`, `imgsyncfs.mount.pictures`). Extents arrive on the workers' listening threads.
 `Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
+`Coordinator._writers_lock` guards the start of those workers alone.
 """
 
 from __future__ import annotations
@@ -16,32 +17,35 @@ import errno
 import heapq
 import itertools
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imgsyncfs.errors import CacheError, CatalogMissing, StoreError
+from imgsyncfs.cache.documents import KeptDocument
+from imgsyncfs.errors import CacheError, StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
-from imgsyncfs.library.documents import WRITER, nameless_file
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
 from imgsyncfs.mount import protocol
+from imgsyncfs.mount.documents import DocumentFlights, DocumentPart, WantedDocument
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.pictures import MadePicture, PictureFlights
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.workers.messages import Message
-from imgsyncfs.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.catalog.listing import Listing
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +54,11 @@ LISTING_THREADS = 4
 
 CONTROL_THREADS = 2
 
-WRITING_SECONDS = 3600.0
-"""Until when a document must have been written: that of a million images takes minutes."""
-
 IDLE_SECONDS = 60.0
 """How long to wait for messages if no request has a deadline."""
+
+DOCUMENTS_AT_ONCE = 2
+"""One about a few images need not wait for one about a million."""
 
 PIECE_BYTES = 32 << 10
 """The part of an extent that goes in one message."""
@@ -62,6 +66,8 @@ PIECE_BYTES = 32 << 10
 MOST_TRIES = 2
 """After as many times that an extent came and was gone before it was read, its content is sent with the answer."""
 
+MOST_TRIES_IN_ALL = 64
+"""A request that needs more extents than can be kept at the same time would be tried for ever."""
 
 INTERRUPTED_SECONDS = 1.0
 """How long an interruption is kept whose request is not here: one responder may be quicker than another."""
@@ -84,20 +90,27 @@ class _Waiting:
         request: as it came.
         deadline: when it fails, in seconds of the monotonic clock.
         tries: how often it was tried again already.
-        flight: of the extent that it waits for; None if it waits for a listing or the tree.
+        flights: of the extents that it waits for; none if it waits for a listing or the tree.
+        path: of the file, if the responder has said it.
         listing: number of the dataset whose listing it waits for.
-        document: place of the document of a view that it waits for; below 0 if it waits for none.
+        document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
+        missing: how many of the extents have not come yet.
     """
 
     responder: int
     request: bytes
     deadline: float
     tries: int = 0
-    flight: InFlight | None = None
+    flights: tuple[InFlight, ...] = ()
+    path: str = ""
     listing: int = TREE
-    document: int = -1
+    document: WantedDocument | None = None
     picture: int = -1
+    missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.flights)
 
 
 class Coordinator:
@@ -130,14 +143,13 @@ class Coordinator:
         self._refresh = refresh
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
-        self._loading: dict[tuple[int, int], list[int]] = {}
+        self._loading: dict[int, list[int]] = {}
         self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._documents = ThreadPoolExecutor(1, thread_name_prefix="document")
-        self._writers: WorkerPool | None = None
+        self.documents = DocumentFlights(library, namespace)
         self._pictures = PictureFlights(library, namespace)
         self._responders: Responders | None = None
         self._device = -1
@@ -149,16 +161,14 @@ class Coordinator:
     def waiting(self) -> int:
         """How many requests wait for an extent."""
         with self._lock:
-            return sum(each.flight is not None for each in self._waiting.values())
+            return sum(bool(each.flights) for each in self._waiting.values())
 
     def close(self) -> None:
         """End the threads; what they do is not waited for."""
         self._listings.shutdown(wait=False, cancel_futures=True)
         self._controls.shutdown(wait=False, cancel_futures=True)
-        self._documents.shutdown(wait=False, cancel_futures=True)
+        self.documents.close()
         self._pictures.close()
-        if self._writers is not None:
-            self._writers.close()
 
     def take(self, responder: int, message: Message) -> None:
         """Take what a responder sent."""
@@ -179,14 +189,14 @@ class Coordinator:
     def _want(self, responder: int, header: dict[str, Any], request: bytes) -> None:
         """Bring what a responder lacks."""
         wanted = header["want"]
-        if wanted == "extent":
-            self._want_extent(responder, header, request)
+        if wanted == "extents":
+            self._want_extents(responder, header, request)
         elif wanted == "listing":
             self._want_listing(responder, header["number"], request)
         elif wanted == "tree":
             self._want_listing(responder, TREE, request)
         elif wanted == "document":
-            self._want_document(responder, header["dataset"], header["place"], request)
+            self._want_document(responder, header, request)
         elif wanted == "picture":
             self._want_picture(responder, header, request)
 
@@ -220,17 +230,19 @@ class Coordinator:
             if self._waiting.get(unique) is not waiting:
                 return False
             del self._waiting[unique]
-        if waiting.flight is not None:
-            self._library.fetcher.leave(waiting.flight)
+        for flight in waiting.flights:
+            self._library.fetcher.leave(flight)
         return True
 
     def _too_late(self, waiting: _Waiting) -> Exception:
-        if waiting.flight is not None:
-            return self._library.fetcher.too_late(waiting.flight.extent)
+        if waiting.flights:
+            late = next((flight for flight in waiting.flights if not flight.outcome.done()), waiting.flights[0])
+            return self._library.fetcher.too_late(late.extent)
         if waiting.picture >= 0:
             return CacheError("the picture is still being made; look again in a while, or raise the timeout")
-        if waiting.document >= 0:
-            return CacheError("it is still being written, from all annotations of the dataset; look again in a while")
+        if waiting.document is not None:
+            progress = self.documents.progress(waiting.document)
+            return CacheError(f"it is still being written, from all annotations: {progress}; look again in a while")
         return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
 
     def _look_at_interrupted(self, unique: int, now: float) -> None:
@@ -250,50 +262,75 @@ class Coordinator:
 
     # Extents.
 
-    def _want_extent(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+    def _want_extents(self, responder: int, header: dict[str, Any], request: bytes) -> None:
         listing = self._namespace.listing(header["dataset"], header["listing"])
+        path = header.get("path", "")
         if listing is None:
-            self._refuse(request, OSError(errno.ESTALE, "the listing is gone"), "?")
+            self._refuse(request, OSError(errno.ESTALE, "the listing is gone"), path or "?")
             return
-        files = listing.annotations if header["annotation"] else listing.images
-        index, offset, tries = header["image"], header["offset"], header.get("tries", 0)
+        tries = header.get("tries", 0)
+        if tries == MOST_TRIES_IN_ALL:
+            failure = CacheError(
+                "The cache has no room for what one read needs; let it have more.", option="cache_size"
+            )
+            self._refuse(request, failure, path or self._path_in_dataset(request))
+            return
+        flights: list[InFlight] = []
+        try:
+            for place in header["places"]:
+                flights += self._sent_for(responder, listing, place, tries)
+        except StoreError as error:
+            for flight in flights:
+                self._library.fetcher.leave(flight)
+            self._refuse(request, error, path or self._path_in_dataset(request))
+            return
+        if not flights:
+            self._retry(responder, request, tries + 1)
+            return
+        self._library_reads_ahead()
+        deadline = min(flight.deadline for flight in flights)
+        unique = self._set_aside(_Waiting(responder, request, deadline, tries, tuple(flights), path))
+        # Not with the flights, which have the futures, which have this: they would wait for the garbage collector, with
+        # the listing that the extents are of.
+        for outcome in [flight.outcome for flight in flights]:
+            outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
+
+    def _sent_for(self, responder: int, listing: Listing, place: dict[str, Any], tries: int) -> list[InFlight]:
+        """Have an extent fetched that a responder lacks; none is returned if it has come meanwhile."""
+        files = listing.annotations if place["annotation"] else listing.images
+        index, offset = place["image"], place["offset"]
         extent = locate(listing, files, index, offset)
         if not tries and self._library.cache.holds(extent.key):
             # It has come since the responder looked.
-            self._retry(responder, request, 1)
-            return
+            return []
         kept = self._library.extents.opened(extent.key)
         if kept is not None:
             # The cache had no room for it when it was fetched for another responder.
             self._send_content(responder, extent.key, kept.read(0, kept.length))
-            self._retry(responder, request, tries + 1)
-            return
-        try:
-            flight = self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)
-        except StoreError as error:
-            self._refuse(request, error, self._path_in_dataset(request))
-            return
-        self._library_reads_ahead()
-        unique = self._set_aside(_Waiting(responder, request, flight.deadline, tries, flight))
-        # Not with the flight, which has the future, which has this: they would wait for the garbage collector, with the
-        # listing that the extent is of.
-        flight.outcome.add_done_callback(lambda outcome: self._came(unique, outcome))
+            return []
+        return [self._library.extents.start(extent, listing, files, index, offset, inline=tries >= MOST_TRIES)]
 
     def _came(self, unique: int, outcome: Future[Outcome]) -> None:
-        """Have a request tried again whose extent has come. Runs on a worker's listening thread."""
+        """Have a request tried again whose extents have come. Runs on a worker's listening thread."""
         with self._lock:
             waiting = self._waiting.get(unique)
-        flight = waiting.flight if waiting is not None else None
-        if waiting is None or flight is None or flight.outcome is not outcome or not self._take_off(unique, waiting):
+        flights = waiting.flights if waiting is not None else ()
+        flight = next((each for each in flights if each.outcome is outcome), None)
+        if waiting is None or flight is None:
             return
         try:
             stored, content = outcome.result()
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(waiting.request, error, self._path_of(waiting))
+            if self._take_off(unique, waiting):
+                self._refuse(waiting.request, error, self._path_of(waiting))
             return
         if content or not stored:
             self._send_content(waiting.responder, flight.extent.key, content)
-        self._retry(waiting.responder, waiting.request, waiting.tries + 1)
+        with self._lock:
+            waiting.missing -= 1
+            is_last = not waiting.missing
+        if is_last and self._take_off(unique, waiting):
+            self._retry(waiting.responder, waiting.request, waiting.tries + 1)
 
     def _send_content(self, responder: int, key: str, content: bytes) -> None:
         """Send an extent that the cache has no room for."""
@@ -331,15 +368,11 @@ class Coordinator:
         """Have a request wait for a listing, which is loaded once for all of them, or for the tree."""
         deadline = time.monotonic() + self._library.settings.timeout
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
-        if self._is_first((number, -1), unique):
-            self._listings.submit(self._bring_listing, number)
-
-    def _is_first(self, wanted: tuple[int, int], unique: int) -> bool:
-        """Note that a request waits for a listing or a document; says whether it is the first."""
         with self._lock:
-            first = wanted not in self._loading
-            self._loading.setdefault(wanted, []).append(unique)
-        return first
+            first = number not in self._loading
+            self._loading.setdefault(number, []).append(unique)
+        if first:
+            self._listings.submit(self._bring_listing, number)
 
     def _bring_listing(self, number: int) -> None:
         failure: Exception | None = None
@@ -350,12 +383,12 @@ class Coordinator:
                 self._namespace.load(number)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             failure = error
-        self._answer_loaded((number, -1), failure)
+        self._answer_loaded(number, failure)
 
-    def _answer_loaded(self, wanted: tuple[int, int], failure: Exception | None) -> None:
-        """Have the requests tried again that waited for a listing or a document, or fail."""
+    def _answer_loaded(self, number: int, failure: Exception | None) -> None:
+        """Have the requests tried again that waited for a listing, or fail."""
         with self._lock:
-            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(wanted)}
+            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(number)}
         for unique, waiting in ready.items():
             if waiting is None or not self._take_off(unique, waiting):
                 continue
@@ -366,50 +399,40 @@ class Coordinator:
 
     # Documents of views.
 
-    def _want_document(self, responder: int, number: int, place: int, request: bytes) -> None:
-        """Have a request wait for a long document, which is written once for all of them."""
-        if self._namespace.has_document(number, place):
+    def _want_document(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        """Have a request wait for a long document, which is brought once for all of them."""
+        wanted = WantedDocument(
+            header["dataset"],
+            header["place"],
+            header["file"],
+            header["is_losses"],
+            tuple([DocumentPart(*part) for part in header["parts"]]),
+            header["counts_labels"],
+        )
+        if self._namespace.has_document(wanted.number, wanted.place, is_losses=wanted.is_losses):
             # It has come since the responder looked.
             self._retry(responder, request, 0)
             return
         deadline = time.monotonic() + self._library.settings.timeout
-        unique = self._set_aside(_Waiting(responder, request, deadline, listing=number, document=place))
-        if self._is_first((number, place), unique):
-            self._documents.submit(self._bring_document, number, place)
+        unique = self._set_aside(_Waiting(responder, request, deadline, listing=wanted.number, document=wanted))
+        flight = self.documents.start(wanted)
+        flight.add_done_callback(lambda outcome: self._document_came(unique, wanted, outcome))
 
-    def _bring_document(self, number: int, place: int) -> None:
-        failure: Exception | None = None
+    def _document_came(self, unique: int, wanted: WantedDocument, outcome: Future[KeptDocument]) -> None:
+        """Have a request tried again whose document has been brought. Runs on a thread that brings documents."""
+        with self._lock:
+            waiting = self._waiting.get(unique)
+        if waiting is None or waiting.document is not wanted or not self._take_off(unique, waiting):
+            return
         try:
-            self._write_document(number, place)
+            outcome.result()
+        except CancelledError:
+            # The mount ends.
+            return
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            failure = error
-        self._answer_loaded((number, place), failure)
-
-    def _write_document(self, number: int, place: int) -> None:
-        shown = self._namespace.place_of(number)
-        if shown is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
-        where, listing = shown
-        settings = self._library.settings
-        if self._writers is None:
-            self._writers = WorkerPool(WRITER, asdict(settings), count=1, threads=1, template=self._library.template)
-        descriptor = nameless_file(Path(settings.cache_dir))
-        try:
-            job = {
-                "dataset": where.dataset_id,
-                "listing": listing.key,
-                "view": where.view,
-                "place": place,
-                "target": f"/proc/{os.getpid()}/fd/{descriptor}",
-            }
-            result, _ = self._writers.submit(job).result(WRITING_SECONDS)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        for what, count, reason in result["losses"]:
-            cause = f"The view {where.view} of {where.dataset_id} does not show {count} {what}: {reason}"
-            self._library.errors.report(f"{cause}.", cause=cause)
-        self._namespace.take_document(number, place, descriptor)
+            self._refuse(waiting.request, error, self._path_of(waiting))
+            return
+        self._retry(waiting.responder, waiting.request, 0)
 
     # Pictures of views.
 
@@ -525,8 +548,10 @@ class Coordinator:
         self._library.errors.report(report["message"], cause=report["cause"])
 
     def _path_of(self, waiting: _Waiting) -> str:
-        if waiting.flight is not None:
-            return self._path_in_dataset(waiting.request)
+        if waiting.flights:
+            return waiting.path or self._path_in_dataset(waiting.request)
+        if waiting.document is not None:
+            return f"/{self._namespace.name_of(waiting.listing)}/{waiting.document.file}"
         return "/.by" if waiting.listing == TREE else "/" + self._namespace.name_of(waiting.listing)
 
     def _path_in_dataset(self, request: bytes) -> str:

@@ -28,6 +28,7 @@ from imgsyncfs.library.control_files import ControlFiles, readme
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import Owner
 from imgsyncfs.library.processes import LibraryWorkers
+from imgsyncfs.library.views.gallery import catalog_gallery
 from imgsyncfs.mount.board import Board
 from imgsyncfs.mount.channel import Channel
 from imgsyncfs.mount.coordinator import Coordinator
@@ -130,6 +131,7 @@ class _Daemon:
             {
                 b"datasets.csv": lambda: to_csv(self.library.rows.values()),
                 b"datasets.json": lambda: to_json(self.library.rows.values()),
+                b"index.html": lambda: catalog_gallery(self.library.datasets.values()),
             },
             readme=readme(self.library.sources.siblings if not settings.view else ()),
             status=self.status,
@@ -209,6 +211,7 @@ class _Daemon:
         self.refresher.start()
         self.library.start_other_workers()
         self.library.import_ahead()
+        self.coordinator.documents.tidy()
 
     def options(self) -> dict[str, str | bool]:
         """The options for libfuse and the kernel."""
@@ -246,6 +249,7 @@ class _Daemon:
                 "bytes": library.cache.volume(),
                 **{name: counts[name] for name in ("hits", "misses", "damaged")},
             },
+            "documents": self.coordinator.documents.status(),
             "store": {
                 **asdict(library.fetcher.counts()),
                 "waiting": self.coordinator.waiting(),

@@ -13,6 +13,7 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogRefused,
     CatalogUnreachable,
+    DatasetChanged,
     ImgsyncfsError,
     StoreNotAllowed,
     StoreRefused,
@@ -29,7 +30,7 @@ def error_number(error: BaseException) -> int:
     """The errno that a reader gets for an exception."""
     if isinstance(error, (StoreRefused, BlobRefused, CatalogRefused)):
         return errno.EACCES
-    if isinstance(error, BlobChanged):
+    if isinstance(error, (BlobChanged, DatasetChanged)):
         return errno.ESTALE
     if isinstance(error, CatalogMissing):
         return errno.ENOENT
@@ -50,7 +51,7 @@ def error_report(error: Exception, path: str, operation: str) -> dict[str, Any] 
         ``message``; ``cause``, what makes two of them the same, empty for the message itself; ``stale``, whether the
         catalog is to be asked at once. None for what is no fault of the mount: no such file, no directory.
     """
-    stale = isinstance(error, BlobChanged)
+    stale = isinstance(error, (BlobChanged, DatasetChanged))
     if isinstance(error, AnnotationError):
         return {"message": str(error), "cause": "", "stale": stale}
     if isinstance(error, StoreNotAllowed):

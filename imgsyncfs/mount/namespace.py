@@ -18,11 +18,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
 from imgsyncfs.formats.registry import FORMATS
@@ -30,6 +31,7 @@ from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
+from imgsyncfs.library.documents import facts_digest
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import CONTROL_NAME
 from imgsyncfs.library.numbers import (
@@ -37,6 +39,7 @@ from imgsyncfs.library.numbers import (
     FIRST_SIBLING,
     IMAGE,
     PICTURE,
+    REWRITTEN,
     FileAddress,
     address,
     dataset_number,
@@ -45,7 +48,7 @@ from imgsyncfs.library.numbers import (
 from imgsyncfs.library.picture_files import MOST_SIZES
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.library.views.contract import DatasetFacts
-from imgsyncfs.library.views.registry import VIEWS
+from imgsyncfs.library.views.registry import check_shown, find_view, offered_views
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
 from imgsyncfs.pictures.kinds import PICTURE_EXT
@@ -77,21 +80,24 @@ class HeldListing:
         listing: mapped.
         sizes: descriptor of the memory for the sizes of its siblings.
         view: name of the view that it is shown in; empty for the dataset's own directory.
-        classes: of the dataset, for its view.
-        splits: descriptor of the memory with the split of each image, for its view; below 0 without.
-        documents: descriptors of the long documents that were written, by their places in the view.
+        facts: descriptor of the memory with what its view depends on; below 0 without.
+        documents: the long documents that were written, by their places in the view.
+        has_losses: whether there is anything that the view does not show; None if nobody knows.
     """
 
     listing: Listing
     sizes: int
     view: str = ""
-    classes: tuple[str, ...] = ()
-    splits: int = -1
-    documents: dict[int, int] = field(default_factory=dict)
+    facts: int = -1
+    documents: dict[int, KeptDocument] = field(default_factory=dict)
+    has_losses: bool | None = None
 
     def document_messages(self, dataset: int) -> list[State]:
-        """What makes a responder take over the documents."""
-        return [({"document": place, "dataset": dataset}, (file,)) for place, file in self.documents.items()]
+        """What makes a responder take over the documents, and what is known of losses."""
+        messages = [_document_message(dataset, place, document) for place, document in self.documents.items()]
+        if self.has_losses is not None:
+            messages.append(_losses_message(dataset, has_losses=self.has_losses))
+        return messages
 
     def message(self, dataset: int, *, is_current: bool) -> State:
         """What makes a responder take it over."""
@@ -102,16 +108,23 @@ class HeldListing:
             "listing": self.listing.key,
             "dataset": dataset,
             "view": self.view,
-            "classes": self.classes,
             "is_current": is_current,
         }
-        splits = (self.splits,) if self.splits >= 0 else ()
-        return header, (files.meta, files.columns, self.sizes, *splits)
+        facts = (self.facts,) if self.facts >= 0 else ()
+        return header, (files.meta, files.columns, self.sizes, *facts)
 
     def __del__(self) -> None:
-        for descriptor in (self.sizes, self.splits, *self.documents.values()):
+        for descriptor in (self.sizes, self.facts):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _document_message(dataset: int, place: int, document: KeptDocument) -> State:
+    return {"documents": dataset, "place": place, "length": document.length}, (document.descriptor,)
+
+
+def _losses_message(dataset: int, *, has_losses: bool) -> State:
+    return {"documents": dataset, "has_losses": has_losses}, ()
 
 
 @dataclass
@@ -148,6 +161,9 @@ class Retired:
 class _Dataset:
     number: int
     current: HeldListing
+    facts: str = ""
+    """Digest of what its view depends on beside the listing."""
+
     retired: list[Retired] = field(default_factory=list)
     nameless_since: float | None = None
     """Since when no name leads to it: it is no longer in the catalog, or has another number."""
@@ -170,6 +186,22 @@ class Place(NamedTuple):
         return f"{self.view}/{self.dataset_id}" if self.view else self.dataset_id
 
 
+class Shown(NamedTuple):
+    """What a directory shows.
+
+    Attributes:
+        dataset_id: which dataset.
+        view: name of the view that it is shown in.
+        listing: of the revision.
+        facts: digest of what the view depends on beside it.
+    """
+
+    dataset_id: str
+    view: str
+    listing: Listing
+    facts: str
+
+
 class Namespace:
     """The tree and the listings of a mount.
 
@@ -177,6 +209,9 @@ class Namespace:
         library: the catalog's datasets.
         control: the control files.
         view: name of the view that the root shows; empty for the datasets' own directories.
+
+    Raises:
+        ConfigurationError: it is for a label that no dataset has.
     """
 
     def __init__(self, library: Library, control: ControlFiles, *, view: str = "") -> None:
@@ -193,6 +228,8 @@ class Namespace:
         self._is_complete = False
         self._tree_memory = -1
         self._siblings = library.sources.siblings
+        if view:
+            check_shown(find_view(view), library.mirror.table.labels)
         self.notified = 0
         self._responders: Responders | None = None
         self._device = -1
@@ -270,9 +307,12 @@ class Namespace:
             raise CatalogMissing("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
         facts = self._facts(place, listing)
+        if facts is not None:
+            self._report_losses(place, listing, facts)
         with self._lock:
             if number not in self._datasets:
-                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts))
+                digest = facts_digest(facts) if facts is not None else ""
+                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts), digest)
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
 
     def place_of(self, number: int) -> tuple[Place, Listing] | None:
@@ -281,27 +321,62 @@ class Namespace:
             place, dataset = self._places.get(number), self._datasets.get(number)
             return None if place is None or dataset is None else (place, dataset.current.listing)
 
-    def take_document(self, number: int, place: int, descriptor: int) -> None:
+    def shown(self, number: int) -> Shown | None:
+        """What the directory of a view shows, by its number, with what tells its documents from others."""
+        with self._lock:
+            place, dataset = self._places.get(number), self._datasets.get(number)
+            if place is None or dataset is None:
+                return None
+            return Shown(place.dataset_id, place.view, dataset.current.listing, dataset.facts)
+
+    def take_document(self, number: int, place: int, document: KeptDocument) -> None:
         """Have the responders take over a document that was written.
 
         Args:
             number: of the dataset in the view.
             place: of the document among those of the view.
-            descriptor: of the file; the namespace's from now on.
+            document: it.
         """
         with self._lock:
             dataset = self._datasets.get(number)
-            if dataset is None or place in dataset.current.documents:
-                os.close(descriptor)
-                return
-            dataset.current.documents[place] = descriptor
-            self._broadcast(({"document": place, "dataset": number}, (descriptor,)))
+            if dataset is not None:
+                dataset.current.documents[place] = document
+                self._broadcast(_document_message(number, place, document))
 
-    def has_document(self, number: int, place: int) -> bool:
-        """Whether the responders have a document."""
+    def has_document(self, number: int, place: int, *, is_losses: bool = False) -> bool:
+        """Whether the responders have a document, or know that there is no ``LOSSES.txt``."""
         with self._lock:
             dataset = self._datasets.get(number)
-            return dataset is not None and place in dataset.current.documents
+            if dataset is None:
+                return False
+            return place in dataset.current.documents or (is_losses and dataset.current.has_losses is False)
+
+    def note_losses(self, number: int, *, has_losses: bool) -> None:
+        """Have the responders know whether there is anything that a view does not show: ``LOSSES.txt`` is listed then.
+
+        Args:
+            number: of the dataset in the view.
+            has_losses: whether there is.
+        """
+        with self._lock:
+            dataset = self._datasets.get(number)
+            if dataset is None or dataset.current.has_losses is has_losses:
+                return
+            dataset.current.has_losses = has_losses
+            self._broadcast(_losses_message(number, has_losses=has_losses))
+        if has_losses and self._responders is not None:
+            self._responders.wait_for_all(SWITCH_SECONDS)
+            # Of the directory's entries, which the kernel keeps; unlike that of a name, it waits for no look-up.
+            self._notify([protocol.inode_notification(dataset_number(number))])
+
+    def drop_removed_documents(self) -> None:
+        """Let go of documents that were removed from the cache: they take up room as long as somebody has them open."""
+        with self._lock:
+            for number, dataset in self._datasets.items():
+                held = dataset.current.documents
+                for place in [place for place, document in held.items() if document.is_removed()]:
+                    del held[place]
+                    self._broadcast(({"documents": number, "gone": place}, ()))
 
     def refresh(self) -> None:
         """Take over what has changed in the catalog, and tell the kernel.
@@ -312,6 +387,7 @@ class Namespace:
         """
         library = self._library
         library.cache.close_removed()
+        self.drop_removed_documents()
         library.fetcher.note_used()
         self._drop_forgotten()
         self._drop_nameless()
@@ -359,7 +435,7 @@ class Namespace:
                 for number, dataset in self._datasets.items()
                 if (place := self._places.get(number)) is not None
                 and self._by_place.get(place) == number
-                and (row := self._library.datasets.get(place.dataset_id.encode())) is not None
+                and (row := self._library.entry(place.dataset_id)) is not None
                 and dataset.current.listing.key != row.listing_key(catalog_id)
             ]
 
@@ -458,42 +534,67 @@ class Namespace:
     def _hold(self, listing: Listing, view: str = "", facts: DatasetFacts | None = None) -> HeldListing:
         """Keep a listing for the responders. Needs the lock."""
         self._listings[listing.dataset_id, listing.key] = listing
-        sizes = shared_memory(sizes_length(listing, max(len(self._siblings), MOST_SIZES)))
+        sizes = shared_memory(sizes_length(listing, max(len(self._siblings) + 1, MOST_SIZES)))
         if facts is None:
             return HeldListing(listing, sizes)
-        splits = memory_file(facts.splits.tobytes()) if facts.splits is not None else -1
-        return HeldListing(listing, sizes, view, facts.classes, splits)
+        return HeldListing(listing, sizes, view, memory_file(facts.to_bytes()))
 
     def _facts(self, place: Place, listing: Listing) -> DatasetFacts | None:
         """What a view of a dataset depends on; None for the dataset's own directory.
 
         Raises:
             ConfigurationError: its split rule cannot be used.
+            CatalogError: the values of its images cannot be read.
         """
-        row = self._library.datasets.get(place.dataset_id.encode())
+        row = self._library.entry(place.dataset_id)
         if not place.view or row is None:
             return None
-        return facts_for(VIEWS[place.view], listing, row, self._library.mirror.table.split_rule)
+        return facts_for(find_view(place.view), listing, row, self._library.mirror)
+
+    def _report_losses(self, place: Place, listing: Listing, facts: DatasetFacts) -> None:
+        """Report what the layout of a view does not show of a dataset."""
+        for loss in find_view(place.view).losses(listing, facts):
+            shown = f"{loss.count} {loss.what}: {loss.reason}"
+            cause = f"The view {place.view} of {place.dataset_id} does not show {shown}"
+            self._library.errors.report(f"{cause}.", cause=cause)
 
     def _build(self) -> Tree:
-        rows = self._library.datasets
+        labels = self._library.mirror.table.labels
+        offered = offered_views(each for dataset_id, each in labels.items() if dataset_id in self._library.rows)
+        views: dict[bytes, dict[bytes, int] | None] = {}
         with self._lock:
+            rows = self._rows_in(self._view)
             in_root = self._number(rows.values(), self._view)
             datasets = {name: (dataset_number(in_root[row.dataset_id]), row) for name, row in rows.items()}
-            views: dict[bytes, dict[bytes, int]] = {}
-            for view in VIEWS if self._is_complete else ():
-                numbers = self._number(rows.values(), view) if view != self._view else {}
-                shown = rows.items() if numbers else ()
-                views[view.encode()] = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown}
+            for view in offered if self._is_complete else ():
+                shown = {**self._rows_in(view), **self._selections_in(view)} if view != self._view else {}
+                numbers = self._number(shown.values(), view)
+                entries = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown.items()}
+                views[view.encode()] = entries if view != self._view else None
+            selected = self._number(self._library.selections.values(), "") if self._is_complete else {}
         tree = build_tree(
             self._library.mirror.table,
             datasets,
             views=views,
+            selections={name.encode(): dataset_number(number) for name, number in selected.items()},
             control=(CONTROL_NAME, CONTROL_NUMBER),
             since=self._control.since,
             is_complete=self._is_complete,
         )
         return tree.settled(self._tree)
+
+    def _rows_in(self, view: str) -> Mapping[bytes, DatasetRow]:
+        """The datasets that a view shows, by their names."""
+        rows = self._library.datasets
+        if not view:
+            return rows
+        shows, labels = find_view(view).shows, self._library.mirror.table.labels
+        return {name: row for name, row in rows.items() if shows(labels.get(row.dataset_id))}
+
+    def _selections_in(self, view: str) -> Mapping[bytes, DatasetRow]:
+        """The selections that a view shows, by their names."""
+        shows, labels = find_view(view).shows, self._library.mirror.table.labels
+        return {name: row for name, row in self._library.selections.items() if shows(labels.get(row.dataset_id))}
 
     def _number(self, rows: Iterable[DatasetRow], view: str) -> dict[str, int]:
         """The numbers of datasets in a view, by their ids. Needs the lock."""
@@ -548,9 +649,9 @@ class _NumbersOf:
             return b"%b.%b" % (stem, PICTURE_EXT.encode())
         if place.kind == IMAGE:
             return b"%b.%b" % (stem, self._listing.ext(index).encode())
-        if place.kind == ANNOTATION:
+        if place.kind in {ANNOTATION, REWRITTEN}:
             return stem + ANNOTATION_SUFFIX
-        target = VIEWS[self._view].target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
+        target = find_view(self._view).target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
         return stem + (target.suffix.encode() if target is not None else b"")
 
     def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:
@@ -559,7 +660,7 @@ class _NumbersOf:
             yield file_number(self._dataset, self._images.number(index), IMAGE)
         for index in annotations:
             number = self._annotations.number(index)
-            for kind in (ANNOTATION, *self._siblings):
+            for kind in (ANNOTATION, REWRITTEN, *self._siblings):
                 yield file_number(self._dataset, number, kind)
 
 

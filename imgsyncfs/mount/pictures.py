@@ -136,6 +136,7 @@ class PictureFlights:
                 "name": parts.name,
                 "image": handed(parts.image),
                 "annotation": handed(parts.annotation),
+                "choice": asdict(parts.choice),
                 "key": key,
             }
             _, content = self._started().submit(job).result(MAKING_SECONDS)

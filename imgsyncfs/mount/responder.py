@@ -19,31 +19,26 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
-from imgsyncfs.catalog.listing import Listing, ListingFiles, map_listing
-from imgsyncfs.catalog.listing.files import FileTable
-from imgsyncfs.fetching.contents import ContentReader, ExtentSource
-from imgsyncfs.fetching.extent import Extent
-from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, NodeNumbers, sizes_length
+from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources
 from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
 from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, dataset_number, file_number
-from imgsyncfs.library.picture_files import MOST_SIZES, files_in_view
 from imgsyncfs.library.tree import Tree, TreeNode
-from imgsyncfs.library.view_files import ViewFiles
-from imgsyncfs.library.views.contract import DatasetFacts, splits_of
-from imgsyncfs.library.views.registry import find_view
+from imgsyncfs.library.views.contract import FilePart
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
 from imgsyncfs.mount.board import Board
+from imgsyncfs.mount.cached_extents import CachedExtents, NotHere
 from imgsyncfs.mount.errors import error_number, error_report
+from imgsyncfs.mount.mapped_datasets import MappedDatasets, Revision, content_of
 from imgsyncfs.mount.polling import Polling
 from imgsyncfs.stores.allowed import check_allowed
 from imgsyncfs.workers.messages import Message, receive, send
@@ -58,86 +53,8 @@ MOST_USED_IN_MESSAGE = 200
 REQUESTS_AT_ONCE = 8
 """Requests answered before the coordinator's messages are looked for."""
 
-MOST_FOUND = 512
-"""Files found last: the kernel asks for each several times."""
-
-
-class NotHere(Exception):  # no error: the request waits
-    """What a request needs is not in the cache, or not loaded.
-
-    Args:
-        wanted: header of the message to the coordinator.
-    """
-
-    def __init__(self, wanted: dict[str, Any]) -> None:
-        super().__init__(wanted)
-        self.wanted = wanted
-
-
-@dataclass
-class Revision:
-    """A revision of a dataset that can be read."""
-
-    files: DatasetFiles
-    numbers: NodeNumbers
-
-    @property
-    def listing(self) -> Listing:
-        """Its listing."""
-        return self.files.listing
-
-
-@dataclass
-class MappedDataset:
-    """A dataset's revisions: the one that names lead to, and earlier ones that may be open."""
-
-    current: Revision
-    earlier: list[Revision] = field(default_factory=list)
-
-
-class CachedExtents(ExtentSource):
-    """Extents from the cache; what is not there is the coordinator's.
-
-    Args:
-        cache: the reading side.
-        reads_ahead: says whether the coordinator wants to know which extents are reached.
-        tell: sends a message to the coordinator.
-    """
-
-    def __init__(
-        self, cache: CacheReader, reads_ahead: Callable[[], bool], tell: Callable[[dict[str, Any]], None]
-    ) -> None:
-        self.cache = cache
-        self._reads_ahead = reads_ahead
-        self._tell = tell
-
-    def opened(self, key: str) -> OpenExtent | None:
-        """The extent if it is open already."""
-        return self.cache.opened(key)
-
-    def kept(self, key: str) -> OpenExtent | None:
-        """What the cache has under a key."""
-        return self.cache.find(key)
-
-    def bring(self, extent: Extent, listing: Listing, files: FileTable, index: int, offset: int) -> OpenExtent:
-        """An extent that the cache has.
-
-        Raises:
-            NotHere: it has not.
-        """
-        opened = self.cache.find(extent.key)
-        place = {
-            "listing": listing.key,
-            "dataset": listing.dataset_id,
-            "annotation": files is listing.annotations,
-            "image": index,
-            "offset": offset,
-        }
-        if opened is None:
-            raise NotHere({"want": "extent", **place})
-        if self._reads_ahead():
-            self._tell({"reached": place})
-        return opened
+EXTENTS_AT_ONCE = 32
+"""Extents that a request waits for at the same time: no more than are kept open if each is in memory."""
 
 
 class Responder:
@@ -171,8 +88,7 @@ class Responder:
             contents, setup["siblings"], SharedRenderings(board.renderings), self._report_loss
         )
         self._tree = Tree({})
-        self._datasets: dict[int, MappedDataset] = {}
-        self._found: dict[int, tuple[Revision, FileKey]] = {}
+        self._datasets = MappedDatasets(self._sources)
         self._buffer = memoryview(mmap.mmap(-1, protocol.MOST_READ))
         self._pipe = AnswerPipe(device)
         self._head = bytearray(protocol.OUT_HEADER.size)
@@ -300,7 +216,7 @@ class Responder:
         if not dataset:
             self._write(protocol.absence_answer(unique))
             return
-        revision = self._mapped(dataset).current
+        revision = self._datasets.mapped(dataset).current
         directory = address(parent).file
         child = revision.files.child(directory, name)
         if child is not None:
@@ -311,9 +227,7 @@ class Responder:
             self._write(protocol.absence_answer(unique))
             return
         number = revision.numbers.number(*key)
-        if len(self._found) >= MOST_FOUND:
-            self._found.clear()
-        self._found[number] = (revision, key)
+        self._datasets.note_found(number, revision, key)
         self._answer_file(unique, number, revision.files, key)
 
     def _answer_file(self, unique: int, number: int, files: DatasetFiles, key: FileKey) -> None:
@@ -321,10 +235,12 @@ class Responder:
             attributes = files.attributes(key)
             valid = protocol.FOREVER
         except NotHere:
-            # Only its size is missing. The directory is locked during a look-up, so the name is given at once, and the
-            # kernel asks for the attributes.
+            # Its size is missing, or even whether it is there. The directory is locked during a look-up, so the name is
+            # given at once, and the kernel asks for the attributes.
             attributes, valid = Attributes(FILE_MODE, 0, files.modified_at(key)), 0
-        self._write(protocol.entry_answer(unique, number, attributes, self._owner, attr_valid=valid))
+        lasting = protocol.FOREVER if files.is_certain(key) else 0
+        answer = protocol.entry_answer(unique, number, attributes, self._owner, entry_valid=lasting, attr_valid=valid)
+        self._write(answer)
 
     def _answer_entry(self, unique: int, number: int) -> None:
         self._write(protocol.entry_answer(unique, number, self._attributes(number), self._owner))
@@ -334,7 +250,7 @@ class Responder:
         if node is not None:
             return node.parent
         place = address(number)
-        files = self._mapped(place.dataset).current.files
+        files = self._datasets.mapped(place.dataset).current.files
         if place.kind == DIRECTORY:
             above = files.parent(place.file) or 0
         else:
@@ -350,7 +266,7 @@ class Responder:
             and number != ROOT
             and place.kind == DIRECTORY
             and place.file > 0
-            and self._mapped(place.dataset).current.files.parent(place.file) is not None
+            and self._datasets.mapped(place.dataset).current.files.parent(place.file) is not None
         )
 
     def _attributes(self, number: int) -> Attributes:
@@ -358,7 +274,7 @@ class Responder:
         if node is not None:
             return node.attributes
         if self._is_inner_directory(number):
-            listing = self._mapped(address(number).dataset).current.listing
+            listing = self._datasets.mapped(address(number).dataset).current.listing
             return Attributes(DIRECTORY_MODE, 0, listing.facts.updated_at)
         revision, key = self._file(number)
         return revision.files.attributes(key)
@@ -369,15 +285,46 @@ class Responder:
     def _read(self, unique: int, number: int, _length: int) -> None:
         _, offset, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         revision, key = self._file(number)
-        piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
-        if piece is not None and self._pipe.send(unique, *piece):
-            return
-        size = revision.files.read_into(key, offset, self._buffer[: min(size, protocol.MOST_READ)])
+        size = min(size, protocol.MOST_READ)
+        assembly = revision.files.assembly(key)
+        if assembly is not None:
+            size = self._assemble(number, revision, assembly.parts(offset, size))
+        else:
+            piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
+            if piece is not None and self._pipe.send(unique, *piece):
+                return
+            size = revision.files.read_into(key, offset, self._buffer[:size])
         protocol.OUT_HEADER.pack_into(self._head, 0, protocol.OUT_HEADER.size + size, 0, unique)
         try:
             os.writev(self._device, (self._head, self._buffer[:size]))
         except FileNotFoundError:
             logger.debug("Nobody waits for %d any more.", unique)
+
+    def _assemble(self, number: int, revision: Revision, parts: Iterable[bytes | FilePart]) -> int:
+        """Put a part of a file together in the buffer; returns its length.
+
+        Raises:
+            NotHere: extents are not in the cache: all that are needed, so that they come at the same time.
+        """
+        missing: dict[str, NotHere] = {}
+        size = 0
+        for part in parts:
+            start, size = size, size + (len(part) if isinstance(part, bytes) else part.length)
+            room = self._buffer[start:size]
+            if isinstance(part, bytes):
+                room[:] = part
+                continue
+            try:
+                revision.files.read_into(FileKey(part.kind, part.image), part.offset, room)
+            except NotHere as one:
+                missing.setdefault(one.extent, one)
+                if len(missing) == EXTENTS_AT_ONCE:
+                    break
+        if missing:
+            wanted = [one.wanted for one in missing.values()]
+            places = [place for each in wanted for place in each["places"]]
+            raise NotHere({**wanted[0], "places": places, "path": self._path_in_dataset(number)})
+        return size
 
     def _readlink(self, unique: int, number: int, _length: int) -> None:
         node = self._tree.nodes.get(number) or self._directory(number)
@@ -414,7 +361,7 @@ class Responder:
         self._write(protocol.answer(unique, b"".join(parts)))
 
     def _dataset_entries(self, dataset: int, directory: int, position: int) -> Iterator[bytes]:
-        mapped = self._mapped(dataset)
+        mapped = self._datasets.mapped(dataset)
         revision = mapped.current
         earlier = mapped.earlier[-1].listing if mapped.earlier else None
         number, entry, files = revision.numbers.number, protocol.directory_entry, revision.files
@@ -449,29 +396,15 @@ class Responder:
         """The number of the dataset whose directory a node is; 0 if it is another directory."""
         return 0 if number & NAMED or number == ROOT else address(number).dataset
 
-    def _mapped(self, dataset: int) -> MappedDataset:
-        mapped = self._datasets.get(dataset)
-        if mapped is None:
-            raise NotHere({"want": "listing", "number": dataset})
-        return mapped
-
     def _file(self, number: int) -> tuple[Revision, FileKey]:
-        found = self._found.get(number)
-        if found is not None:
-            return found
         if number & NAMED or number == ROOT:
             self._directory(number)
+            found = None
+        else:
+            found = self._datasets.file(number)
+        if found is None:
             raise OSError(errno.ESTALE, "this file is gone")
-        place = address(number)
-        mapped = self._mapped(place.dataset)
-        for revision in (mapped.current, *reversed(mapped.earlier)):
-            key = revision.numbers.key(place)
-            if key is not None and revision.files.has(key):
-                if len(self._found) >= MOST_FOUND:
-                    self._found.clear()
-                self._found[number] = (revision, key)
-                return revision, key
-        raise OSError(errno.ESTALE, "this file is gone")
+        return found
 
     def _path(self, operation: int, number: int, length: int) -> str:
         """The path that a request is for, for messages."""
@@ -489,7 +422,7 @@ class Responder:
         place = address(number)
         top = self._path(0, dataset_number(place.dataset), 0)
         if place.kind == DIRECTORY:
-            files = self._mapped(place.dataset).current.files
+            files = self._datasets.mapped(place.dataset).current.files
             return f"{top}/{files.directory_name(place.file).decode(errors='backslashreplace')}"
         revision, key = self._file(number)
         files = revision.files
@@ -552,74 +485,20 @@ class Responder:
             self._cache.keep(header["key"], OpenExtent(content=content, length=len(content)))
         elif "tree" in header:
             (descriptor,) = message.descriptors
-            self._tree = Tree.from_bytes(_content_of(descriptor))
+            self._tree = Tree.from_bytes(content_of(descriptor))
             self._allowed = tuple(header["allowed"])
         elif "listing" in header:
-            self._take_listing(header, message.descriptors)
-        elif "document" in header:
-            self._take_document(header["dataset"], header["document"], message.descriptors)
+            self._datasets.take_listing(header, message.descriptors)
+        elif "documents" in header:
+            self._datasets.take_document(header, message.descriptors)
         elif "drop" in header:
-            self._drop(header["dataset"], header["drop"])
+            self._datasets.drop(header["dataset"], header["drop"])
         elif "barrier" in header:
             self._tell({"barrier": header["barrier"]})
         elif "begin" in header:
             self._has_begun = True
         self._handled += 1
         self._slot.note(self._answered, self._handled, self._sources.renderer.count)
-
-    def _take_listing(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        meta, columns, sizes, *splits = descriptors
-        dataset = header["dataset"]
-        listing = map_listing(ListingFiles(meta, columns), name=header["listing"], is_checked=True)
-        length = sizes_length(listing, max(len(self._sources.siblings), MOST_SIZES))
-        room = memoryview(mmap.mmap(sizes, length))
-        os.close(sizes)
-        if header["view"]:
-            facts = DatasetFacts(tuple(header["classes"]), splits_of(_content_of(splits[0])) if splits else None)
-            files: DatasetFiles = files_in_view(
-                listing,
-                find_view(header["view"]),
-                self._sources,
-                facts=facts,
-                missing=lambda place: NotHere({"want": "document", "dataset": dataset, "place": place}),
-                no_picture=lambda index: NotHere({"want": "picture", "dataset": dataset, "image": index}),
-                sizes=room,
-            )
-        else:
-            files = DatasetFiles(listing, self._sources, sizes=room)
-        revision = Revision(files, NodeNumbers(dataset, listing))
-        mapped = self._datasets.get(dataset)
-        if mapped is None:
-            self._datasets[dataset] = MappedDataset(revision)
-        elif header["is_current"] and mapped.current.listing.key != listing.key:
-            mapped.earlier.append(mapped.current)
-            mapped.current = revision
-            self._found.clear()
-        elif not header["is_current"]:
-            mapped.earlier.insert(0, revision)
-
-    def _take_document(self, dataset: int, place: int, descriptors: list[int]) -> None:
-        (descriptor,) = descriptors
-        mapped = self._datasets.get(dataset)
-        files = mapped.current.files if mapped is not None else None
-        if isinstance(files, ViewFiles):
-            files.take_document(place, descriptor)
-        else:
-            os.close(descriptor)
-
-    def _drop(self, dataset: int, key: str) -> None:
-        mapped = self._datasets.get(dataset)
-        if mapped is not None:
-            mapped.earlier = [revision for revision in mapped.earlier if revision.listing.key != key]
-        if not key:
-            self._datasets.pop(dataset, None)
-        self._found.clear()
-
-
-def _content_of(descriptor: int) -> bytes:
-    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    os.close(descriptor)
-    return content
 
 
 def respond(arguments: dict[str, Any], descriptors: list[int]) -> None:

@@ -1,58 +1,25 @@
 """Draw outlines and masks into an RGB picture: light lines with a dark rim, whatever their coordinates.
 
 Coordinates are pixels, x to the right and y down; (0, 0) is the top left corner of the top left pixel.
-
-The colour of a class follows from its name alone, so that it is the same in every picture. All colours are light: black
-text is legible on them, and so are they as lines with a dark rim, whatever lies below.
 """
 
 from __future__ import annotations
 
-import colorsys
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from imgsyncfs.annotations.class_colours import Colour, class_colour
 from imgsyncfs.annotations.geometry import corners, decode_run_length, mask_bounds
 from imgsyncfs.annotations.house_format import LabelledObject, Mask, Polygon, RotatedBox
 
-Colour: TypeAlias = tuple[int, int, int]
-
 DARK: Colour = (16, 16, 16)
 """The rim around lines, and the text on plates."""
-
-LEAST_LUMINANCE = 0.32
-"""Black text has a contrast of 7:1 on this (WCAG's level AAA), with some room for rounding."""
-
-_COMMON: Mapping[str, Colour] = MappingProxyType(
-    {
-        "person": (74, 222, 80),
-        "face": (56, 198, 255),
-        "person with face": (255, 200, 0),
-        "head": (255, 123, 213),
-        "hand": (255, 138, 60),
-        "mask": (183, 156, 255),
-        "face with mask": (47, 230, 208),
-        "hand raised": (255, 143, 143),
-        "car": (246, 255, 107),
-        "truck": (198, 162, 122),
-        "bus": (127, 166, 255),
-        "bicycle": (184, 255, 60),
-        "motorcycle": (255, 211, 168),
-        "dog": (229, 168, 255),
-        "cat": (157, 180, 200),
-    }
-)
-"""Classes that often stand in one picture; a digest alone might give two of them nearly the same colour."""
-
-_SATURATIONS = (0.95, 0.6)
 
 Points = npt.NDArray[np.float64]
 _Pixels = npt.NDArray[np.bool_]
@@ -118,20 +85,6 @@ class _ClippedOutline:
     segments: tuple[npt.NDArray[np.float64], ...]
     colour: Colour
     box: tuple[int, int, int, int]
-
-
-def class_colour(class_name: str) -> Colour:
-    """Give the colour of a class: (red, green, blue), 0 to 255."""
-    return _COMMON.get(class_name) or _digest_colour(class_name)
-
-
-def luminance(colour: Colour) -> float:
-    """Give a colour's relative luminance, from 0 (black) to 1 (white), as WCAG 2.1 defines it for sRGB."""
-    red, green, blue = (
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        for value in (channel / 255 for channel in colour)
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def strokes_for(size: tuple[int, int]) -> Strokes:
@@ -284,20 +237,6 @@ def draw_mask(picture: Image.Image, mask: Mask, strokes: Strokes) -> None:
     ):
         stencil = Image.fromarray(pixels.astype(np.uint8) * np.uint8(round(255 * opacity)))
         picture.paste(paint, (x1, y1), stencil)
-
-
-def _digest_colour(class_name: str) -> Colour:
-    digest = hashlib.blake2b(class_name.encode("utf-8", "surrogatepass"), digest_size=5).digest()
-    hue = int.from_bytes(digest[:4], "big") / 2**32
-    full = colorsys.hsv_to_rgb(hue, _SATURATIONS[digest[4] % len(_SATURATIONS)], 1.0)
-    # Blue at full strength is dark: white is mixed in until the colour is light enough.
-    mixtures = (_mixed(full, white / 20) for white in range(21))
-    return next(colour for colour in mixtures if luminance(colour) >= LEAST_LUMINANCE)
-
-
-def _mixed(colour: tuple[float, float, float], white: float) -> Colour:
-    red, green, blue = (round(255 * (channel + (1 - channel) * white)) for channel in colour)
-    return red, green, blue
 
 
 def _rectangle(x1: float, y1: float, x2: float, y2: float) -> Points:

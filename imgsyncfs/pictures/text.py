@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from imgsyncfs.annotations.class_colours import Colour
 from imgsyncfs.errors import printable
-from imgsyncfs.pictures.shapes import DARK, Colour
+from imgsyncfs.pictures.shapes import DARK
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imgsyncfs.errors import CacheError
 
-CACHE_NAMES = frozenset({"catalogs", "extents", "journal", "logs"})
+CACHE_NAMES = frozenset({"catalogs", "documents", "extents", "journal", "logs"})
 """What lies in a cache folder."""
 
 _ROOT = 0

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.listing.files import FileTable
-from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CacheError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.extent import Extent
@@ -79,12 +78,14 @@ def prefetch(
         StoreError: something cannot be had.
         CacheError: the datasets are larger than the cache, or there is no space on the disk.
     """
-    rows = find_datasets(library.rows.values(), dataset_ids)
-    for row in rows:
-        library.check_store(row.store)
+    rows = library.find(dataset_ids)
+    listings = [library.mirror.listing(row.dataset_id) for row in rows]
+    for listing in listings:
+        for store in listing.stores:
+            library.check_store(store)
     chosen = [
         _Wanted(listing, files, ExtentOrder(files))
-        for listing in (library.mirror.listing(row.dataset_id) for row in rows)
+        for listing in listings
         for files in ([listing.annotations] if annotations_only else [listing.images, listing.annotations])
     ]
     total, missing = _look_in_cache(library, chosen)

@@ -1,8 +1,4 @@
-"""A mount of an ordinary user, and mounts in namespaces such as containers have.
-
-Where the tests run as root, whose ``/dev/fuse`` and Python may be for root alone, the ordinary user gets a mount
-namespace in which they are for all, as on a machine of users.
-"""
+"""A mount of an ordinary user, and mounts in namespaces such as containers have."""
 
 from __future__ import annotations
 
@@ -26,42 +22,13 @@ from support.mounting import (
     process_ids,
     workplace_with,
 )
-from support.places import REPOSITORY, SUPPORT, importing_support
+from support.ordinary_user import AS_NOBODY, NOBODY, as_ordinary_user
+from support.places import SUPPORT, importing_support
 
 LIFE = SUPPORT / "life_of_a_mount.py"
-NOBODY = 65534
 SECONDS = 100.0
 
 DATASET = "original_20260105_rgb_rbbox"
-
-AS_NOBODY = f"""
-set -eu
-needed=("$1" "$2" "$3"); shift 3
-as_nobody=(setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --)
-mount -t tmpfs -o mode=0755 none /mnt
-for place in "${{!needed[@]}}"; do
-    mkdir "/mnt/$place"
-    mount --bind "${{needed[place]}}" "/mnt/$place"
-done
-for folder in "${{needed[@]}}"; do
-    # Somewhere on the way to it only root passes: what lies there is put away, and what is needed put back.
-    "${{as_nobody[@]}}" test -x "$folder" || mount -t tmpfs -o mode=0755 none "/$(cut -d/ -f2 <<<"$folder")"
-done
-for place in "${{!needed[@]}}"; do
-    mkdir -p "${{needed[place]}}"
-    mount --bind "/mnt/$place" "${{needed[place]}}"
-done
-mknod -m 0666 /mnt/fuse c 10 229
-mount --bind /mnt/fuse /dev/fuse
-mkdir /mnt/work
-chown {NOBODY}:{NOBODY} /mnt/work
-cd /mnt/work
-export TMPDIR=$PWD HOME=$PWD
-exec "${{as_nobody[@]}}" "$@" "$PWD"
-"""
-"""Arguments: the folders that Python, its environment and the repository lie in; a command, which gets a folder."""
-
-PRIVATE = ("unshare", "--mount", "--propagation", "private")
 
 CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 """Namespaces of mounts and processes, as containers have."""
@@ -87,8 +54,7 @@ def test_an_ordinary_users_mount_keeps_open_files_and_ends_clean(tmp_path: Path)
         told = life(folder=tmp_path)
         user = os.geteuid()
     else:
-        needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
-        told = life(*PRIVATE, "bash", "-c", AS_NOBODY, "bash", *needed)
+        told = life(*as_ordinary_user())
         user = NOBODY
     assert (told["user"], told["owner"], told["processes_of"]) == (user, user, [user])
     assert told["notifications"] > 0
@@ -113,9 +79,8 @@ def test_an_ordinary_user_who_may_not_mount_hears_what_would_let_them(mode: str,
     script = AS_NOBODY.replace("mknod -m 0666", f"mknod -m {mode}").replace(
         "mkdir /mnt/work", f"{STRICT}\nmkdir /mnt/work"
     )
-    needed = (sys.base_prefix, sys.prefix, str(REPOSITORY))
     done = subprocess.run(
-        [*PRIVATE, "bash", "-c", script, "bash", *needed, sys.executable, "-c", CHECK],
+        [*as_ordinary_user(script), sys.executable, "-c", CHECK],
         capture_output=True,
         text=True,
         timeout=SECONDS,

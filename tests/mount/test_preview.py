@@ -23,6 +23,7 @@ from support.annotation_strategies import house_annotations, texts, unhurried
 from support.mounting import Workplace, demo_workplace, write_image
 from support.places import PICTURES
 
+from imgsyncfs.annotations.class_colours import class_colour, luminance
 from imgsyncfs.annotations.geometry import corners, encode_run_length
 from imgsyncfs.annotations.house_format import (
     Annotation,
@@ -42,7 +43,6 @@ from imgsyncfs.cli.preview_commands import output_paths
 from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.pictures.drawing import draw_annotation
-from imgsyncfs.pictures.shapes import class_colour, luminance
 from imgsyncfs.tools.demo import DEMO_FILES
 from imgsyncfs.tools.preview.picture import preview_file, save_picture
 

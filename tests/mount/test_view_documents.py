@@ -23,7 +23,6 @@ from support.mounting import Workplace, eventually, mount_status, workplace_with
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.annotations.house_format import ObjectLabel, RotatedBox
 from imgsyncfs.formats.dataset_documents.cvat import CvatDocument
-from imgsyncfs.library.documents import DOCUMENTS_FOLDER
 
 DATASET = "original_20260401_rgb_rbbox"
 COUNT = 60
@@ -142,12 +141,6 @@ def test_all_who_look_at_once_get_the_same_document_and_it_is_written_once(workp
         assert len(contents) == 1
         (number,) = {path.stat().st_ino}
         assert number == path.stat().st_ino
-
-
-def test_a_mount_leaves_no_document_behind(workplace: Workplace) -> None:
-    with workplace.mounted(*NEVER) as mountpoint:
-        assert (mountpoint / ".views" / "cvat" / DATASET / "annotations.xml").read_bytes()
-        assert list((workplace.folder / "cache" / DOCUMENTS_FOLDER).iterdir()) == []
 
 
 def test_a_responder_in_the_place_of_another_has_the_documents(workplace: Workplace) -> None:

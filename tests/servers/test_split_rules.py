@@ -13,6 +13,7 @@ from support.services import Database
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.catalog import Catalog, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.catalog.rows import SplitRow
+from imgsyncfs.catalog.schema import SCHEMA_ADDITIONS
 from imgsyncfs.errors import CatalogError, ConfigurationError
 
 DATASET, OTHER = "original_20200207_rgb_bbox", "original_20200208_rgb_bbox"
@@ -120,7 +121,7 @@ def test_a_catalog_of_an_earlier_version_has_no_rules_until_one_is_set(catalog: 
 def test_init_gives_an_earlier_versions_catalog_the_table(catalog: Catalog, level: int) -> None:
     take_additions_away(catalog, level=level)
     assert catalog.initialize(store="file:///data") is False
-    assert catalog._additions == 4
+    assert catalog._additions == int(SCHEMA_ADDITIONS)
     assert catalog.split_rules() == {}
 
 

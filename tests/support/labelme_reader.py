@@ -1,9 +1,11 @@
 """Load files with labelme's own reader and print what it sees, as JSON; run by a Python that has labelme.
 
-    python labelme_reader.py FILE...      {FILE: {"shapes": [{"label", "points", "shape_type"}], "flags": {...}}}
+    python labelme_reader.py FILE...      {FILE: {"shapes": [{"label", "points", "shape_type", "mask"}], "flags"}}
+    python labelme_reader.py FOLDER...    the same of all files in these
     python labelme_reader.py --save FILE  loads the file as labelme's window does, and writes over it as its Save does
 
-The image that a file names must lie beside it. A file that labelme refuses ends the program with labelme's own error.
+A mask is what it covers of its box, row by row. The image that a file names must lie beside it. A file that labelme
+refuses ends the program with labelme's own error.
 Knows labelme 6 and labelme 7, which needs Python 3.12; their programs differ, their files hardly.
 """
 
@@ -16,6 +18,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -34,8 +37,17 @@ def load(name: str) -> dict[str, Any]:
     seen = importlib.import_module("labelme._label_file").read_label_file(filename=name)
     shapes = map(window._shape_to_dict, window._shapes_from_dicts(shape_dicts=seen.shapes, label_flags=None))
     return {
-        "shapes": [{key: shape[key] for key in ("label", "points", "shape_type")} for shape in shapes],
+        "shapes": [seen_shape(shape) for shape in shapes],
         "flags": seen.flags,
+    }
+
+
+def seen_shape(shape: Any) -> dict[str, Any]:
+    """What tests look at of a shape of labelme's."""
+    mask = shape["mask"]
+    return {
+        **{key: shape[key] for key in ("label", "points", "shape_type")},
+        "mask": None if mask is None else mask.astype(int).tolist(),
     }
 
 
@@ -59,4 +71,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "--save":
         save(sys.argv[2])
     else:
-        json.dump({name: load(name) for name in sys.argv[1:]}, sys.stdout)
+        folders = [Path(name) for name in sys.argv[1:] if Path(name).is_dir()]
+        names = [str(path) for folder in folders for path in sorted(folder.glob("*.json"))] if folders else sys.argv[1:]
+        json.dump({name: load(name) for name in names}, sys.stdout)

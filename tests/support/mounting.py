@@ -54,9 +54,13 @@ class Workplace:
         }
 
     def run(
-        self, *arguments: str | Path, status: int | None = 0, under: tuple[str, ...] = ()
+        self,
+        *arguments: str | Path,
+        status: int | None = 0,
+        under: tuple[str, ...] = (),
+        seconds: float = COMMAND_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `imgsyncfs` with arguments, under another command if one is given.
+        """Run `imgsyncfs` with arguments, under another command if one is given, for so many seconds at most.
 
         Its exit status must be the one given (None: any). It has an interpreter of its own only where that tells: under
         another command, or with variables that are the interpreter's.
@@ -68,12 +72,12 @@ class Workplace:
                 env=self.variables(),
                 capture_output=True,
                 text=True,
-                timeout=COMMAND_SECONDS,
+                timeout=seconds,
                 stdin=subprocess.DEVNULL,
                 check=False,
             )
         else:
-            done = run_forked(words, environment=self.variables(), seconds=COMMAND_SECONDS)
+            done = run_forked(words, environment=self.variables(), seconds=seconds)
         if status is not None and done.returncode != status:
             raise AssertionError(f"{arguments} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}")
         return done

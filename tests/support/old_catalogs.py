@@ -11,9 +11,13 @@ def take_additions_away(catalog: Catalog, *, level: int = 0) -> None:
     Args:
         catalog: one with all additions.
         level: 0 for a version before publish ids, 1 for one before orientations of images, 2 for one before split
-            rules, 3 for one before labels.
+            rules, 3 for one before labels, 4 for one before selections.
     """
     execute = catalog._connection.execute
+    execute("DROP TABLE selections")
+    if level == 4:
+        execute("UPDATE catalog_settings SET value = '4' WHERE name = 'schema_additions'")
+        return
     execute("DROP TABLE annotation_labels")
     execute("DROP TABLE dataset_labels")
     if level > 0:

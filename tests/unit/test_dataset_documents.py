@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.annotation_strategies import compress_counts, house_annotations, names, unhurried
-from support.document_entries import CLASSES, entry, objects_of, shown_objects, written
+from support.document_entries import CLASSES, entry, objects_of, shown_objects, upright, written
 
 from imgsyncfs.annotations import geometry
 from imgsyncfs.annotations.house_format import Annotation, BoundingBox, LabelledObject, Polygon, RotatedBox
@@ -58,6 +58,36 @@ def test_a_rotated_box_becomes_an_upright_one_with_a_word() -> None:
         1,
         "they are shown as the upright boxes around them",
     )
+
+
+@unhurried
+@given(st.lists(upright, max_size=5), st.sampled_from([0, 1]))
+def test_upright_boxes_come_back_from_their_line(items: list[LabelledObject], checked: int) -> None:
+    content, _ = written(HuggingFaceDocument(), [entry(*items, checked=checked)])
+    (found,) = HuggingFaceDocument().read(content)
+    annotation = found.reading.annotation
+    assert (annotation.label_checked, found.image.path) == (checked, "a.jpg")
+    for one, other in zip(items, objects_of(annotation), strict=True):
+        assert isinstance(one, BoundingBox)
+        assert isinstance(other, BoundingBox)
+        assert other.class_name == one.class_name
+        assert (other.x1, other.y1, other.x2, other.y2) == pytest.approx((one.x1, one.y1, one.x2, one.y2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"{", "line 2: it is not valid JSON"),
+        (b'{"text": "a"}', "line 2: a line names the file_name"),
+        (b'{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 3, 4]], "categories": [0]}}', "add names"),
+        (b'{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 3, 4]], "names": []}}', "of one length"),
+        (b'{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 3]], "names": ["a"]}}', "4 numbers"),
+        (b'{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 3, true]], "names": ["a"]}}', "4 numbers"),
+    ],
+)
+def test_a_line_that_does_not_parse_is_named(line: bytes, said: str) -> None:
+    with pytest.raises(AnnotationError, match=said):
+        list(HuggingFaceDocument().read(b'{"file_name": "b.jpg"}\n' + line))
 
 
 def test_an_image_that_nobody_has_seen_has_a_line_that_says_so() -> None:

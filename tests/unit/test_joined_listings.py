@@ -113,7 +113,7 @@ def test_members_of_an_extent_are_those_of_the_dataset() -> None:
     part = ListingPart(listing, chosen_indices(listing, [b"i1", b"i3", b"none"]))
     selection = join_listings(SELECTION, [part], catalog_id="")
     assert len(selection.members(pack, 0, 100)) == 2
-    selection.look_up_members({ONE: listing}.__getitem__)
+    selection.look_up_members(lambda origin: {ONE: listing}[origin.dataset_id])
     assert sorted(selection.members(pack, 0, 100)) == listing.members(pack, 0, 100)
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from imgsyncfs.stores.contract import BlobInfo
-from imgsyncfs.tools.publish.journal import UNSAVED_FINDINGS, Journal, blob_fingerprint, file_fingerprint
+from imgsyncfs.tools.fingerprints import blob_fingerprint, file_fingerprint
+from imgsyncfs.tools.publish.journal import UNSAVED_FINDINGS, Journal
 
 FINDINGS = {"md5": "0" * 32, "height": 1080, "width": 1920, "fault": None, "name": "ü"}
 

@@ -401,6 +401,11 @@ def test_a_class_that_the_dataset_does_not_list_is_told_with_the_classes_that_wo
     assert place.publish().warnings == ()
     fill(place.folder, {"a.json": house("person", "dog", "cat")})
     (warning,) = place.publish().warnings
-    assert "dog (1), cat (1)" in warning
-    assert warning.endswith("with the classes person,dog,cat")
+    assert "cat (1), dog (1)" in warning
+    assert warning.endswith("with the classes person,cat,dog")
     assert place.publish(classes=["person", "dog", "cat"]).warnings == ()
+
+
+def test_a_label_that_the_catalog_cannot_keep_is_told(place: Place) -> None:
+    fill(place.folder, {"a.jpg": jpeg(1), "a.json": house("person", "x" * 301)})
+    assert any("cannot be found in the catalog" in warning for warning in place.publish(classes=["person"]).warnings)

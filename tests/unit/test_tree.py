@@ -20,7 +20,7 @@ def row(name: str, *, image_type: str = "rgb", updated_at: int = 5) -> DatasetRo
 def tree_of(
     rows: Iterable[DatasetRow],
     *,
-    views: Mapping[bytes, Mapping[bytes, int]] = MappingProxyType({}),
+    views: Mapping[bytes, Mapping[bytes, int] | None] = MappingProxyType({}),
     is_complete: bool = True,
 ) -> Tree:
     rows = list(rows)
@@ -40,7 +40,15 @@ def at(tree: Tree, path: str) -> int:
 
 def test_every_dataset_is_at_the_root_and_below_its_values() -> None:
     tree = tree_of([row("a"), row("b", image_type="fisheye360")])
-    assert {*tree.nodes[ROOT].children} == {b".imgsyncfs", b".views", b".by", b".subscriptions", b"a", b"b"}
+    assert {*tree.nodes[ROOT].children} == {
+        b".imgsyncfs",
+        b".views",
+        b".selections",
+        b".by",
+        b".subscriptions",
+        b"a",
+        b"b",
+    }
     assert at(tree, "a") == dataset_number(1)
     link = tree.nodes[at(tree, ".by/image_type/fisheye360/b")]
     assert link.target == b"../../../b"
@@ -48,7 +56,7 @@ def test_every_dataset_is_at_the_root_and_below_its_values() -> None:
 
 
 def test_a_view_shows_every_dataset_and_one_that_the_root_shows_leads_there() -> None:
-    tree = tree_of([row("a"), row("b")], views={b"labelme": {b"a": 7 << 44, b"b": 8 << 44}, b"plain": {}})
+    tree = tree_of([row("a"), row("b")], views={b"labelme": {b"a": 7 << 44, b"b": 8 << 44}, b"plain": None})
     assert at(tree, ".views/labelme/b") == 8 << 44
     assert tree.nodes[8 << 44].parent == at(tree, ".views/labelme")
     assert tree.nodes[at(tree, ".views/plain")].target == b".."

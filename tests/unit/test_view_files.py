@@ -127,3 +127,56 @@ def test_a_document_of_the_dataset_is_made_when_somebody_looks_and_read_like_a_f
     numbers = NodeNumbers(3, files.listing)
     assert numbers.key(address(numbers.number(DOCUMENT, 1))) == FileKey(DOCUMENT, 1)
     assert not files.has(FileKey(DOCUMENT, 2))
+
+
+class LossyView(SplitView):
+    """One that cannot show everything."""
+
+    name = "lossy"
+    has_splits = True
+
+
+def lossy(files: ViewFiles) -> ViewFiles:
+    nowhere: FileSources = FileSources(None, None, ())  # type: ignore[arg-type]  # nothing is read
+    return ViewFiles(files.listing, LossyView(), nowhere, missing=LookupError)
+
+
+def test_losses_are_listed_at_the_top_once_they_are_known(files: ViewFiles) -> None:
+    shown = lossy(files)
+    assert "LOSSES.txt" not in listed(shown, TOP, at_once=1)
+    shown.note_losses(has_losses=False)
+    assert "LOSSES.txt" not in listed(shown, TOP, at_once=1)
+    shown.note_losses(has_losses=True)
+    assert listed(shown, TOP, at_once=1).count("LOSSES.txt") == 1
+    assert "LOSSES.txt" not in listed(shown, TRAIN_IMAGES, at_once=7)
+
+
+def test_losses_that_become_known_move_no_other_entry(files: ViewFiles) -> None:
+    shown = lossy(files)
+
+    def positions() -> dict[bytes, int]:
+        return {name: after for name, _, _, after in shown.entries_from(FIRST_POSITION, directory=TOP)}
+
+    before = positions()
+    shown.note_losses(has_losses=True)
+    after = positions()
+    assert after.pop(b"LOSSES.txt") not in before.values()
+    assert after == before
+
+
+def test_whether_there_are_losses_is_asked_for_when_somebody_looks(files: ViewFiles) -> None:
+    shown = lossy(files)
+    key = shown.find(b"LOSSES.txt")
+    assert key is not None
+    assert not shown.is_certain(key)
+    with pytest.raises(LookupError):
+        shown.attributes(key)
+    shown.note_losses(has_losses=False)
+    assert shown.find(b"LOSSES.txt") is None
+    with pytest.raises(FileNotFoundError):
+        shown.attributes(key)
+
+
+def test_a_view_that_is_copied_has_no_losses_of_its_own(files: ViewFiles) -> None:
+    nowhere: FileSources = FileSources(None, None, ())  # type: ignore[arg-type]  # nothing is read
+    assert ViewFiles(files.listing, LossyView(), nowhere).find(b"LOSSES.txt") is None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.catalog.listing.build import bring_together
 from imgsyncfs.catalog.listing.collected import CollectedRows
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
@@ -41,13 +42,16 @@ class ListingPart:
     indices: Column
 
 
-def join_listings(row: DatasetRow, parts: Sequence[ListingPart], *, catalog_id: str) -> Listing:
+def join_listings(
+    row: DatasetRow, parts: Sequence[ListingPart], *, catalog_id: str, choice: ClassChoice | None = None
+) -> Listing:
     """Join parts of listings.
 
     Args:
         row: the selection, as a dataset.
         parts: of datasets, each once, in the order in which a name that is there twice is given away.
         catalog_id: identity of the catalog.
+        choice: what the selection makes of classes.
 
     Returns:
         The listing, not numbered yet. `Listing.origin_of` leads back to the datasets.
@@ -80,17 +84,20 @@ def join_listings(row: DatasetRow, parts: Sequence[ListingPart], *, catalog_id: 
         orientations |= {own[place].decode(): int(turned[place]) for place in np.flatnonzero(turned != 1)}
         digests |= listing.large_digests
     joined = bring_together(row, catalog_id, images.collected(), annotations.collected(), digests, orientations)
-    return _with_origins(joined, parts, names)
+    return _with_origins(joined, parts, names, choice or ClassChoice())
 
 
-def _with_origins(joined: Listing, parts: Sequence[ListingPart], names: Sequence[Sequence[bytes]]) -> Listing:
+def _with_origins(
+    joined: Listing, parts: Sequence[ListingPart], names: Sequence[Sequence[bytes]], choice: ClassChoice
+) -> Listing:
     origins = tuple(Origin(part.listing.dataset_id, part.listing.store, part.listing.key) for part in parts)
     number_of: dict[bytes, int] = {}
     for number, own in enumerate(names):
         for name in own:
             number_of.setdefault(name, number)
     numbers = np.fromiter(map(number_of.__getitem__, joined.stems.texts()), np.int64, len(joined))
-    return Listing(replace(joined.facts, origins=origins), {**joined.columns, "origin": compact(numbers)})
+    facts = replace(joined.facts, origins=origins, choice=choice)
+    return Listing(facts, {**joined.columns, "origin": compact(numbers)})
 
 
 @dataclass

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
+from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.catalog.listing.columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, Origin
 from imgsyncfs.errors import CacheError, ListingDamaged
@@ -214,6 +215,7 @@ def _facts(values: Mapping[str, Any]) -> ListingFacts:
             "exts": tuple(values["exts"]),
             "hidden": tuple((name, reason) for name, reason in values["hidden"]),
             "origins": tuple(Origin(*origin) for origin in values["origins"]),
+            "choice": ClassChoice.from_fields(values["choice"]),
             "next_numbers": (int(values["next_numbers"][0]), int(values["next_numbers"][1])),
         }
     )

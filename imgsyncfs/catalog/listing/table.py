@@ -11,11 +11,13 @@ changed, so that any number of threads may read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.blob_layout import digest_at
 from imgsyncfs.catalog.listing.columns import Column, TextTable, stored_bytes
 from imgsyncfs.catalog.listing.files import COLUMNS, TEXTS, FileRecord, FileTable
@@ -110,6 +112,7 @@ class ListingFacts:
         next_numbers: the lowest number that no image of the lineage has had, and the same of annotations.
         origins: of a selection, the datasets that its images come from; the column ``origin`` has the place of each
             image's among them.
+        choice: what a selection makes of classes.
     """
 
     dataset_id: str
@@ -126,6 +129,7 @@ class ListingFacts:
     lineage: str = ""
     next_numbers: tuple[int, int] = (0, 0)
     origins: tuple[Origin, ...] = ()
+    choice: ClassChoice = field(default_factory=ClassChoice)
 
 
 class Listing:
@@ -157,7 +161,7 @@ class Listing:
         self._orientations = columns["orientation"].data
         self._flags = columns["flags"].data
         self._origins = columns["origin"].data
-        self._listing_of: Callable[[str], Listing] | None = None
+        self._listing_of: Callable[[Origin], Listing | None] | None = None
         self._count = len(self.stems)
         self.dataset_id, self.revision, self.label_version = facts.dataset_id, facts.revision, facts.label_version
         self.catalog_id, self.store, self.updated_at = facts.catalog_id, facts.store, facts.updated_at
@@ -238,6 +242,10 @@ class Listing:
         """Whether an image has an annotation with something to render: objects, or a check by a person."""
         return bool(self._flags[index] & HAS_SIBLINGS)
 
+    def having_siblings(self) -> Column:
+        """The indices of the images that `has_siblings` is true of, in their order."""
+        return np.flatnonzero(np.asarray(self._flags) & HAS_SIBLINGS)
+
     def store_of(self, index: int) -> str:
         """URL of the store that holds the blobs of an image and its annotation."""
         origins = self.facts.origins
@@ -275,13 +283,13 @@ class Listing:
         part.look_up_members(self._listing_of or (lambda _: self))
         return part
 
-    def look_up_members(self, listing_of: Callable[[str], Listing]) -> None:
+    def look_up_members(self, listing_of: Callable[[Origin], Listing | None]) -> None:
         """Have `members` of a selection, or of a part, name all files of its datasets, and not only those in it.
 
         Args:
-            listing_of: gives the listing of a dataset.
+            listing_of: gives the listing of a dataset, None if it is not at hand; does not wait.
         """
-        self._listing_of = listing_of
+        self._listing_of = cache(listing_of)
 
     @property
     def large_digests(self) -> dict[str, str]:
@@ -316,20 +324,22 @@ class Listing:
         found = self.images.members(blob, start, stop) + self.annotations.members(blob, start, stop)
         if self._listing_of is None:
             return found
-        others = (self._listing_of(each).members(blob, start, stop) for each in self._datasets_in(blob))
-        return [*dict.fromkeys([*found, *(member for members in others for member in members)])]
+        listings = filter(None, map(self._listing_of, self._origins_in(blob)))
+        return [
+            *dict.fromkeys([*found, *(each for listing in listings for each in listing.members(blob, start, stop))])
+        ]
 
-    def _datasets_in(self, blob: str) -> list[str]:
+    def _origins_in(self, blob: str) -> list[Origin]:
         """The datasets whose images or annotations are in a blob, as far as this selection knows."""
         if not self.facts.origins:
-            return [self.dataset_id]
+            return [Origin(self.dataset_id, self.store, self.key)]
         name = blob.encode()
         numbers: set[int] = set()
         for files in (self.images, self.annotations):
             for number, text in enumerate(files.texts["blob"].texts()):
                 if text == name:
                     numbers.update(np.unique(self.columns["origin"][files.columns["blob"] == number]).tolist())
-        return [self.facts.origins[number].dataset_id for number in sorted(numbers)]
+        return [self.facts.origins[number] for number in sorted(numbers)]
 
     def shadowed(self, suffix: bytes) -> frozenset[int]:
         """The images whose sibling would bear the name of a real file, or one that is too long: it is not shown.

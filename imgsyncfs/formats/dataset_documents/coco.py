@@ -42,7 +42,7 @@ from imgsyncfs.formats.dataset_documents.contract import (
     in_chunks,
     read_in_chunks,
 )
-from imgsyncfs.formats.dataset_documents.enclosing import Points, enclosing_box, mask_box
+from imgsyncfs.formats.dataset_documents.enclosing import enclosing_box, mask_box, polygon_area
 
 DECIMALS = 6
 
@@ -219,7 +219,7 @@ def _shown_bounding_box(item: BoundingBox) -> dict[str, Any]:
 def _shown_polygon(item: Polygon) -> dict[str, Any]:
     return {
         "bbox": [_rounded(value) for value in enclosing_box(item, item.points)],
-        "area": _rounded(_polygon_area(item.points)),
+        "area": _rounded(polygon_area(item.points)),
         "segmentation": [[_rounded(number) for point in item.points for number in point]],
         "iscrowd": 0,
     }
@@ -232,16 +232,6 @@ def _shown_mask(item: Mask) -> dict[str, Any] | tuple[str, str]:
     counts = item.counts if isinstance(item.counts, str) else compress_counts(item.counts)
     segmentation = {"size": item.size, "counts": counts}
     return {"bbox": [*mask_box(bounds)], "area": area, "segmentation": segmentation, "iscrowd": 0}
-
-
-def _polygon_area(points: Points) -> float:
-    """The area within an outline; parts that it goes round in opposite directions count against each other."""
-    # Relative to the first point, so that large coordinates cost no digits.
-    x0, y0 = map(float, points[0])
-    twice = 0.0
-    for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True):
-        twice += (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    return abs(twice) / 2
 
 
 def _rounded(value: float) -> float:

@@ -61,6 +61,7 @@ def read_coco(content: bytes, *, label_checked: int = 1) -> Iterator[DocumentRea
         _whole(category, "id", f"categories[{index}]"): _text(category, "name", f"categories[{index}]")
         for index, category in enumerate(_objects(document, "categories"))
     }
+    classes = tuple(names.values())
     found: dict[int, list[tuple[int, dict[str, Any]]]] = {}
     for index, annotation in enumerate(_objects(document, "annotations")):
         found.setdefault(_whole(annotation, "image_id", f"annotations[{index}]"), []).append((index, annotation))
@@ -92,7 +93,7 @@ def read_coco(content: bytes, *, label_checked: int = 1) -> Iterator[DocumentRea
             ext=info.ext or None,
             labels=grouped_labels(objects),
         )
-        yield DocumentReading(info, Reading(annotated, count_changes(changes)))
+        yield DocumentReading(info, Reading(annotated, count_changes(changes)), classes=classes)
 
 
 def _read_annotation(

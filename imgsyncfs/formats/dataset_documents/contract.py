@@ -112,15 +112,23 @@ class DocumentReading:
         image: its `path` is the image's path as the document has it.
         reading: the annotation, and what changed its kind on the way.
         split: as the document has it; ``""`` if it has none.
+        classes: those that the document lists; objects of others are not in it. None if nobody knows.
     """
 
     image: ImageInfo
     reading: Reading
     split: str = ""
+    classes: tuple[str, ...] | None = None
 
 
 class DatasetDocument(ABC):
-    """A kind of whole-dataset document: written, and read back if it can be."""
+    """A kind of whole-dataset document: written, and read back if it can be.
+
+    Attributes:
+        lists_unseen: whether images that nobody has looked at are in it, and look like those that show nothing.
+    """
+
+    lists_unseen: bool = False
 
     @abstractmethod
     def chunks(self, entries: Iterable[DocumentEntry], classes: Sequence[str], losses: LossTally) -> Iterator[bytes]:

@@ -75,6 +75,8 @@ class CvatDocument(DatasetDocument):
         scratch: folder for a temporary file; None for the system's, which may be in memory.
     """
 
+    lists_unseen = True
+
     def __init__(self, scratch: Path | None = None) -> None:
         self._scratch = scratch
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from math import isfinite, radians
 
@@ -56,6 +57,7 @@ def read_cvat(content: bytes, *, label_checked: int = 1) -> Iterator[DocumentRea
         BytesIO(content), events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False
     )
     root: etree._Element | None = None
+    classes: tuple[str, ...] | None = None
     count = 0
     try:
         for event, element in elements:
@@ -68,8 +70,12 @@ def read_cvat(content: bytes, *, label_checked: int = 1) -> Iterator[DocumentRea
                     "it is of a video, with tracks; export it again in the format 'CVAT for images 1.1'",
                     field=f"image[{count}]",
                 )
+            elif event == "end" and element.tag == "meta" and element.getparent() is root:
+                # Of a task, a project or a job; the labels that a skeleton has are below its own.
+                classes = tuple(dict.fromkeys(name.text or "" for name in element.iterfind("*/labels/label/name")))
             elif event == "end" and element.tag == "image" and element.getparent() is root:
-                yield within(lambda image: _read_image(image, label_checked), element, f"image[{count}]")
+                reading = within(lambda image: _read_image(image, label_checked), element, f"image[{count}]")
+                yield replace(reading, classes=classes)
                 count += 1
                 root.remove(element)  # or a large document would be in memory twice
     except etree.XMLSyntaxError as error:

@@ -63,6 +63,23 @@ def mask_box(bounds: tuple[int, int, int, int]) -> Box:
     return Box(x1, y1, x2 - x1 + 1, y2 - y1 + 1)
 
 
+def polygon_area(points: Points) -> float:
+    """The area within an outline; parts that it goes round in opposite directions count against each other.
+
+    Args:
+        points: of the outline, in pixels; at least one.
+
+    Returns:
+        Square pixels; infinite or NaN where numbers overflow.
+    """
+    # Relative to the first point, so that large coordinates cost no digits.
+    x0, y0 = map(float, points[0])
+    twice = 0.0
+    for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True):
+        twice += (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    return abs(twice) / 2
+
+
 def _points(item: LabelledObject) -> Points:
     if isinstance(item, BoundingBox):
         return (item.x1, item.y1), (item.x2, item.y2)

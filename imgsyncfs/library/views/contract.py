@@ -8,16 +8,20 @@ links, since tools resolve these and then miss what lies beside.
 
 from __future__ import annotations
 
-from abc import ABC
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgsyncfs.formats.contract import FormatDescription
+import orjson
+
+from imgsyncfs.catalog.rows import DatasetLabelsRow
+from imgsyncfs.formats.contract import FormatDescription, Loss
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
-    from imgsyncfs.catalog.listing import Listing
+    from imgsyncfs.catalog.listing import ImageValues, Listing
     from imgsyncfs.catalog.listing.columns import Column
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
     from imgsyncfs.pictures.kinds import PictureKind
@@ -37,6 +41,9 @@ class Directory(NamedTuple):
 
 _TOP = (Directory(0, b""),)
 
+NOWHERE = -1
+"""Stands for the place of the directory of an image that is not in a view."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -44,7 +51,8 @@ class Layout:
 
     Attributes:
         directories: the first is the dataset's own.
-        images: the place of the directory of each image, by its index in the listing; None if all are in the first.
+        images: the place of the directory of each image, by its index in the listing, or `NOWHERE`; None if all are in
+            the first.
         labels: likewise of the annotations.
     """
 
@@ -70,6 +78,14 @@ class Layout:
         return b"/".join(reversed(parts))
 
 
+def without_images(listing: Listing) -> Layout:
+    """The layout of a view in which no image is."""
+    # Late, as above.
+    import numpy as np
+
+    return Layout(images=np.broadcast_to(np.int8(NOWHERE), (len(listing),)))
+
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """What a view depends on beside the listing.
@@ -78,25 +94,85 @@ class DatasetFacts:
         classes: of the dataset, in its order: a class's place is its number for trainers.
         splits: the `imgsyncfs.annotations.splits.Split` of each image, by its index in the listing, uint8; None where
             the view has no splits.
+        values: the value of each image, for a view that depends on it.
     """
 
     classes: tuple[str, ...] = ()
     splits: Column | None = None
+    values: ImageValues | None = None
+
+    def to_bytes(self) -> bytes:
+        """For another process; see `from_bytes`."""
+        # Late, as above.
+        import numpy as np
+
+        parts = {"classes": np.frombuffer(orjson.dumps(self.classes), np.uint8)}
+        if self.splits is not None:
+            parts["splits"] = self.splits
+        if self.values is not None:
+            parts["values"] = np.frombuffer(self.values.to_bytes(), np.uint8)
+        target = io.BytesIO()
+        np.savez(target, **parts)  # type: ignore[arg-type]  # numpy's stubs take them for its options
+        return target.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> DatasetFacts:
+        """Back from `to_bytes`."""
+        # Late, as above.
+        import numpy as np
+
+        from imgsyncfs.catalog.listing import ImageValues
+
+        with np.load(io.BytesIO(content), allow_pickle=False) as parts:
+            return cls(
+                tuple(orjson.loads(parts["classes"].tobytes())),
+                parts.get("splits"),
+                ImageValues.from_bytes(parts["values"].tobytes()) if "values" in parts else None,
+            )
 
 
-def splits_of(content: bytes) -> Column:
-    """The `DatasetFacts.splits` of their bytes, which another process has sent."""
-    # Late, as above.
-    import numpy as np
+class FilePart(NamedTuple):
+    """A part of a stored file of the dataset.
 
-    return np.frombuffer(content, np.uint8)
+    Attributes:
+        kind: of the file, an image or an annotation, as in `imgsyncfs.library.numbers`.
+        image: index of its image in the listing.
+        offset: in the file, in bytes.
+        length: in bytes.
+    """
+
+    kind: int
+    image: int
+    offset: int
+    length: int
+
+
+class Assembly(ABC):
+    """A file that is put together from files of the dataset when it is read; nothing of it is kept."""
+
+    @property
+    @abstractmethod
+    def byte_count(self) -> int:
+        """Its length in bytes, known from the listing alone."""
+
+    @abstractmethod
+    def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
+        """What it is made of from an offset on.
+
+        Args:
+            offset: in bytes.
+            size: how many bytes.
+
+        Returns:
+            The parts in their order: that many bytes together, fewer only where the file ends.
+        """
 
 
 class Document(NamedTuple):
     """A file about the dataset as a whole.
 
     A short one is made when somebody looks at it. One that all annotations have to be read for is written by a process
-    of its own, and who looks at it waits.
+    of its own, and who looks at it waits. One that holds files of the dataset is put together when it is read.
 
     Attributes:
         directory: the place of its directory.
@@ -104,6 +180,8 @@ class Document(NamedTuple):
         make: gives the content of a short one.
         write: gives the chunks of a long one, from its images, the classes, and a tally of what it does not show.
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
+        assembly: what one is put together from.
+        images: the images that a long one is about, by their indexes in the listing; None for all.
     """
 
     directory: int
@@ -111,6 +189,8 @@ class Document(NamedTuple):
     make: Callable[[], bytes] | None = None
     write: Callable[[Iterable[DocumentEntry], Sequence[str], LossTally], Iterator[bytes]] | None = None
     split: int | None = None
+    assembly: Assembly | None = None
+    images: range | None = None
 
 
 class View(ABC):
@@ -120,11 +200,17 @@ class View(ABC):
         name: how users call it.
         has_splits: whether images are divided into train, validation and test.
         has_labels: whether images have an annotation each; else documents have them all.
+        has_values: whether it depends on the value of a classification of each image.
+        label_name: which classification that is; None for the first of each image.
+        takes_label: whether its parameter is the name of a classification.
     """
 
     name: str
     has_splits: bool = False
     has_labels: bool = True
+    has_values: bool = False
+    label_name: str | None = None
+    takes_label: bool = False
 
     @property
     def picture(self) -> PictureKind | None:
@@ -135,6 +221,26 @@ class View(ABC):
     def target(self) -> FormatDescription | None:
         """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
         return None
+
+    def with_parameter(self, parameter: str) -> View | None:  # noqa: ARG002 - for views that take one
+        """The view that users call ``<name>:<parameter>``; None, the default, if this one takes no parameter.
+
+        Raises:
+            ConfigurationError: it takes one, and not this.
+        """
+        return None
+
+    def shows(self, labels: DatasetLabelsRow | None) -> bool:  # noqa: ARG002 - for views that depend on them
+        """Whether a dataset is in the view; by default all are.
+
+        Args:
+            labels: what the dataset's annotations say; None if nobody knows.
+        """
+        return True
+
+    def losses(self, listing: Listing, facts: DatasetFacts) -> Sequence[Loss]:  # noqa: ARG002 - for layouts that have some
+        """What the layout itself does not show of a dataset; by default nothing is missing."""
+        return ()
 
     def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - for layouts that depend on them
         """Where the files of a revision go; the same revision has the same layout on every machine."""

@@ -1,7 +1,8 @@
 """Pascal VOC's layout, as torchvision and Datumaro read it.
 
-``VOCdevkit/VOC2012/JPEGImages``, ``Annotations`` and, with the stems of each split, ``ImageSets/Main``. Datumaro takes
-the names of the classes from ``labelmap.txt``, and without it refuses all but VOC's own twenty.
+``VOCdevkit/VOC2012/JPEGImages``, ``Annotations`` and, with the stems of each split, ``ImageSets/Main``. An image that
+nobody has looked at has no annotation and is in no such list: torchvision fails on the first one that is. Datumaro
+takes the names of the classes from ``labelmap.txt``, and without it refuses all but VOC's own twenty.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def _stems(listing: Listing, facts: DatasetFacts, splits: Collection[Split]) -> 
 
     if facts.splits is None:
         return b""
-    chosen = np.flatnonzero(np.isin(facts.splits, [*splits]))
+    labelled = listing.having_siblings()
+    chosen = labelled[np.isin(facts.splits[labelled], [*splits])]
     return b"".join([stem + b"\n" for stem in listing.stems.texts(chosen)])
 
 

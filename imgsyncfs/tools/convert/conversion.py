@@ -91,7 +91,7 @@ def read_edited(known: FormatDescription, content: bytes, before: Annotation | N
     together = known.read(attached, image=image)
     changes = list(together.changes)
     if together.annotation.object_count > alone.annotation.object_count:
-        reason = f"files of {known.shown_title}'s do not show them; they stay as they were"
+        reason = f"files for {known.shown_title} do not show them; they stay as they were"
         changes += [Change(loss.what, loss.count, reason, True) for loss in known.render(before, image).losses]
     lost = _without_their_keys(before, together.annotation)
     if lost:

@@ -24,6 +24,7 @@ from imgsyncfs.formats.registry import HOUSE, Change, Loss
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import IMAGE_EXTENSIONS
 from imgsyncfs.stores.local import sync_folder
+from imgsyncfs.tools.convert.from_layout import check_output, convert_contents, tool_layout
 from imgsyncfs.tools.convert.reconciliation import AnnotationPaths, FileUnusable, is_file, reconcile
 from imgsyncfs.tools.convert.to_layout import (
     DOCUMENT_NAMES,
@@ -33,6 +34,7 @@ from imgsyncfs.tools.convert.to_layout import (
     target_name,
 )
 from imgsyncfs.tools.convert.writing import locked, remove_leftovers, write_in_place, write_to_folder
+from imgsyncfs.tools.layouts.contract import FolderContents
 from imgsyncfs.tools.pairing import ANNOTATION_SUFFIXES, ORIGINALS_FOLDER, LeftOut, annotation_suffix
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 from imgsyncfs.workers.progress import Progress, SilentProgress
@@ -97,6 +99,7 @@ def convert_paths(
     *,
     to: str,
     output: Path | None = None,
+    layout: str | None = None,
     classes: Sequence[str] = (),
     strict: bool = False,
     progress: Progress | None = None,
@@ -116,6 +119,8 @@ def convert_paths(
             labelme, rolabelimg, yolo; or labelme_json, rolabelimg_xml, rolabelme_xml.
         output: a folder for the new files; the source is then only read. Of several folders, each gets one of its
             name in there. None: in place.
+        layout: of the folders, a key of `imgsyncfs.tools.layouts.registry.LAYOUTS`, on the way to the house format;
+            None to recognize it, for each folder.
         classes: the first ones for formats that number them, in their order; others follow by name.
         strict: leave out files in which something is no longer of the kind that it was, or a label is one that no
             trainer sees.
@@ -126,11 +131,13 @@ def convert_paths(
 
     Raises:
         FormatError: there is no such format.
-        ConvertError: a path is missing, or is a file where a folder is needed, or classes are given to a format that
-            does not number them; or a folder cannot be written. In the last case all before it is done, else nothing.
+        LayoutError: a folder is not in this layout, may be in several, or contradicts itself.
+        ConvertError: a path is missing, or is a file where a folder is needed; classes are given to a format that does
+            not number them; a layout is named on the way to a tool's format, or for a file; or a folder cannot be
+            written. In the last case, all before it is done; else nothing.
     """
     target = target_name(to, classes)
-    tasks = _plan(paths, output)
+    tasks = _plan(paths, output, to=target, layout=layout)
     if target in LAYOUT_FORMATS and any(task.stems is not None for task in tasks):
         raise ConvertError(f"Files for {target} are about all images of a folder; name the folder, and no files in it.")
     tally = _Tally(target, strict=strict)
@@ -138,6 +145,8 @@ def convert_paths(
         try:
             if target in LAYOUT_FORMATS:
                 _convert_to_layout(task, tally, classes, progress or SilentProgress())
+            elif task.contents is not None:
+                _convert_layout(task, tally, progress or SilentProgress())
             else:
                 _convert_task(task, tally, progress or SilentProgress())
         except OSError as error:
@@ -204,18 +213,20 @@ class _Task:
         folder: where the annotations are.
         stems: which ones; None for all.
         output: where the new files go; None for the same folder.
+        contents: what the folder holds, if it is in a tool's own layout.
     """
 
     folder: Path
     stems: tuple[str, ...] | None
     output: Path | None
+    contents: FolderContents | None = None
 
     @property
     def written_folder(self) -> Path:
         return self.folder if self.output is None else self.output
 
 
-def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
+def _plan(paths: Sequence[Path], output: Path | None, *, to: str, layout: str | None) -> list[_Task]:
     """Say what is to be done, after checking that it can be."""
     folders: dict[Path, None] = {}
     files: dict[Path, dict[str, None]] = {}
@@ -228,10 +239,18 @@ def _plan(paths: Sequence[Path], output: Path | None) -> list[_Task]:
             files.setdefault(path.parent, {})[_stem_of(path)] = None
         else:
             raise ConvertError(f"There is no {path} to convert; check the path.")
+    if layout is not None and (to != HOUSE or files):
+        raise ConvertError(
+            f"The layout {layout!r} can be named for folders that are converted to {HOUSE} alone; convert to that "
+            "first, and then on."
+        )
     tasks = []
     for folder in folders:
         own = output / folder.resolve().name if output is not None and len(folders) > 1 else output
-        tasks.append(_Task(folder, None, own))
+        contents = tool_layout(folder, layout=layout) if to == HOUSE else None
+        if contents is not None:
+            check_output(folder, contents, own)
+        tasks.append(_Task(folder, None, own, contents))
     tasks += [_Task(folder, tuple(stems), output) for folder, stems in files.items()]
     outputs = Counter(task.output for task in tasks if task.stems is None and task.output is not None)
     for task in tasks:
@@ -295,7 +314,31 @@ def _convert_task(task: _Task, tally: _Tally, progress: Progress) -> None:
         _finish(task, tally)
 
 
+def _convert_layout(task: _Task, tally: _Tally, progress: Progress) -> None:
+    """Convert a folder in a tool's own layout to the house format."""
+    contents = task.contents
+    if contents is None:
+        return
+    dataset = task.folder.resolve().name
+    with locked(task.written_folder):
+        remove_leftovers(task.written_folder)
+        for note in contents.notes:
+            tally.note(task.folder, note)
+        for entry in contents.left_out:
+            tally.leave_out(task.folder / entry.path, entry.reason)
+        progress.phase(f"Converting {printable(dataset)}", len(contents.images), "annotations")
+        outcomes = convert_contents(task.folder, contents, task.output, dataset=dataset, strict=tally.strict)
+        for outcome in outcomes:
+            progress.advance(1)
+            if outcome.fault:
+                tally.leave_out(outcome.path, outcome.fault)
+            else:
+                tally.done(outcome.path, () if outcome.is_new else None, outcome.changes)
+        sync_folder(task.written_folder)
+
+
 def _convert_to_layout(task: _Task, tally: _Tally, classes: Sequence[str], progress: Progress) -> None:
+    """Convert a folder to a tool's own layout."""
     places = places_for(tally.to, task.folder, task.output)
     written = {places.top, places.labels}
     with contextlib.ExitStack() as held:
@@ -304,9 +347,8 @@ def _convert_to_layout(task: _Task, tally: _Tally, classes: Sequence[str], progr
             held.enter_context(locked(folder))
             remove_leftovers(folder)
         stems = _leading_stems(task.folder, tally)
-        for outcome in convert_to_layout(
-            tally.to, places, stems, classes=classes, strict=tally.strict, progress=progress
-        ):
+        outcomes = convert_to_layout(tally.to, places, stems, classes=classes, strict=tally.strict, progress=progress)
+        for outcome in outcomes:
             if outcome.fault:
                 tally.leave_out(outcome.path, outcome.fault)
             elif outcome.note:

@@ -17,10 +17,10 @@ from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishE
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import HEADER_BYTES, read_image_header, size_warnings
+from imgsyncfs.tools.fingerprints import blob_fingerprint
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
-    HOUSE,
     LARGE_CHECK_VERSION,
     CheckedAnnotation,
     CheckedImage,
@@ -29,7 +29,7 @@ from imgsyncfs.tools.publish.findings import (
     describe_annotation,
     unusable,
 )
-from imgsyncfs.tools.publish.journal import Journal, blob_fingerprint
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     PublishSummary,
@@ -103,12 +103,14 @@ def index(
             continue
         info = blobs[pair.image]
         time = _modified_at(info, findings.image.md5, published.images.get(pair.stem))
-        row = image_row(pair, findings.image, position=len(images), modified_at=time, blob=info.blob, etag=info.etag)
+        row = image_row(
+            pair.stem, pair.ext, findings.image, position=len(images), modified_at=time, blob=info.blob, etag=info.etag
+        )
         images.append(row)
         if findings.annotation is not None:
             info, facts = blobs[findings.annotation.name], findings.annotation.facts
             time = _modified_at(info, facts.md5, published.annotations.get(pair.stem))
-            annotations.append(annotation_row(pair, facts, modified_at=time, blob=info.blob, etag=info.etag))
+            annotations.append(annotation_row(pair.stem, facts, modified_at=time, blob=info.blob, etag=info.etag))
     before = store.url if published.dataset is None else published.dataset.store
     return record(
         catalog,
@@ -177,7 +179,7 @@ def _look_at_pair(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]
         )
     return PairFindings(
         image,
-        CheckedAnnotation(name, HOUSE, describe_annotation(annotation, content)),
+        CheckedAnnotation(name, describe_annotation(annotation, content)),
         left_out=tuple(left_out),
         warnings=size_warnings(annotation, image.facts, printable(name)),
         changes=unseen_labels(annotation.labels),

@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 Pair = TypeVar("Pair")
 
-HOUSE = "house"
-CHECK_VERSION = 6
+CHECK_VERSION = 8
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 7
+LARGE_CHECK_VERSION = 9
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 
@@ -82,13 +81,11 @@ class CheckedAnnotation:
     """An annotation that can be published.
 
     Attributes:
-        name: the file that it comes from.
-        format_name: `HOUSE`, or the name of the format that it is converted from.
+        name: the file that it comes from, or the entry of a document.
         facts: what the annotation is, after the conversion.
     """
 
     name: str
-    format_name: str
     facts: AnnotationFacts
 
 

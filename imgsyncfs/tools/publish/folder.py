@@ -17,12 +17,15 @@ from imgsyncfs.catalog.rows import AnnotationRow, ImageRow
 from imgsyncfs.errors import AnnotationError, PublishError, printable
 from imgsyncfs.formats.registry import ImageInfo
 from imgsyncfs.pictures.images import ImageFacts, check_image, size_warnings
-from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, LeftOut, PairedNames, pair_names
+from imgsyncfs.tools.layouts.contract import AnnotationEntry, AnnotationFile, FolderContents, FoundImage
+from imgsyncfs.tools.layouts.registry import read_folder
+from imgsyncfs.tools.pairing import LeftOut
 from imgsyncfs.tools.publish.annotations import differing_siblings, find_annotation
 from imgsyncfs.tools.publish.catalogued import CataloguedAnnotations
 from imgsyncfs.tools.publish.findings import (
     CHECK_VERSION,
     LARGE_CHECK_VERSION,
+    AnnotationFacts,
     CheckedAnnotation,
     CheckedImage,
     PairFindings,
@@ -30,7 +33,7 @@ from imgsyncfs.tools.publish.findings import (
     describe_annotation,
     unusable,
 )
-from imgsyncfs.tools.publish.journal import Journal, file_fingerprint
+from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     Published,
@@ -57,39 +60,10 @@ CHECK_THREADS = min(8, os.cpu_count() or 1)
 
 _NANOSECONDS = 1_000_000_000
 
+_IN_CATALOG = "the annotation in the catalog"
+"""The name of an annotation that comes from nowhere else."""
+
 Row = TypeVar("Row", ImageRow, AnnotationRow)
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file as the folder shows it.
-
-    Attributes:
-        name: its plain name.
-        byte_count: its length.
-        modified_ns: when its content was last written, Unix nanoseconds.
-        fingerprint: changes with the file's content, however its times were set.
-    """
-
-    name: str
-    byte_count: int
-    modified_ns: int
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPair:
-    """An image and the annotations beside it, as the folder shows them.
-
-    Attributes:
-        names: which files belong together.
-        image: the image.
-        annotations: in the order in which they are believed.
-    """
-
-    names: PairedNames
-    image: FoundFile
-    annotations: tuple[FoundFile, ...]
 
 
 def publish(
@@ -99,6 +73,7 @@ def publish(
     store: Store,
     dataset_id: str,
     options: DatasetOptions | None = None,
+    layout: str | None = None,
     loose: bool = False,
     strict: bool = False,
     journal: Journal | None = None,
@@ -109,12 +84,13 @@ def publish(
     The dataset then holds what the folder holds, and nothing else.
 
     Args:
-        folder: holds images (jpg, jpeg, png, bmp, webp, tif, tiff) and beside them house, labelme or roLabelImg
-            annotations; its sub-folders are not searched.
+        folder: holds images (jpg, jpeg, png, bmp, webp, tif, tiff) and their annotations, in the layout of a tool.
         catalog: where the dataset is written.
         store: where the files go: the one that `imgsyncfs.tools.publish.publication.dataset_store` names.
         dataset_id: by the grammar, unless the catalog has it already.
         options: what is said about the dataset; what is not said stays as the catalog has it.
+        layout: how images and annotations are arranged, a key of `imgsyncfs.tools.layouts.registry.LAYOUTS`; None to
+            recognize it. Annotations beside the images come first, and then sub-folders are not searched.
         loose: upload every file as a blob of its own instead of small ones in packs.
         strict: publish nothing if something is no longer of the kind that it was, or a label is one that no trainer
             sees.
@@ -126,8 +102,9 @@ def publish(
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
-        PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, or
-            `strict` forbids it.
+        LayoutError: the folder is not in this layout, may be in several, or contradicts itself.
+        PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, images
+            in a tool's layout are of another size than the dataset's, or `strict` forbids it.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
@@ -139,22 +116,25 @@ def publish(
             "publish it to its own store, or under another id."
         )
     catalogued = CataloguedAnnotations(store, published.compared)
-    pairs, left_out = _scan_folder(folder)
-    progress.phase("Checking", len(pairs), "images")
+    contents = _read_folder(folder, layout)
+    found = contents.images
+    progress.phase("Checking", len(found), "images")
     checked = list(
         check_all(
-            pairs,
-            lambda pair: _check_pair(folder, pair, catalogued, dataset_id=dataset_id),
-            key=lambda pair: _journal_key(pair, dataset_id=dataset_id),
-            still_holds=lambda pair, findings: _still_holds(pair, findings, catalogued),
+            found,
+            lambda image: _check_image(folder, image, catalogued, dataset_id=dataset_id),
+            key=lambda image: _journal_key(image, dataset_id=dataset_id),
+            still_holds=lambda image, findings: _still_holds(image, findings, catalogued),
             journal=journal,
             progress=progress,
             threads=CHECK_THREADS,
         )
     )
+    _refuse_resized(found, checked, published)
+    checked = [_with_unseen(image, findings, published) for image, findings in zip(found, checked, strict=True)]
     if strict:
         refuse_changes(dataset_id, checked)
-    usable = [(pair, findings) for pair, findings in zip(pairs, checked, strict=True) if findings.image is not None]
+    usable = [(image, findings) for image, findings in zip(found, checked, strict=True) if findings.image is not None]
     images, annotations, sent = _bring(
         folder, usable, published, catalogued, store=store, loose=loose, progress=progress
     )
@@ -167,115 +147,124 @@ def publish(
         annotations=annotations,
         findings=checked,
         uploaded_bytes=sent,
-        left_out=left_out,
+        left_out=contents.left_out,
+        warnings=contents.notes,
         progress=progress,
     )
 
 
-def _scan_folder(folder: Path) -> tuple[list[FoundPair], list[LeftOut]]:
-    """List a folder's images with their annotations, by stem, in the order of their characters; and what is left out.
+def _read_folder(folder: Path, layout: str | None) -> FolderContents:
+    """List a folder's images with the sources of their annotations, by stem, in the order of their characters.
 
     Raises:
+        LayoutError: as of `publish`.
         PublishError: there is no such folder, or it cannot be listed.
     """
-    files: dict[str, FoundFile] = {}
-    left_out = []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name == ORIGINALS_FOLDER:
-                    # What `convert` keeps there is in the files of labelme's that are published.
-                    continue
-                found = _look_at(folder, entry)
-                if isinstance(found, LeftOut):
-                    left_out.append(found)
-                else:
-                    files[entry.name] = found
+        return read_folder(folder, layout=layout)
     except OSError as error:
         raise PublishError(
             f"The folder {folder} cannot be listed ({error.strerror}); check its path and rights."
         ) from error
-    pairs, others = pair_names(files)
-    found_pairs = [
-        FoundPair(names, files[names.image], tuple(files[name] for name in names.annotations)) for names in pairs
-    ]
-    return found_pairs, sorted(left_out + others, key=lambda entry: entry.path)
 
 
-def _look_at(folder: Path, entry: os.DirEntry[str]) -> FoundFile | LeftOut:
-    try:
-        if entry.is_dir():
-            return LeftOut(
-                printable(entry.name) + "/", "sub-folders are not searched; publish it under an id of its own"
-            )
-        status = entry.stat()
-        if not entry.is_file():
-            return LeftOut(printable(entry.name), "it is no ordinary file")
-    except OSError as error:
-        return LeftOut(
-            printable(entry.name), f"it cannot be looked at ({error.strerror}); check the link and its rights"
-        )
-    # The time of the last change of any kind is in it as well: copying with the times kept hides from the other one.
-    fingerprint = f"{file_fingerprint(folder / entry.name, status)}-{status.st_ctime_ns:x}"
-    return FoundFile(entry.name, status.st_size, status.st_mtime_ns, fingerprint)
-
-
-def _still_holds(pair: FoundPair, findings: PairFindings, catalogued: CataloguedAnnotations) -> bool:
-    """Whether findings about a pair hold in the light of what the catalog has of it now."""
-    if findings.annotation is None:
+def _still_holds(image: FoundImage, findings: PairFindings, catalogued: CataloguedAnnotations) -> bool:
+    """Whether findings about an image hold in the light of what the catalog has of it now."""
+    if not image.sources:
         return True
-    row = catalogued.row(pair.names.stem)
-    is_published = row is not None and row.md5 == findings.annotation.facts.md5
-    return is_published or findings.compared == catalogued.content_name(pair.names.stem)
+    row = catalogued.row(image.stem)
+    is_published = row is not None and findings.annotation is not None and row.md5 == findings.annotation.facts.md5
+    return is_published or findings.compared == catalogued.content_name(image.stem)
 
 
-def _journal_key(pair: FoundPair, *, dataset_id: str) -> str:
-    files = (pair.image, *pair.annotations)
+def _journal_key(image: FoundImage, *, dataset_id: str) -> str:
+    files = (image.file, *(source.file for source in image.sources if isinstance(source, AnnotationFile)))
     # A house annotation may be twice as long as the file that it is converted from; hardly eight times.
     is_large = max(file.byte_count for file in files) > WHOLE_BLOB_BYTES // 8
     version = LARGE_CHECK_VERSION if is_large else CHECK_VERSION
-    return " ".join((f"pair-{version}", dataset_id, *(file.fingerprint for file in files)))
+    prints = [image.file.fingerprint, *(source.fingerprint for source in image.sources)]
+    return " ".join((f"pair-{version}", dataset_id, *prints))
 
 
-def _check_pair(folder: Path, pair: FoundPair, catalogued: CataloguedAnnotations, *, dataset_id: str) -> PairFindings:
-    """Read an image and its annotations and judge them.
+def _check_image(
+    folder: Path, found: FoundImage, catalogued: CataloguedAnnotations, *, dataset_id: str
+) -> PairFindings:
+    """Read an image and its annotation and judge them.
 
     An image is left out if it cannot be decoded, or if its annotation cannot be read: an image that silently lost its
     labels would be worse than one that is missing.
     """
-    names = (pair.image.name, *pair.names.annotations)
+    path = found.file.path
+    names = (path, *(source.name for source in found.sources))
     try:
-        content = _read_file(folder / pair.image.name)
+        content = _read_file(folder / path)
         facts = check_image(content)
     except PublishError as error:
-        return unusable(names, {pair.image.name: str(error)})
+        return unusable(names, {path: str(error)})
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     image = CheckedImage(len(content), digest, facts, extent_digests(cut_into_extents(content), len(content)))
-    if not pair.annotations:
+    if not found.sources:
         return PairFindings(image)
-    name = pair.annotations[0].name
-    info = _image_info(pair, facts, dataset_id)
+    first, *others = found.sources
+    info = _image_info(found, facts, dataset_id)
+    compared = catalogued.content_name(found.stem)
     try:
-        found = find_annotation(folder / name, info, catalogued, read_file=_read_file)
+        annotated = find_annotation(folder, found.sources, info, catalogued, read_file=_read_file)
     except (PublishError, AnnotationError) as error:
-        reasons = {name: str(error), pair.image.name: f"its annotation {printable(name)} cannot be used: {error}"}
+        reasons = {first.name: str(error), path: f"its annotation {printable(first.name)} cannot be used: {error}"}
         return unusable(names, reasons)
-    others = [folder / other.name for other in pair.annotations[1:]]
+    if annotated is None:
+        return PairFindings(image, compared=compared)
+    left_out: tuple[LeftOut, ...] = ()
+    if isinstance(first, AnnotationFile):
+        files = [other for other in others if isinstance(other, AnnotationFile)]
+        left_out = differing_siblings(folder, files, first, annotated.annotation, info, read_file=_read_file)
     return PairFindings(
         image,
-        CheckedAnnotation(name, found.format_name, describe_annotation(found.annotation, found.content)),
-        left_out=differing_siblings(others, folder / name, found.annotation, info, read_file=_read_file),
-        warnings=(*found.warnings, *size_warnings(found.annotation, facts, printable(name))),
-        changes=found.changes,
-        compared=catalogued.content_name(pair.names.stem),
+        CheckedAnnotation(annotated.name, describe_annotation(annotated.annotation, annotated.content)),
+        left_out=left_out,
+        warnings=(*annotated.warnings, *size_warnings(annotated.annotation, facts, printable(annotated.name))),
+        changes=annotated.changes,
+        compared=compared,
     )
 
 
-def _image_info(pair: FoundPair, facts: ImageFacts, dataset_id: str) -> ImageInfo:
+def _refuse_resized(found: Sequence[FoundImage], checked: Sequence[PairFindings], published: Published) -> None:
+    """Refuse images of another size than the dataset's, with labels that are read beside the catalog's annotations.
+
+    Raises:
+        PublishError: there are such: what their layout does not show would stay where it is in the larger picture.
+    """
+    for image, findings in zip(found, checked, strict=True):
+        row = published.images.get(image.stem)
+        is_beside = any(isinstance(each, AnnotationEntry) or each.format is not None for each in image.sources)
+        if row is None or findings.image is None or not is_beside or image.stem not in published.compared:
+            continue
+        facts = findings.image.facts
+        if (facts.height, facts.width) != (row.height, row.width):
+            raise PublishError(
+                f"Nothing was published as {published.dataset_id}, because {printable(image.file.path)} has "
+                f"{facts.width} x {facts.height} pixels, and the dataset's image {row.width} x {row.height}: labels of "
+                "both cannot be brought together; publish the folder under an id of its own."
+            )
+
+
+def _with_unseen(image: FoundImage, findings: PairFindings, published: Published) -> PairFindings:
+    """Keep the catalog's annotation of an image that nobody has looked at: no tool's layout shows such a one."""
+    row = published.annotations.get(image.stem)
+    is_unseen = row is not None and not row.label_checked and not row.object_count
+    if row is None or not is_unseen or findings.image is None or findings.annotation is not None:
+        return findings
+    extents = published.extent_digests.get(row.md5, "")
+    facts = AnnotationFacts(row.byte_count, row.md5, row.label_checked, row.object_count, (), extents)
+    return replace(findings, annotation=CheckedAnnotation(_IN_CATALOG, facts))
+
+
+def _image_info(found: FoundImage, facts: ImageFacts, dataset_id: str) -> ImageInfo:
     return ImageInfo(
         dataset_id,
-        pair.names.stem,
-        pair.names.ext,
+        found.stem,
+        found.ext,
         facts.height,
         facts.width,
         facts.depth,
@@ -306,7 +295,7 @@ class _Candidate(Generic[Row]):
 
 def _bring(
     folder: Path,
-    usable: Sequence[tuple[FoundPair, PairFindings]],
+    usable: Sequence[tuple[FoundImage, PairFindings]],
     published: Published,
     catalogued: CataloguedAnnotations,
     *,
@@ -316,13 +305,13 @@ def _bring(
 ) -> tuple[list[ImageRow], list[AnnotationRow], int]:
     """Upload what is new; returns the rows of all files, and how many bytes were sent."""
     images = [
-        _image(folder, pair, findings.image, position, published)
-        for position, (pair, findings) in enumerate(usable)
+        _image(folder, found, findings.image, position, published)
+        for position, (found, findings) in enumerate(usable)
         if findings.image is not None
     ]
     annotations = [
-        _annotation(folder, pair, findings.image, findings.annotation, published, catalogued)
-        for pair, findings in usable
+        _annotation(folder, found, findings.image, findings.annotation, published, catalogued)
+        for found, findings in usable
         if findings.image is not None and findings.annotation is not None
     ]
     new_bytes = sum(image.row.byte_count for image in images if image.is_new())
@@ -360,26 +349,28 @@ def _placed(candidate: _Candidate[Row], fresh: Iterator[Placement]) -> Row:
 
 
 def _image(
-    folder: Path, pair: FoundPair, image: CheckedImage, position: int, published: Published
+    folder: Path, found: FoundImage, image: CheckedImage, position: int, published: Published
 ) -> _Candidate[ImageRow]:
-    row = image_row(pair.names, image, position=position, modified_at=pair.image.modified_ns // _NANOSECONDS)
-    return _Candidate(row, published.images.get(row.name), row.ext, partial(_read_file, folder / pair.image.name))
+    modified_at = found.file.modified_ns // _NANOSECONDS
+    row = image_row(found.stem, found.ext, image, position=position, modified_at=modified_at)
+    return _Candidate(row, published.images.get(row.name), row.ext, partial(_read_file, folder / found.file.path))
 
 
 def _annotation(
     folder: Path,
-    pair: FoundPair,
+    found: FoundImage,
     image: CheckedImage,
     annotation: CheckedAnnotation,
     published: Published,
     catalogued: CataloguedAnnotations,
 ) -> _Candidate[AnnotationRow]:
-    file = next(file for file in pair.annotations if file.name == annotation.name)
-    row = annotation_row(pair.names, annotation.facts, modified_at=file.modified_ns // _NANOSECONDS)
-    info = _image_info(pair, image.facts, published.dataset_id)
+    file = next((source.file for source in found.sources if source.name == annotation.name), found.file)
+    row = annotation_row(found.stem, annotation.facts, modified_at=file.modified_ns // _NANOSECONDS)
+    info = _image_info(found, image.facts, published.dataset_id)
 
     def read() -> bytes:
-        return find_annotation(folder / file.name, info, catalogued, read_file=_read_file).content
+        annotated = find_annotation(folder, found.sources, info, catalogued, read_file=_read_file)
+        return annotated.content if annotated is not None else b""
 
     return _Candidate(row, published.annotations.get(row.name), "json", read)
 

@@ -8,9 +8,7 @@ Invariants: `_lock` guards `_unsaved` and `_cache`; it is held while the disk is
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from imgsyncfs.stores.contract import BlobInfo
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +42,6 @@ _BUSY_SECONDS = 10.0
 _NEVER_IN_FILES = 1 << 30
 
 _FAULTS = (sqlite3.Error, diskcache.Timeout, OSError, CacheError)
-
-
-def file_fingerprint(path: Path, status: os.stat_result) -> str:
-    """A fingerprint of a file, given what `Path.stat` says: it changes when the file is moved, resized or written."""
-    return _fingerprint(b"file", os.fsencode(path.absolute()), b"%d %d" % (status.st_size, status.st_mtime_ns))
-
-
-def blob_fingerprint(store_url: str, info: BlobInfo) -> str:
-    """A fingerprint of a blob, given what its store says: it changes when the blob is replaced."""
-    return _fingerprint(
-        b"blob", os.fsencode(store_url), os.fsencode(info.blob), b"%d" % info.byte_count, os.fsencode(info.etag)
-    )
 
 
 class Journal:
@@ -101,7 +86,7 @@ class Journal:
         """Remember the findings about an input.
 
         Args:
-            fingerprint: from `file_fingerprint` or `blob_fingerprint`.
+            fingerprint: made of those of `imgsyncfs.tools.fingerprints`.
             findings: what JSON can say; named tuples come back as lists, as other tuples do.
         """
         content = orjson.dumps(dict(findings), default=tuple)
@@ -173,7 +158,3 @@ class Journal:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):
                 (self._folder / f"{diskcache.core.DBNAME}{suffix}").unlink(missing_ok=True)
-
-
-def _fingerprint(*parts: bytes) -> str:
-    return hashlib.blake2b(b"\0".join(parts), digest_size=20).hexdigest()

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imgsyncfs.catalog.labels import dataset_labels
+from imgsyncfs.catalog.labels import can_be_kept, dataset_labels
 from imgsyncfs.catalog.naming import parse_dataset_name
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetLabelsRow, DatasetRow, ImageRow
 from imgsyncfs.errors import PublishError, printable
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from imgsyncfs.annotations.label_counts import LabelCount
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.formats.registry import Change
-    from imgsyncfs.tools.pairing import LeftOut, PairedNames
+    from imgsyncfs.tools.pairing import LeftOut
     from imgsyncfs.tools.publish.findings import AnnotationFacts, CheckedImage, PairFindings
     from imgsyncfs.workers.progress import Progress
 
 DEFAULT_LABEL_VERSION = "1.0.0"
 _IMAGE_TYPES = {"fisheye": "fisheye360"}
 """The catalog's name of an image type where it differs from the one in the id."""
-
-_OBJECT_TYPES = frozenset({"bbox", "rbbox", "poly", "seg"})
 
 _NAMED_IN_ERROR = 5
 """How many files an error names when all of them were left out."""
@@ -158,7 +156,7 @@ def read_published(catalog: Catalog, dataset_id: str, label_version: str | None)
         compared,
         catalog.extent_digests(dataset_id),
         catalog.image_orientations(dataset_id),
-        {(row.dataset_id, row.label_version): row for row in catalog.dataset_labels()}.get((dataset_id, version)),
+        {row.label_version: row for row in catalog.dataset_labels(dataset_id)}.get(version),
     )
 
 
@@ -188,12 +186,12 @@ def _labels(images: Sequence[ImageRow], findings: Iterable[PairFindings]) -> dic
 
 
 def image_row(
-    names: PairedNames, image: CheckedImage, *, position: int, modified_at: int, blob: str = "", etag: str = ""
+    stem: str, ext: str, image: CheckedImage, *, position: int, modified_at: int, blob: str = "", etag: str = ""
 ) -> ImageRow:
     """The catalog's row of an image that is checked; see `imgsyncfs.catalog.rows.ImageRow`."""
     return ImageRow(
-        name=names.stem,
-        ext=names.ext,
+        name=stem,
+        ext=ext,
         height=image.facts.height,
         width=image.facts.width,
         depth=image.facts.depth,
@@ -208,11 +206,11 @@ def image_row(
 
 
 def annotation_row(
-    names: PairedNames, facts: AnnotationFacts, *, modified_at: int, blob: str = "", etag: str = ""
+    stem: str, facts: AnnotationFacts, *, modified_at: int, blob: str = "", etag: str = ""
 ) -> AnnotationRow:
     """The catalog's row of an annotation that is checked; see `imgsyncfs.catalog.rows.AnnotationRow`."""
     return AnnotationRow(
-        name=names.stem,
+        name=stem,
         label_checked=facts.label_checked,
         object_count=facts.object_count,
         byte_count=facts.byte_count,
@@ -323,7 +321,8 @@ def record(
             *warnings,
             *(warning for found in findings for warning in found.warnings),
             *_unnamed_types(row, annotated),
-            *_unnumbered_classes(row, annotated),
+            *_unlisted_classes(row, annotated),
+            *_unkept_labels(annotated),
             *(
                 f"the class {name!r} is not listed in the column classes, which takes no commas or control characters"
                 for name in classes
@@ -368,21 +367,33 @@ def _unnamed_types(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Ite
         )
 
 
-def _unnumbered_classes(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
-    """Warn of classes that a dataset's row does not list: they have no number, and trainers' layouts lack them."""
+def _unlisted_classes(row: DatasetRow, annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
+    """Warn of classes of objects that a dataset's row does not list: their numbers change when others come."""
     counts = Counter(
-        name
+        label.label_value
         for facts in annotated
-        for name in facts.classes
-        if {*facts.label_types} & {*_OBJECT_TYPES} and name not in row.classes and _can_be_listed(name)
+        for label in facts.labels
+        if label.object_count and label.label_value not in row.classes and _can_be_listed(label.label_value)
     )
     if counts:
-        found = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
-        complete = ",".join([*row.classes, *counts])
+        found = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
+        complete = ",".join([*row.classes, *sorted(counts)])
         listed = ", ".join(row.classes) or "none"
         yield (
-            f"the dataset's classes ({listed}) do not list all that annotations have: {found}; "
-            f"trainers' layouts leave these out until it is published with the classes {complete}"
+            f"the dataset's classes ({listed}) do not list all that annotations have: {found}; trainers' layouts "
+            f"number these after the listed ones, by name, and so otherwise when another comes; to keep their numbers, "
+            f"publish it with the classes {complete}"
+        )
+
+
+def _unkept_labels(annotated: Sequence[AnnotationFacts]) -> Iterator[str]:
+    """Warn of labels that no catalog takes: nobody finds images by them."""
+    counts = Counter(label[:2] for facts in annotated for label in facts.labels if not can_be_kept(label))
+    for (name, value), count in counts.items():
+        shown = f"{name}: {value}" if name else value
+        yield (
+            f"the label {shown!r:.60} of {count:,} annotations cannot be found in the catalog, and trainers' layouts "
+            "do not show it: it is too long, or holds a character that no database takes"
         )
 
 

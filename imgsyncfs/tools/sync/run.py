@@ -26,7 +26,6 @@ from pathlib import Path
 
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.naming import file_name_fault
-from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import CatalogUnreachable, StoreError, SyncError
 from imgsyncfs.formats.losses_file import LOSSES_NAME, losses_text
 from imgsyncfs.library.library import Library
@@ -129,7 +128,7 @@ def sync(
         StoreError: no store can be reached.
         SyncError: the folder cannot be written, is in use by another sync, or has not enough space.
     """
-    rows = find_datasets(library.datasets.values(), datasets)
+    rows = library.find(datasets)
     if delete and not library.mirror.table.read_at:
         raise CatalogUnreachable(f"{library.mirror.trouble} Without the catalog nothing can be deleted in {target}.")
     with _writing(target):

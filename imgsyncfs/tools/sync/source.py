@@ -22,7 +22,7 @@ from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, DatasetFiles, FileKey
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import FIRST_POSITION
-from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, IMAGE
+from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, IMAGE, REWRITTEN
 from imgsyncfs.library.pictures import picture_key
 from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.contract import View
@@ -223,22 +223,37 @@ class DatasetSource:
             return
         if files.has(FileKey(ANNOTATION, index)):
             yield self._stored(FileKey(ANNOTATION, index), annotation)
+        elif files.has(FileKey(REWRITTEN, index)):
+            yield self._rewritten(FileKey(REWRITTEN, index), annotation)
         if not listing.has_siblings(index):
             return
         for kind, target in files.siblings.items():
             key = FileKey(kind, index)
             # A real file of that name comes with the image that it belongs to.
             if files.has(key):
-                shape = "x".join(map(str, listing.image_info(index)))
-                # Copies of images that are shown as they are stored keep the version that they have.
-                if (orientation := listing.orientation(index)) != 1:
-                    shape += f" turned {orientation}"
-                # Trainers' layouts may have numbers in place of classes.
-                if self.names_losses:
-                    shape += f" {self._classes}"
-                version = f"{target.name} {__version__} {shape} {_version(annotation, listing)}"
+                version = f"{target.name} {__version__} {self._shape(index)} {_version(annotation, listing)}"
                 content = RenderedContent(files, key)
                 yield SourceFile(*self._place(key), version, "", None, annotation.modified_at, content, index)
+
+    def _shape(self, index: int) -> str:
+        """What a rendered annotation depends on beside the stored one."""
+        listing = self._listing
+        shape = "x".join(map(str, listing.image_info(index)))
+        # Copies of images that are shown as they are stored keep the version that they have.
+        if (orientation := listing.orientation(index)) != 1:
+            shape += f" turned {orientation}"
+        # Trainers' layouts may have numbers in place of classes.
+        if self.names_losses:
+            shape += f" {self._classes}"
+        if listing.facts.choice:
+            shape += f" {listing.facts.choice.digest}"
+        return shape
+
+    def _rewritten(self, key: FileKey, annotation: FileRecord) -> SourceFile:
+        """An annotation with the names for classes that a selection gives them."""
+        version = f"{__version__} {self._listing.facts.choice.digest} {_version(annotation, self._listing)}"
+        content = RenderedContent(self._files, key)
+        return SourceFile(*self._place(key), version, "", None, annotation.modified_at, content, key.image)
 
     def _image(self, key: FileKey) -> SourceFile:
         if key.kind == IMAGE:

@@ -1,0 +1,1 @@
+"""The gallery: a page that shows a dataset's images with their annotations, opened from disk without a server."""
