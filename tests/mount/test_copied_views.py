@@ -35,6 +35,12 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplac
         yield workplace, mountpoint
 
 
+def losses_in(folder: Path) -> bytes | None:
+    """What the view does not show; None if it shows all."""
+    path = folder / LOSSES_NAME
+    return path.read_bytes() if path.exists() else None
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_copied_view_is_what_the_mount_shows(mounted: tuple[Workplace, Path], tmp_path: Path, view: str) -> None:
     workplace, mountpoint = mounted
@@ -48,6 +54,7 @@ def test_a_copied_view_is_what_the_mount_shows(mounted: tuple[Workplace, Path], 
         check=False,
     )
     assert (compared.returncode, compared.stdout) == (0, "")
+    assert losses_in(tmp_path / DATASET) == losses_in(shown)
     names = [path for path in (tmp_path / DATASET).rglob("*") if path.is_file() and path.name != LOSSES_NAME]
     # In some views not every image is a file.
     assert len(names) >= (1 if view in {"imagefolder", "table", "webdataset"} else COUNT)

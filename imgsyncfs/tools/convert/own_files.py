@@ -51,6 +51,14 @@ class OwnFiles:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(_SCHEMA)
 
+    def write_short(self, path: Path, content: bytes) -> bool:
+        """Write a file whose content is at hand; see `write`."""
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size == len(content) and path.read_bytes() == content:
+                self._note(path, hashlib.md5(content, usedforsecurity=False).hexdigest())
+                return False
+        return self.write(path, [content])
+
     def write(self, path: Path, chunks: Iterable[bytes]) -> bool:
         """Write a file, all of it at once.
 
@@ -76,9 +84,8 @@ class OwnFiles:
                 before, now = _digest_of(path), digest.hexdigest()
                 if before is not None and before != now and not self._is_own(path, before):
                     raise FileUnusable(path, _OTHERS)
-                # Noted first, and what was noted before stays until then: however this ends, the file is known. One
-                # that says the same already can be made again, whoever wrote it.
-                self._execute("INSERT OR IGNORE INTO written VALUES (?, ?)", self._name(path), now)
+                # Noted first, and what was noted before stays until then: however this ends, the file is known.
+                self._note(path, now)
                 if before != now:
                     os.fsync(stream.fileno())
                     temporary.replace(path)
@@ -108,6 +115,10 @@ class OwnFiles:
     def __exit__(self, *error: object) -> None:
         with self._faults():
             self._connection.close()
+
+    def _note(self, path: Path, md5: str) -> None:
+        """Note that a file is written, or says the same already: then it can be made again, whoever wrote it."""
+        self._execute("INSERT OR IGNORE INTO written VALUES (?, ?)", self._name(path), md5)
 
     def _is_own(self, path: Path, md5: str) -> bool:
         return bool(self._execute("SELECT 1 FROM written WHERE path = ? AND md5 = ?", self._name(path), md5))

@@ -260,7 +260,7 @@ def _write_labels(
             rendered = known.render(entry.annotation, replace(entry.image, classes=classes))
             for loss in rendered.losses:
                 losses.add(loss.what, loss.reason, loss.count)
-            is_new = own.write(path, [rendered.content])
+            is_new = own.write_short(path, rendered.content)
         except FileUnusable as error:
             yield Outcome(error.path, fault=error.reason)
         except AnnotationError as error:
@@ -338,7 +338,7 @@ def _write_losses(target: str, places: Places, own: OwnFiles, dataset: str, loss
 
 def _write_other(own: OwnFiles, path: Path, content: bytes) -> Iterator[Outcome]:
     try:
-        own.write(path, [content])
+        own.write_short(path, content)
     except FileUnusable as error:
         yield Outcome(path, fault=error.reason)
 

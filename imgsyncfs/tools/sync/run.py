@@ -308,7 +308,7 @@ def _bring_watched(run: _Run, task: Task, content: DocumentContent) -> Outcome:
 
 def _put_losses(run: _Run, source: DatasetSource, tally: Tally, losses: DatasetLosses) -> bool:
     """Write what the dataset's files do not show, or remove what was written before; whether there is something."""
-    text = losses_text(source.names_losses, source.dataset_id, losses.united())
+    text = losses_text(source.names_losses, source.dataset_id, [*source.layout_losses, *losses.united()])
     if not text:
         remove_file(run.record, run.target / source.dataset_id, LOSSES_NAME, tally)
         return False

@@ -18,6 +18,7 @@ import orjson
 from imgsyncfs import __version__
 from imgsyncfs.catalog.listing import FileRecord, Listing
 from imgsyncfs.catalog.listing.columns import Column
+from imgsyncfs.formats.contract import Loss
 from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, DatasetFiles, FileKey
 from imgsyncfs.library.library import Library
@@ -103,8 +104,14 @@ class DatasetSource:
         view, files = self._view, self._files
         if view is None or not isinstance(files, ViewFiles):
             return ""
-        has_losses = view.has_splits or any(document.write for document in files.documents)
+        has_losses = view.has_splits or self.layout_losses or any(document.write for document in files.documents)
         return view.name if has_losses else ""
+
+    @cached_property
+    def layout_losses(self) -> tuple[Loss, ...]:
+        """What the view's layout has no place for, whatever is in its files."""
+        view, files = self._view, self._files
+        return tuple(view.losses(files.listing, files.facts)) if view and isinstance(files, ViewFiles) else ()
 
     @cached_property
     def directories(self) -> tuple[str, ...]:
