@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,9 @@ def house_objects(mountpoint: Path, dataset: str = DATASET) -> list[tuple[str, d
     ]
 
 
-def test_the_view_has_two_tables_and_no_images(shared: Path) -> None:
-    assert sorted(path.name for path in table(shared).parent.iterdir()) == ["annotations.parquet", "images.parquet"]
+def test_the_view_has_two_tables_a_list_and_no_images(shared: Path) -> None:
+    names = sorted(path.name for path in table(shared).parent.iterdir())
+    assert names == ["annotations.parquet", "images.csv", "images.parquet"]
     assert not (table(shared).parent / f"{DATASET}_00001.jpg").exists()
     assert table(shared).stat().st_size == len(table(shared).read_bytes())
 
@@ -71,6 +73,17 @@ def test_paths_in_the_tables_lead_from_the_root_to_the_images(shared: Path) -> N
     assert [shared / path for path in frame["path"]] == images
     assert frame["bytes"].tolist() == [path.stat().st_size for path in images]
     assert set(pd.read_parquet(table(shared))["path"]) <= set(frame["path"])
+
+
+def test_the_list_has_a_line_for_each_image_with_its_classes(shared: Path) -> None:
+    frame = pd.read_csv(table(shared).with_name("images.csv"), keep_default_na=False)
+    images = sorted((shared / DATASET).glob("*.jpg"))
+    assert [shared / path for path in frame["path"]] == images
+    found = house_objects(shared)
+    counts = [Counter(item["class"] for name, item in found if name == image.stem) for image in images]
+    assert frame["classes"].tolist() == [
+        ";".join(f"{name}={count}" for name, count in sorted(each.items())) for each in counts
+    ]
 
 
 def test_duckdb_reads_the_tables_of_all_datasets_together(shared: Path) -> None:
