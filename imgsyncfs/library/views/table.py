@@ -20,7 +20,10 @@ ANNOTATIONS, IMAGES, LIST = b"annotations.parquet", b"images.parquet", b"images.
 
 
 class TableView(View):
-    """The annotations of a dataset and its images, a table each, and a list to read. Rows say where in the mount the images are."""
+    """The annotations of a dataset and its images, a table each, and a list to read.
+
+    Rows say where in the mount the images are.
+    """
 
     name = "table"
     has_splits = True
