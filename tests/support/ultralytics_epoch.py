@@ -46,15 +46,16 @@ def house(number: int) -> bytes:
     )
 
 
-def train(mountpoint: Path, view: str, folder: Path) -> dict[str, Any]:
-    """Train an epoch on a view."""
-    top = mountpoint / ".views" / view / DATASET
+def train(mountpoint: Path, view: str, folder: Path, dataset: str = DATASET) -> dict[str, Any]:
+    """Train an epoch on a view of a dataset, or of a selection; what comes of it is in a folder of the view's name."""
+    top = mountpoint / ".views" / view / dataset
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, MODELS[view], str(top / "data.yaml"), str(folder / view)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        cwd=folder,
         env={"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder), "HOME": str(folder), "PATH": "/usr/bin:/bin"},
     )
     images = {split: len(list((top / split / "images").iterdir())) for split in ("train", "valid")}
