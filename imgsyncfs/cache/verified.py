@@ -21,7 +21,7 @@ VERIFIED_BYTES = 8 * _NUMBERS * PLACES
 
 LASTING_SECONDS = 10
 
-CLAIM_NANOSECONDS = 20_000_000
+CLAIM_SECONDS = 0.02
 """How long others wait for whoever verifies: longer than 4 MiB in memory take, too short for a reader to notice."""
 
 WAIT_SECONDS = 50e-6
@@ -34,9 +34,11 @@ class VerifiedExtents:
 
     Args:
         memory: `VERIFIED_BYTES` of it, all 0 at first; None for memory of its own.
+        claim_seconds: how long others wait for this one.
     """
 
-    def __init__(self, memory: memoryview | None = None) -> None:
+    def __init__(self, memory: memoryview | None = None, claim_seconds: float = CLAIM_SECONDS) -> None:
+        self._claim_nanoseconds = int(claim_seconds * 1e9)
         self._places = (memoryview(bytearray(VERIFIED_BYTES)) if memory is None else memory).cast("Q")
 
     def note(self, key: str) -> None:
@@ -59,7 +61,7 @@ class VerifiedExtents:
         place, digest = self._place(key)
         self._places[place + 1] = 0
         self._places[place] = digest
-        self._places[place + 2] = time.monotonic_ns() + CLAIM_NANOSECONDS
+        self._places[place + 2] = time.monotonic_ns() + self._claim_nanoseconds
 
     def wait_for(self, key: str) -> bool:
         """Wait while another process verifies the extent of a key; returns whether it was verified."""

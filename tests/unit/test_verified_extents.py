@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 
 from imgsyncfs.cache import VERIFIED_BYTES, VerifiedExtents
+from imgsyncfs.cache.verified import CLAIM_SECONDS
 
 
-def two() -> tuple[VerifiedExtents, VerifiedExtents]:
+def two(claim_seconds: float = CLAIM_SECONDS) -> tuple[VerifiedExtents, VerifiedExtents]:
     """Those of two processes."""
     memory = memoryview(bytearray(VERIFIED_BYTES))
-    return VerifiedExtents(memory), VerifiedExtents(memory)
+    return VerifiedExtents(memory, claim_seconds), VerifiedExtents(memory, claim_seconds)
 
 
 def test_what_one_has_verified_the_other_need_not() -> None:
@@ -22,7 +23,7 @@ def test_what_one_has_verified_the_other_need_not() -> None:
 
 
 def test_who_comes_while_another_verifies_waits_for_its_word() -> None:
-    one, other = two()
+    one, other = two(claim_seconds=60)
     one.claim("a")
     assert not other.has("a")
     waiting = threading.Timer(0.002, one.note, ["a"])
