@@ -134,7 +134,8 @@ def test_without_pyarrow_reading_a_table_fails_and_the_log_says_what_to_install(
     (tmp_path / "python").mkdir()
     (tmp_path / "python" / "pyarrow.py").write_text("raise ImportError('No module named pyarrow')\n")
     with replace(published, environment={"PYTHONPATH": str(tmp_path / "python")}).mounted(*NEVER) as mountpoint:
-        assert len(list(table(mountpoint).parent.iterdir())) == 2
+        assert len(list(table(mountpoint).parent.iterdir())) == 3
+        assert table(mountpoint).with_name("images.csv").read_bytes().count(b"\n") == 1 + 1
         for name in ("annotations", "images"):
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 table(mountpoint, name).read_bytes()
