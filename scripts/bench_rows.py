@@ -354,10 +354,19 @@ ROWS = (
     Row(
         "select",
         "s",
-        {"ours": ("select", "packed")},
+        {"ours": ("select_seconds", "packed")},
         (Target(2, at_most=True),),
         _NO_CATALOG,
-        details={"command": ("select_command", "packed"), "listing": ("select_listing", "packed")},
+        {"command": ("select_command", "packed"), "listing": ("select_listing", "packed")},
+        figure="seconds",
+        quick=False,
+    ),
+    Row(
+        "select",
+        "s",
+        {"ours": ("select_shown_seconds", "packed")},
+        absent=_NO_CATALOG,
+        figure="shown_seconds",
         quick=False,
     ),
     Row(

@@ -19,12 +19,16 @@ from bench_readers import Job, run_readers
 from bench_scenes import READ_SECONDS
 from bench_stage import Stage
 
+from imgsyncfs.catalog.listing import load_listing
+from imgsyncfs.catalog.selections import MARK
+from imgsyncfs.catalog.worker import CatalogReader
+
 SELECTION = "faces"
 ONE_IN = 100
 CHOSEN = IMAGES // ONE_IN
 ENTRIES_PER_IMAGE = 4
 
-FIGURES = ("select", "select_command", "select_listing")
+FIGURES = ("select_seconds", "select_shown_seconds", "select_command", "select_listing")
 
 _PERSONS = """
     INSERT INTO annotation_labels (dataset_id, label_version, name, place, label_name, label_value, object_count)
@@ -36,15 +40,20 @@ _FACES = """
     FROM annotations said JOIN images image ON image.dataset_id = said.dataset_id AND image.name = said.name
     WHERE image.position % ? = 0
 """
-# The small datasets say that they have faces, too: none of them can be left out without asking.
+# The small datasets have no images, and so no classes.
 _CLASSES = """
     INSERT INTO dataset_labels (dataset_id, label_version, object_classes, label_values)
-    SELECT dataset_id, label_version, '["face","person"]', '{}' FROM datasets
+    SELECT dataset_id, label_version, CASE WHEN size > 0 THEN '["face","person"]' ELSE '[]' END, '{}'
+    FROM datasets
 """
 
 
 def play_select(stage: Stage, contestant: Contestant) -> None:
-    """A selection is made by its command, and listed in a mount that has shown the dataset before."""
+    """A selection is made by its command, and the images in it are looked up, as a mount does it and in a mount.
+
+    The dataset's own listing is there already. What the catalog takes for both is one figure. The other is what passes
+    until a mount that nobody has looked into further shows the selection: it then makes the directories of all views.
+    """
     with tempfile.TemporaryDirectory(prefix="select-", dir=stage.workload.folder) as folder:
         catalog, cache = Path(folder) / "catalog.db", Path(folder) / "cache"
         make_catalog(catalog, store=f"file://{folder}/store")
@@ -55,16 +64,30 @@ def play_select(stage: Stage, contestant: Contestant) -> None:
             variables = stage.workload.variables(cache=cache, catalog=str(catalog))
             begin = time.monotonic()
             run_imgsyncfs(variables, "select", SELECTION, "--where", "class=face")
-            made = time.monotonic()
+            command = time.monotonic() - begin
             reading = run_readers([Job("list", [f"{mounted.path}/.selections/{SELECTION}"])], seconds=READ_SECONDS)
         if reading.items != CHOSEN * ENTRIES_PER_IMAGE:
             raise BenchError(f"the selection of {BIG} shows {reading.items} entries and not those of {CHOSEN} images")
-        for figure, seconds in {
-            "select": made - begin + reading.seconds,
-            "select_command": made - begin,
-            "select_listing": reading.seconds,
-        }.items():
-            stage.results.add(figure, contestant, seconds)
+        listing = _list(catalog, next(path for path in cache.rglob("listings") if path.is_dir()))
+    for figure, seconds in {
+        "select_seconds": command + listing,
+        "select_command": command,
+        "select_listing": listing,
+        "select_shown_seconds": command + reading.seconds,
+    }.items():
+        stage.results.add(figure, contestant, seconds)
+
+
+def _list(catalog: Path, folder: Path) -> float:
+    """Make the selection's listing from that of its dataset, as a mount's process does; returns the seconds."""
+    settings = {"url": f"sqlite://{catalog}", "password": None, "timeout": READ_SECONDS}
+    question = {"question": "listing", "dataset": MARK + SELECTION, "folder": str(folder)}
+    begin = time.monotonic()
+    answer, _ = CatalogReader(settings).handle(question, lambda *_: None)
+    seconds = time.monotonic() - begin
+    if answer["path"] is None or len(load_listing(Path(answer["path"]))) != CHOSEN:
+        raise BenchError(f"the listing of the selection of {BIG} has not {CHOSEN} images")
+    return seconds
 
 
 def add_labels(catalog: Path) -> None:
