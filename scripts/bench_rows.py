@@ -308,6 +308,13 @@ ROWS = (
         quick=False,
     ),
     Row(
+        "preview_8",
+        "pictures/s",
+        _reading("preview_8", "packed"),
+        absent={**_NO_SIBLINGS, "rclone": NO_SIBLINGS},
+        quick=False,
+    ),
+    Row(
         "coco_10000",
         "s",
         _reading("coco_10000", "packed"),
@@ -344,6 +351,24 @@ ROWS = (
     _million("memory_megabytes", "MB", Target(300, at_most=True)),
     _million("anonymous_megabytes", "MB"),
     _million("bytes_per_image", "bytes", Target(150, at_most=True)),
+    Row(
+        "select",
+        "s",
+        {"ours": ("select_seconds", "packed")},
+        (Target(2, at_most=True),),
+        _NO_CATALOG,
+        {"command": ("select_command", "packed"), "listing": ("select_listing", "packed")},
+        figure="seconds",
+        quick=False,
+    ),
+    Row(
+        "select",
+        "s",
+        {"ours": ("select_shown_seconds", "packed")},
+        absent=_NO_CATALOG,
+        figure="shown_seconds",
+        quick=False,
+    ),
     Row(
         "idle_requests",
         "requests",

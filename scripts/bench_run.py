@@ -31,6 +31,7 @@ from bench_scenes import (
     ReadPlan,
     play_document,
     play_listing,
+    play_pictures,
     play_reading,
     play_stat,
     play_stat_8,
@@ -38,6 +39,8 @@ from bench_scenes import (
     play_torch,
     play_training,
 )
+from bench_select import FIGURES as SELECT_FIGURES
+from bench_select import play_select
 from bench_servers import Delay, PostgreSql, running_azurite, running_delay, running_postgresql
 from bench_stage import Results, Scene, Stage
 from bench_stalled import NORMAL, STALLED, play_stalled
@@ -81,6 +84,7 @@ SCENES = (
     Scene(("list", "ls", "relist", "decode"), play_listing),
     Scene(("stat", "render"), play_stat),
     Scene(("stat_8", "render_8", "view_yolo"), play_stat_8),
+    Scene(("preview_8",), play_pictures),
     Scene(("coco_10000",), play_document),
     Scene(("webdataset",), play_tar_files),
     *map(_without_azurite, (1, 4, 8, 14)),
@@ -89,6 +93,7 @@ SCENES = (
     Scene((*STALLED, *NORMAL), play_stalled, delayed=True),
     Scene(("idle_requests",), play_idle, once=True, database=True),
     Scene(FIGURES, play_million, once=True),
+    Scene(SELECT_FIGURES, play_select, once=True),
 )
 
 

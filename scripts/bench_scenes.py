@@ -170,6 +170,25 @@ def play_stat_8(stage: Stage, contestant: Contestant) -> None:
             _view(stage, contestant, mounted, "view_yolo", MANY_READERS)
 
 
+def play_pictures(stage: Stage, contestant: Contestant) -> None:
+    """Images of 100 kB with their annotations drawn in are read by eight: each is fetched and drawn for that."""
+    names = [f"{stem}.jpg" for stem in stage.workload.stems]
+    with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:
+        top = mounted.path / ".views" / "preview" / contestant.folders[BENCH]
+        paths = sorted(map(str, top.glob("*.jpg")))
+        if len(paths) != len(stage.workload.stems):
+            raise BenchError(f"the view has {len(paths)} pictures and not {len(stage.workload.stems)}")
+        settle(mounted)
+        put_at_hand(stage.workload.folder, COPIES * stage.workload.size(BENCH, names))
+        with counting(stage, contestant, mounted) as requests:
+            jobs = [Job("read", part) for part in dealt(paths, MANY_READERS)]
+            reading = run_readers(jobs, seconds=READ_SECONDS)
+        if reading.bytes != run_readers([Job("stat", paths)], seconds=READ_SECONDS).bytes or reading.bytes == 0:
+            raise BenchError("another number of bytes was read than the pictures have")
+    stage.results.add("preview_8", contestant, reading.rate, requests[0])
+    _expect_cold(stage, contestant, "preview_8", requests[0], paths)
+
+
 def play_document(stage: Stage, contestant: Contestant) -> None:
     """The file of COCO's that describes all small images is looked at: all their annotations are read for it."""
     with cache_folder(stage.workload) as cache, mounted_by(contestant, stage.workload, cache) as mounted:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from imgsyncfs.annotations.classes import class_order
-from imgsyncfs.catalog.conditions import CLASS, ImageQuery, image_query, parse_condition
+from imgsyncfs.catalog.conditions import CLASS, Condition, ImageQuery, image_query, parse_condition
 from imgsyncfs.catalog.connection import Connection
+from imgsyncfs.catalog.labels import MOST_VALUES
 from imgsyncfs.catalog.row_values import is_utf8
 from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow
 from imgsyncfs.catalog.schema import SELECTION_COLUMNS
@@ -105,13 +106,19 @@ class SelectedImages:
     query: ImageQuery | None
 
 
-def select_images(catalog: Catalog, selection: SelectionRow, rows: Sequence[DatasetRow]) -> list[SelectedImages]:
+def select_images(
+    catalog: Catalog,
+    selection: SelectionRow,
+    rows: Sequence[DatasetRow],
+    dataset_labels: Iterable[DatasetLabelsRow] | None = None,
+) -> list[SelectedImages]:
     """Find the images of a selection, dataset by dataset.
 
     Args:
         catalog: is asked.
         selection: which ones.
         rows: all datasets.
+        dataset_labels: what their annotations say, where the caller has read that just now; None: it is read here.
 
     Raises:
         ConfigurationError: a condition makes no sense.
@@ -119,14 +126,17 @@ def select_images(catalog: Catalog, selection: SelectionRow, rows: Sequence[Data
     """
     conditions = conditions_of(selection)
     datasets = datasets_of(selection, rows)
-    if any(each.is_of_labels for each in conditions):
-        known = {(row.dataset_id, row.label_version) for row in catalog.dataset_labels()}
+    of_labels = [each for each in conditions if each.is_of_labels]
+    if of_labels:
+        labels = shown_labels(catalog.dataset_labels() if dataset_labels is None else dataset_labels, datasets)
         for row in datasets:
-            if (row.dataset_id, row.label_version) not in known:
+            if row.dataset_id not in labels:
                 raise CatalogError(
                     f"The catalog does not say yet what the annotations of {row.dataset_id} show, as a condition of "
                     f"the selection {selection.name} asks; have it filled in with: imgsyncfs init"
                 )
+        # A database that is far away takes a while to answer for each of thousands of datasets.
+        datasets = [row for row in datasets if all(may_hold(each, labels[row.dataset_id]) for each in of_labels)]
     found = []
     left = selection.first_images or None
     for row in datasets:
@@ -142,6 +152,22 @@ def select_images(catalog: Catalog, selection: SelectionRow, rows: Sequence[Data
         if names != ():
             found.append(SelectedImages(row, names, query))
     return found
+
+
+def may_hold(condition: Condition, labels: DatasetLabelsRow) -> bool:
+    """Whether a condition may hold for an image of a dataset, by what all of its annotations say together.
+
+    Args:
+        condition: on classes or classifications.
+        labels: of the dataset.
+    """
+    if condition.operator != "=" or not condition.value:
+        # Of classes, those without a name are not kept for a dataset.
+        return True
+    is_class = condition.column == CLASS
+    known = labels.object_classes if is_class else labels.label_values.get(condition.column, ())
+    # Where there are very many, some are not kept.
+    return condition.value in known or len(known) >= MOST_VALUES
 
 
 def select(

@@ -147,7 +147,8 @@ class CatalogReader:
             datasets = datasets_of(selection, table.datasets)
             labels = shown_labels(table.dataset_labels, table.datasets)
             row = selection_row(selection, datasets, labels, table.catalog_id)
-            parts = self._parts(select_images(catalog, selection, table.datasets), folder, table.catalog_id)
+            found = select_images(catalog, selection, table.datasets, table.dataset_labels)
+            parts = self._parts(found, folder, table.catalog_id)
             if parts is not None:
                 joined = join_listings(row, parts, catalog_id=table.catalog_id, choice=class_choice(selection))
                 path = listing_folder(folder, marked) / joined.key

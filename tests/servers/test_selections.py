@@ -12,8 +12,10 @@ from support.services import Database
 
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
-from imgsyncfs.catalog.rows import SelectionRow
-from imgsyncfs.catalog.selecting import count_selection, select, select_images
+from imgsyncfs.catalog.conditions import ImageQuery, parse_condition
+from imgsyncfs.catalog.labels import MOST_VALUES
+from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow
+from imgsyncfs.catalog.selecting import count_selection, may_hold, select, select_images
 from imgsyncfs.errors import CatalogError, ConfigurationError
 
 STREET, HOUSE = "original_20260101_rgb_bbox", "opensource_people_fisheye_clf"
@@ -203,6 +205,38 @@ def test_a_class_is_not_looked_for_where_nobody_knows_what_annotations_say(catal
     with pytest.raises(CatalogError, match="imgsyncfs init"):
         select_images(catalog, selection, catalog.datasets())
     assert len(select_images(catalog, SelectionRow("all"), catalog.datasets())) == 3
+
+
+@pytest.mark.parametrize(
+    ("condition", "asked"),
+    [
+        ("class=car", [STREET]),
+        ("class=person", [HOUSE, STREET]),
+        ("class!=car", [HOUSE, STREET]),
+        ("Gender=Male", [HOUSE]),
+        ("Gender=male", []),
+        ("objects>0", [HOUSE, STREET]),
+    ],
+)
+def test_a_dataset_that_says_a_label_nowhere_is_not_asked_for_it(
+    catalog: Catalog, condition: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[ImageQuery] = []
+
+    def names_of(query: ImageQuery) -> list[str]:
+        queries.append(query)
+        return []
+
+    monkeypatch.setattr(catalog, "names_of", names_of)
+    select_images(catalog, SelectionRow("chosen", conditions=(condition,)), catalog.datasets())
+    assert [next(each for each in (HOUSE, STREET) if each in query.parameters) for query in queries] == asked
+
+
+def test_a_label_may_be_among_those_of_which_a_dataset_keeps_only_some() -> None:
+    many = tuple(map(str, range(MOST_VALUES)))
+    labels = DatasetLabelsRow(STREET, "1.0.0", many, {"plate": many, "Gender": ("Female",)})
+    assert all(may_hold(parse_condition(each), labels) for each in ("class=car", "plate=none", "Gender=Female"))
+    assert not may_hold(parse_condition("Gender=Male"), labels)
 
 
 def test_a_catalog_of_an_earlier_version_has_no_selections_until_one_is_kept(catalog: Catalog) -> None:
