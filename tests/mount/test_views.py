@@ -106,18 +106,17 @@ def test_a_name_that_is_not_there_beside_an_image_costs_one_message_ever(shared:
     images = sorted((mountpoint / ".views" / "yolo" / DATASET).rglob("*.jpg"))
     assert len(images) == 40
 
-    def messages(paths: list[Path]) -> int:
-        """How many the kernel sent while somebody looked for what is not there, and for the mount's own count."""
-        before = int(mount_status(mountpoint)["responders"]["requests"])
-        assert not any(path.exists() for path in paths)
-        return int(mount_status(mountpoint)["responders"]["requests"]) - before
+    def requests() -> int:
+        return int(mount_status(mountpoint)["responders"]["requests"])
 
-    # As ultralytics does at every load of an image.
+    before = requests()
     absent = [path.with_suffix(".npy") for path in images]
-    # The count comes a little later than the answers, and looking at it takes messages of its own.
-    assert len(images) <= messages(absent) <= len(images) + MOST_OWN_MESSAGES
-    for _ in range(3):
-        assert messages(absent) <= MOST_OWN_MESSAGES
+    # As ultralytics does at every load of an image.
+    for _ in range(4):
+        assert not any(path.exists() for path in absent)
+    told = requests() - before
+    # The count of the last answers comes a little later, and looking at it takes messages of its own.
+    assert len(images) / 2 < told <= len(images) + MOST_OWN_MESSAGES
 
 
 def test_the_root_can_show_a_view(workplace: Workplace) -> None:
