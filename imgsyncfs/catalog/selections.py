@@ -160,7 +160,8 @@ def find_selection(selections: Mapping[str, SelectionRow], name: str) -> Selecti
     Raises:
         ConfigurationError: there is none; the message names near ones.
     """
-    found = selections.get(name.removeprefix(MARK))
+    name = name.removeprefix(MARK)
+    found = selections.get(name)
     if found is None:
         hint = did_you_mean(name, selections, otherwise=f"make it with: imgsyncfs select {name} --where class=person")
         raise ConfigurationError(f"There is no selection {name!r}; {hint}")

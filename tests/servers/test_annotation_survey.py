@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.old_catalogs import take_additions_away
-from support.publishing import DATASET, Place, WatchedStore, annotated_folder, fill, house, jpeg
-from support.services import Database
+from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg
 
-from imgsyncfs.catalog import Catalog, open_catalog
+from imgsyncfs.catalog import Catalog
 from imgsyncfs.errors import StoreNotAllowed
 from imgsyncfs.stores.contract import Store
-from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.annotation_survey import SurveySummary, survey
 from imgsyncfs.workers.progress import SilentProgress
 
 OTHER = "original_20200208_rgb_bbox"
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    """URL and password of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/catalog.db", None
-    if request.param == "postgresql":
-        database: Database = request.getfixturevalue("postgresql_database")
-        return database.url, database.password
-    return request.getfixturevalue("sqlite_odbc_url"), None
-
-
-@pytest.fixture
-def place(address: tuple[str, str | None], tmp_path: Path) -> Iterator[Place]:
-    store = WatchedStore(open_store((tmp_path / "store").as_uri()))
-    store.create()
-    with open_catalog(address[0], password=address[1], create=True) as catalog:
-        catalog.initialize(store=store.url)
-        yield Place(catalog, store, tmp_path / "folder")
-    store.close()
 
 
 def surveyed(place: Place, *, store: Store | None = None) -> SurveySummary:

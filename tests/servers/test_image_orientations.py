@@ -18,7 +18,6 @@ from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.errors import CatalogError
 from imgsyncfs.formats.contract import Format, FormatDescription, ImageInfo, Rendered
 from imgsyncfs.library.library import Library
-from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.container import index
 from imgsyncfs.tools.publish.journal import Journal
 from imgsyncfs.tools.sync.source import DatasetSource
@@ -27,37 +26,6 @@ ROW = DatasetRow(DATASET, "1.0.0", "rgb", (), (), (), 3, "", "file:///data", 0, 
 IMAGES = [ImageRow(name, "jpg", 4, 3, 3, 10, "", "blob", 0, place, "", 7) for place, name in enumerate("abc")]
 ANNOTATIONS = [AnnotationRow("a", 1, 1, 20, "", "labels", 0, "", 7)]
 TURNED = {"a.jpg": jpeg(1, orientation=6), "a.json": house("person", width=30, height=40), "b.jpg": jpeg(2)}
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    """URL and password of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/catalog.db", None
-    if request.param == "postgresql":
-        database: Database = request.getfixturevalue("postgresql_database")
-        return database.url, database.password
-    return request.getfixturevalue("sqlite_odbc_url"), None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[WatchedStore]:
-    opened = WatchedStore(open_store((tmp_path / "store").as_uri()))
-    opened.create()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def catalog(address: tuple[str, str | None], store: WatchedStore) -> Iterator[Catalog]:
-    with open_catalog(address[0], password=address[1], create=True) as opened:
-        opened.initialize(store=store.url)
-        yield opened
-
-
-@pytest.fixture
-def place(catalog: Catalog, store: WatchedStore, tmp_path: Path) -> Place:
-    return Place(catalog, store, tmp_path / "folder")
 
 
 def replaced(catalog: Catalog, orientations: Mapping[str, int], *, images: list[ImageRow] = IMAGES) -> int:

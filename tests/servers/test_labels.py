@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 from support.old_catalogs import take_additions_away
-from support.publishing import DATASET, Place, WatchedStore, annotated_folder, fill, house, jpeg
-from support.services import Database
+from support.publishing import DATASET, Place, annotated_folder, fill, house, jpeg
 
 from imgsyncfs.annotations.label_counts import LabelCount
-from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
+from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow
 from imgsyncfs.catalog.rows import DatasetLabelsRow
-from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.container import index
 from imgsyncfs.tools.publish.journal import Journal
 
@@ -30,37 +28,6 @@ PERSON, CAR, FEMALE, MALE = (
 )
 LABELS = {"a": (PERSON, FEMALE), "b": (MALE, CAR, PERSON)}
 TOGETHER = DatasetLabelsRow(DATASET, "1.0.0", ["car", "person"], {"Gender": ["Female", "Male"]})
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    """URL and password of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/catalog.db", None
-    if request.param == "postgresql":
-        database: Database = request.getfixturevalue("postgresql_database")
-        return database.url, database.password
-    return request.getfixturevalue("sqlite_odbc_url"), None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[WatchedStore]:
-    opened = WatchedStore(open_store((tmp_path / "store").as_uri()))
-    opened.create()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def catalog(address: tuple[str, str | None], store: WatchedStore) -> Iterator[Catalog]:
-    with open_catalog(address[0], password=address[1], create=True) as opened:
-        opened.initialize(store=store.url)
-        yield opened
-
-
-@pytest.fixture
-def place(catalog: Catalog, store: WatchedStore, tmp_path: Path) -> Place:
-    return Place(catalog, store, tmp_path / "folder")
 
 
 def replaced(catalog: Catalog, labels: Mapping[str, Sequence[LabelCount]] | None, *, row: DatasetRow = ROW) -> int:

@@ -16,6 +16,7 @@ from imgsyncfs.catalog.conditions import ImageQuery, parse_condition
 from imgsyncfs.catalog.labels import MOST_VALUES
 from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow
 from imgsyncfs.catalog.selecting import count_selection, may_hold, select, select_images
+from imgsyncfs.catalog.selections import find_selection
 from imgsyncfs.errors import CatalogError, ConfigurationError
 
 STREET, HOUSE = "original_20260101_rgb_bbox", "opensource_people_fisheye_clf"
@@ -237,6 +238,12 @@ def test_a_label_may_be_among_those_of_which_a_dataset_keeps_only_some() -> None
     labels = DatasetLabelsRow(STREET, "1.0.0", many, {"plate": many, "Gender": ("Female",)})
     assert all(may_hold(parse_condition(each), labels) for each in ("class=car", "plate=none", "Gender=Female"))
     assert not may_hold(parse_condition("Gender=Male"), labels)
+
+
+@pytest.mark.parametrize("name", ["people", "@people"])
+def test_what_makes_a_selection_that_is_not_there_is_named_without_the_mark(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="^There is no selection 'people'; .* imgsyncfs select people "):
+        find_selection({}, name)
 
 
 def test_a_catalog_of_an_earlier_version_has_no_selections_until_one_is_kept(catalog: Catalog) -> None:
