@@ -106,7 +106,7 @@ def parse_condition(text: str) -> Condition:
 
 @dataclass(frozen=True)
 class ImageQuery:
-    """A query for the stems of images.
+    """A query for the stems of images, which may give one several times.
 
     Attributes:
         sql: with a ``?`` for each parameter.
@@ -139,7 +139,7 @@ def image_query(row: DatasetRow, conditions: Iterable[Condition]) -> ImageQuery 
     if first is None:
         sql.append("SELECT chosen.name FROM images chosen")
     else:
-        sql.append("SELECT DISTINCT chosen.name FROM annotation_labels chosen")
+        sql.append("SELECT chosen.name FROM annotation_labels chosen")
     where, values = _joined(sql, parameters, asked, row, by_labels=first is not None)
     if first is None:
         where, values = ["chosen.dataset_id = ?", *where], [row.dataset_id, *values]

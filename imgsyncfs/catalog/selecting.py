@@ -179,6 +179,8 @@ def select(
     mapped: Mapping[str, str] | None = None,
     dropped: Sequence[str] = (),
     first_images: int = 0,
+    rows: Sequence[DatasetRow] | None = None,
+    dataset_labels: Sequence[DatasetLabelsRow] | None = None,
 ) -> SelectionRow:
     """Keep a selection; one of the same name is replaced, and its classes keep their numbers.
 
@@ -190,6 +192,8 @@ def select(
         mapped: class to the name that it has in the selection.
         dropped: classes whose objects are left out.
         first_images: so many images at most; 0 for all.
+        rows: all datasets, where the caller has read them just now; None: they are read here.
+        dataset_labels: what their annotations say, likewise.
 
     Raises:
         ConfigurationError: one of these makes no sense, or names what is nowhere in the datasets.
@@ -199,7 +203,7 @@ def select(
     if fault:
         raise ConfigurationError(f"{name!r} cannot be a selection's name: {fault}")
     mapped = mapped or {}
-    rows = catalog.datasets()
+    rows = catalog.datasets() if rows is None else rows
     find_datasets(rows, dataset_ids)
     row = SelectionRow(
         name,
@@ -212,7 +216,7 @@ def select(
         updated_at=int(time.time()),
     )
     datasets = datasets_of(row, rows)
-    labels = shown_labels(catalog.dataset_labels(), datasets)
+    labels = shown_labels(catalog.dataset_labels() if dataset_labels is None else dataset_labels, datasets)
     _check_names(row, datasets, labels)
     before = next((each for each in catalog.selections() if each.name == name), None)
     known = replace(row, classes=before.classes if before is not None else ())
@@ -258,13 +262,19 @@ class SelectionCounts:
     objects: Mapping[str, int]
 
 
-def count_selection(catalog: Catalog, selection: SelectionRow, rows: Sequence[DatasetRow]) -> SelectionCounts:
+def count_selection(
+    catalog: Catalog,
+    selection: SelectionRow,
+    rows: Sequence[DatasetRow],
+    dataset_labels: Iterable[DatasetLabelsRow] | None = None,
+) -> SelectionCounts:
     """Count the images and objects of a selection.
 
     Args:
         catalog: is asked.
         selection: which one.
         rows: all datasets.
+        dataset_labels: as of `select_images`.
 
     Raises:
         ConfigurationError: a condition makes no sense.
@@ -273,7 +283,7 @@ def count_selection(catalog: Catalog, selection: SelectionRow, rows: Sequence[Da
     choice = class_choice(selection)
     images: dict[str, int] = {}
     objects: Counter[str] = Counter()
-    for found in select_images(catalog, selection, rows):
+    for found in select_images(catalog, selection, rows, dataset_labels):
         images[found.row.dataset_id] = found.row.size if found.names is None else len(found.names)
         for class_name, count in catalog.class_counts(found).items():
             objects.update(dict.fromkeys(choice.names([class_name]), count))

@@ -47,6 +47,7 @@ def select_command(
     catalog, _ = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
+        rows, labels = catalog.datasets(), catalog.dataset_labels()
         selection = select(
             catalog,
             name,
@@ -55,8 +56,10 @@ def select_command(
             mapped=dict(map(_mapping, mapped)),
             dropped=dropped,
             first_images=first_images or 0,
+            rows=rows,
+            dataset_labels=labels,
         )
-        counts = count_selection(catalog, selection, catalog.datasets())
+        counts = count_selection(catalog, selection, rows, labels)
     _echo_counts(selection, counts)
     if not counts.images:
         click.echo(
@@ -84,8 +87,8 @@ def selections_command(*, name: str | None, remove: bool, as_json: bool, configu
             click.echo(f"{chosen[0].name} is forgotten.")
             tell_mounts(configuration)
             return
-        rows = catalog.datasets()
-        counts = {each.name: count_selection(catalog, each, rows) for each in chosen}
+        rows, labels = catalog.datasets(), catalog.dataset_labels()
+        counts = {each.name: count_selection(catalog, each, rows, labels) for each in chosen}
     if as_json:
         echo_json([{**asdict(each), **asdict(counts[each.name])} for each in chosen])
     elif name:
