@@ -37,7 +37,7 @@ _COMMANDS = {
     "prefetch": ("sync_commands:prefetch_command", "Bring datasets into the disk cache."),
     "umount": ("mounted_commands:umount_command", "End a mount."),
     "refresh": ("mounted_commands:refresh_command", "Have a mount show now what the catalog says."),
-    "status": ("mounted_commands:status_command", "Show how a mount is doing."),
+    "status": ("status_command:status_command", "Show how a mount is doing."),
     "completion": ("completion_command:completion_command", "Print what makes a shell complete commands."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }

@@ -10,6 +10,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
@@ -22,14 +23,14 @@ from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.catalog.volume import CatalogVolume
-from imgsyncfs.errors import CatalogMissing
+from imgsyncfs.errors import CatalogMissing, StoreNotAllowed
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
-from imgsyncfs.library.error_log import ErrorLog
+from imgsyncfs.library.error_log import CATALOG, ErrorLog, kind_of
 from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.picture_files import files_in_view
 from imgsyncfs.library.processes import FETCH_PROCESSES, LISTINGS_FOLDER, LibraryWorkers, start_workers
@@ -90,7 +91,7 @@ class Library:
             self.catalog_pool,
             Path(settings.cache_dir) / LISTINGS_FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:32],
             timeout=settings.timeout,
-            report=self.errors.report,
+            report=partial(self.errors.report, kind=CATALOG),
             subscription=settings.subscription,
         )
         self.mirror.start(workers.table)
@@ -231,11 +232,11 @@ class Library:
             fault = _directory_fault(row)
             if fault:
                 hidden.append(f"The dataset {row.dataset_id!r} is hidden: {fault}; correct its id in the catalog.")
-                self.errors.report(hidden[-1])
+                self.errors.report(hidden[-1], kind=CATALOG)
             else:
                 entries[row.dataset_id.encode()] = row
         for refusal in self.refusals:
-            self.errors.report(refusal)
+            self.errors.report(refusal, kind=kind_of(StoreNotAllowed))
         self._entries = MappingProxyType(entries)
         self._hidden = hidden
 

@@ -41,6 +41,7 @@ from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.pictures import MadePicture, PictureFlights
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.mount.slow_waits import SLOW_SECONDS, SlowWaits
 from imgsyncfs.workers.messages import Message
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class _Waiting:
         document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
         missing: how many of the extents have not come yet.
+        since: when it came, in seconds of the monotonic clock.
     """
 
     responder: int
@@ -108,6 +110,7 @@ class _Waiting:
     document: WantedDocument | None = None
     picture: int = -1
     missing: int = field(init=False)
+    since: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.missing = len(self.flights)
@@ -146,6 +149,7 @@ class Coordinator:
         self._loading: dict[int, list[int]] = {}
         self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self.slow = SlowWaits()
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
@@ -232,6 +236,11 @@ class Coordinator:
             del self._waiting[unique]
         for flight in waiting.flights:
             self._library.fetcher.leave(flight)
+        waited = time.monotonic() - waiting.since
+        if waited >= SLOW_SECONDS:
+            self.slow.note(waited, self._path_of(waiting))
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s waited %.3f s", self._path_of(waiting), waited)
         return True
 
     def _too_late(self, waiting: _Waiting) -> Exception:
@@ -545,7 +554,7 @@ class Coordinator:
     def _report(self, report: dict[str, Any]) -> None:
         if report["stale"]:
             self._stale()
-        self._library.errors.report(report["message"], cause=report["cause"])
+        self._library.errors.report(report["message"], cause=report["cause"], kind=report["kind"])
 
     def _path_of(self, waiting: _Waiting) -> str:
         if waiting.flights:

@@ -10,17 +10,12 @@ import os
 import select
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from pathlib import Path
 
-import orjson
-
-from imgsyncfs import __version__
-from imgsyncfs.catalog import catalog_identity
+import imgsyncfs
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.formats.registry import get_format
@@ -37,6 +32,7 @@ from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.mount.status import Reported, status_file
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
@@ -47,6 +43,14 @@ MOST_WARNINGS = 10
 SUBTYPE = "imgsyncfs"
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_VERBOSE = signal.SIGUSR1
+"""Has the mount's log say more, and when it comes again, less."""
+
+_NOTED_BY_THREAD = 0
+"""Written where signals write their numbers."""
+
+_NOTES_BYTES = 1024
 
 
 def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
@@ -87,7 +91,8 @@ class _End:
         self._noted, self._note = (stack.enter_context(each) for each in socket.socketpair())
         self._note.setblocking(False)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._note.fileno(), warn_on_full_buffer=False))
-        for number in _ENDING:
+        self._is_noted = False
+        for number in (*_ENDING, _VERBOSE):
             # What has no handler of Python's own is not written.
             stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
 
@@ -95,12 +100,24 @@ class _End:
         """Have the mount end."""
         # Full: it was noted often enough. Closed: it has ended.
         with suppress(OSError):
-            self._note.send(b"\0")
+            self._note.send(bytes((_NOTED_BY_THREAD,)))
 
     def is_noted(self, seconds: float | None) -> bool:
         """Whether it is to end; waits for that as long, with None until it is."""
-        noted, _, _ = select.select((self._noted,), (), (), seconds)
-        return bool(noted)
+        while not self._is_noted and select.select((self._noted,), (), (), seconds)[0]:
+            numbers = self._noted.recv(_NOTES_BYTES)
+            self._is_noted = any(number in numbers for number in (_NOTED_BY_THREAD, *_ENDING))
+            if numbers.count(_VERBOSE) % 2:
+                _toggle_verbosity()
+        return self._is_noted
+
+
+def _toggle_verbosity() -> None:
+    """Have the log say what each request waited for, or no longer."""
+    package = logging.getLogger(imgsyncfs.__name__)
+    is_verbose = package.level == logging.DEBUG
+    package.setLevel(logging.NOTSET if is_verbose else logging.DEBUG)
+    logger.info("The log says %s from now on.", "less" if is_verbose else "more")
 
 
 def _first(warnings: Sequence[str]) -> list[str]:
@@ -134,7 +151,7 @@ class _Daemon:
                 b"index.html": lambda: catalog_gallery(self.library.datasets.values()),
             },
             readme=readme(self.library.sources.siblings if not settings.view else ()),
-            status=self.status,
+            status=lambda: status_file(self.reported()),
             errors=self.library.errors.content,
         )
         self.namespace = Namespace(self.library, self.control, view=settings.view)
@@ -223,50 +240,6 @@ class _Daemon:
         }
         return {**own, **{name: value for name, value in self.settings.options.items() if name not in FOR_KERNEL}}
 
-    def status(self) -> bytes:
-        """The content of ``status.json``."""
-        library = self.library
-        table = library.mirror.table
-        counts = self.responders.counts()
-        status = {
-            "version": __version__,
-            "process_id": os.getpid(),
-            "mountpoint": self.settings.mountpoint,
-            "mounted_at": int(self.since),
-            "catalog": {
-                "url": catalog_identity(self.settings.library.catalog),
-                "datasets": len(table.shown),
-                "images": sum(row.size for row in table.shown.values()),
-                "read_at": int(table.read_at),
-                "trouble": library.mirror.trouble,
-            },
-            "listings_loaded": self.namespace.loaded(),
-            "revisions_held": self.namespace.retired(),
-            "cache": {
-                "folder": library.settings.cache_dir,
-                "size_limit": library.settings.cache_size,
-                "keep_free": library.settings.keep_free,
-                "bytes": library.cache.volume(),
-                **{name: counts[name] for name in ("hits", "misses", "damaged")},
-            },
-            "documents": self.coordinator.documents.status(),
-            "store": {
-                **asdict(library.fetcher.counts()),
-                "waiting": self.coordinator.waiting(),
-                "away": library.fetcher.unreachable(),
-            },
-            "responders": {
-                "process_ids": self.responders.process_ids(),
-                "replaced": self.responders.replaced(),
-                "requests": counts["answered"],
-                "renders": counts["renders"],
-                "notifications": self.namespace.notified,
-            },
-            "workers": {
-                "process_ids": library.catalog_pool.process_ids() + library.fetch_pool.process_ids(),
-                "replaced": library.catalog_pool.replaced() + library.fetch_pool.replaced(),
-            },
-            "threads": threading.active_count(),
-            "errors": library.errors.count(),
-        }
-        return orjson.dumps(status, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    def reported(self) -> Reported:
+        """What ``status.json`` is made from."""
+        return Reported(self.settings, self.since, self.library, self.namespace, self.coordinator, self.responders)

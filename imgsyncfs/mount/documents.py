@@ -27,6 +27,7 @@ from imgsyncfs.errors import CacheError, CatalogMissing
 from imgsyncfs.formats.contract import Loss
 from imgsyncfs.formats.losses_file import losses_text
 from imgsyncfs.library.documents import WRITER, document_name, document_record
+from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.library import Library
 from imgsyncfs.mount.namespace import Namespace, Shown
 from imgsyncfs.settings.limits import CacheLimits
@@ -183,7 +184,7 @@ class DocumentFlights:
         if not wanted.is_losses:
             for loss in losses:
                 what = f"The view {shown.view} of {shown.dataset_id} does not show {loss.count} {loss.what}"
-                self._library.errors.report(f"{what}: {loss.reason}.", cause=f"{what}: {loss.reason}")
+                self._library.errors.report(f"{what}: {loss.reason}.", cause=f"{what}: {loss.reason}", kind=LOSS)
         if document.length or not wanted.is_losses:
             self._namespace.take_document(wanted.number, wanted.place, document)
         if losses or wanted.is_losses:

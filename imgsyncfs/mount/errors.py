@@ -19,6 +19,7 @@ from imgsyncfs.errors import (
     StoreRefused,
     StoreUnreachable,
 )
+from imgsyncfs.library.error_log import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,24 +49,25 @@ def error_report(error: Exception, path: str, operation: str) -> dict[str, Any] 
         operation: what the kernel asked for.
 
     Returns:
-        ``message``; ``cause``, what makes two of them the same, empty for the message itself; ``stale``, whether the
-        catalog is to be asked at once. None for what is no fault of the mount: no such file, no directory.
+        ``message``; ``cause``, what makes two of them the same, empty for the message itself; ``kind``, what it is
+        counted as; ``stale``, whether the catalog is to be asked at once. None for what is no fault of the mount: no
+        such file, no directory.
     """
-    stale = isinstance(error, (BlobChanged, DatasetChanged))
+    said = {"kind": kind_of(type(error)), "stale": isinstance(error, (BlobChanged, DatasetChanged))}
     if isinstance(error, AnnotationError):
-        return {"message": str(error), "cause": "", "stale": stale}
+        return {"message": str(error), "cause": "", **said}
     if isinstance(error, StoreNotAllowed):
         # A line for each such store: one that is not allowed must not hide another.
-        return {"message": f"{path}: {error}", "cause": str(error), "stale": stale}
+        return {"message": f"{path}: {error}", "cause": str(error), **said}
     if isinstance(error, _SAME_FOR_ALL):
-        return {"message": f"{path}: {error}", "cause": type(error).__name__, "stale": stale}
+        return {"message": f"{path}: {error}", "cause": type(error).__name__, **said}
     if isinstance(error, ImgsyncfsError):
-        return {"message": f"{path}: {error}", "cause": str(error), "stale": stale}
+        return {"message": f"{path}: {error}", "cause": str(error), **said}
     if isinstance(error, OSError) and error.errno in {errno.ESTALE, errno.ENOTDIR, errno.EINVAL, errno.ENOENT}:
         return None
     logger.error("%s %s failed", operation, path, exc_info=error)
     return {
         "message": f"{path}: {operation} failed: {error!r}; please report this with the mount's log.",
         "cause": "",
-        "stale": stale,
+        **said,
     }

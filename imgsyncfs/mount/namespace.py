@@ -32,6 +32,7 @@ from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
 from imgsyncfs.library.dataset_numbers import DatasetNumbers
 from imgsyncfs.library.documents import facts_digest
+from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import CONTROL_NAME
 from imgsyncfs.library.numbers import (
@@ -556,7 +557,7 @@ class Namespace:
         for loss in find_view(place.view).losses(listing, facts):
             shown = f"{loss.count} {loss.what}: {loss.reason}"
             cause = f"The view {place.view} of {place.dataset_id} does not show {shown}"
-            self._library.errors.report(f"{cause}.", cause=cause)
+            self._library.errors.report(f"{cause}.", cause=cause, kind=LOSS)
 
     def _build(self) -> Tree:
         labels = self._library.mirror.table.labels

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from imgsyncfs.errors import CatalogError, ConfigurationError
-from imgsyncfs.library.error_log import ErrorLog
+from imgsyncfs.library.error_log import ErrorLog, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Refresher:
         try:
             self._refresh()
         except (CatalogError, ConfigurationError) as error:
-            self._errors.report(f"The catalog could not be asked for changes: {error}")
+            self._errors.report(f"The catalog could not be asked for changes: {error}", kind=kind_of(type(error)))
             return str(error)
         except Exception:
             logger.exception("The refresh failed; the mount goes on with what it knows.")

@@ -27,6 +27,7 @@ from typing import Any
 from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
 from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources
+from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
@@ -432,7 +433,7 @@ class Responder:
     # Messages.
 
     def _report_loss(self, message: str, cause: str) -> None:
-        self._tell({"error": {"message": message, "cause": cause, "stale": False}})
+        self._tell({"error": {"message": message, "cause": cause, "kind": LOSS, "stale": False}})
 
     def _tell(self, header: dict[str, Any]) -> None:
         self._send(header, b"")
