@@ -66,6 +66,18 @@ _UPDATE = (
     " WHERE key = ? AND raw = 1"
 )
 
+PINNED_TIME = 1e12
+"""When pinned entries were used last, as the table has it: later than anything else, and nothing evicts them."""
+
+_PINNED = (
+    "CREATE TABLE IF NOT EXISTS Pins(pin TEXT PRIMARY KEY, record TEXT) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS Pinned(key TEXT, pin TEXT, PRIMARY KEY(key, pin)) WITHOUT ROWID",
+)
+"""What is pinned, whether it is in the cache or not; see `imgsyncfs.cache.pins`."""
+
+USE = f"UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < {PINNED_TIME}"  # noqa: S608  # a constant
+"""Notes when an entry was used; of one that is pinned, nothing."""
+
 _INDEX = "CREATE INDEX IF NOT EXISTS Cache_filename ON Cache(filename) WHERE filename IS NOT NULL"
 
 _PARTS = "SELECT rowid, key, size, access_time FROM Cache WHERE filename >= ? AND filename < ?"
@@ -184,7 +196,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
             raise sqlite3.DatabaseError(f"its settings make no sense: {error}") from error
         if not settings <= _SETTINGS:
             raise sqlite3.DatabaseError("it has settings that nobody knows")
-        self._sql(_INDEX)
+        for statement in (_INDEX, *_PINNED):
+            self._sql(statement)
 
     @property
     def _con(self) -> sqlite3.Connection:
@@ -249,7 +262,8 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         mode = diskcache.core.MODE_RAW if inline else diskcache.core.MODE_BINARY
         # The database counts as a whole (`volume`), so what lies in it has no size of its own.
         size = 0 if inline else disk_bytes(length)
-        columns = (now, now, entry.tag, size, mode, entry.filename, entry.content)
+        used = PINNED_TIME if self.is_pinned(entry.key) else now
+        columns = (now, used, entry.tag, size, mode, entry.filename, entry.content)
         if sql(_INSERT, (entry.key, *columns)).rowcount:
             return None
         [(replaced, byte_count)] = sql("SELECT filename, size FROM Cache WHERE key = ? AND raw = 1", (entry.key,))
@@ -280,10 +294,14 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         now = time.time()
         # Microseconds apart: they keep their order, and all come before what is stored after.
         times = ((now - 1e-6 * back, key) for back, key in zip(range(len(keys), 0, -1), keys, strict=True))
-        self._con.executemany("UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", times)
+        self._con.executemany(USE, times)
+
+    def is_pinned(self, key: object) -> bool:
+        """Whether an entry of this key is not to be evicted."""
+        return self._sql("SELECT 1 FROM Pinned WHERE key = ? LIMIT 1", (key,)).fetchone() is not None
 
     def evict(self, byte_count: int, *, pinned: Collection[str] = (), prefix: str = "") -> list[str]:
-        """Take out what was used least recently. Within a transaction.
+        """Take out what was used least recently, and nothing that is pinned. Within a transaction.
 
         Entries that share a file go together, at the time of the one that was used last.
 
@@ -300,7 +318,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         freed = 0
         oldest = self._sql(_OLDEST_OF, _key_range(prefix)) if prefix else self._sql(_OLDEST)
         for row, key, filename, size, inline, used in oldest:
-            if freed >= byte_count:
+            if freed >= byte_count or (used == PINNED_TIME and self.is_pinned(key)):
                 break
             if row in rows or key in pinned:
                 continue

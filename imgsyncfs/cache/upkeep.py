@@ -136,7 +136,7 @@ def cache_content(folder: Path, group: Callable[[str], Group]) -> CacheContent[G
 
 
 def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progress) -> tuple[int, int]:
-    """Remove entries.
+    """Remove entries, but for those that are pinned.
 
     Args:
         folder: the cache's.
@@ -159,7 +159,8 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
         progress.phase("Clearing", table.entry_count(), "extents")
         entries = table.entries(contents=False)
         while portion := list(islice(entries, REMOVED_AT_ONCE)):
-            removed = _remove(files, table, [entry for entry in portion if _is_meant(entry.key, chosen)])
+            going = [entry for entry in portion if _is_meant(entry.key, chosen) and not table.is_pinned(entry.key)]
+            removed = _remove(files, table, going)
             count += len(removed)
             byte_count += sum(map(_length, removed))
             progress.advance(len(portion))

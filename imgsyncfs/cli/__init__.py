@@ -35,6 +35,8 @@ _COMMANDS = {
     "preview": ("preview_commands:preview_command", "Draw annotations into their images."),
     "mount": ("mount_commands:mount_command", "Mount the catalog at an empty directory."),
     "prefetch": ("sync_commands:prefetch_command", "Bring datasets into the disk cache."),
+    "pin": ("pin_commands:pin_command", "Bring datasets into the disk cache, and keep them there."),
+    "unpin": ("pin_commands:unpin_command", "Let go of datasets that are kept in the disk cache."),
     "umount": ("mounted_commands:umount_command", "End a mount."),
     "refresh": ("mounted_commands:refresh_command", "Have a mount show now what the catalog says."),
     "status": ("status_command:status_command", "Show how a mount is doing."),

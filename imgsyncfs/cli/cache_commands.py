@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from imgsyncfs.cache.documents import clear_documents, documents_volume, verify_documents
+from imgsyncfs.cache.pins import pins
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, extents_folder, verify_cache
 from imgsyncfs.catalog.listing import read_listing
 from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_configured_catalog, table_console
@@ -114,8 +115,8 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
 def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
     """Remove what the cache holds; it is fetched, or written, again when somebody reads it.
 
-    Tables that queries have saved are removed as well. Saved listings stay: they are small, and a mount works with them
-    while the database is away.
+    Tables that queries have saved are removed as well. What is pinned stays, and so do saved listings: they are small,
+    and a mount works with them while the database is away.
     """
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
@@ -126,6 +127,11 @@ def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str
     if documents:
         removed += f" and {counted(documents, 'document')} of views ({decimal(document_bytes)})"
     click.echo(f"Removed {removed} from the cache {folder}.")
+    stays = [each.dataset_id for each, _, _ in pins(folder) if dataset_id in {None, each.dataset_id}]
+    if stays:
+        click.echo(
+            f"Note: {', '.join(stays[:MOST_SHOWN])} stays, being pinned; let go of it with: imgsyncfs unpin", err=True
+        )
 
 
 @cache_command.command("verify")
