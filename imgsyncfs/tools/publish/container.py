@@ -17,6 +17,7 @@ from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishE
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import HEADER_BYTES, read_image_header, size_warnings
+from imgsyncfs.tools.convert.own_files import WrittenFiles, written_files
 from imgsyncfs.tools.fingerprints import blob_fingerprint
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names
 from imgsyncfs.tools.publish.findings import (
@@ -84,7 +85,8 @@ def index(
     options, progress = options or DatasetOptions(), progress or SilentProgress()
     published = read_published(catalog, dataset_id, options.label_version)
     blobs, left_out = _listed(store, progress)
-    pairs, others = pair_names(blobs)
+    written = _written_files(store, blobs)
+    pairs, others = pair_names(name for name in blobs if name not in written.own)
     progress.phase("Looking at", len(pairs), "images")
     checked = list(
         check_all(
@@ -145,6 +147,11 @@ def _listed(store: Store, progress: Progress) -> tuple[dict[str, BlobInfo], list
         )
         for folder, count in below.items()
     ]
+
+
+def _written_files(store: Store, blobs: Mapping[str, BlobInfo]) -> WrittenFiles:
+    """What conversions left in a folder before it became a container."""
+    return written_files(blobs, lambda name: store.read(name, 0, blobs[name].byte_count, etag=blobs[name].etag))
 
 
 def _journal_key(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]) -> str:
