@@ -203,6 +203,7 @@ class View(ABC):
         has_values: whether it depends on the value of a classification of each image.
         label_name: which classification that is; None for the first of each image.
         takes_label: whether its parameter is the name of a classification.
+        documents_version: goes up when its documents get another content for the same revision: they are kept.
     """
 
     name: str
@@ -211,6 +212,7 @@ class View(ABC):
     has_values: bool = False
     label_name: str | None = None
     takes_label: bool = False
+    documents_version: int = 0
 
     @property
     def picture(self) -> PictureKind | None:
