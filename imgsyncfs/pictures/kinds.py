@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgsyncfs.pictures.marks import DRAWN, RESIZED, mark_text
+
 if TYPE_CHECKING:
     # Not imported otherwise: Pillow and numpy come with them, and whoever lists pictures makes none.
     from PIL import Image
@@ -45,7 +47,7 @@ class PictureKind(ABC):
             annotation: the image's, in pixels of the image as EXIF turns it; None if it has none.
 
         Returns:
-            A JPEG file, without EXIF: its pixels are turned already.
+            A JPEG file, without EXIF: its pixels are turned already. It has a mark, see `imgsyncfs.pictures.marks`.
 
         Raises:
             PreviewError: the image cannot be decoded or shown.
@@ -61,7 +63,7 @@ class DrawnPicture(PictureKind):
     @property
     def name(self) -> str:
         """See `PictureKind.name`."""
-        return "drawn-1"
+        return "drawn-2"
 
     def make(self, content: bytes, annotation: Annotation | None) -> bytes:
         """Draw the annotation; see `PictureKind.make`."""
@@ -70,7 +72,8 @@ class DrawnPicture(PictureKind):
         from imgsyncfs.pictures.images import decode_to_show, upright_rgb
 
         image = decode_to_show(content)
-        return _as_jpeg(upright_rgb(image) if annotation is None else draw_annotation(image, annotation))
+        picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
+        return _as_jpeg(picture, mark_text(DRAWN, content))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class ResizedPicture(PictureKind):
     @property
     def name(self) -> str:
         """See `PictureKind.name`."""
-        return f"resized-{self.longest_side}-1"
+        return f"resized-{self.longest_side}-2"
 
     def make(self, content: bytes, annotation: Annotation | None) -> bytes:  # noqa: ARG002 - as it is for all
         """Make the image smaller; see `PictureKind.make`."""
@@ -98,10 +101,10 @@ class ResizedPicture(PictureKind):
         side = self.longest_side
         image = upright_rgb(decode_to_show(content, most_pixels=side))
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return _as_jpeg(image)
+        return _as_jpeg(image, mark_text(RESIZED, content))
 
 
-def _as_jpeg(image: Image.Image) -> bytes:
+def _as_jpeg(image: Image.Image, mark: str) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY, comment=mark.encode())
     return encoded.getvalue()

@@ -31,6 +31,7 @@ from imgsyncfs.tools.publish.findings import (
     unusable,
 )
 from imgsyncfs.tools.publish.journal import Journal
+from imgsyncfs.tools.publish.pictures import Marked, refuse_pictures
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     PublishSummary,
@@ -60,6 +61,7 @@ def index(
     catalog: Catalog,
     dataset_id: str,
     options: DatasetOptions | None = None,
+    drawn: bool = False,
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> PublishSummary:
@@ -70,6 +72,7 @@ def index(
         catalog: where the dataset is written.
         dataset_id: as for `imgsyncfs.tools.publish.folder.publish`, like all that follow.
         options: what is said about the dataset.
+        drawn: as for `publish`.
         journal: keeps the findings about blobs.
         progress: of the work.
 
@@ -78,7 +81,7 @@ def index(
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
-        PublishError: there is no image that can be used.
+        PublishError: there is no image that can be used, or pictures are refused as by `publish`.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
@@ -97,6 +100,11 @@ def index(
             progress=progress,
             threads=INDEX_THREADS,
         )
+    )
+    refuse_pictures(
+        published,
+        [Marked(pair.image, pair.stem, findings.image) for pair, findings in zip(pairs, checked, strict=True)],
+        drawn=drawn,
     )
     images: list[ImageRow] = []
     annotations: list[AnnotationRow] = []
