@@ -72,13 +72,15 @@ class ViewFiles(DatasetFiles):
         facts = facts or DatasetFacts()
         target = view.target
         self._shows_all_annotations = target is None
-        if target is None and listing.facts.choice:
+        # Written anew, since their bytes are other ones.
+        if target is None and (listing.facts.choice or view.longest_side is not None):
             target = CONVERTIBLE[HOUSE]
         super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes
         self._missing = missing
+        self.longest_side = view.longest_side
         self._written: dict[int, tuple[int, int]] = {}
         self._has_losses: bool | None = None
         self.facts = facts

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PICTURE_EXT = "jpg"
 """The extension of every picture, whatever its image is."""
 
+PICTURE_DEPTH = 3
+"""Channels of every picture."""
+
 JPEG_QUALITY = 90
 
 
@@ -96,11 +99,16 @@ class ResizedPicture(PictureKind):
         # Late, as above.
         from PIL import Image
 
-        from imgsyncfs.pictures.images import decode_to_show, upright_rgb
+        from imgsyncfs.annotations.resizing import Size, fitted_size
+        from imgsyncfs.pictures.images import decode_to_show, read_image_header, upright_rgb
 
-        side = self.longest_side
-        image = upright_rgb(decode_to_show(content, most_pixels=side))
-        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        image = upright_rgb(decode_to_show(content, most_pixels=self.longest_side))
+        facts = read_image_header(content)
+        # The decoder may have made it smaller already, and has rounded its sides then.
+        before = Size(image.height, image.width) if facts is None else Size(facts.height, facts.width)
+        height, width = fitted_size(before, self.longest_side)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return _as_jpeg(image, mark_text(RESIZED, content))
 
 

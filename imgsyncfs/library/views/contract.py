@@ -224,6 +224,11 @@ class View(ABC):
         """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
         return None
 
+    @property
+    def longest_side(self) -> int | None:
+        """To which annotations are scaled, since its pictures are; None, the default, for annotations as they are."""
+        return None
+
     def with_parameter(self, parameter: str) -> View | None:  # noqa: ARG002 - for views that take one
         """The view that users call ``<name>:<parameter>``; None, the default, if this one takes no parameter.
 
