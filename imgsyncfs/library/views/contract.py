@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import ImageValues, Listing
     from imgsyncfs.catalog.listing.columns import Column
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
+    from imgsyncfs.library.rewritten_annotations import RewrittenAnnotations
     from imgsyncfs.pictures.kinds import PictureKind
 
 
@@ -153,7 +154,7 @@ class Assembly(ABC):
     @property
     @abstractmethod
     def byte_count(self) -> int:
-        """Its length in bytes, known from the listing alone."""
+        """Its length in bytes, known from the listing and from what the document needs."""
 
     @abstractmethod
     def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
@@ -182,6 +183,7 @@ class Document(NamedTuple):
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
         assembly: what one is put together from.
         images: the images that a long one is about, by their indexes in the listing; None for all.
+        rewritten: what is known from a long one when it has been written, and what one that is put together needs.
     """
 
     directory: int
@@ -191,6 +193,7 @@ class Document(NamedTuple):
     split: int | None = None
     assembly: Assembly | None = None
     images: range | None = None
+    rewritten: RewrittenAnnotations | None = None
 
 
 class View(ABC):
