@@ -23,7 +23,7 @@ from support.services import (
     start_postgresql,
 )
 
-pytest_plugins = ["support.empty_catalogs"]
+pytest_plugins = ["support.divided_dataset", "support.empty_catalogs"]
 
 # The layer tools has an environment of its own, with PyTorch: scripts/test tools.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["tools/*"]

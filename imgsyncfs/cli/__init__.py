@@ -52,6 +52,7 @@ _REMEDIES = {
     "cache_dir": "--cache-dir DIR",
     "cache_size": "raise --cache-size",
     "config": "--config FILE",
+    "drawn": "--drawn",
     "layout": "--from NAME",
     "output": "add --output DIR",
     "timeout": "--timeout SECONDS",

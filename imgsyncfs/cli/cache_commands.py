@@ -20,7 +20,6 @@ from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_confi
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.fetching.contents import belongs_to, store_and_folder
-from imgsyncfs.library.saved_tables import remove_tables
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.private_folders import cache_folder
@@ -115,13 +114,12 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
 def clear_command(*, configuration: Configuration, folder: Path, dataset_id: str | None) -> None:
     """Remove what the cache holds; it is fetched, or written, again when somebody reads it.
 
-    Tables that queries have saved are removed as well. What is pinned stays, and so do saved listings: they are small,
-    and a mount works with them while the database is away.
+    Documents of views, and the tables of queries among them, are removed as well. What is pinned stays, and so do saved
+    listings: they are small, and a mount works with them while the database is away.
     """
     chosen = _chosen(configuration, dataset_id)
     with ProgressBar() as bar:
         count, byte_count = clear_cache(folder, chosen=chosen, progress=bar)
-    remove_tables(folder.parent, dataset_id)
     documents, document_bytes = clear_documents(folder.parent, chosen=_of_dataset(dataset_id))
     removed = f"{counted(count, 'extent')} ({decimal(byte_count)})"
     if documents:

@@ -10,6 +10,7 @@ import click
 
 from imgsyncfs.cli.common import LEFT_OUT_STATUS
 from imgsyncfs.errors import ImgsyncfsError, PreviewError, printable
+from imgsyncfs.pictures.marks import DRAWN, mark_text
 from imgsyncfs.tools.pairing import annotation_suffix
 from imgsyncfs.tools.preview.files import PreviewSource, read_preview_source
 from imgsyncfs.tools.preview.picture import PICTURE_FORMATS, preview_source, save_picture
@@ -34,7 +35,7 @@ def preview_command(*, files: tuple[Path, ...], output: str | None) -> None:
         try:
             source = read_preview_source(path)
             _refuse_to_overwrite(source, target)
-            save_picture(preview_source(source), target)
+            save_picture(preview_source(source), target, mark=mark_text(DRAWN, source.image_content))
             click.echo(printable(str(target)))
         except ImgsyncfsError as error:
             failures.append(error)

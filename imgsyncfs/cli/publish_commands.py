@@ -49,6 +49,10 @@ dataset_options = with_options(
 )
 """The options that describe a dataset."""
 
+_drawn_option = click.option(
+    "--drawn", is_flag=True, help="Take pictures with annotations drawn in (.views/preview) as images."
+)
+
 
 def _options(given: dict[str, Any]) -> DatasetOptions:
     def listed(name: str) -> tuple[str, ...] | None:
@@ -87,6 +91,7 @@ def demo_command(*, folder: Path) -> None:
 @from_option
 @click.option("--loose", is_flag=True, help="One blob for each file, instead of packs of many.")
 @strict_option
+@_drawn_option
 @catalog_options
 @allow_store_option
 def publish_command(
@@ -96,6 +101,7 @@ def publish_command(
     layout: str | None,
     loose: bool,
     strict: bool,
+    drawn: bool,
     configuration: Configuration,
     **given: Any,
 ) -> None:
@@ -127,6 +133,7 @@ def publish_command(
             layout=layout,
             loose=loose,
             strict=strict,
+            drawn=drawn,
             journal=opened.journal,
             progress=opened.progress,
         )
@@ -136,8 +143,9 @@ def publish_command(
 @click.command("index")
 @click.argument("store_url", metavar="STORE_URL")
 @dataset_options
+@_drawn_option
 @catalog_options
-def index_command(*, store_url: str, dataset_id: str, configuration: Configuration, **given: Any) -> None:
+def index_command(*, store_url: str, dataset_id: str, drawn: bool, configuration: Configuration, **given: Any) -> None:
     """Catalogue the blobs that lie at STORE_URL as a dataset, in place: nothing is copied."""
     with _opened(configuration, lambda _, known: open_configured_store(store_url, known)) as opened:
         own_store, store_url = opened.catalog.default_store(), opened.store.url
@@ -146,6 +154,7 @@ def index_command(*, store_url: str, dataset_id: str, configuration: Configurati
             catalog=opened.catalog,
             dataset_id=dataset_id,
             options=_options(given),
+            drawn=drawn,
             journal=opened.journal,
             progress=opened.progress,
         )

@@ -96,9 +96,11 @@ class DatasetFiles:
     Attributes:
         image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
         annotation_kind: likewise for its house annotation.
+        longest_side: to which annotations are scaled, see `imgsyncfs.library.views.contract.View.longest_side`.
     """
 
     image_kind = IMAGE
+    longest_side: int | None = None
 
     def __init__(
         self,
@@ -239,7 +241,13 @@ class DatasetFiles:
 
     def rendered(self, key: FileKey) -> Rendered:
         """A sibling, rendered anew, with what it does not show; raises what `attributes` raises."""
-        return self._sources.renderer.rendered(self.listing, key.image, self._target(key.kind), classes=self._classes)
+        return self._sources.renderer.rendered(
+            self.listing,
+            key.image,
+            self._target(key.kind),
+            classes=self._classes,
+            longest_side=self.longest_side,
+        )
 
     def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
         """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""
@@ -285,7 +293,12 @@ class DatasetFiles:
 
     def _render(self, key: FileKey) -> bytes:
         return self._sources.renderer.render(
-            self.listing, key.image, self._target(key.kind), classes=self._classes, view=self._names_losses
+            self.listing,
+            key.image,
+            self._target(key.kind),
+            classes=self._classes,
+            longest_side=self.longest_side,
+            view=self._names_losses,
         )
 
     def _target(self, kind: int) -> FormatDescription:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.library.dataset_files import FileKey
-from imgsyncfs.library.listed_annotations import shown_annotation
+from imgsyncfs.library.listed_annotations import listed_annotation, listed_image
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -43,7 +44,6 @@ def document_entries(
     """
     # Late: numpy comes with them.
     from imgsyncfs.annotations.splits import Split
-    from imgsyncfs.formats.contract import ImageInfo
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry
     from imgsyncfs.workers.threads import map_in_order
 
@@ -60,25 +60,16 @@ def document_entries(
             return None
         try:
             content = patiently(lambda: files.stored_annotation(index))
-            return shown_annotation(content, listing.facts.choice)
+            return listed_annotation(content, listing, index, longest_side=files.longest_side)
         except AnnotationError:
             unreadable.append(index)
             return None
 
     def entry(index: int) -> DocumentEntry:
-        height, width, depth = listing.image_info(index)
         there = files.directory_name(files.directory_of(FileKey(files.image_kind, index))).decode()
         name = files.name(FileKey(files.image_kind, index)).decode()
-        image = ImageInfo(
-            listing.dataset_id,
-            listing.stem(index).decode(),
-            listing.ext(index),
-            height or None,
-            width or None,
-            depth or None,
-            listing.orientation(index),
-            path="" if there == here else posixpath.join(posixpath.relpath(there or ".", here or "."), name),
-        )
+        path = "" if there == here else posixpath.join(posixpath.relpath(there or ".", here or "."), name)
+        image = replace(listed_image(listing, index, longest_side=files.longest_side), path=path)
         split = "train" if splits is None else str(Split(int(splits[index])))
         return DocumentEntry(image, split, annotation_of(index))
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from imgsyncfs import __version__
-from imgsyncfs.cache.documents import too_long, write_document
+from imgsyncfs.cache.documents import KeptDocument, too_long, write_document
 from imgsyncfs.errors import AnnotationError, CacheError, CatalogError
 from imgsyncfs.formats.contract import Loss
 from imgsyncfs.formats.losses_file import losses_text
@@ -73,12 +73,18 @@ def document_name(listing: Listing, view: str, facts: str, *, file: str) -> str:
 
 @cache
 def _version_of(view: str) -> str:
-    """The version of the package that a view comes from; what nobody else has if it has none: nothing is found then."""
-    package = type(find_view(view)).__module__.partition(".")[0]
+    """What tells the documents of a view from those that another version of it wrote.
+
+    The version of the package that it comes from is in it; if that has none, what nobody else has: nothing is found.
+    """
+    found = find_view(view)
+    own = str(found.documents_version)
+    package = type(found).__module__.partition(".")[0]
     if package == _OWN_PACKAGE:
-        return ""
+        return own
     distributions = packages_distributions().get(package, [])
-    return " ".join([f"{name} {version(name)}" for name in distributions]) or secrets.token_hex(16)
+    versions = " ".join([f"{name} {version(name)}" for name in distributions])
+    return f"{own} {versions or secrets.token_hex(16)}"
 
 
 def document_record(dataset: str, view: str, losses: Iterable[Loss]) -> dict[str, Any]:
@@ -90,6 +96,11 @@ def document_record(dataset: str, view: str, losses: Iterable[Loss]) -> dict[str
         losses: what the document does not show.
     """
     return {"dataset": dataset, "view": view, "losses": [(loss.what, loss.count, loss.reason) for loss in losses]}
+
+
+def losses_of(document: KeptDocument) -> list[Loss]:
+    """What a document does not show, by its record."""
+    return [Loss(what, count, reason) for what, count, reason in document.record["losses"]]
 
 
 class DocumentWriter:
@@ -155,20 +166,22 @@ def compose_document(
     document: Document,
     target: BinaryIO,
     *,
+    view: str,
+    most_bytes: int,
     advance: Callable[[int], None] = lambda _: None,
-) -> tuple[Loss, ...]:
-    """Write a long document without a mount.
+) -> None:
+    """Write a long document without a mount, in this process.
 
     Args:
         files: a dataset in the view.
         document: of the view.
-        target: is written to.
+        target: the file, empty; it has a `document_record` then.
+        view: name of the view.
+        most_bytes: what the document may take up.
         advance: is told of images that were read.
 
-    Returns:
-        What the document does not show.
-
     Raises:
+        CacheError: it takes up more.
         CatalogError: it is a short one.
         ConfigurationError: something that is needed to write it is not installed.
         OSError: it cannot be written.
@@ -187,8 +200,12 @@ def compose_document(
             yield entry
             advance(1)
 
-    target.writelines(_all_told(document.write(entries(), files.classes, losses), losses, unreadable))
-    return losses.losses
+    chunks = _all_told(document.write(entries(), files.classes, losses), losses, unreadable)
+    write_document(
+        target,
+        _limited(chunks, most_bytes),
+        lambda: document_record(files.listing.dataset_id, view, losses.losses),
+    )
 
 
 def _count(files: ViewFiles, document: Document) -> int:

@@ -10,13 +10,14 @@ other would cost more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
-from imgsyncfs.formats.registry import FormatDescription, ImageInfo, Loss, Rendered
+from imgsyncfs.formats.registry import FormatDescription, Loss, Rendered
 from imgsyncfs.library.kept_renderings import KeptRenderings
-from imgsyncfs.library.listed_annotations import shown_annotation
+from imgsyncfs.library.listed_annotations import listed_annotation, listed_image
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -51,7 +52,14 @@ class Renderer:
         """How many files were rendered."""
 
     def render(
-        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = (), view: str = ""
+        self,
+        listing: Listing,
+        index: int,
+        target: FormatDescription,
+        *,
+        classes: tuple[str, ...] = (),
+        longest_side: int | None = None,
+        view: str = "",
     ) -> bytes:
         """One image's annotation in another format.
 
@@ -60,6 +68,7 @@ class Renderer:
             index: of the image in it; it has an annotation.
             target: the format.
             classes: of the dataset, in its order, for formats that number them; the same ones for a listing.
+            longest_side: of the picture that is shown in the image's place, in pixels; None for the image itself.
             view: name of the view that it is rendered for; empty where what is not shown is embedded.
 
         Returns:
@@ -69,18 +78,24 @@ class Renderer:
             StoreError: the annotation cannot be read.
             AnnotationError: it does not parse; the message names the file.
         """
-        name = f"{listing.key}/{index}/{target.name}"
+        name = f"{listing.key}/{index}/{target.name}/{longest_side or ''}"
         kept = self._kept.get(name)
         if kept is not None:
             return kept
-        made = self.rendered(listing, index, target, classes=classes)
+        made = self.rendered(listing, index, target, classes=classes, longest_side=longest_side)
         for loss in made.losses if view else ():
             self._note_loss(listing, listing.stem(index).decode(), view, loss)
         self._kept.put(name, made.content)
         return made.content
 
     def rendered(
-        self, listing: Listing, index: int, target: FormatDescription, *, classes: tuple[str, ...] = ()
+        self,
+        listing: Listing,
+        index: int,
+        target: FormatDescription,
+        *,
+        classes: tuple[str, ...] = (),
+        longest_side: int | None = None,
     ) -> Rendered:
         """As `render`, with what the file does not show; nothing is kept."""
         stem = listing.stem(index).decode()
@@ -88,22 +103,12 @@ class Renderer:
             raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
         content = self._contents.read_whole(listing, listing.annotations, index)
         try:
-            annotation = shown_annotation(content, listing.facts.choice)
+            annotation = listed_annotation(content, listing, index, longest_side=longest_side)
         except AnnotationError as error:
             raise AnnotationError(
                 f"{listing.dataset_id}/{stem}.json: {error}; mend the annotation and publish it again"
             ) from error
-        height, width, depth = listing.image_info(index)
-        image = ImageInfo(
-            listing.dataset_id,
-            stem,
-            listing.ext(index),
-            height or None,
-            width or None,
-            depth or None,
-            listing.orientation(index),
-            classes=classes,
-        )
+        image = replace(listed_image(listing, index, longest_side=longest_side), classes=classes)
         self.count += 1
         return target.render(annotation, image)
 

@@ -29,6 +29,7 @@ from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.listing.columns import Column, TextTable, compact
 from imgsyncfs.catalog.listing.table import HAS_ANNOTATION
 from imgsyncfs.library.numbers import ANNOTATION, IMAGE
+from imgsyncfs.library.rewritten_annotations import RewrittenAnnotations
 from imgsyncfs.library.views.contract import Assembly, FilePart
 
 BLOCK_BYTES = 512
@@ -160,19 +161,24 @@ class TarShards:
         listing: the revision's.
         classes: the number of each image's class, by its index in the listing, below 0 where it has none; None if no
             image has one.
+        rewritten: the annotations of a selection that gives classes other names. Which samples are in a tar file then
+            follows from the stored ones, and how long it is from these: it may be a little longer than asked for.
     """
 
-    def __init__(self, listing: Listing, classes: Column | None = None) -> None:
+    def __init__(
+        self, listing: Listing, classes: Column | None = None, rewritten: RewrittenAnnotations | None = None
+    ) -> None:
         self._listing = listing
+        self.rewritten = rewritten
         name_bytes, is_ascii = _name_facts(listing.stems)
         ext_bytes = np.array([1 + len(ext) for ext in listing.facts.exts] or [0])[listing.columns["ext"]]
         images = listing.images.columns["byte_count"]
         self._members = [_Members.of(name_bytes + ext_bytes, is_ascii, images)]
-        # How long annotations are whose classes have other names is known only when they have been rendered.
-        flag = 0 if listing.facts.choice else HAS_ANNOTATION
-        has_annotation = (listing.columns["flags"] & flag) != 0
+        has_annotation = (listing.columns["flags"] & HAS_ANNOTATION) != 0
         annotations = listing.annotations.columns["byte_count"]
-        self._members.append(_Members.of(name_bytes + len(ANNOTATION_SUFFIX), is_ascii, annotations, has_annotation))
+        self._annotation_names = name_bytes + len(ANNOTATION_SUFFIX), is_ascii
+        self._members.append(_Members.of(*self._annotation_names, annotations, has_annotation))
+        self._is_estimate = rewritten is not None
         self._classes = classes
         if classes is not None:
             digits = compact(_digits(np.maximum(classes, 0)))
@@ -215,6 +221,11 @@ class TarShards:
 
     def starts(self, shard: TarShard) -> memoryview:
         """Where each member of each sample begins in a tar file, and at last where the last one ends."""
+        if self._is_estimate and self.rewritten is not None and self.rewritten.is_here:
+            lengths = self.rewritten.lengths
+            self._members[_ANNOTATION] = _Members.of(*self._annotation_names, lengths, lengths > 0)
+            self._headers = [members.headers.data for members in self._members]
+            self._is_estimate = False
         with self._lock:
             starts = self._kept.get(shard.number)
         if starts is None:
@@ -234,7 +245,7 @@ class TarShards:
             stop: the byte after the last.
 
         Returns:
-            (what is before the content and, of a class's number, the content; the stored content; what is after it)
+            (what is before the content and, of one that is not stored, the content; the stored content; what is after)
         """
         listing, text = self._listing, b""
         if member == _IMAGE:
@@ -244,6 +255,8 @@ class TarShards:
         else:
             kind, files, text = 0, listing.images, self._class(image)
         byte_count, modified_at = files.size_and_time(image)
+        if member == _ANNOTATION and self.rewritten is not None:
+            text = self.rewritten.read(image)
         if text:
             byte_count = len(text)
         headers = self._headers[member][image]
@@ -288,12 +301,14 @@ class TarShard(Assembly):
     @property
     def byte_count(self) -> int:
         """Its length in bytes."""
-        return self._byte_count
+        if self._shards.rewritten is None:
+            return self._byte_count
+        return int(self._shards.starts(self)[-1]) + END_BYTES
 
     def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
         """What it is made of from an offset on; see `Assembly.parts`."""
         starts, images = self._shards.starts(self), self._images
-        end = min(offset + size, self._byte_count)
+        end = min(offset + size, self.byte_count)
         last = len(starts) - 1
         members = last // len(images)
         place = bisect_right(starts, offset) - 1

@@ -72,13 +72,15 @@ class ViewFiles(DatasetFiles):
         facts = facts or DatasetFacts()
         target = view.target
         self._shows_all_annotations = target is None
-        if target is None and listing.facts.choice:
+        # Written anew, since their bytes are other ones.
+        if target is None and (listing.facts.choice or view.longest_side is not None):
             target = CONVERTIBLE[HOUSE]
         super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes
         self._missing = missing
+        self.longest_side = view.longest_side
         self._written: dict[int, tuple[int, int]] = {}
         self._has_losses: bool | None = None
         self.facts = facts
@@ -139,10 +141,20 @@ class ViewFiles(DatasetFiles):
         """
         self.drop_document(place)
         self._written[place] = (descriptor, length)
+        rewritten = self.document(place).rewritten
+        if rewritten is not None:
+            rewritten.take(descriptor, length)
+
+    def has_document(self, place: int) -> bool:
+        """Whether a long document that was written was taken over."""
+        return place in self._written
 
     def drop_document(self, place: int) -> None:
         """Close a long document, so that it takes up no room; whoever looks at it has it written again."""
         if place in self._written:
+            rewritten = self.document(place).rewritten
+            if rewritten is not None:
+                rewritten.drop()
             os.close(self._written.pop(place)[0])
 
     def note_losses(self, *, has_losses: bool) -> None:
@@ -279,8 +291,27 @@ class ViewFiles(DatasetFiles):
         return super().read(key, offset, size)
 
     def assembly(self, key: FileKey) -> Assembly | None:
-        """What a document is put together from when it is read; None for other files."""
-        return self.document(key.image).assembly if key.kind == DOCUMENT else None
+        """What a document is put together from when it is read; None for other files. Raises what `attributes` does."""
+        return self._assembly(key.image) if key.kind == DOCUMENT else None
+
+    def needed_document(self, place: int) -> int | None:
+        """The place of the long document that one needs that is put together; None if it needs none."""
+        document = self.document(place)
+        if document.assembly is None or document.rewritten is None:
+            return None
+        return next(
+            other
+            for other, each in enumerate(self.documents)
+            if each.write is not None and each.rewritten is document.rewritten
+        )
+
+    def _assembly(self, place: int) -> Assembly | None:
+        document = self.document(place)
+        if document.assembly is not None and document.rewritten is not None and not document.rewritten.is_here:
+            needed = self.needed_document(place)
+            if needed is not None:
+                self._file(needed)
+        return document.assembly
 
     def _part(self, part: bytes | FilePart) -> bytes:
         if isinstance(part, bytes):
@@ -300,8 +331,9 @@ class ViewFiles(DatasetFiles):
         if place == self.losses_place and self._has_losses is False:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(place))
         document = self.document(place)
-        if document.assembly is not None:
-            return document.assembly.byte_count
+        assembly = self._assembly(place)
+        if assembly is not None:
+            return assembly.byte_count
         return self._file(place)[1] if document.make is None else len(self._render(FileKey(DOCUMENT, place)))
 
     def _file(self, place: int) -> tuple[int, int]:

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 from imgsyncfs.cache.documents import DocumentsFolder, KeptDocument, NewDocument, write_document
 from imgsyncfs.errors import CacheError, CatalogMissing
-from imgsyncfs.formats.contract import Loss
 from imgsyncfs.formats.losses_file import losses_text
-from imgsyncfs.library.documents import WRITER, document_name, document_record
+from imgsyncfs.library.documents import WRITER, document_name, document_record, losses_of
 from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.library import Library
 from imgsyncfs.mount.namespace import Namespace, Shown
@@ -266,8 +265,3 @@ class DocumentFlights:
                 settings = asdict(self._library.settings)
                 self._writers = WorkerPool(WRITER, settings, count=WRITERS, threads=1, template=self._library.template)
             return self._writers
-
-
-def losses_of(document: KeptDocument) -> list[Loss]:
-    """What a document does not show, by its record."""
-    return [Loss(what, count, reason) for what, count, reason in document.record["losses"]]

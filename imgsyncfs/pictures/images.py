@@ -16,6 +16,7 @@ from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 
 from imgsyncfs.errors import PreviewError, PublishError
 from imgsyncfs.formats.contract import ImageInfo
+from imgsyncfs.pictures.marks import read_mark
 
 if TYPE_CHECKING:
     from imgsyncfs.annotations.house_format import Annotation
@@ -68,12 +69,16 @@ class ImageFacts:
         width: pixels, after the rotation that EXIF asks for.
         depth: number of channels; that of the colours where there is a colour table.
         orientation: EXIF's number, from 1 (as it is stored) to 8, of how the stored picture is turned to be shown.
+        made: how it was made of another image, as of `imgsyncfs.pictures.marks.PictureMark`; empty if it was not.
+        made_from: MD5 of that image; empty likewise.
     """
 
     height: int
     width: int
     depth: int
     orientation: int = 1
+    made: str = ""
+    made_from: str = ""
 
 
 def check_image(content: bytes) -> ImageFacts:
@@ -244,7 +249,8 @@ def _describe(image: Image.Image, *, whole: bool) -> ImageFacts:
     if orientation in _QUARTER_TURNS:
         width, height = height, width
     depth = _COLOUR_TABLE_DEPTHS.get(image.mode) or len(ImageMode.getmode(image.mode).bands)
-    return ImageFacts(height, width, depth, orientation)
+    mark = read_mark(image.info)
+    return ImageFacts(height, width, depth, orientation, *(mark if mark is not None else ()))
 
 
 def _tiff_directory(content: bytes) -> int:

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgsyncfs.pictures.marks import DRAWN, RESIZED, mark_text
+
 if TYPE_CHECKING:
     # Not imported otherwise: Pillow and numpy come with them, and whoever lists pictures makes none.
     from PIL import Image
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 PICTURE_EXT = "jpg"
 """The extension of every picture, whatever its image is."""
+
+PICTURE_DEPTH = 3
+"""Channels of every picture."""
 
 JPEG_QUALITY = 90
 
@@ -45,7 +50,7 @@ class PictureKind(ABC):
             annotation: the image's, in pixels of the image as EXIF turns it; None if it has none.
 
         Returns:
-            A JPEG file, without EXIF: its pixels are turned already.
+            A JPEG file, without EXIF: its pixels are turned already. It has a mark, see `imgsyncfs.pictures.marks`.
 
         Raises:
             PreviewError: the image cannot be decoded or shown.
@@ -61,7 +66,7 @@ class DrawnPicture(PictureKind):
     @property
     def name(self) -> str:
         """See `PictureKind.name`."""
-        return "drawn-1"
+        return "drawn-2"
 
     def make(self, content: bytes, annotation: Annotation | None) -> bytes:
         """Draw the annotation; see `PictureKind.make`."""
@@ -70,7 +75,8 @@ class DrawnPicture(PictureKind):
         from imgsyncfs.pictures.images import decode_to_show, upright_rgb
 
         image = decode_to_show(content)
-        return _as_jpeg(upright_rgb(image) if annotation is None else draw_annotation(image, annotation))
+        picture = upright_rgb(image) if annotation is None else draw_annotation(image, annotation)
+        return _as_jpeg(picture, mark_text(DRAWN, content))
 
 
 @dataclass(frozen=True)
@@ -86,22 +92,27 @@ class ResizedPicture(PictureKind):
     @property
     def name(self) -> str:
         """See `PictureKind.name`."""
-        return f"resized-{self.longest_side}-1"
+        return f"resized-{self.longest_side}-2"
 
     def make(self, content: bytes, annotation: Annotation | None) -> bytes:  # noqa: ARG002 - as it is for all
         """Make the image smaller; see `PictureKind.make`."""
         # Late, as above.
         from PIL import Image
 
-        from imgsyncfs.pictures.images import decode_to_show, upright_rgb
+        from imgsyncfs.annotations.resizing import Size, fitted_size
+        from imgsyncfs.pictures.images import decode_to_show, read_image_header, upright_rgb
 
-        side = self.longest_side
-        image = upright_rgb(decode_to_show(content, most_pixels=side))
-        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return _as_jpeg(image)
+        image = upright_rgb(decode_to_show(content, most_pixels=self.longest_side))
+        facts = read_image_header(content)
+        # The decoder may have made it smaller already, and has rounded its sides then.
+        before = Size(image.height, image.width) if facts is None else Size(facts.height, facts.width)
+        height, width = fitted_size(before, self.longest_side)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return _as_jpeg(image, mark_text(RESIZED, content))
 
 
-def _as_jpeg(image: Image.Image) -> bytes:
+def _as_jpeg(image: Image.Image, mark: str) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY, comment=mark.encode())
     return encoded.getvalue()

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.errors import ConfigurationError, QueryError
@@ -29,10 +30,11 @@ from imgsyncfs.formats.dataset_documents.annotation_table import COLUMNS as ANNO
 from imgsyncfs.formats.dataset_documents.annotation_table import annotation_schema
 from imgsyncfs.formats.dataset_documents.contract import LossTally
 from imgsyncfs.formats.dataset_documents.parquet import load_pyarrow
+from imgsyncfs.library.documents import losses_of
 from imgsyncfs.library.image_table import COLUMNS as IMAGE_COLUMNS
 from imgsyncfs.library.image_table import image_schema
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.saved_tables import SavedTable, saved_tables
+from imgsyncfs.library.saved_tables import saved_tables
 from imgsyncfs.library.views.table import ANNOTATIONS, IMAGES
 from imgsyncfs.workers.progress import Progress
 
@@ -136,17 +138,17 @@ def run_query(library: Library, sql: str, dataset_ids: Sequence[str], *, progres
     """
     duckdb = _load_duckdb()
     rows = find_datasets(library.rows.values(), dataset_ids)
-    saved: list[SavedTable] = []
+    losses = LossTally()
     tables = {**_empty_tables(), "datasets": _datasets_table(rows)}
     for name, document in _DOCUMENTS.items():
         # What is not in the text cannot be meant, so nothing needs be read for it.
         if name in sql.lower() and not _ABOUT_COLUMNS.match(sql):
-            found = saved_tables(library, [row.dataset_id for row in rows], document, progress=progress)
-            tables[name] = _dataset_of(found, tables[name].schema)
-            saved += found
-    losses = LossTally()
-    for loss in [loss for table in saved for loss in table.losses]:
-        losses.add(loss.what, loss.reason, loss.count)
+            contents = []
+            for table in saved_tables(library, [row.dataset_id for row in rows], document, progress=progress):
+                contents.append(_mapped(table))
+                for loss in losses_of(table):
+                    losses.add(loss.what, loss.reason, loss.count)
+            tables[name] = _dataset_of(contents, tables[name].schema)
     # What does not fit in memory is put there, and not in the folder that somebody happens to be in.
     with (
         tempfile.TemporaryDirectory(prefix="query-", dir=library.settings.cache_dir) as scratch,
@@ -217,11 +219,21 @@ def _empty_tables() -> dict[str, Any]:
     return {name: schema.empty_table() for name, schema in schemas.items()}
 
 
-def _dataset_of(tables: Sequence[SavedTable], schema: pa.Schema) -> Any:
+def _mapped(table: KeptDocument) -> pa.Buffer:
+    """A table in memory, as far as it is read: of many datasets there are too many to have all files open."""
+    # Late: it is optional.
+    import pyarrow as pa
+
+    with pa.memory_map(f"/proc/self/fd/{table.descriptor}") as file:
+        return file.read_buffer(table.length)
+
+
+def _dataset_of(contents: Sequence[pa.Buffer], schema: pa.Schema) -> Any:
     # Late: it is optional.
     import pyarrow.dataset
 
-    return pyarrow.dataset.dataset([str(table.path) for table in tables], schema=schema, format="parquet")
+    parquet = pyarrow.dataset.ParquetFileFormat()
+    return pyarrow.dataset.FileSystemDataset([parquet.make_fragment(each) for each in contents], schema, parquet)
 
 
 def _datasets_schema() -> pa.Schema:

@@ -469,14 +469,14 @@ def test_each_failure_is_one_sentence_that_names_the_file(tmp_path: Path) -> Non
 def test_a_picture_is_written_as_its_ending_says(tmp_path: Path) -> None:
     picture = Image.new("RGB", SIZE, GREY)
     for name, kind in (("a.png", "PNG"), ("deep/b.jpg", "JPEG"), ("c.JPEG", "JPEG")):
-        save_picture(picture, tmp_path / name)
+        save_picture(picture, tmp_path / name, mark="")
         with Image.open(tmp_path / name) as written:
             assert (written.format, written.size) == (kind, SIZE)
     with pytest.raises(PreviewError, match=r"\.png, \.jpg"):
-        save_picture(picture, tmp_path / "d.gif")
+        save_picture(picture, tmp_path / "d.gif", mark="")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(PreviewError, match="cannot be written"):
-        save_picture(picture, tmp_path / "file" / "e.png")
+        save_picture(picture, tmp_path / "file" / "e.png", mark="")
 
 
 def test_previews_are_named_after_stems_and_never_alike(tmp_path: Path) -> None:

@@ -36,6 +36,28 @@ def test_a_view_that_is_published_as_its_dataset_changes_nothing(
     assert f"{dataset} was already so, at revision 1" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        ("preview", "would be replaced by copies of themselves with annotations drawn into them"),
+        ("yolo-obb-640", "would be replaced by copies of themselves made smaller"),
+        ("gallery", "no image"),
+    ],
+)
+def test_a_view_whose_pictures_are_no_images_is_refused_under_its_datasets_id(
+    mounted: tuple[Workplace, Path], tmp_path: Path, view: str, reason: str
+) -> None:
+    workplace, mountpoint = mounted
+    dataset = DATASETS[0]
+    shown = mountpoint / ".views" / view / dataset
+    for folder in (shown, shutil.copytree(shown, tmp_path / "copy")):
+        done = workplace.run("publish", folder, "--name", dataset, status=1)
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+    again = workplace.run("publish", mountpoint / ".views" / "plain" / dataset, "--name", dataset)
+    assert f"{dataset} was already so, at revision 1" in again.stdout
+
+
 def test_a_box_that_was_moved_in_a_copied_view_is_all_that_changes(
     mounted: tuple[Workplace, Path], tmp_path: Path
 ) -> None:

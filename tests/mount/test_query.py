@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import pty
 import signal
@@ -15,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, demo_workplace, eventually, workplace_with, write_folder
+from support.mounting import Workplace, demo_workplace, eventually, mount_status, workplace_with, write_folder
 
+from imgsyncfs.cache.documents import DOCUMENTS_FOLDER, SUFFIX
 from imgsyncfs.tools.query import TABLES
 
 DATASET = "original_20260401_rgb_rbbox"
@@ -57,9 +59,9 @@ def refusal(workplace: Workplace, sql: str) -> str:
 
 
 def tables_in(workplace: Workplace) -> dict[Path, int]:
-    """The saved tables, with when they were written."""
+    """The saved tables, with what tells each from one that is written again."""
     folder = Path(workplace.variables()["IMGSYNCFS_CACHE_DIR"])
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    return {path: path.stat().st_ino for path in (folder / DOCUMENTS_FOLDER).glob(f"*{SUFFIX}")}
 
 
 def processor_seconds(process: int) -> float:
@@ -149,23 +151,49 @@ def test_a_second_query_reads_no_annotation_and_one_after_a_publish_does(workpla
     (workplace.folder / "away").rename(workplace.folder / "store")
     workplace.run("publish", write_folder(workplace.folder / "one", count=5), "--name", DATASET)
     assert rows(workplace, sql) == [["5"]]
-    # The table of the revision before is gone.
-    assert len(tables_in(workplace)) == len(first) == 1
+    assert len(tables_in(workplace)) == len(first) + 1 == 2
 
 
 def test_a_damaged_table_is_written_again(workplace: Workplace) -> None:
     sql = "SELECT count(*) FROM images"
     assert rows(workplace, sql) == [["3"]]
     [path] = tables_in(workplace)
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    content = path.read_bytes()
+    path.write_bytes(b"x" + content[1:])
     assert rows(workplace, sql) == [["3"]]
 
 
-def test_clearing_the_cache_removes_the_tables(workplace: Workplace) -> None:
+def test_tables_are_counted_with_the_cache_and_cleared_with_it(workplace: Workplace) -> None:
     rows(workplace, "SELECT count(*) FROM annotations, images")
     assert len(tables_in(workplace)) == 2
-    workplace.run("cache", "clear")
+    assert json.loads(workplace.run("cache", "stats", "--json").stdout)["documents"] == 2
+    assert "2 documents of views" in workplace.run("cache", "clear", "--dataset", DATASET).stdout
     assert tables_in(workplace) == {}
+
+
+def test_tables_keep_to_the_room_of_documents_and_all_datasets_are_counted_all_the_same(workplace: Workplace) -> None:
+    workplace.run("publish", write_folder(workplace.folder / "other", count=2), "--name", OTHER)
+    sql = "SELECT count(*) FROM annotations"
+    assert rows(workplace, sql) == [["5"]]
+    largest = max(path.stat().st_size for path in tables_in(workplace))
+    workplace.run("cache", "clear")
+    # A quarter of it has room for one.
+    assert rows(workplace, sql, "--cache-size", str(4 * 4096 * (-(-largest // 4096)))) == [["5"]]
+    assert len(tables_in(workplace)) == 1
+
+
+def test_a_table_that_has_no_room_at_all_says_what_to_enlarge(workplace: Workplace) -> None:
+    done = workplace.run("query", "SELECT count(*) FROM annotations", "--cache-size", "4K", status=1)
+    assert f"annotations.parquet of {DATASET} cannot be kept" in done.stderr
+    assert "--cache-size" in done.stderr
+
+
+def test_a_mount_shows_the_table_that_a_query_has_kept(workplace: Workplace) -> None:
+    rows(workplace, "SELECT count(*) FROM annotations")
+    with workplace.mounted("--refresh", "3600") as mountpoint:
+        assert (mountpoint / ".views" / "table" / DATASET / "annotations.parquet").stat().st_size
+        counts = mount_status(mountpoint)["documents"]
+        assert (counts["written"], counts["from_cache"]) == (0, 1)
 
 
 def test_a_query_that_names_no_annotations_reads_none(workplace: Workplace) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,29 +17,12 @@ import numpy.typing as npt
 import orjson
 import pytest
 from pycocotools.coco import COCO
-from support.mounting import Workplace, eventually, mount_status, workplace_with, write_folder
+from support.divided_dataset import COUNT, DATASET, NEVER
+from support.mounting import Workplace, eventually, mount_status, write_folder
 
 from imgsyncfs.annotations.geometry import corners
 from imgsyncfs.annotations.house_format import ObjectLabel, RotatedBox
 from imgsyncfs.formats.dataset_documents.cvat import CvatDocument
-
-DATASET = "original_20260401_rgb_rbbox"
-COUNT = 60
-NEVER = ("--refresh", "3600")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A mount that its tests only read."""
-    workplace = workplace_with(tmp_path_factory.mktemp("documents"), DATASET, count=COUNT)
-    workplace.run("split", DATASET, "60/20/20", "--group-by", r"(\d+)$")
-    with workplace.mounted(*NEVER) as mountpoint:
-        yield mountpoint
-
-
-@pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
-    return workplace_with(tmp_path, DATASET, count=5)
 
 
 def house_box(mountpoint: Path, stem: str) -> dict[str, float]:
@@ -58,16 +40,16 @@ def read_coco(path: Path) -> COCO:
     return COCO(str(path))
 
 
-def test_pycocotools_reads_the_document_of_all_images_and_sees_their_boxes(shared: Path) -> None:
-    top = shared / ".views" / "coco" / DATASET
+def test_pycocotools_reads_the_document_of_all_images_and_sees_their_boxes(divided: Path) -> None:
+    top = divided / ".views" / "coco" / DATASET
     found = read_coco(top / "instances.json")
     assert [each["name"] for each in found.loadCats(found.getCatIds())] == ["person"]
     images = found.loadImgs(found.getImgIds())
     assert len(images) == COUNT
     for each in images:
-        assert (top / each["file_name"]).read_bytes() == (shared / DATASET / Path(each["file_name"]).name).read_bytes()
+        assert (top / each["file_name"]).read_bytes() == (divided / DATASET / Path(each["file_name"]).name).read_bytes()
         (annotation,) = found.loadAnns(found.getAnnIds(each["id"]))
-        box = house_box(shared, Path(each["file_name"]).stem)
+        box = house_box(divided, Path(each["file_name"]).stem)
         exact = exact_corners(box)
         assert annotation["segmentation"][0] == pytest.approx(exact.ravel().tolist(), abs=1e-5)
         low = exact.min(axis=0)
@@ -75,8 +57,8 @@ def test_pycocotools_reads_the_document_of_all_images_and_sees_their_boxes(share
         assert annotation["attributes"]["rotation"] == pytest.approx(np.degrees(box["a"]), abs=1e-5)
 
 
-def test_the_document_of_each_split_names_the_images_beside_it(shared: Path) -> None:
-    top = shared / ".views" / "coco" / DATASET
+def test_the_document_of_each_split_names_the_images_beside_it(divided: Path) -> None:
+    top = divided / ".views" / "coco" / DATASET
     seen = 0
     for split in ("train", "valid", "test"):
         found = read_coco(top / split / "_annotations.coco.json")
@@ -86,8 +68,8 @@ def test_the_document_of_each_split_names_the_images_beside_it(shared: Path) -> 
     assert seen == COUNT
 
 
-def test_cvats_document_keeps_the_rotation(shared: Path) -> None:
-    top = shared / ".views" / "cvat" / DATASET
+def test_cvats_document_keeps_the_rotation(divided: Path) -> None:
+    top = divided / ".views" / "cvat" / DATASET
     content = (top / "annotations.xml").read_bytes()
     assert (top / "annotations.xml").stat().st_size == len(content)
     found = {each.image.name: each.reading.annotation for each in CvatDocument().read(content)}
@@ -96,36 +78,36 @@ def test_cvats_document_keeps_the_rotation(shared: Path) -> None:
         (label,) = annotation.labels
         assert isinstance(label, ObjectLabel)
         (shown,) = label.objects
-        box = house_box(shared, stem)
+        box = house_box(divided, stem)
         assert isinstance(shown, RotatedBox)
         assert (shown.x, shown.y, shown.w, shown.h, shown.a) == pytest.approx(
             (box["x"], box["y"], box["w"], box["h"], box["a"]), abs=1e-5
         )
 
 
-def test_hugging_faces_document_has_a_line_for_each_image_beside_it(shared: Path) -> None:
-    top = shared / ".views" / "hf" / DATASET
+def test_hugging_faces_document_has_a_line_for_each_image_beside_it(divided: Path) -> None:
+    top = divided / ".views" / "hf" / DATASET
     assert sorted(path.name for path in top.iterdir()) == ["test", "train", "validation"]
     for split in top.iterdir():
         lines = [json.loads(line) for line in (split / "metadata.jsonl").read_text().splitlines()]
         assert {line["file_name"] for line in lines} == {path.name for path in split.glob("*.jpg")}
         assert all(len(line["objects"]["bbox"]) == 1 for line in lines)
-    named = (shared / ".imgsyncfs" / "errors.log").read_text()
+    named = (divided / ".imgsyncfs" / "errors.log").read_text()
     assert f"The view hf of {DATASET} does not show" in named
 
 
-def test_hugging_faces_layout_has_no_directory_for_a_split_without_images(workplace: Workplace) -> None:
-    with workplace.mounted(*NEVER) as mountpoint:
+def test_hugging_faces_layout_has_no_directory_for_a_split_without_images(small_workplace: Workplace) -> None:
+    with small_workplace.mounted(*NEVER) as mountpoint:
         top = mountpoint / ".views" / "hf" / DATASET
         for weights, split in (("0/0/100", "test"), ("0/100/0", "validation"), ("100/0/0", "train")):
-            workplace.run("split", DATASET, weights)
+            small_workplace.run("split", DATASET, weights)
             assert [path.name for path in top.iterdir()] == [split]
             assert len((top / split / "metadata.jsonl").read_text().splitlines()) == 5
             assert len(list((top / split).glob("*.jpg"))) == 5
 
 
-def test_a_document_can_be_read_in_pieces_and_from_anywhere(shared: Path) -> None:
-    path = shared / ".views" / "coco" / DATASET / "instances.json"
+def test_a_document_can_be_read_in_pieces_and_from_anywhere(divided: Path) -> None:
+    path = divided / ".views" / "coco" / DATASET / "instances.json"
     content = path.read_bytes()
     with path.open("rb") as stream:
         stream.seek(1000)
@@ -134,8 +116,8 @@ def test_a_document_can_be_read_in_pieces_and_from_anywhere(shared: Path) -> Non
         assert b"".join(iter(lambda: stream.read(777), b"")) == content
 
 
-def test_all_who_look_at_once_get_the_same_document_and_it_is_written_once(workplace: Workplace) -> None:
-    with workplace.mounted(*NEVER) as mountpoint, ThreadPoolExecutor(8) as readers:
+def test_all_who_look_at_once_get_the_same_document_and_it_is_written_once(small_workplace: Workplace) -> None:
+    with small_workplace.mounted(*NEVER) as mountpoint, ThreadPoolExecutor(8) as readers:
         path = mountpoint / ".views" / "coco" / DATASET / "instances.json"
         contents = set(readers.map(lambda _: path.read_bytes(), range(16)))
         assert len(contents) == 1
@@ -143,8 +125,8 @@ def test_all_who_look_at_once_get_the_same_document_and_it_is_written_once(workp
         assert number == path.stat().st_ino
 
 
-def test_a_responder_in_the_place_of_another_has_the_documents(workplace: Workplace) -> None:
-    with workplace.mounted(*NEVER, "--responders", "1") as mountpoint:
+def test_a_responder_in_the_place_of_another_has_the_documents(small_workplace: Workplace) -> None:
+    with small_workplace.mounted(*NEVER, "--responders", "1") as mountpoint:
         path = mountpoint / ".views" / "coco" / DATASET / "instances.json"
         before = path.read_bytes()
         (responder, _) = mount_status(mountpoint)["responders"]["process_ids"]
@@ -156,44 +138,48 @@ def test_a_responder_in_the_place_of_another_has_the_documents(workplace: Workpl
         os.close(descriptor)
 
 
-def test_a_publish_gives_another_document_and_who_has_one_open_reads_on(workplace: Workplace, tmp_path: Path) -> None:
-    with workplace.mounted(*NEVER) as mountpoint:
+def test_a_publish_gives_another_document_and_who_has_one_open_reads_on(
+    small_workplace: Workplace, tmp_path: Path
+) -> None:
+    with small_workplace.mounted(*NEVER) as mountpoint:
         path = mountpoint / ".views" / "coco" / DATASET / "instances.json"
         before = path.read_bytes()
         with path.open("rb") as stream:
             write_folder(tmp_path / "one", count=7)
-            workplace.run("publish", tmp_path / "one", "--name", DATASET)
+            small_workplace.run("publish", tmp_path / "one", "--name", DATASET)
             assert len(json.loads(path.read_bytes())["images"]) == 7
             assert stream.read() == before
 
 
 def test_an_annotation_that_does_not_parse_is_named_and_the_others_are_there(
-    workplace: Workplace, tmp_path: Path
+    small_workplace: Workplace, tmp_path: Path
 ) -> None:
-    workplace.run("publish", tmp_path / "one", "--name", DATASET.replace("0401", "0402"), "--loose")
-    [blob] = (workplace.folder / "store").rglob("img_00000.*.json")
+    small_workplace.run("publish", tmp_path / "one", "--name", DATASET.replace("0401", "0402"), "--loose")
+    [blob] = (small_workplace.folder / "store").rglob("img_00000.*.json")
     broken = blob.read_bytes().replace(b'"x"', b'"q"')
     blob.chmod(0o644)
     blob.write_bytes(broken)
-    with closing(sqlite3.connect(workplace.catalog)) as connection, connection:
+    with closing(sqlite3.connect(small_workplace.catalog)) as connection, connection:
         digest = hashlib.md5(broken).hexdigest()
         connection.execute(
             "UPDATE annotations SET md5 = ? WHERE name = 'img_00000' AND dataset_id LIKE '%0402%'", (digest,)
         )
-    with workplace.mounted(*NEVER) as mountpoint:
+    with small_workplace.mounted(*NEVER) as mountpoint:
         top = mountpoint / ".views" / "coco" / DATASET.replace("0401", "0402")
         assert len(json.loads((top / "instances.json").read_bytes())["annotations"]) == 4
         assert "does not show 1 annotations that do not parse" in (mountpoint / ".imgsyncfs" / "errors.log").read_text()
 
 
-def test_a_store_that_is_away_fails_the_document_and_it_comes_when_the_store_is_back(workplace: Workplace) -> None:
-    store = workplace.folder / "store"
-    with workplace.mounted(*NEVER, "--timeout", "5") as mountpoint:
+def test_a_store_that_is_away_fails_the_document_and_it_comes_when_the_store_is_back(
+    small_workplace: Workplace,
+) -> None:
+    store = small_workplace.folder / "store"
+    with small_workplace.mounted(*NEVER, "--timeout", "5") as mountpoint:
         path = mountpoint / ".views" / "coco" / DATASET / "instances.json"
-        store.rename(workplace.folder / "away")
+        store.rename(small_workplace.folder / "away")
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             path.read_bytes()
-        (workplace.folder / "away").rename(store)
+        (small_workplace.folder / "away").rename(store)
         assert eventually(lambda: _size(path) > 0)
         assert len(json.loads(path.read_bytes())["annotations"]) == 5
 

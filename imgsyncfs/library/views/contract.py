@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import ImageValues, Listing
     from imgsyncfs.catalog.listing.columns import Column
     from imgsyncfs.formats.dataset_documents.contract import DocumentEntry, LossTally
+    from imgsyncfs.library.rewritten_annotations import RewrittenAnnotations
     from imgsyncfs.pictures.kinds import PictureKind
 
 
@@ -153,7 +154,7 @@ class Assembly(ABC):
     @property
     @abstractmethod
     def byte_count(self) -> int:
-        """Its length in bytes, known from the listing alone."""
+        """Its length in bytes, known from the listing and from what the document needs."""
 
     @abstractmethod
     def parts(self, offset: int, size: int) -> Iterator[bytes | FilePart]:
@@ -182,6 +183,7 @@ class Document(NamedTuple):
         split: the `imgsyncfs.annotations.splits.Split` of the images that a long one is about; None for all.
         assembly: what one is put together from.
         images: the images that a long one is about, by their indexes in the listing; None for all.
+        rewritten: what is known from a long one when it has been written, and what one that is put together needs.
     """
 
     directory: int
@@ -191,6 +193,7 @@ class Document(NamedTuple):
     split: int | None = None
     assembly: Assembly | None = None
     images: range | None = None
+    rewritten: RewrittenAnnotations | None = None
 
 
 class View(ABC):
@@ -203,6 +206,7 @@ class View(ABC):
         has_values: whether it depends on the value of a classification of each image.
         label_name: which classification that is; None for the first of each image.
         takes_label: whether its parameter is the name of a classification.
+        documents_version: goes up when its documents get another content for the same revision: they are kept.
     """
 
     name: str
@@ -211,6 +215,7 @@ class View(ABC):
     has_values: bool = False
     label_name: str | None = None
     takes_label: bool = False
+    documents_version: int = 0
 
     @property
     def picture(self) -> PictureKind | None:
@@ -220,6 +225,11 @@ class View(ABC):
     @property
     def target(self) -> FormatDescription | None:
         """The format of the annotations, whose suffix follows an image's stem; None, the default, for the house's."""
+        return None
+
+    @property
+    def longest_side(self) -> int | None:
+        """To which annotations are scaled, since its pictures are; None, the default, for annotations as they are."""
         return None
 
     def with_parameter(self, parameter: str) -> View | None:  # noqa: ARG002 - for views that take one

@@ -52,7 +52,12 @@ _WITH_DIRECTORIES: tuple[View, ...] = (
     GalleryView(),
     *map(YoloView, NUMBERED_FORMATS),
     PreviewView(),
-    *(ResizedView(YoloView(name), side) for name in NUMBERED_FORMATS for side in SIDES),
+    *(ResizedView(YoloView(name), side, is_in_pixels=False) for name in NUMBERED_FORMATS for side in SIDES),
+    *(
+        ResizedView(view, side)
+        for view in (FlatView(PLAIN), FlatView("labelme", FORMATS["labelme"]), CocoView(), VocView())
+        for side in SIDES
+    ),
 )
 
 _OWN: tuple[View, ...] = (

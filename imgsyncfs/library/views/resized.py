@@ -18,15 +18,17 @@ SIDES = (640, 1280)
 
 
 class ResizedView(View):
-    """A view with images made smaller. Its annotations are the same, so they must not depend on pixels.
+    """A view with images made smaller, and its annotations with them.
 
     Args:
         view: the view.
         longest_side: of its images, in pixels.
+        is_in_pixels: whether its annotations are; others are the same for smaller images.
     """
 
-    def __init__(self, view: View, longest_side: int) -> None:
+    def __init__(self, view: View, longest_side: int, *, is_in_pixels: bool = True) -> None:
         self._view = view
+        self._is_in_pixels = is_in_pixels
         self._side = longest_side
         self.name = f"{view.name}-{longest_side}"
         self.has_splits = view.has_splits
@@ -36,6 +38,11 @@ class ResizedView(View):
     def picture(self) -> PictureKind:
         """Smaller images."""
         return ResizedPicture(self._side)
+
+    @property
+    def longest_side(self) -> int | None:
+        """See `View.longest_side`."""
+        return self._side if self._is_in_pixels else None
 
     @property
     def target(self) -> FormatDescription | None:

@@ -28,6 +28,7 @@ class TableView(View):
     name = "table"
     has_splits = True
     has_labels = False
+    documents_version = 1
 
     def layout(self, listing: Listing, facts: DatasetFacts) -> Layout:  # noqa: ARG002 - the same for all
         """No image is in it; see `View.layout`."""

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.formats.contract import Loss
 from imgsyncfs.library.views.contract import DatasetFacts, Document, Layout, View, without_images
 from imgsyncfs.library.views.split import SPLIT_NAMES
 from imgsyncfs.settings.values import parse_size
@@ -45,6 +44,7 @@ class WebDatasetView(View):
     has_splits = True
     has_labels = False
     has_values = True
+    documents_version = 1
 
     def __init__(self, shard_bytes: int = SHARD_BYTES, name: str = NAME) -> None:
         self.name = name
@@ -65,28 +65,25 @@ class WebDatasetView(View):
         """No image is beside the tar files; see `View.layout`."""
         return without_images(listing)
 
-    def losses(self, listing: Listing, facts: DatasetFacts) -> Sequence[Loss]:  # noqa: ARG002 - as it is for all
-        """Annotations of a selection with other names for classes; see `View.losses`."""
-        if not listing.facts.choice:
-            return ()
-        count = sum(map(listing.has_annotation, range(len(listing))))
-        return [Loss("annotations", count, "how long they are with the selection's names of classes is not known")]
-
     def documents(self, listing: Listing, layout: Layout, facts: DatasetFacts) -> Sequence[Document]:  # noqa: ARG002 - as it is for all
         """The tar files; a split without images has none. See `View.documents`."""
         # Late, as above.
         import numpy as np
 
+        from imgsyncfs.library.rewritten_annotations import REWRITTEN_NAME, RewrittenAnnotations, rewritten_chunks
         from imgsyncfs.library.tar_shards import TarShards
 
         order = listing.images.columns["order"]
         images = (order if len(order) else np.arange(len(listing))).astype(np.uint32)
         splits = facts.splits[images] if facts.splits is not None else np.zeros(len(images), np.uint8)
         numbers = class_numbers(facts)
-        shards = TarShards(listing, numbers)
+        rewritten = RewrittenAnnotations(listing) if listing.facts.choice else None
+        shards = TarShards(listing, numbers, rewritten)
         names = [Document(0, CLASSES_NAME, make=partial(_class_names, facts))] if numbers is not None else []
+        if rewritten is not None:
+            names.append(Document(0, REWRITTEN_NAME, write=partial(rewritten_chunks, listing), rewritten=rewritten))
         return names + [
-            Document(0, b"%b-%06d.tar" % (name, number), assembly=shard)
+            Document(0, b"%b-%06d.tar" % (name, number), assembly=shard, rewritten=rewritten)
             for split, name in enumerate(SPLIT_NAMES)
             for number, shard in enumerate(shards.cut(images[splits == split], self._shard_bytes))
         ]

@@ -11,7 +11,9 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from imgsyncfs.tools.convert.writing import TEMPORARY_PREFIX
 
 RECORD_FILE = ".imgsyncfs-converted-1.db"
 """The number is the layout's; another layout has another number and begins anew."""
+
+_BESIDE_RECORD = ("-wal", "-shm", "-journal")
+"""What follows the record's name in the names of files that SQLite keeps while it writes."""
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS written (path TEXT, md5 TEXT, PRIMARY KEY (path, md5)) WITHOUT ROWID"
 
@@ -138,7 +143,81 @@ class OwnFiles:
             ) from error
 
     def _name(self, path: Path) -> str:
-        return os.fsencode(os.path.relpath(path, self._folder)).decode(errors="backslashreplace")
+        return _recorded_name(os.path.relpath(path, self._folder))
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """What conversions left in a folder.
+
+    Attributes:
+        own: names of files that are as they were written, and of those that are for conversions alone.
+        edited: names of files that were written, and are no longer as they were.
+        fault: why the record cannot be used, to be read after its name; empty if it can, or there is none.
+    """
+
+    own: frozenset[str] = frozenset()
+    edited: frozenset[str] = frozenset()
+    fault: str = ""
+
+
+def written_files(names: Collection[str], read: Callable[[str], bytes]) -> WrittenFiles:
+    """Tell the files of a folder that a conversion wrote from all others; writes nothing there.
+
+    Args:
+        names: of the folder's files.
+        read: gives the content of one.
+
+    Returns:
+        What was found; where the record cannot be used, no file but itself is known.
+
+    Raises:
+        Whatever `read` raises.
+    """
+    kept = {name for name in names if name.startswith(TEMPORARY_PREFIX)}
+    if RECORD_FILE not in names:
+        return WrittenFiles(frozenset(kept))
+    try:
+        recorded = _recorded({suffix: read(RECORD_FILE + suffix) for suffix in _copied(names)})
+    except sqlite3.Error as error:
+        fault = f"the record of what `imgsyncfs convert` wrote cannot be used ({error}); remove it, and convert again"
+        return WrittenFiles(frozenset(kept), fault=fault)
+    kept.update(RECORD_FILE + suffix for suffix in ("", *_BESIDE_RECORD))
+    own, edited = set[str](), set[str]()
+    for name in names:
+        digests = recorded.get(_recorded_name(name))
+        if digests is not None:
+            digest = hashlib.md5(read(name), usedforsecurity=False).hexdigest()
+            (own if digest in digests else edited).add(name)
+    return WrittenFiles(frozenset(own | kept), frozenset(edited))
+
+
+def _copied(names: Collection[str]) -> list[str]:
+    """What follows the record's name in the names of the files that have its entries."""
+    return [suffix for suffix in ("", "-wal") if RECORD_FILE + suffix in names]
+
+
+def _recorded(parts: dict[str, bytes]) -> dict[str, set[str]]:
+    """The digests of each path in a record.
+
+    Args:
+        parts: content by what follows the record's name. Read where they lie, SQLite would write beside them.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, content in parts.items():
+            (Path(folder) / (RECORD_FILE + suffix)).write_bytes(content)
+        recorded: dict[str, set[str]] = {}
+        with contextlib.closing(sqlite3.connect(Path(folder) / RECORD_FILE)) as connection:
+            for path, md5 in connection.execute("SELECT path, md5 FROM written"):
+                recorded.setdefault(str(path), set()).add(str(md5))
+    return recorded
+
+
+def _recorded_name(path: str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _digest_of(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from imgsyncfs.errors import printable
 from imgsyncfs.formats.losses_file import LOSSES_NAME
 from imgsyncfs.formats.registry import FormatDescription
+from imgsyncfs.tools.convert.own_files import RECORD_FILE, written_files
 from imgsyncfs.tools.layouts.contract import SPLIT_NAMES, AnnotationFile, FolderContents, FolderLayout, FoundImage
 from imgsyncfs.tools.layouts.tree import FolderTree, is_image
 from imgsyncfs.tools.pairing import ORIGINALS_FOLDER, LeftOut, annotation_suffix, pair_names
@@ -16,6 +17,11 @@ ANY_FORMAT = "beside"
 """The name of the layout whose files tell their formats by their content; nobody gives it."""
 
 _NOT_SEARCHED = "sub-folders are not searched; publish it under an id of its own"
+
+_EDITED = (
+    "it was changed since `imgsyncfs convert` wrote it, and the annotation beside its image counts; to take what it "
+    "says, name its layout with --from, or remove it"
+)
 
 
 class BesideLayout(FolderLayout):
@@ -57,14 +63,18 @@ class BesideLayout(FolderLayout):
         files = tree.files(directory)
         if self._format is not None:
             return _of_format(self._format, tree, directory), []
-        # What a view does not show was named for people, beside its files.
-        pairs, others = pair_names(name for name in files if name != LOSSES_NAME)
+        # What a view does not show was named for people, beside its files; what a conversion wrote can be made again.
+        written = written_files(files, lambda name: tree.read(files[name]))
+        pairs, others = pair_names(name for name in files if name != LOSSES_NAME and name not in written.own)
+        reasons = {printable(name): _EDITED for name in written.edited}
+        if written.fault:
+            reasons[RECORD_FILE] = written.fault
         images = [
             FoundImage(files[pair.image], tuple([AnnotationFile(files[name]) for name in pair.annotations]))
             for pair in pairs
         ]
         prefix = f"{printable(directory)}/" if directory else ""
-        return images, [LeftOut(prefix + each.path, each.reason) for each in others]
+        return images, [LeftOut(prefix + each.path, reasons.get(each.path, each.reason)) for each in others]
 
     def _has_annotation(self, tree: FolderTree, directory: str) -> bool:
         if self._format is not None:

@@ -7,10 +7,12 @@ import logging
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from imgsyncfs.errors import PreviewError, printable
 from imgsyncfs.pictures.drawing import draw_annotation
 from imgsyncfs.pictures.images import ImageFacts, size_warnings
+from imgsyncfs.pictures.marks import TEXT_KEY
 from imgsyncfs.tools.preview.files import PreviewSource, decode_image, read_preview_source
 
 logger = logging.getLogger(__name__)
@@ -45,12 +47,13 @@ def preview_source(source: PreviewSource) -> Image.Image:
     return picture
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path, *, mark: str) -> None:
     """Write a preview; the folder is made if it is missing.
 
     Args:
         picture: an RGB image.
         path: its ending is one of `PICTURE_FORMATS`.
+        mark: goes into the file, as of `imgsyncfs.pictures.marks`; by it `publish` knows what the picture was made of.
 
     Raises:
         PreviewError: it cannot be written there, or not in this format.
@@ -61,8 +64,10 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise PreviewError(f"{shown}: previews are written as {', '.join(PICTURE_FORMATS)}; use one of these endings")
     content = io.BytesIO()
     try:
+        text = PngInfo()
+        text.add_text(TEXT_KEY, mark)
         # The options of the one format are ignored by the other.
-        picture.save(content, kind, quality=_JPEG_QUALITY, subsampling=0)
+        picture.save(content, kind, quality=_JPEG_QUALITY, subsampling=0, comment=mark.encode(), pnginfo=text)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.getvalue())
     except OSError as error:

@@ -17,6 +17,7 @@ from imgsyncfs.errors import AnnotationError, BlobChanged, BlobMissing, PublishE
 from imgsyncfs.formats.registry import HOUSE_SUFFIX, recognize_format
 from imgsyncfs.formats.remarks import unseen_labels
 from imgsyncfs.pictures.images import HEADER_BYTES, read_image_header, size_warnings
+from imgsyncfs.tools.convert.own_files import WrittenFiles, written_files
 from imgsyncfs.tools.fingerprints import blob_fingerprint
 from imgsyncfs.tools.pairing import LeftOut, PairedNames, annotation_suffix, pair_names
 from imgsyncfs.tools.publish.findings import (
@@ -30,6 +31,7 @@ from imgsyncfs.tools.publish.findings import (
     unusable,
 )
 from imgsyncfs.tools.publish.journal import Journal
+from imgsyncfs.tools.publish.pictures import Marked, refuse_pictures
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     PublishSummary,
@@ -59,6 +61,7 @@ def index(
     catalog: Catalog,
     dataset_id: str,
     options: DatasetOptions | None = None,
+    drawn: bool = False,
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> PublishSummary:
@@ -69,6 +72,7 @@ def index(
         catalog: where the dataset is written.
         dataset_id: as for `imgsyncfs.tools.publish.folder.publish`, like all that follow.
         options: what is said about the dataset.
+        drawn: as for `publish`.
         journal: keeps the findings about blobs.
         progress: of the work.
 
@@ -77,14 +81,15 @@ def index(
 
     Raises:
         NamingError: a new dataset id that breaks the grammar.
-        PublishError: there is no image that can be used.
+        PublishError: there is no image that can be used, or pictures are refused as by `publish`.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
     options, progress = options or DatasetOptions(), progress or SilentProgress()
     published = read_published(catalog, dataset_id, options.label_version)
     blobs, left_out = _listed(store, progress)
-    pairs, others = pair_names(blobs)
+    written = _written_files(store, blobs)
+    pairs, others = pair_names(name for name in blobs if name not in written.own)
     progress.phase("Looking at", len(pairs), "images")
     checked = list(
         check_all(
@@ -95,6 +100,11 @@ def index(
             progress=progress,
             threads=INDEX_THREADS,
         )
+    )
+    refuse_pictures(
+        published,
+        [Marked(pair.image, pair.stem, findings.image) for pair, findings in zip(pairs, checked, strict=True)],
+        drawn=drawn,
     )
     images: list[ImageRow] = []
     annotations: list[AnnotationRow] = []
@@ -145,6 +155,11 @@ def _listed(store: Store, progress: Progress) -> tuple[dict[str, BlobInfo], list
         )
         for folder, count in below.items()
     ]
+
+
+def _written_files(store: Store, blobs: Mapping[str, BlobInfo]) -> WrittenFiles:
+    """What conversions left in a folder before it became a container."""
+    return written_files(blobs, lambda name: store.read(name, 0, blobs[name].byte_count, etag=blobs[name].etag))
 
 
 def _journal_key(store: Store, pair: PairedNames, blobs: Mapping[str, BlobInfo]) -> str:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Pair = TypeVar("Pair")
 
-CHECK_VERSION = 8
+CHECK_VERSION = 10
 """Goes up when the same files would be judged otherwise: findings kept by a journal then count no more."""
 
-LARGE_CHECK_VERSION = 9
+LARGE_CHECK_VERSION = 11
 """As `CHECK_VERSION`, for pairs with a file that may be fetched in several extents."""
 
 

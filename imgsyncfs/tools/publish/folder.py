@@ -34,6 +34,7 @@ from imgsyncfs.tools.publish.findings import (
     unusable,
 )
 from imgsyncfs.tools.publish.journal import Journal
+from imgsyncfs.tools.publish.pictures import Marked, refuse_pictures
 from imgsyncfs.tools.publish.publication import (
     DatasetOptions,
     Published,
@@ -76,6 +77,7 @@ def publish(
     layout: str | None = None,
     loose: bool = False,
     strict: bool = False,
+    drawn: bool = False,
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> PublishSummary:
@@ -94,6 +96,7 @@ def publish(
         loose: upload every file as a blob of its own instead of small ones in packs.
         strict: publish nothing if something is no longer of the kind that it was, or a label is one that no trainer
             sees.
+        drawn: take pictures with annotations drawn in, as the view ``preview`` has them, of another dataset's images.
         journal: keeps the findings about files for the next run.
         progress: of the work.
 
@@ -104,7 +107,8 @@ def publish(
         NamingError: a new dataset id that breaks the grammar.
         LayoutError: the folder is not in this layout, may be in several, or contradicts itself.
         PublishError: there is nothing to publish, a file changed meanwhile, the dataset lies in another store, images
-            in a tool's layout are of another size than the dataset's, or `strict` forbids it.
+            in a tool's layout are of another size than the dataset's, pictures that views made of the dataset's images
+            would take their places, or `strict` or `drawn` forbids it.
         CatalogError: what the catalog says.
         StoreError: what the store says.
     """
@@ -129,6 +133,11 @@ def publish(
             progress=progress,
             threads=CHECK_THREADS,
         )
+    )
+    refuse_pictures(
+        published,
+        [Marked(image.file.path, image.stem, findings.image) for image, findings in zip(found, checked, strict=True)],
+        drawn=drawn,
     )
     _refuse_resized(found, checked, published)
     checked = [_with_unseen(image, findings, published) for image, findings in zip(found, checked, strict=True)]

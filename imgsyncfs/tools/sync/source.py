@@ -7,6 +7,8 @@ Knows nothing of the folder that they are copied to.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,6 +141,9 @@ class DatasetSource:
             key = FileKey(DOCUMENT, place)
             name = document.name.decode()
             is_long = document.write is not None
+            needed = files.needed_document(place)
+            if needed is not None and not files.has_document(needed):
+                _bring(files, needed)
             yield SourceFile(
                 *self._place(key),
                 f"{name} {self._version}",
@@ -308,3 +313,11 @@ def _version(record: FileRecord, listing: Listing) -> str:
 def _disk_bytes(byte_counts: Column, block_bytes: int) -> int:
     # Each file's last block is half empty on the average, and must be counted whole.
     return int((-(-byte_counts.astype(np.int64) // block_bytes)).sum()) * block_bytes
+
+
+def _bring(files: ViewFiles, place: int) -> None:
+    """Write a document that others need, to be there as long as the files are."""
+    with tempfile.TemporaryFile() as target:
+        length = sum(map(target.write, DocumentContent(files, files.document(place)).pieces(lambda read: read())))
+        target.flush()
+        files.take_document(place, os.dup(target.fileno()), length=length)
