@@ -24,6 +24,7 @@ from support.services import Container
 from support.store_reads import read_whole
 
 from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreRefused, StoreUnreachable
+from imgsyncfs.stores.azure.store import AzureStore
 from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.opening import open_store
@@ -97,6 +98,67 @@ def test_a_sas_that_may_only_read_passes_check_and_create(container: Container, 
     assert read_whole(store, "x") == CONTENT
     with pytest.raises(StoreRefused, match=r"check AZURE_STORAGE_SAS_TOKEN: the SAS may have ended, or may not allow"):
         list(store.list())
+
+
+def read_together(store: Store) -> bytes:
+    halves = [memoryview(bytearray(len(CONTENT) // 2)) for _ in range(2)]
+    store.read_all_into([RangeRead("x", half, place * len(half)) for place, half in enumerate(halves)])
+    return b"".join(halves)
+
+
+READS: dict[str, Callable[[Store], bytes]] = {
+    "read": lambda store: store.read("x", 0, len(CONTENT)),
+    "read together": read_together,
+}
+
+
+def store_that_signs(container: Container, proxy: HttpProxy, clock: Callable[[], float]) -> Store:
+    """The container through the proxy, opened by key; what is signed goes by a clock."""
+    connection_string = container.azurite.connection_string_through(proxy.port)
+    credentials = StoreCredentials(connection_string=connection_string)
+    return AzureStore(container.url, credentials=credentials, timeout=3, clock=clock)
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_signature_ends_while_the_computer_sleeps(
+    container: Container, proxy: HttpProxy, read: Callable[[Store], bytes]
+) -> None:
+    asleep = [7200.0]
+    store = store_that_signs(container, proxy, lambda: time.time() - asleep[0])
+    with pytest.raises(StoreRefused):
+        read(store)
+    asleep[0] = 0.0
+    proxy.forget()
+    assert read(store) == CONTENT
+    assert len(proxy.requests) == (2 if read is READS["read together"] else 1)
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_signature_that_ends_earlier_than_the_clock_says_is_made_anew(
+    container: Container, proxy: HttpProxy, read: Callable[[Store], bytes]
+) -> None:
+    behind = [3700.0]
+    store = store_that_signs(container, proxy, lambda: time.time() - behind[0])
+    with pytest.raises(StoreRefused):
+        read(store)
+    # By this clock the signature has 48 minutes left, by the server's it has ended.
+    behind[0] = 3000.0
+    assert read(store) == CONTENT
+
+
+@pytest.mark.parametrize(("passed", "requests"), [(0.0, 1), (120.0, 2)])
+def test_a_signature_that_is_refused_is_made_anew_once(
+    container: Container, proxy: HttpProxy, passed: float, requests: int
+) -> None:
+    behind = [9000.0]
+    store = store_that_signs(container, proxy, lambda: time.time() - behind[0])
+    with pytest.raises(StoreRefused):
+        store.read("x", 0, 10)
+    behind[0] -= passed
+    proxy.forget()
+    with pytest.raises(StoreRefused, match="check AZURE_STORAGE_CONNECTION_STRING, and this computer's clock"):
+        store.read("x", 0, 10)
+    assert len(proxy.requests) == requests
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)

@@ -185,12 +185,14 @@ def test_a_listing_that_breaks_off_is_asked_for_again(patient_store: Store, prox
         assert [info.blob for info in patient_store.list()] == ["x"]
 
 
-def test_an_answer_that_trickles_and_stops_ends_within_the_time_limit() -> None:
+@pytest.mark.parametrize("use", ["read", "list", "write"])
+def test_an_answer_that_trickles_and_stops_ends_within_the_time_limit(use: str) -> None:
     ended = threading.Event()
     timeout = 2.4
 
     def answer(handler: Handler) -> None:
-        handler.send_response_only(206)
+        handler.send_response_only(206 if use == "read" else 400)
+        handler.send_header("x-ms-version", "2021-12-02")
         handler.send_header("Content-Length", "1000")
         handler.end_headers()
         begun = time.monotonic()
@@ -201,7 +203,7 @@ def test_an_answer_that_trickles_and_stops_ends_within_the_time_limit() -> None:
     with scripted_server(answer) as server:
         store = store_at(server, timeout=timeout)
         with ended_in_time(timeout), pytest.raises(StoreUnreachable, match="did not answer within"):
-            store.read("x", 0, len(CONTENT))
+            USES[use](store)
         ended.set()
 
 

@@ -89,8 +89,9 @@ def test_a_large_blob_that_comes_meanwhile_is_not_replaced(patient_store: Store,
     first, second = b"1" * (5 * MEBIBYTE), b"2" * (5 * MEBIBYTE)
     patient_store.write("large", first)
 
+    missing = Fault(status=404, headers={"x-ms-error-code": "BlobNotFound"}, methods=frozenset({"HEAD"}), count=1)
     with (
-        proxy.fault(Fault(status=404, methods=frozenset({"HEAD"}), count=1)),
+        proxy.fault(missing),
         pytest.raises(BlobChanged, match="another one has that name"),
     ):
         patient_store.write("large", second, md5=hashlib.md5(second, usedforsecurity=False).hexdigest())
@@ -176,14 +177,6 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
             store_at(server).read_parts("x", RangeInParts(memoryview(bytearray(5)), 10, 10))
 
 
-def test_a_page_of_a_proxy_is_not_taken_for_a_blob() -> None:
-    with (
-        scripted_server(lambda handler: handler.send(b"<html>Please log in</html>")) as server,
-        pytest.raises(StoreError, match="check the proxy"),
-    ):
-        store_at(server).read("x", 0, 10)
-
-
 def test_an_archived_blob_is_named() -> None:
     with (
         scripted_server(lambda handler: handler.send(b"", 409, x_ms_error_code="BlobArchived")) as server,
@@ -248,7 +241,8 @@ def test_the_body_of_an_error_goes_nowhere(body_bytes: int) -> None:
 
 
 def in_chunks(*chunks: bytes, said: int) -> bytes:
-    head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-{said - 1}/99\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-{said - 1}/99\r\nx-ms-version: 2021-12-02\r\n"
+    head += "Transfer-Encoding: chunked\r\n\r\n"
     return head.encode() + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
 
 

@@ -1,4 +1,4 @@
-"""An HTTP proxy to put in front of Azurite: it counts the requests, and can delay, refuse, hold or cut the answers.
+"""An HTTP proxy in front of Azurite: it counts the requests, and can delay, refuse, hold, cut or falsify the answers.
 
 It takes HTTP/1.1 with kept connections, streams bodies both ways, and serves each connection in a thread of its own.
 Azurite's signatures cover the path and not the port, so a connection string whose endpoint names the proxy's port
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -44,9 +45,16 @@ class Fault:
     Attributes:
         delay: seconds to wait before the request is passed on.
         hold: never answer; the connection ends when another fault is set or the proxy stops.
-        status: answer with this HTTP status and no content, without asking the server.
+        status: answer with this HTTP status, without asking the server.
+        headers: of such an answer.
+        content: of such an answer.
+        is_endless: such an answer has no length, and its content is sent again and again until the client leaves.
         cut_after: end the connection after so many bytes of the answer's content.
+        bytes_per_second: send the answer's content no faster.
         flip_at: change one bit of the byte at this place of the answer's content.
+        is_blanked: send as many zeros in place of the answer's content.
+        length_off: what the answer says of its content's length is off by so many bytes.
+        range_off: ask the server for a range that begins so many bytes later.
         methods: the methods it concerns; all if empty.
         count: how many requests it concerns, the following ones are left alone; None is all.
     """
@@ -54,8 +62,15 @@ class Fault:
     delay: float = 0.0
     hold: bool = False
     status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+    is_endless: bool = False
     cut_after: int | None = None
+    bytes_per_second: int | None = None
     flip_at: int | None = None
+    is_blanked: bool = False
+    length_off: int = 0
+    range_off: int = 0
     methods: frozenset[str] = frozenset()
     count: int | None = None
 
@@ -67,6 +82,7 @@ class HttpProxy:
     Attributes:
         port: the proxy's own.
         requests: all requests that arrived, in order, since the start or the last ``forget``.
+        disturbed: how many requests a fault concerned.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -76,6 +92,7 @@ class HttpProxy:
         self._fault = Fault()
         self._fault_number = 0
         self._fault_left: int | None = None
+        self.disturbed = 0
         self._open: set[socket.socket] = set()
         self._running = False
         self._server: _Server | None = None
@@ -177,10 +194,16 @@ class HttpProxy:
                 return Fault()
             if self._fault_left is not None:
                 self._fault_left -= 1
+            self.disturbed += fault != Fault()
             if fault.hold or fault.delay:
                 seconds = HOLD_SECONDS if fault.hold else fault.delay
                 self._changed.wait_for(lambda: self._fault_number != number or not self._running, seconds)
             return fault if self._running and not fault.hold else None
+
+    def waits(self, seconds: float) -> bool:
+        """Waits so long; says whether the proxy was stopped meanwhile."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, seconds)
 
     def opened(self, connection: socket.socket) -> None:
         """Lets ``stop`` end the connection."""
@@ -199,6 +222,11 @@ def reserve_port(port: int) -> socket.socket:
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", port))
     return reserved
+
+
+def moved(header: str, count: int) -> str:
+    """A range in bytes, moved on by so many."""
+    return re.sub("[0-9]+", lambda number: str(int(number[0]) + count), header)
 
 
 class _Server(ThreadingHTTPServer):
@@ -243,10 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault.status is not None or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # what the request carries is not read
-            self.send_response(fault.status or 411)
-            self.send_header("Content-Length", "0")
-            self.send_header("Connection", "close")
-            self.end_headers()
+            self.refuse(fault)
         else:
             try:
                 self.pass_on(fault)
@@ -255,13 +280,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815 - the names that http.server looks for
 
+    def refuse(self, fault: Fault) -> None:
+        self.send_response(fault.status or 411)
+        for name, value in fault.headers.items():
+            self.send_header(name, value)
+        if not fault.is_endless:
+            self.send_header("Content-Length", str(len(fault.content)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(fault.content)
+        # The client's leaving ends it: a ConnectionError.
+        while fault.is_endless:
+            self.wfile.write(fault.content)
+
     def pass_on(self, fault: Fault) -> None:
         address = ("127.0.0.1", self.server.proxy.server_port)
         with contextlib.closing(http.client.HTTPConnection(*address, timeout=UPSTREAM_SECONDS)) as upstream:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in CONNECTION_HEADERS:
-                    upstream.putheader(name, value)
+                    is_moved = fault.range_off and name.lower() == "x-ms-range"
+                    upstream.putheader(name, moved(value, fault.range_off) if is_moved else value)
             upstream.endheaders()
             left = int(self.headers.get("Content-Length", "0"))
             while left:
@@ -275,26 +315,41 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, response: http.client.HTTPResponse, fault: Fault) -> None:
         self.send_response_only(response.status, response.reason)
         for name, value in response.getheaders():
-            if name.lower() not in CONNECTION_HEADERS:
+            if fault.length_off and name.lower() == "content-length":
+                self.send_header(name, str(max(0, int(value) + fault.length_off)))
+            elif name.lower() not in CONNECTION_HEADERS:
                 self.send_header(name, value)
         # A response without a length that has content ends with the server's connection, or comes in chunks.
         in_chunks = response.length is None
         if in_chunks:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        # What is longer or shorter than said leaves the connection in disorder.
+        self.close_connection = self.close_connection or bool(fault.length_off)
+        for chunk in self.content(response, fault):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if in_chunks else chunk)
+        if in_chunks and not self.close_connection:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def content(self, response: http.client.HTTPResponse, fault: Fault) -> Iterator[bytes]:
+        """The content to send, piece by piece; one that ends early closes the connection."""
         sent = 0
-        while chunk := response.read(CHUNK_BYTES):
+        piece_bytes = CHUNK_BYTES if fault.bytes_per_second is None else max(1, fault.bytes_per_second // 10)
+        while chunk := response.read(piece_bytes):
+            if fault.bytes_per_second is not None and self.server.proxy.waits(len(chunk) / fault.bytes_per_second):
+                self.close_connection = True
+                return
+            if fault.is_blanked:
+                chunk = bytes(len(chunk))
             if fault.flip_at is not None and sent <= fault.flip_at < sent + len(chunk):
                 place = fault.flip_at - sent
                 chunk = chunk[:place] + bytes([chunk[place] ^ 1]) + chunk[place + 1 :]
             if fault.cut_after is not None and sent + len(chunk) > fault.cut_after:
-                self.wfile.write(chunk[: fault.cut_after - sent])
                 self.close_connection = True
+                yield chunk[: fault.cut_after - sent]
                 return
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if in_chunks else chunk)
+            yield chunk
             sent += len(chunk)
-        if in_chunks:
-            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """Nothing: the record of requests is what tests read."""

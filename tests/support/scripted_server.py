@@ -93,6 +93,10 @@ class Handler(RecordingHandler):
     def answer(self) -> None:
         self.server.answer(self)
 
+    def send(self, content: bytes, status: int = 200, **headers: str) -> None:
+        """Answer with a header that the Blob service puts into each answer."""
+        super().send(content, status, x_ms_version="2021-12-02", **headers)
+
     def send_blob(self, content: bytes) -> None:
         """Answer as the Blob service does: a GET with the range asked for."""
         if self.command != "GET":

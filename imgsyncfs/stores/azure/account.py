@@ -67,7 +67,8 @@ def find_account(location: ContainerLocation, credentials: StoreCredentials, *, 
     endpoint = _checked_endpoint(endpoint or f"https://{location.account}.blob.core.windows.net")
     if key:
         _check_key(key, variable)
-        return Account(endpoint, AzureNamedKeyCredential(location.account, key), f"check {variable}")
+        remedy = f"check {variable}, and this computer's clock"
+        return Account(endpoint, AzureNamedKeyCredential(location.account, key), remedy)
     if sas_token:
         if variable != "AZURE_STORAGE_CONNECTION_STRING":
             variable = "AZURE_STORAGE_SAS_TOKEN"

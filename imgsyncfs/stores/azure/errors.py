@@ -17,7 +17,7 @@ import urllib3
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from imgsyncfs.errors import StoreError, StoreMissing, StoreRefused, StoreUnreachable
-from imgsyncfs.stores.azure.pipeline import causes
+from imgsyncfs.stores.azure.retries import ForeignAnswer, causes
 from imgsyncfs.stores.contract import blob_changed, blob_missing
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ class ErrorTexts:
             return self.from_response(error.status_code or 0, _headers(error), blob)
         if any(isinstance(cause, ClientAuthenticationError) for cause in causes(error)):
             return StoreRefused(f"Store {self._url} can't be opened: logging in with Entra ID failed; {self._remedy}.")
+        foreign = next((cause for cause in causes(error) if isinstance(cause, ForeignAnswer)), None)
+        if foreign is not None:
+            return StoreUnreachable(
+                f"Store {self._url} cannot be reached: something else answered in its place ({foreign.reason}); log in "
+                "to the network, or check proxy settings and the endpoint."
+            )
         return self._unreachable(self._network_reason(error))
 
     def _unreachable(self, reason: str) -> StoreUnreachable:

@@ -4,22 +4,20 @@ A read through the SDK's client costs 2.3 ms of CPU for 100 kB. `ReadTransport` 
 policies that matter (retries, headers, signature), over `imgsyncfs.stores.http_client`. The body is received within the
 retries, so that one that breaks off is asked for again.
 
-The SDK bounds attempts, not time: with its defaults a dead server holds a reader for minutes. `RetryUntilDeadline`
-gives each call a deadline, and no transport here lets an attempt run past it.
+Neither transport keeps an answer that cannot be the server's, nor more of one than there can be.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import re
-import ssl
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -27,22 +25,20 @@ from typing import TYPE_CHECKING, Any
 import requests
 import requests.adapters
 import requests.utils
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.core.exceptions import ClientAuthenticationError, ServiceResponseError, ServiceResponseTimeoutError
-from azure.core.pipeline.policies import AzureSasCredentialPolicy, BearerTokenCredentialPolicy, SansIOHTTPPolicy
+import urllib3
+from azure.core.exceptions import ServiceResponseError, ServiceResponseTimeoutError
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
-from azure.storage.blob import ContainerSasPermissions, ExponentialRetry, generate_container_sas
+from azure.core.rest import HttpResponse as ReceivedResponse
 
+from imgsyncfs.stores.azure.retries import ForeignAnswer, is_foreign
 from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.http_client import Answer, Body, Get, HttpClient, time_left
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from azure.core.exceptions import AzureError
-    from azure.core.pipeline import PipelineRequest, PipelineResponse
-
-    from imgsyncfs.stores.azure.account import Account
+    from azure.core.pipeline import PipelineRequest
 
 MOST_KEPT = 32
 """How many threads may use one store without new connections."""
@@ -56,64 +52,10 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
 
 _SIGNATURE = re.compile(r"(?i)(\bsig=)[^&\s\"']+")
 
-_LEAST_SHARE = 1 / 20
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 3.0
+_MOST_ANSWER_BYTES = 64 << 20
+"""More than any answer to the SDK's client: the longest are lists of 5000 blobs, with names of a kilobyte each."""
 
-ENTRA_SCOPE = "https://storage.azure.com/.default"
-"""What a token of Entra ID is asked for."""
-
-_TENANT = re.compile(r"authorization_uri=\"?https://[^/]+/([^/\",\s]+)")
-
-_SAS_SECONDS = 3600.0
-_SAS_KEPT_SECONDS = 1800.0
-
-
-class RetryUntilDeadline(ExponentialRetry):
-    """The SDK's retries, until the time is up.
-
-    It hands the deadline on as the option ``deadline``, a time of `time.monotonic`, which the transports here obey.
-
-    Args:
-        timeout: time for one call, in seconds, retries and pauses included, unless the call has that option already.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        many = 1 << 30
-        super().__init__(retry_total=many, retry_connect=many, retry_read=many, retry_status=many)
-        self._timeout = timeout
-
-    def configure_retries(self, request: PipelineRequest[Any]) -> dict[str, Any]:
-        """Start the clock."""
-        settings: dict[str, Any] = super().configure_retries(request)
-        options = request.context.options
-        if options.get("deadline") is None:
-            options["deadline"] = time.monotonic() + self._timeout
-        settings["deadline"] = options["deadline"]
-        return settings
-
-    def increment(
-        self,
-        settings: dict[str, Any],
-        request: PipelineRequest[Any],
-        response: PipelineResponse[Any, Any] | None = None,
-        error: AzureError | None = None,
-    ) -> bool:
-        """Say whether to try again."""
-        if error is not None and not _may_pass(error):
-            return False
-        if not super().increment(settings, request, response, error):
-            return False
-        pause = min(_FIRST_PAUSE * 2 ** (settings["count"] - 1), _LONGEST_PAUSE)
-        # Many readers meet the same hitch: they should not all come back at once.
-        settings["pause"] = pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret hangs on it
-        # Without time left for the attempt itself, its own error would hide the one that says more.
-        least = float(settings["pause"]) + self._timeout * _LEAST_SHARE
-        return time.monotonic() + least < float(settings["deadline"])
-
-    def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        """How long to wait before the next attempt, in seconds."""
-        return float(settings["pause"])
+_PIECE_BYTES = 64 << 10
 
 
 class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
@@ -138,91 +80,6 @@ class ReadHeaders(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
             # The digest is that of the answer, so an attempt before must not have brought a part of the range.
             parts.restart()
         headers["x-ms-range"] = f"bytes={parts.offset}-{parts.offset + parts.left - 1}"
-
-
-class ContainerSasPolicy(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
-    """Signs reads by account key: with a shared access signature for the container, a new one every half hour.
-
-    To sign each request with the key takes 0.12 ms of CPU, twelve times as long. The signature allows nothing but
-    reads, for an hour.
-
-    Args:
-        account: of the storage.
-        key: the account's, in base64.
-        container: what may be read.
-        protocol: ``https``, or ``https,http`` where the server speaks no TLS.
-    """
-
-    def __init__(self, account: str, key: str, container: str, *, protocol: str) -> None:
-        self._account = account
-        self._key = key
-        self._container = container
-        self._protocol = protocol
-        # Until when, and what. Threads that find it old together make one each, and either will do.
-        self._sas = (0.0, "")
-
-    def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
-        """Put the signature into the URL, in place of the one of an earlier attempt."""
-        until, token = self._sas
-        if time.monotonic() >= until:
-            token = self._new_sas()
-            self._sas = (time.monotonic() + _SAS_KEPT_SECONDS, token)
-        url = request.http_request.url.partition("?")[0]
-        request.http_request.url = f"{url}?{token}"
-
-    def _new_sas(self) -> str:
-        return generate_container_sas(
-            self._account,
-            self._container,
-            account_key=self._key,
-            permission=ContainerSasPermissions(read=True),
-            expiry=datetime.now(timezone.utc) + timedelta(seconds=_SAS_SECONDS),
-            protocol=self._protocol,
-        )
-
-
-class TenantTokenPolicy(BearerTokenCredentialPolicy[HttpRequest, HttpResponse]):
-    """Signs with Entra ID, and asks again where the account belongs to another tenant than the log-in's own.
-
-    The SDK's client does the same with a policy that it keeps to itself.
-    """
-
-    def on_challenge(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> bool:
-        """Log in at the tenant that the answer names; see "Bearer challenge", Azure Storage REST API."""
-        match = _TENANT.search(response.http_response.headers.get("WWW-Authenticate", ""))
-        if match:
-            self.authorize_request(request, ENTRA_SCOPE, tenant_id=match[1])
-        return bool(match)
-
-
-def signing_policy(account: Account, container: str) -> Any:
-    """The policy that signs reads with an account's credential."""
-    credential = account.credential
-    if isinstance(credential, AzureNamedKeyCredential):
-        name, key = credential.named_key
-        protocol = "https" if account.endpoint.startswith("https:") else "https,http"
-        return ContainerSasPolicy(name, key, container, protocol=protocol)
-    if isinstance(credential, AzureSasCredential):
-        return AzureSasCredentialPolicy(credential)
-    return TenantTokenPolicy(credential, ENTRA_SCOPE)
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """An exception and what led to it, the outermost first."""
-    found: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
-        # The SDK raises some of its errors without a cause and keeps that in an attribute.
-        cause = getattr(cause, "inner_exception", None) or cause.__cause__ or cause.__context__
-    return found
-
-
-def _may_pass(error: AzureError) -> bool:
-    """Whether asking again can help: a wrong certificate and a log-in that fails stay what they are."""
-    return not any(
-        isinstance(cause, ssl.SSLCertVerificationError | ClientAuthenticationError) for cause in causes(error)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +145,7 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
         """Send a request and receive the range into ``options["parts"]`` before ``options["deadline"]``.
 
         Raises:
+            ForeignAnswer: it is not the server's.
             ServiceResponseError: no answer, or it came too late or broke off.
         """
         try:
@@ -296,6 +154,8 @@ class ReadTransport(HttpTransport[HttpRequest, HttpResponse]):
             raise ServiceResponseError("timed out", error=error) from error
         except OSError as error:
             raise ServiceResponseError("connection failed", error=error) from error
+        if not answer.is_taken and is_foreign(answer.status, answer.headers):
+            raise ForeignAnswer(f"HTTP {answer.status}")
         return ReadResponse(request, answer)
 
     def send_all(
@@ -355,18 +215,85 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         self._stall_timeout = timeout * STALL_SHARE
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a request; see `azure.core.pipeline.transport.RequestsTransport.send`."""
+        """Send a request and receive the answer; see `azure.core.pipeline.transport.RequestsTransport.send`.
+
+        Raises:
+            ForeignAnswer: it is not the server's, or has no end.
+            AzureError: no answer, or it came too late or broke off.
+        """
+        deadline: float = options.pop("deadline")
         try:
-            seconds = time_left(options.pop("deadline"), self._stall_timeout)
+            seconds = time_left(deadline, self._stall_timeout)
         except TimeoutError as error:
             raise ServiceResponseError("timed out", error=error) from error
-        options.update(connection_timeout=seconds, read_timeout=seconds)
+        options.update(connection_timeout=seconds, read_timeout=seconds, stream=True)
         try:
-            return super().send(request, **options)
+            response = super().send(request, **options)
         except ServiceResponseTimeoutError:
             # As in `ReadTransport`: the idle connections were probably forgotten too.
             self._adapter.close()
             raise
+        answer: requests.Response = response.internal_response
+        try:
+            body = _body(answer, deadline)
+        except BaseException:
+            answer.close()
+            raise
+        # `requests` takes it for received then. It would wait for each piece anew, and for any number of them.
+        answer._content, answer._content_consumed = body, True  # noqa: SLF001  # there is no other way to say it
+        if isinstance(response, ReceivedResponse):
+            response.read()
+        return response
+
+
+def _body(answer: requests.Response, deadline: float) -> bytes:
+    """Receive the body of an answer.
+
+    Raises:
+        ForeignAnswer: the answer is not the server's, or has no end.
+        ServiceResponseError: it came too late or broke off.
+    """
+    if is_foreign(answer.status_code, answer.headers):
+        raise ForeignAnswer(f"HTTP {answer.status_code}")
+    body = bytearray()
+    try:
+        with _ended_by(answer, deadline):
+            while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
+                body += piece
+                if len(body) > _MOST_ANSWER_BYTES:
+                    raise ForeignAnswer(f"HTTP {answer.status_code} with more than {_MOST_ANSWER_BYTES >> 20} MiB")
+    except TimeoutError as error:
+        raise ServiceResponseError("timed out", error=error) from error
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        raise ServiceResponseError("connection failed", error=error) from error
+    return bytes(body)
+
+
+@contextmanager
+def _ended_by(answer: requests.Response, deadline: float) -> Iterator[None]:
+    """End the receiving of a body at a deadline: a socket's own time limit begins anew with each byte.
+
+    Raises:
+        TimeoutError: it was not there yet.
+    """
+    if answer.headers.get("content-length") == "0":
+        yield
+        return
+    end = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, (answer,))
+    end.daemon = True
+    end.start()
+    try:
+        yield
+    finally:
+        end.cancel()
+        # What breaks off late breaks off for that.
+        time_left(deadline, 0.0)
+
+
+def _shut_down(answer: requests.Response) -> None:
+    # It has ended in this moment.
+    with suppress(OSError, RuntimeError, ValueError):
+        answer.raw.shutdown()
 
 
 class _SignatureFilter(logging.Filter):

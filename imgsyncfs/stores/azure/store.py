@@ -35,10 +35,10 @@ from imgsyncfs.stores.azure.pipeline import (
     ReadHeaders,
     ReadResponse,
     ReadTransport,
-    RetryUntilDeadline,
     keep_signatures_from_the_log,
-    signing_policy,
 )
+from imgsyncfs.stores.azure.retries import RetryUntilDeadline
+from imgsyncfs.stores.azure.signing import signing_policy
 from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import (
     BlobInfo,
@@ -91,6 +91,7 @@ class AzureStore(Store):
         url: ``azure://ACCOUNT/CONTAINER[/PREFIX]``.
         credentials: what opens it.
         timeout: time for one call, in seconds, retries included; for each page of `list`, each request of `write`.
+        clock: tells the time in Unix seconds; what signatures end by.
 
     Attributes:
         list_page_blobs: blobs that `list` asks for with one request.
@@ -99,7 +100,9 @@ class AzureStore(Store):
         ConfigurationError: URL or credentials make no sense, or the package for Entra ID is missing.
     """
 
-    def __init__(self, url: str, *, credentials: StoreCredentials, timeout: float) -> None:
+    def __init__(
+        self, url: str, *, credentials: StoreCredentials, timeout: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self.list_page_blobs = LIST_PAGE_BLOBS
         self._timeout = timeout
         self._location = parse_azure_url(url)
@@ -114,9 +117,11 @@ class AzureStore(Store):
             credential=account.credential,
             transport=DeadlineTransport(network, timeout=timeout),
             retry_policy=RetryUntilDeadline(timeout),
+            permit_redirects=False,
         )
         self._read_transport = ReadTransport(network, timeout=timeout)
-        self._signing = (ReadHeaders(self._client.api_version), signing_policy(account, self._location.container))
+        signing = signing_policy(account, self._location.container, clock=clock)
+        self._signing = (ReadHeaders(self._client.api_version), signing)
         self._read_pipeline: Pipeline[HttpRequest, HttpResponse] = Pipeline(
             self._read_transport, [RetryUntilDeadline(timeout), *self._signing]
         )
