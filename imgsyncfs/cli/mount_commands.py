@@ -20,6 +20,7 @@ from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.nodes import DEFAULT_UMASK
 from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.mount import updatedb
+from imgsyncfs.mount.ending import clear_if_dead
 from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
@@ -108,6 +109,7 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
         ImgsyncfsError: it cannot be mounted, and why.
     """
     check_system(settings.options)
+    clear_if_dead(Path(settings.mountpoint))
     check_mountpoint(Path(settings.mountpoint))
     start = _stay if foreground else _launch
     try:

@@ -9,9 +9,12 @@ import click
 import orjson
 
 from imgsyncfs.errors import MountError
+from imgsyncfs.library.nodes import STATUS_NAME
+from imgsyncfs.mount.asking import ANSWER_SECONDS, ask
+from imgsyncfs.mount.ending import end_by_force, hangs, is_stopped, our_entry, process_of, unmount
 from imgsyncfs.mount.launch import wait_for_end
 from imgsyncfs.mount.local_mounts import refresh_mounts
-from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, absolute, mount_entries, mount_entry, unmount
+from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, absolute, mount_entries
 
 END_SECONDS = 30.0
 """How long the processes behind a mount may take to end: well below a second, on a machine that is not overloaded."""
@@ -19,17 +22,23 @@ END_SECONDS = 30.0
 
 @click.command("umount")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.option("--lazy", is_flag=True, help="Detach at once, even if it is in use.")
-def umount_command(*, mountpoint: Path, lazy: bool) -> None:
+@click.option("--lazy", is_flag=True, help="Detach at once, even if it is in use; what is open goes on being read.")
+@click.option("--force", is_flag=True, help="End it even if it hangs: whoever waits for it gets an error.")
+def umount_command(*, mountpoint: Path, lazy: bool, force: bool) -> None:
     """End the mount at MOUNTPOINT, and wait until its process has ended."""
     place = absolute(mountpoint)
-    try:
-        process_id = read_status(place)["process_id"]
-    except MountError:
-        # A dead mount has no status; `unmount` knows what to do with that, and what to say otherwise.
-        process_id = None
+    if force:
+        end_by_force(place)
+        return
+    process_id = process_of(place)
     unmount(place, lazy=lazy)
-    if process_id is not None and not wait_for_end(process_id, END_SECONDS):
+    if process_id is None:
+        return
+    if is_stopped(process_id):
+        raise MountError(
+            f"The mount is gone, but its process {process_id} is stopped; end it with: kill -9 {process_id}"
+        )
+    if not wait_for_end(process_id, END_SECONDS):
         raise MountError(
             "The mount is gone, but its process has not ended: a program that has a file of it open, or a container "
             f"that has the mount too, goes on using it. It ends with that, or with: kill {process_id}"
@@ -45,16 +54,15 @@ def read_status(mountpoint: Path) -> dict[str, Any]:
     Raises:
         MountError: nothing of ours is mounted there, or it does not answer.
     """
-    entry = mount_entry(mountpoint)
-    if entry is None:
-        raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
-    try:
-        content = (mountpoint / ".imgsyncfs" / "status.json").read_bytes()
-    except OSError as error:
+    our_entry(mountpoint)
+    [answer] = ask([mountpoint], STATUS_NAME, seconds=ANSWER_SECONDS)
+    if answer.is_late:
+        raise hangs(mountpoint)
+    if answer.fault:
         raise MountError(
-            f"The mount at {mountpoint} does not answer ({error.strerror}); mount again, which clears a dead one."
-        ) from error
-    status: dict[str, Any] = orjson.loads(content)
+            f"The mount at {mountpoint} does not answer ({answer.fault}); mount again, which clears a dead one."
+        )
+    status: dict[str, Any] = orjson.loads(answer.content)
     return status
 
 
@@ -66,8 +74,7 @@ def refresh_command(*, mountpoint: Path | None) -> None:
         places = [entry.mountpoint for entry in mount_entries() if entry.filesystem_type == FILESYSTEM_TYPE]
     else:
         places = [absolute(mountpoint)]
-        if mount_entry(places[0]) is None:
-            raise MountError(f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint}")
+        our_entry(places[0])
     if not places:
         click.echo("Nothing is mounted on this machine.")
     refreshed = refresh_mounts(places)

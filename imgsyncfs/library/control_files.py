@@ -23,7 +23,7 @@ import orjson
 from cachetools import LRUCache
 
 from imgsyncfs.formats.registry import FormatDescription
-from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, Attributes
+from imgsyncfs.library.nodes import FILE_MODE, REFRESH_NAME, STATUS_NAME, Attributes
 from imgsyncfs.library.numbers import CONTROL, NAMED, named_number
 from imgsyncfs.library.views.registry import VIEWS
 
@@ -62,7 +62,6 @@ Everything is read-only. Nothing is copied before it is read; what was read once
 CONTROL_NUMBER = NAMED | CONTROL
 """The node number of the directory."""
 
-STATUS_NAME = b"status.json"
 STATUS_PREFIX = b"status-"
 ERRORS_NAME = b"errors.log"
 

@@ -16,8 +16,9 @@ DEFAULT_UMASK = 0o022
 
 CONTROL_NAME = b".imgsyncfs"
 REFRESH_NAME = b"refresh"
-"""The directory of control files, and the one that whoever wants the catalog to be asked reads; see
-`imgsyncfs.library.control_files`."""
+STATUS_NAME = b"status.json"
+"""The directory of control files, the one that whoever wants the catalog to be asked reads, and how the mount is doing;
+see `imgsyncfs.library.control_files`."""
 
 FIRST_POSITION = 2
 """The first position in a directory; those below are of ``.`` and ``..``."""

@@ -145,6 +145,7 @@ class Coordinator:
         self._stale = stale
         self._refresh = refresh
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
         self._waiting: dict[int, _Waiting] = {}
         self._loading: dict[int, list[int]] = {}
         self._interrupted: dict[int, float] = {}
@@ -166,6 +167,11 @@ class Coordinator:
         """How many requests wait for an extent."""
         with self._lock:
             return sum(bool(each.flights) for each in self._waiting.values())
+
+    def finish(self, seconds: float) -> None:
+        """Wait until nothing that was asked for waits any more: it has been answered, or refused."""
+        with self._answered:
+            self._answered.wait_for(lambda: not self._waiting, seconds)
 
     def close(self) -> None:
         """End the threads; what they do is not waited for."""
@@ -234,6 +240,7 @@ class Coordinator:
             if self._waiting.get(unique) is not waiting:
                 return False
             del self._waiting[unique]
+            self._answered.notify_all()
         for flight in waiting.flights:
             self._library.fetcher.leave(flight)
         waited = time.monotonic() - waiting.since

@@ -42,6 +42,9 @@ MOST_WARNINGS = 10
 
 SUBTYPE = "imgsyncfs"
 
+FINISH_SECONDS = 5.0
+"""How long reads may go on when the mount is told to end."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _VERBOSE = signal.SIGUSR1
@@ -142,6 +145,7 @@ class _Daemon:
         self.settings = settings
         self.since = time.time()
         self.stack = stack
+        self._kernel_has_ended = threading.Event()
         board = Board(settings.responders)
         self.library = stack.enter_context(Library(settings.library, workers=workers, verified=board.verified))
         self.control = ControlFiles(
@@ -179,7 +183,7 @@ class _Daemon:
             take=self.coordinator.take,
             state=self.namespace.state,
             tick=self.coordinator.tick,
-            ended=ended,
+            ended=lambda: self._end_with_kernel(ended),
         )
 
     def mount(self) -> None:
@@ -190,9 +194,10 @@ class _Daemon:
         """
         settings = self.settings
         channel = Channel(Path(settings.mountpoint), self.options(), limits_of(settings.options))
-        # The mount ends first, then those who answer; nobody waits for an answer any more by then.
+        # The mount ends first, then reads that have begun, then those who answer.
         self.stack.callback(self.coordinator.close)
         self.stack.callback(self.responders.close)
+        self.stack.callback(self._finish)
         self.stack.callback(channel.close)
         self.stack.callback(self.responders.expect_end)
         self.stack.callback(self.refresher.close)
@@ -229,6 +234,15 @@ class _Daemon:
         self.library.start_other_workers()
         self.library.import_ahead()
         self.coordinator.documents.tidy()
+
+    def _end_with_kernel(self, ended: Callable[[], None]) -> None:
+        self._kernel_has_ended.set()
+        ended()
+
+    def _finish(self) -> None:
+        """Let reads finish, unless the kernel has ended them all."""
+        if not self._kernel_has_ended.is_set():
+            self.coordinator.finish(FINISH_SECONDS)
 
     def options(self) -> dict[str, str | bool]:
         """The options for libfuse and the kernel."""

@@ -50,7 +50,8 @@ def launch(settings: MountSettings) -> list[str]:
         with _open_log(path) as log:
             before = os.fstat(log.fileno()).st_size
             daemon = subprocess.Popen(
-                [sys.executable, "-m", "imgsyncfs.mount.process"],
+                # The mount point is there for whoever looks through the list of processes.
+                [sys.executable, "-m", "imgsyncfs.mount.process", settings.mountpoint],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

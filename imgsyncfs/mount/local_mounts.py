@@ -1,15 +1,13 @@
 """The mounts of this machine, and how they are told that their catalog has changed.
 
-The system's table says what is mounted, of which catalog. A mount itself may be dead or hang, so it is only asked by a
-process of its own, which is left behind if there is no answer.
+The system's table says what is mounted, of which catalog. A mount itself may be dead or hang, so it is only asked with
+a time limit (`imgsyncfs.mount.asking`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from pathlib import Path
 import orjson
 
 from imgsyncfs.catalog import catalog_identity
+from imgsyncfs.library.nodes import REFRESH_NAME
+from imgsyncfs.mount.asking import ask
 from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, mount_entries
 
 TELL_SECONDS = 5.0
@@ -58,36 +58,16 @@ def refresh_mounts(mountpoints: Sequence[Path], *, seconds: float = TELL_SECONDS
         mountpoints: of this project's mounts.
         seconds: how long to wait for all of them.
     """
-    deadline = time.monotonic() + seconds
-    asked = [
-        subprocess.Popen(
-            ["cat", mountpoint / ".imgsyncfs" / "refresh"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-            text=True,
-        )
-        for mountpoint in mountpoints
-    ]
+    answers = ask(mountpoints, REFRESH_NAME, seconds=seconds)
+    too_late = f"it did not answer within {seconds:g} s"
     return [
-        Refreshed(place, _answer(process, deadline, f"it did not answer within {seconds:g} s"))
-        for place, process in zip(mountpoints, asked, strict=True)
+        Refreshed(place, too_late if answer.is_late else answer.fault or _trouble(answer.content))
+        for place, answer in zip(mountpoints, answers, strict=True)
     ]
 
 
-def _answer(process: subprocess.Popen[str], deadline: float, too_late: str) -> str:
+def _trouble(content: bytes) -> str:
     """Why a mount does not show what the catalog says."""
-    try:
-        content, complaint = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-        return too_late
-    if process.returncode != 0:
-        return complaint.strip().rpartition(": ")[2] or "it cannot be read"
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
         return str(orjson.loads(content)["trouble"])
     return "it is of another version"

@@ -1,29 +1,23 @@
-"""The mount point: checked before mounting, waited for, and left clean after."""
+"""The mount point: what is mounted there, and whether something can be."""
 
 from __future__ import annotations
 
 import ctypes.util
-import errno
-import logging
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgsyncfs.errors import MountError
-from imgsyncfs.library.nodes import CONTROL_NAME, REFRESH_NAME
-
-logger = logging.getLogger(__name__)
 
 FILESYSTEM_TYPE = "fuse.imgsyncfs"
 MOUNT_TABLE = Path("/proc/self/mountinfo")
 DEVICE = Path("/dev/fuse")
 FUSE_CONFIGURATION = Path("/etc/fuse.conf")
-COMMAND_SECONDS = 20.0
-BUSY_SECONDS = 3.0
+
+_MOST_LINKS = 40
+"""The kernel's limit for one path."""
 
 _INSTALL = "on Debian or Ubuntu run: sudo apt-get install"
 
@@ -70,8 +64,15 @@ def _text(field: bytes) -> str:
 
 
 def absolute(mountpoint: Path) -> Path:
-    """The absolute path of a place, its parent's symlinks resolved. The place itself is not touched: it may be dead."""
-    return mountpoint.parent.resolve() / mountpoint.name if mountpoint.name else mountpoint.resolve()
+    """The absolute path of a place, symlinks resolved. Nothing that is mounted there is touched: it may hang."""
+    for _ in range(_MOST_LINKS):
+        if not mountpoint.name or mountpoint.name == "..":
+            return mountpoint.resolve()
+        place = mountpoint.parent.resolve() / mountpoint.name
+        if mount_entry(place) is not None or not place.is_symlink():
+            return place
+        mountpoint = place.parent / place.readlink()
+    return mountpoint
 
 
 def check_system(options: Collection[str] = ()) -> None:
@@ -111,7 +112,7 @@ def _lets_users_allow_others() -> bool:
 
 
 def check_mountpoint(mountpoint: Path) -> None:
-    """See that a mount can be made at a place; one that a killed daemon left behind is cleared.
+    """See that a mount can be made at a place.
 
     Args:
         mountpoint: an absolute path; see `absolute`.
@@ -120,10 +121,6 @@ def check_mountpoint(mountpoint: Path) -> None:
         MountError: it is missing, no directory, not empty, or in use.
     """
     entry = mount_entry(mountpoint)
-    if entry and _is_dead(mountpoint):
-        logger.info("Clearing a dead mount at %s", mountpoint)
-        detach(mountpoint)
-        entry = mount_entry(mountpoint)
     if entry and entry.filesystem_type == FILESYSTEM_TYPE:
         raise MountError(
             f"{mountpoint} is mounted already; look into it, or end it with: imgsyncfs umount {mountpoint}"
@@ -140,99 +137,3 @@ def check_mountpoint(mountpoint: Path) -> None:
         raise MountError(f"You may not look into the mount point {mountpoint}; choose a place of your own.") from None
     if not empty:
         raise MountError(f"The mount point {mountpoint} is not empty; choose an empty directory.")
-
-
-def detach(mountpoint: Path) -> None:
-    """Take a mount out of the namespace at once, whatever still uses it.
-
-    Raises:
-        MountError: it could not be.
-    """
-    _unmount(mountpoint, lazy=True)
-
-
-def unmount(mountpoint: Path, *, lazy: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
-    """End a mount of ours.
-
-    Args:
-        mountpoint: an absolute path; see `absolute`.
-        lazy: detach at once, whatever uses it.
-        busy_seconds: how long to try again while something uses it.
-
-    Raises:
-        MountError: nothing of ours is mounted there, or it stays in use; the message says by what.
-    """
-    entry = mount_entry(mountpoint)
-    if entry is None:
-        raise MountError(f"Nothing is mounted at {mountpoint}; `imgsyncfs status` and `findmnt` show what is.")
-    if entry.filesystem_type != FILESYSTEM_TYPE:
-        raise MountError(f"What is mounted at {mountpoint} is {entry.filesystem_type} and not ours; use umount(8).")
-    if lazy or _is_dead(mountpoint):
-        detach(mountpoint)
-        return
-    deadline = time.monotonic() + busy_seconds
-    while True:
-        try:
-            _unmount(mountpoint, lazy=False)
-        except MountError as error:
-            if mount_entry(mountpoint) is None:
-                return
-            if time.monotonic() > deadline:
-                users = ", ".join(_users(mountpoint)) or "a program of another user"
-                raise MountError(
-                    f"{mountpoint} is in use by {users}; close it, or detach the mount with: "
-                    f"imgsyncfs umount --lazy {mountpoint} ({error})"
-                ) from error
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _unmount(mountpoint: Path, *, lazy: bool) -> None:
-    command = ["umount", "-i"] if os.geteuid() == 0 else ["fusermount", "-u"]
-    if lazy:
-        command.append("-l" if command[0] == "umount" else "-z")
-    try:
-        done = subprocess.run(
-            [*command, str(mountpoint)], capture_output=True, timeout=COMMAND_SECONDS, check=False, text=True
-        )
-    except subprocess.TimeoutExpired:
-        raise MountError(
-            f"{command[0]} {mountpoint} did not end within {COMMAND_SECONDS:g} s; try with --lazy."
-        ) from None
-    if done.returncode != 0:
-        raise MountError(done.stderr.strip() or f"{command[0]} ended with status {done.returncode}")
-
-
-def _is_dead(mountpoint: Path) -> bool:
-    """Whether the daemon behind a mount is gone (the kernel then answers ENOTCONN)."""
-    try:
-        # Of other names the kernel goes on answering from what it knew; statvfs may ask a database.
-        os.stat(mountpoint / CONTROL_NAME.decode() / REFRESH_NAME.decode())  # noqa: PTH116  # a Path would do the same
-    except OSError as error:
-        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
-    return False
-
-
-def _users(mountpoint: Path) -> list[str]:
-    """Programs that have a file, or their working directory, below a place: ``name (process id)``."""
-    below = f"{mountpoint}/"
-    users = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            links = [entry / "cwd", *(entry / "fd").iterdir()]
-            if any(f"{_target(link)}/".startswith(below) for link in links):
-                users.append(f"{(entry / 'comm').read_text().strip()} ({entry.name})")
-        except OSError:
-            # Gone meanwhile, or another user's.
-            continue
-    return users
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:
-        return ""

@@ -34,8 +34,8 @@ MOST_TRIES = 3
 QUICK_DEATH_SECONDS = 1.0
 """A worker that died younger than this is replaced after as long a pause: starting it keeps a core busy."""
 
-END_SECONDS = 3.0
-"""The timeout of a worker whose input has ended; then it is killed."""
+END_SECONDS = 1.0
+"""Until when all workers of a pool must have ended after their input has; then they are killed."""
 
 Answer = tuple[dict[str, Any], bytes]
 """A worker's answer: a JSON-able result and a payload."""
@@ -161,8 +161,9 @@ class WorkerPool:
             with contextlib.suppress(OSError):
                 # It was gone already.
                 worker.to_worker.close()
+        deadline = time.monotonic() + END_SECONDS
         for worker in workers:
-            if not worker.process.wait(END_SECONDS):
+            if not worker.process.wait(max(0.0, deadline - time.monotonic())):
                 worker.process.kill()
                 worker.process.wait(END_SECONDS)
 
