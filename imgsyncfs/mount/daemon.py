@@ -240,6 +240,7 @@ class _Daemon:
                 "read_at": int(table.read_at),
                 "trouble": library.mirror.trouble,
             },
+            "tree": self.namespace.tree_status(),
             "listings_loaded": self.namespace.loaded(),
             "revisions_held": self.namespace.retired(),
             "cache": {
