@@ -97,6 +97,7 @@ class Tree:
     def __init__(self) -> None:
         self._nodes: dict[int, TreeNode] = {}
         self._children: dict[int, dict[bytes, int]] = {}
+        self._opened: set[int] = set()
         self._unopened: set[int] = set()
 
     @property
@@ -112,9 +113,7 @@ class Tree:
     @property
     def opened(self) -> tuple[int, ...]:
         """Numbers of the branches that somebody has looked into."""
-        return tuple(
-            [number for number, node in self._nodes.items() if node.is_branch and number not in self._unopened]
-        )
+        return tuple(self._opened)
 
     def is_open(self, number: int) -> bool:
         """Whether a node is there, and what is in it is known."""
@@ -185,6 +184,7 @@ class Tree:
         for number in change.gone:
             node = self._nodes.pop(number)
             self._unopened.discard(number)
+            self._opened.discard(number)
             self._children.pop(number, None)
             siblings = self._children.get(node.parent)
             if siblings is not None:
@@ -198,9 +198,9 @@ class Tree:
                     self._unopened.add(number)
             self._nodes[number] = node
         self._unopened.difference_update(change.opened)
+        self._opened.update(change.opened)
         for number in grown:
-            # In one order, whichever way it became what it is: a reader of a long directory goes from one process to
-            # another.
+            # One order in all processes, whichever way each came to it: a reader of a long directory asks several.
             self._children[number] = dict(sorted(self._children[number].items()))
 
     def whole(self) -> TreeChange:

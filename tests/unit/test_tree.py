@@ -203,6 +203,7 @@ def test_a_tree_is_the_same_in_another_process_however_it_came_there() -> None:
     late = Tree()
     late.take(TreeChange.from_bytes(tree.whole().to_bytes()))
     assert state(follower) == state(tree) == state(late)
+    assert all([*tree.children(number)] == sorted(tree.children(number)) for number in tree.nodes)
 
 
 def test_a_tree_that_was_renewed_has_what_one_made_anew_has() -> None:
@@ -238,10 +239,12 @@ def test_a_place_with_another_number_is_told_as_one_name() -> None:
     before = at(tree, ".views/yolo/a")
     del catalog.numbers["yolo", "a"]
     catalog.numbers["yolo", "other"] = 0
+    catalog.put(row("a", updated_at=9), row("b"))
     told = renew(tree, catalog)
     assert told.entries == ((at(tree, ".views/yolo"), b"a"),)
     assert at(tree, ".views/yolo/a") != before
     assert before not in tree.nodes
+    assert tree.nodes[at(tree, ".views/yolo")].modified_at == 5
 
 
 def test_what_nobody_has_looked_into_is_not_told_and_is_right_when_somebody_does() -> None:
@@ -263,7 +266,7 @@ def test_a_branch_that_is_gone_takes_what_is_in_it_along_and_is_not_open_when_it
     catalog.put(row("a"))
     told = renew(tree, catalog)
     assert {(at(tree, ".views"), b"imagefolder:Gender"), (view, b"faces")} <= {*told.entries}
-    assert view not in tree.nodes
+    assert view not in {*tree.nodes, *tree.opened}
     catalog.put(row("a"), row("faces"))
     renew(tree, catalog)
     assert view in tree.unopened
