@@ -52,7 +52,8 @@ def play_select(stage: Stage, contestant: Contestant) -> None:
     """A selection is made by its command, and the images in it are looked up, as a mount does it and in a mount.
 
     The dataset's own listing is there already. What the catalog takes for both is one figure. The other is what passes
-    until a mount that nobody has looked into further shows the selection: it then makes the directories of all views.
+    until a mount that nobody has looked into further shows the selection: of the hidden directories, it makes that of
+    the selections.
     """
     with tempfile.TemporaryDirectory(prefix="select-", dir=stage.workload.folder) as folder:
         catalog, cache = Path(folder) / "catalog.db", Path(folder) / "cache"

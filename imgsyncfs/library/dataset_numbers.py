@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -20,8 +21,37 @@ from imgsyncfs.library.numbers import MOST_DATASETS
 logger = logging.getLogger(__name__)
 
 
+class Place(NamedTuple):
+    """A directory that shows a dataset.
+
+    Attributes:
+        dataset_id: which one.
+        view: name of the view that it is shown in; empty for the dataset's own directory.
+    """
+
+    dataset_id: str
+    view: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that its number is kept under; no dataset's id has a slash."""
+        [name] = self.names(self.view, [self.dataset_id])
+        return name
+
+    @staticmethod
+    def names(view: str, dataset_ids: Iterable[str]) -> Iterable[str]:
+        """The names of several places in a view."""
+        return (f"{view}/{dataset_id}" for dataset_id in dataset_ids) if view else dataset_ids
+
+    @classmethod
+    def of(cls, name: str) -> Place:
+        """The place whose number is kept under a name."""
+        view, _, dataset_id = name.rpartition("/")
+        return cls(dataset_id, view)
+
+
 class DatasetNumbers:
-    """Gives datasets their numbers. For one thread.
+    """Gives the places of datasets their numbers. For one thread at a time.
 
     Args:
         path: of the file that keeps them; its folder must be there.
@@ -38,32 +68,35 @@ class DatasetNumbers:
         self._highest = max(self._numbers.values(), default=0)
         taken = {*self._numbers.values()}
         self._gaps = (number for number in range(1, self._highest) if number not in taken)
+        self._is_saved = True
 
-    def of(self, dataset_ids: Iterable[str]) -> dict[str, int]:
-        """The numbers of some datasets; those that have none get one."""
-        ids = list(dataset_ids)
-        fresh = [dataset_id for dataset_id in ids if dataset_id not in self._numbers]
-        for dataset_id in fresh:
-            self._give(dataset_id)
-        if fresh:
-            self._save()
-        return {dataset_id: self._numbers[dataset_id] for dataset_id in ids}
+    def of(self, names: Iterable[str]) -> list[int]:
+        """The numbers of places by their names; those that have none get one."""
+        return [self._numbers.get(name) or self._give(name) for name in names]
 
-    def renew(self, dataset_id: str) -> int:
-        """Give a dataset another number: its files' numbers have begun anew."""
-        self._give(dataset_id)
-        self._save()
-        return self._numbers[dataset_id]
+    def renew(self, name: str) -> int:
+        """Give a place another number: its files' numbers have begun anew."""
+        return self._give(name)
 
-    def _give(self, dataset_id: str) -> None:
+    def name(self, number: int) -> str:
+        """The name of the place that has a number, from this mount or an earlier one; empty if there is none."""
+        return next((name for name, given in self._numbers.items() if given == number), "")
+
+    def _give(self, name: str) -> int:
         number = next(self._gaps, 0)
         if not number:
             self._highest = number = self._highest + 1
         if number > MOST_DATASETS:
             raise OverflowError(f"more than {MOST_DATASETS} datasets")
-        self._numbers[dataset_id] = number
+        self._numbers[name] = number
+        self._is_saved = False
+        return number
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep the numbers for the next mount, if any were given since."""
+        if self._is_saved:
+            return
+        self._is_saved = True
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.{threading.get_native_id()}")
         try:
             temporary.write_bytes(orjson.dumps(self._numbers))

@@ -82,6 +82,14 @@ def address(number: int) -> FileAddress:
     return FileAddress(number >> _DATASET_SHIFT, (number >> KIND_BITS) & _FILE_MASK, number & _KIND_MASK)
 
 
+def is_above_files(number: int) -> bool:
+    """Whether a number is that of a directory or symlink above the datasets' files, a dataset's own directory included.
+
+    Those are nodes of the tree (`imgsyncfs.library.tree`); all others are in a dataset.
+    """
+    return number & NAMED > 0 or number == ROOT or number & ((1 << _DATASET_SHIFT) - 1) == 0
+
+
 def named_number(path: bytes, content: bytes, *, is_control: bool = False) -> int:
     """The node number of something outside the datasets.
 

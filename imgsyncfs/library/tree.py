@@ -1,32 +1,22 @@
 """The directories above the datasets' files: the root; ``.views``, ``.selections``, ``.by``, ``.subscriptions`` below.
 
-They are made from the table of datasets, and again when it has changed. Each node has its number
-(`imgsyncfs.library.numbers`), so that two trees can be compared, and the tree goes to other processes as JSON. Most
-mounts do without what is below the hidden directories, a dozen nodes for each dataset: a tree may end there.
+Each node has its number (`imgsyncfs.library.numbers`), so that two states of a tree can be compared, and what differs
+goes to other processes as JSON. A catalog of many datasets has some forty times as many nodes below the hidden
+directories, and most mounts need few of them: a branch is a directory whose entries are made when somebody first looks
+into it (`imgsyncfs.library.branches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import orjson
 
-from imgsyncfs.catalog.dataset_table import column_values
-from imgsyncfs.catalog.mirror import DatasetTable
-from imgsyncfs.catalog.naming import file_name_fault
-from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.catalog.selections import MARK
-from imgsyncfs.catalog.subscriptions import members, subscription_fault
 from imgsyncfs.library.nodes import DIRECTORY_MODE, LINK_MODE, Attributes
-from imgsyncfs.library.numbers import NAMED, ROOT, named_number
-
-VIEWS_NAME = b".views"
-SELECTIONS_NAME = b".selections"
-
-BY_COLUMNS = ("source", "image_type", "label_type", "class", "project", "label_version")
+from imgsyncfs.library.numbers import NAMED, ROOT
 
 
 class TreeNode(NamedTuple):
@@ -37,14 +27,14 @@ class TreeNode(NamedTuple):
         name: its own name; empty for the root.
         modified_at: Unix seconds.
         target: of a symlink, relative to its directory; empty for a directory.
-        children: name to number; empty for a symlink, and for a dataset, whose files are not in the tree.
+        is_branch: whether its entries are made when somebody first looks into it.
     """
 
     parent: int
     name: bytes
     modified_at: int
-    target: bytes
-    children: Mapping[bytes, int]
+    target: bytes = b""
+    is_branch: bool = False
 
     @property
     def attributes(self) -> Attributes:
@@ -52,90 +42,42 @@ class TreeNode(NamedTuple):
         return Attributes(LINK_MODE if self.target else DIRECTORY_MODE, len(self.target), self.modified_at)
 
 
-_NO_CHILDREN: Mapping[bytes, int] = MappingProxyType({})
+@dataclass(frozen=True)
+class TreeChange:
+    """What makes one state of a tree another.
 
-
-class Tree:
-    """All nodes by number.
-
-    Args:
-        nodes: number to node.
-        is_complete: whether what is below the hidden directories is there.
+    Attributes:
+        nodes: those that came or have become others, by number; parents first.
+        gone: numbers of those that are there no more.
+        opened: numbers of branches whose entries have been made.
     """
 
-    def __init__(self, nodes: Mapping[int, TreeNode], *, is_complete: bool = True) -> None:
-        self.nodes = nodes
-        self.is_complete = is_complete
+    nodes: Mapping[int, TreeNode] = field(default_factory=dict)
+    gone: tuple[int, ...] = ()
+    opened: tuple[int, ...] = ()
 
     def to_bytes(self) -> bytes:
         """As JSON; see `from_bytes`."""
-        return orjson.dumps(
-            [
-                self.is_complete,
-                [
-                    [number, node.parent, node.name.decode(), node.modified_at, node.target.decode()]
-                    for number, node in self.nodes.items()
-                ],
-            ]
-        )
-
-    @classmethod
-    def from_bytes(cls, content: bytes | memoryview) -> Tree:
-        """Back from `to_bytes`."""
-        is_complete, nodes = orjson.loads(content)
-        return cls.of(
-            (
-                (number, parent, name.encode(), modified_at, target.encode())
-                for number, parent, name, modified_at, target in nodes
-            ),
-            is_complete=is_complete,
-        )
-
-    @classmethod
-    def of(cls, nodes: Iterable[tuple[int, int, bytes, int, bytes]], *, is_complete: bool = True) -> Tree:
-        """Make a tree of (number, parent, name, modified_at, target) of each node, parents first."""
-        children: dict[int, dict[bytes, int]] = {}
-        made: dict[int, TreeNode] = {}
-        for number, parent, name, modified_at, target in nodes:
-            own = _NO_CHILDREN if target else children.setdefault(number, {})
-            made[number] = TreeNode(parent, name, modified_at, target, own)
-            if number != ROOT:
-                children[parent][name] = number
-        return cls(made, is_complete=is_complete)
-
-    def settled(self, before: Tree) -> Tree:
-        """The same tree, in which links, and directories of links, show the times that they have in another tree.
-
-        A publish renews a dataset's time, and some twenty links lead to a dataset: they are what they were, and the
-        kernel need not be told of them. A directory shows another time when other names are in it.
-        """
-        nodes = dict(self.nodes)
-        for number, node in self.nodes.items():
-            earlier = before.nodes.get(number) if number & NAMED else None
-            # A directory that nobody has looked into yet is empty there.
-            if earlier is not None and (not before.is_complete or earlier.children.keys() == node.children.keys()):
-                nodes[number] = node._replace(modified_at=earlier.modified_at)
-        return Tree(nodes, is_complete=self.is_complete)
-
-    def changes_from(self, before: Tree) -> TreeChanges:
-        """What is no longer as it was in another tree."""
-        entries = [
-            (node.parent, node.name)
-            for tree, other in ((before, self), (self, before))
-            for number, node in tree.nodes.items()
-            if number != ROOT and node.parent in before.nodes and number not in other.nodes
-        ]
-        stale = {parent for parent, _ in entries} | {
-            number
+        nodes = [
+            (number, node.parent, node.name.decode(), node.modified_at, node.target.decode(), node.is_branch)
             for number, node in self.nodes.items()
-            if number in before.nodes and before.nodes[number].modified_at != node.modified_at
+        ]
+        return orjson.dumps((nodes, self.gone, self.opened))
+
+    @classmethod
+    def from_bytes(cls, content: bytes | memoryview) -> TreeChange:
+        """Back from `to_bytes`."""
+        nodes, gone, opened = orjson.loads(content)
+        made = {
+            number: TreeNode(parent, name.encode(), modified_at, target.encode(), is_branch)
+            for number, parent, name, modified_at, target, is_branch in nodes
         }
-        return TreeChanges(tuple(dict.fromkeys(entries)), tuple(stale))
+        return cls(made, tuple(gone), tuple(opened))
 
 
 @dataclass(frozen=True)
-class TreeChanges:
-    """What the kernel must be told after a change of the tree.
+class Told:
+    """What the kernel must be told of a change.
 
     Attributes:
         entries: (number of the directory, name) of what came, went or became another node.
@@ -146,122 +88,121 @@ class TreeChanges:
     nodes: tuple[int, ...]
 
 
-def build_tree(
-    table: DatasetTable,
-    datasets: Mapping[bytes, tuple[int, DatasetRow]],
-    *,
-    views: Mapping[bytes, Mapping[bytes, int] | None],
-    control: tuple[bytes, int],
-    since: int,
-    selections: Mapping[bytes, int] | None = None,
-    is_complete: bool = True,
-) -> Tree:
-    """Make the tree of a catalog.
-
-    Args:
-        table: the catalog's.
-        datasets: name of each dataset that is shown to (node number of its directory, its row).
-        views: name of each view to the node numbers of the datasets in it, by their names; None for one that the
-            root itself shows.
-        control: name and number of the directory of control files, which is not in the tree.
-        since: the Unix time that directories show if there is no dataset.
-        selections: name of each selection, with its mark, to the node number of its directory.
-        is_complete: whether to make what is below the hidden directories as well.
-    """
-    newest = table.updated_at or since
-    nodes = _nodes(table, datasets, views, selections or {}, control, newest, since, is_complete=is_complete)
-    return Tree.of(nodes, is_complete=is_complete)
+_NO_CHILDREN: Mapping[bytes, int] = MappingProxyType({})
 
 
-def _nodes(
-    table: DatasetTable,
-    datasets: Mapping[bytes, tuple[int, DatasetRow]],
-    views: Mapping[bytes, Mapping[bytes, int] | None],
-    selections: Mapping[bytes, int],
-    control: tuple[bytes, int],
-    newest: int,
-    since: int,
-    *,
-    is_complete: bool,
-) -> Iterator[tuple[int, int, bytes, int, bytes]]:
-    yield ROOT, ROOT, b"", newest, b""
-    yield control[1], ROOT, control[0], since, b""
-    shown = [row for _, row in datasets.values()]
-    by, subscriptions = (by_columns(shown), by_subscriptions(table, shown)) if is_complete else ({}, {})
-    yield from _directory(ROOT, b"", b".by", by, newest)
-    yield from _directory(ROOT, b"", b".subscriptions", subscriptions, newest)
-    yield from _views(table, views if is_complete else {}, newest)
-    yield from _selections(table, selections if is_complete else {}, newest)
-    for name, (number, row) in datasets.items():
-        yield number, ROOT, name, row.updated_at, b""
+class Tree:
+    """All nodes by number; at first there are none."""
 
+    def __init__(self) -> None:
+        self._nodes: dict[int, TreeNode] = {}
+        self._children: dict[int, dict[bytes, int]] = {}
+        self._opened: set[int] = set()
+        self._unopened: set[int] = set()
 
-def _views(
-    table: DatasetTable, views: Mapping[bytes, Mapping[bytes, int] | None], newest: int
-) -> Iterator[tuple[int, int, bytes, int, bytes]]:
-    top = named_number(b"/" + VIEWS_NAME, b"")
-    yield top, ROOT, VIEWS_NAME, newest, b""
-    for view, numbers in views.items():
-        path = b"/%b/%b" % (VIEWS_NAME, view)
-        if numbers is None:
-            # A directory has one name alone.
-            yield named_number(path, b".."), top, view, newest, b".."
-            continue
-        directory = named_number(path, b"")
-        yield directory, top, view, newest, b""
-        for name, number in numbers.items():
-            row = table.row(name.decode())
-            if row is not None:
-                yield number, directory, name, row.updated_at, b""
+    @property
+    def nodes(self) -> Mapping[int, TreeNode]:
+        """Number to node."""
+        return self._nodes
 
+    @property
+    def unopened(self) -> frozenset[int]:
+        """Numbers of the branches that nobody has looked into."""
+        return frozenset(self._unopened)
 
-def _selections(
-    table: DatasetTable, numbers: Mapping[bytes, int], newest: int
-) -> Iterator[tuple[int, int, bytes, int, bytes]]:
-    top = named_number(b"/" + SELECTIONS_NAME, b"")
-    yield top, ROOT, SELECTIONS_NAME, newest, b""
-    for marked, number in numbers.items():
-        row = table.row(marked.decode())
-        if row is not None:
-            yield number, top, marked.removeprefix(MARK.encode()), row.updated_at, b""
+    @property
+    def opened(self) -> tuple[int, ...]:
+        """Numbers of the branches that somebody has looked into."""
+        return tuple(self._opened)
 
+    def is_open(self, number: int) -> bool:
+        """Whether a node is there, and what is in it is known."""
+        return number in self._nodes and number not in self._unopened
 
-Links: TypeAlias = "Mapping[bytes, Links | int]"
-"""Name of a directory to what is in it; name of a dataset to the Unix time of its symlink."""
+    def children(self, number: int) -> Mapping[bytes, int]:
+        """Name to number of what is in a directory, sorted by name.
 
+        Empty for a symlink, for a branch that is not open, and for a dataset, whose files are not in the tree.
+        """
+        return self._children.get(number, _NO_CHILDREN)
 
-def _directory(
-    parent: int, above: bytes, name: bytes, links: Links, newest: int
-) -> Iterator[tuple[int, int, bytes, int, bytes]]:
-    path = above + b"/" + name
-    number = named_number(path, b"")
-    yield number, parent, name, newest, b""
-    for inner_name, inner in links.items():
-        if isinstance(inner, int):
-            target = b"../" * path.count(b"/") + inner_name
-            link = named_number(path + b"/" + inner_name, target)
-            yield link, number, inner_name, inner, target
-        else:
-            yield from _directory(number, path, inner_name, inner, newest)
+    def path(self, number: int) -> tuple[bytes, ...]:
+        """The names that lead from the root to a node."""
+        names: list[bytes] = []
+        while number != ROOT:
+            node = self._nodes[number]
+            names.append(node.name)
+            number = node.parent
+        return tuple(reversed(names))
 
+    def opening(self, number: int, nodes: Iterable[tuple[int, TreeNode]]) -> TreeChange:
+        """The change by which a branch gets its entries.
 
-def by_columns(rows: Iterable[DatasetRow]) -> Links:
-    """``<column>/<value>/<dataset>`` for each of `BY_COLUMNS`; values that cannot be a name are left out."""
-    columns: dict[bytes, dict[bytes, dict[bytes, int]]] = {column.encode(): {} for column in BY_COLUMNS}
-    for row in rows:
-        for column in BY_COLUMNS:
-            for value in column_values(row, column):
-                if file_name_fault(value) is None:
-                    links = columns[column.encode()].setdefault(value.encode(), {})
-                    links[row.dataset_id.encode()] = row.updated_at
-    return columns
+        Args:
+            number: of the branch.
+            nodes: what is in it, at all depths; parents first.
+        """
+        return TreeChange(dict(nodes), opened=(number,))
 
+    def change_to(self, nodes: Iterable[tuple[int, TreeNode]]) -> TreeChange:
+        """The change by which the tree has other nodes. The branches that are open stay open.
 
-def by_subscriptions(table: DatasetTable, shown: Iterable[DatasetRow]) -> Links:
-    """``<name>/<dataset>`` for each subscription that can be used; only datasets that the root shows."""
-    rows = list(shown)
-    return {
-        name.encode(): {row.dataset_id.encode(): row.updated_at for row in members(subscription, rows)}
-        for name, subscription in table.subscriptions.items()
-        if file_name_fault(name) is None and not subscription_fault(subscription)
-    }
+        Links, and directories of links, keep their times: a publish renews a dataset's time, and some twenty links lead
+        to a dataset; they are what they were, and the kernel need not be told of them. A directory shows another time
+        when other names are in it.
+
+        Args:
+            nodes: all of them, with those in open branches; parents first.
+        """
+        known, others = self._nodes, {}
+        seen = set()
+        for number, node in nodes:
+            seen.add(number)
+            if known.get(number) != node:
+                others[number] = node
+        gone = tuple([number for number in known if number not in seen])
+        came = {(node.parent, node.name) for number, node in others.items() if number not in known}
+        went = {(known[number].parent, known[number].name) for number in gone}
+        grown = {parent for parent, _ in came ^ went}
+        kept = [number for number in others if number & NAMED and number in known and number not in grown]
+        for number in kept:
+            del others[number]
+        return TreeChange(others, gone)
+
+    def told(self, change: TreeChange) -> Told:
+        """What the kernel must be told of a change that has not been made yet. What it cannot know is not in it."""
+        moved = [
+            *(node for number, node in change.nodes.items() if number not in self._nodes),
+            *(self._nodes[number] for number in change.gone),
+        ]
+        entries = [(node.parent, node.name) for node in moved if node.parent in self._nodes]
+        known = [number for number in change.nodes if number in self._nodes]
+        return Told(tuple(dict.fromkeys(entries)), tuple(dict.fromkeys([*(parent for parent, _ in entries), *known])))
+
+    def take(self, change: TreeChange) -> None:
+        """Make a change."""
+        for number in change.gone:
+            node = self._nodes.pop(number)
+            self._unopened.discard(number)
+            self._opened.discard(number)
+            self._children.pop(number, None)
+            siblings = self._children.get(node.parent)
+            if siblings is not None:
+                siblings.pop(node.name, None)
+        grown = set()
+        for number, node in change.nodes.items():
+            if number not in self._nodes and number != ROOT:
+                self._children.setdefault(node.parent, {})[node.name] = number
+                grown.add(node.parent)
+                if node.is_branch:
+                    self._unopened.add(number)
+            self._nodes[number] = node
+        self._unopened.difference_update(change.opened)
+        self._opened.update(change.opened)
+        for number in grown:
+            # One order in all processes, whichever way each came to it: a reader of a long directory asks several.
+            self._children[number] = dict(sorted(self._children[number].items()))
+
+    def whole(self) -> TreeChange:
+        """The change that makes an empty tree this one."""
+        return TreeChange(self._nodes, opened=self.opened)

@@ -4,9 +4,9 @@ A request that a responder could not answer lies here until what it needs has co
 It waits at most the timeout, and then fails. So waiting costs no thread, here or there. Whoever is ended while it waits
 is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
 
-Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, and
-control files made, by a few threads of their own; others bring documents and pictures of views
-(`imgsyncfs.mount.documents`, `imgsyncfs.mount.pictures`). Extents arrive on the workers' listening threads.
+Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, control
+files made, and directories above the datasets' files, by threads of their own; others bring documents and pictures of
+views (`imgsyncfs.mount.documents`, `imgsyncfs.mount.pictures`). Extents arrive on the workers' listening threads.
 `Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
 `Coordinator._writers_lock` guards the start of those workers alone.
 """
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.errors import CacheError, StoreError
@@ -78,8 +78,9 @@ LOOK_SECONDS = 0.2
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
 
-TREE = 0
-"""Stands for the tree where datasets' numbers stand for their listings."""
+Wanted: TypeAlias = tuple[str, int]
+"""What requests wait for that is brought once for all of them: ``listing`` and a dataset's number, or ``tree`` and that
+of a node above the datasets' files."""
 
 
 @dataclass
@@ -94,6 +95,7 @@ class _Waiting:
         flights: of the extents that it waits for; none if it waits for a listing or the tree.
         path: of the file, if the responder has said it.
         listing: number of the dataset whose listing it waits for.
+        branch: number of the node above the datasets' files that it waits for.
         document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
         missing: how many of the extents have not come yet.
@@ -106,7 +108,8 @@ class _Waiting:
     tries: int = 0
     flights: tuple[InFlight, ...] = ()
     path: str = ""
-    listing: int = TREE
+    listing: int = 0
+    branch: int = 0
     document: WantedDocument | None = None
     picture: int = -1
     missing: int = field(init=False)
@@ -147,12 +150,14 @@ class Coordinator:
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
         self._waiting: dict[int, _Waiting] = {}
-        self._loading: dict[int, list[int]] = {}
+        self._bringing: dict[Wanted, list[int]] = {}
         self._interrupted: dict[int, float] = {}
         self._deadlines: list[tuple[float, int]] = []
         self.slow = SlowWaits()
         self._transfers = itertools.count(1)
         self._listings = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="listing")
+        # One of its own: a listing does not wait for the names of a view.
+        self._branches = ThreadPoolExecutor(1, thread_name_prefix="tree")
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self.documents = DocumentFlights(library, namespace)
         self._pictures = PictureFlights(library, namespace)
@@ -176,6 +181,7 @@ class Coordinator:
     def close(self) -> None:
         """End the threads; what they do is not waited for."""
         self._listings.shutdown(wait=False, cancel_futures=True)
+        self._branches.shutdown(wait=False, cancel_futures=True)
         self._controls.shutdown(wait=False, cancel_futures=True)
         self.documents.close()
         self._pictures.close()
@@ -204,7 +210,7 @@ class Coordinator:
         elif wanted == "listing":
             self._want_listing(responder, header["number"], request)
         elif wanted == "tree":
-            self._want_listing(responder, TREE, request)
+            self._want_branch(responder, header["number"], request)
         elif wanted == "document":
             self._want_document(responder, header, request)
         elif wanted == "picture":
@@ -259,6 +265,8 @@ class Coordinator:
         if waiting.document is not None:
             progress = self.documents.progress(waiting.document)
             return CacheError(f"it is still being written, from all annotations: {progress}; look again in a while")
+        if waiting.branch:
+            return CacheError("its names are still being made; look again in a while, or raise the timeout")
         return self._library.mirror.too_late(self._namespace.name_of(waiting.listing))
 
     def _look_at_interrupted(self, unique: int, now: float) -> None:
@@ -378,33 +386,41 @@ class Coordinator:
         if self._responders is not None:
             self._responders.board.reads_ahead = self._library.extents.readahead.running
 
-    # Listings.
+    # Listings, and the tree.
 
     def _want_listing(self, responder: int, number: int, request: bytes) -> None:
-        """Have a request wait for a listing, which is loaded once for all of them, or for the tree."""
+        """Have a request wait for a listing, which is loaded once for all of them."""
         deadline = time.monotonic() + self._library.settings.timeout
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
-        with self._lock:
-            first = number not in self._loading
-            self._loading.setdefault(number, []).append(unique)
-        if first:
-            self._listings.submit(self._bring_listing, number)
+        if self._is_first(("listing", number), unique):
+            self._listings.submit(self._bring, ("listing", number), self._namespace.load)
 
-    def _bring_listing(self, number: int) -> None:
+    def _want_branch(self, responder: int, number: int, request: bytes) -> None:
+        """Have a request wait for a node above the datasets' files, and what is in it."""
+        deadline = time.monotonic() + self._library.settings.timeout
+        unique = self._set_aside(_Waiting(responder, request, deadline, branch=number))
+        if self._is_first(("tree", number), unique):
+            self._branches.submit(self._bring, ("tree", number), self._namespace.open)
+
+    def _is_first(self, wanted: Wanted, unique: int) -> bool:
+        """Note that a request waits for something; says whether it is the first."""
+        with self._lock:
+            first = wanted not in self._bringing
+            self._bringing.setdefault(wanted, []).append(unique)
+        return first
+
+    def _bring(self, wanted: Wanted, bring: Callable[[int], None]) -> None:
         failure: Exception | None = None
         try:
-            if number == TREE:
-                self._namespace.complete_tree()
-            else:
-                self._namespace.load(number)
+            bring(wanted[1])
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             failure = error
-        self._answer_loaded(number, failure)
+        self._answer_brought(wanted, failure)
 
-    def _answer_loaded(self, number: int, failure: Exception | None) -> None:
-        """Have the requests tried again that waited for a listing, or fail."""
+    def _answer_brought(self, wanted: Wanted, failure: Exception | None) -> None:
+        """Have the requests tried again that waited for something, or fail."""
         with self._lock:
-            ready = {unique: self._waiting.get(unique) for unique in self._loading.pop(number)}
+            ready = {unique: self._waiting.get(unique) for unique in self._bringing.pop(wanted)}
         for unique, waiting in ready.items():
             if waiting is None or not self._take_off(unique, waiting):
                 continue
@@ -568,7 +584,9 @@ class Coordinator:
             return waiting.path or self._path_in_dataset(waiting.request)
         if waiting.document is not None:
             return f"/{self._namespace.name_of(waiting.listing)}/{waiting.document.file}"
-        return "/.by" if waiting.listing == TREE else "/" + self._namespace.name_of(waiting.listing)
+        if waiting.branch:
+            return self._namespace.path_above(waiting.branch)
+        return "/" + self._namespace.name_of(waiting.listing)
 
     def _path_in_dataset(self, request: bytes) -> str:
         _, operation, _, number, *_ = protocol.IN_HEADER.unpack_from(request)

@@ -8,51 +8,50 @@ keep as long as the kernel knows one of them: it is asked, since it refuses a no
 forgotten.
 
 Threads: `Namespace._lock` guards the tables. It is held while messages are sent to responders, so that each gets them
-in one order, and never while a listing is loaded. `refresh` runs on one thread, the only one that notifies the kernel:
-a notification waits for look-ups in the same directory, whose answers other threads bring.
+in one order, and never while a listing is loaded or directories are made. `Namespace._making` lets one thread at a time
+make these: the refreshing one, or one that opens a branch for somebody who looks into it; it is taken first. `refresh`
+runs on one thread, the only one that notifies the kernel: a notification waits for look-ups in the same directory,
+whose answers other threads bring.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
-from imgsyncfs.formats.registry import FORMATS
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
-from imgsyncfs.library.dataset_numbers import DatasetNumbers
+from imgsyncfs.library.dataset_numbers import Place
 from imgsyncfs.library.documents import facts_digest
 from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.nodes import CONTROL_NAME
-from imgsyncfs.library.numbers import (
-    ANNOTATION,
-    FIRST_SIBLING,
-    IMAGE,
-    PICTURE,
-    REWRITTEN,
-    FileAddress,
-    address,
-    dataset_number,
-    file_number,
-)
+from imgsyncfs.library.numbers import address, dataset_number
 from imgsyncfs.library.picture_files import MOST_SIZES
-from imgsyncfs.library.tree import Tree, build_tree
+from imgsyncfs.library.tree import TreeChange
 from imgsyncfs.library.views.contract import DatasetFacts
-from imgsyncfs.library.views.registry import check_shown, find_view, offered_views
+from imgsyncfs.library.views.registry import check_shown, find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.board import memory_file, shared_memory
-from imgsyncfs.pictures.kinds import PICTURE_EXT
+from imgsyncfs.mount.held_listings import (
+    HeldDataset,
+    HeldListing,
+    NumbersOf,
+    Retired,
+    document_message,
+    is_known,
+    losses_message,
+)
+from imgsyncfs.mount.mounted_tree import MountedTree
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -61,130 +60,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NUMBERS_FILE = "numbers.json"
-
 SWITCH_SECONDS = 10.0
 """Until when all responders must have taken over a change."""
 
-ASKED_AT_ONCE = 20_000
-"""Nodes that the kernel is asked for in one refresh, at some 5 microseconds each."""
-
 SETTLED_SECONDS = 1.0
 """A look-up that was answered before a change has reached the kernel's tables by then."""
-
-
-@dataclass
-class HeldListing:
-    """A listing that the responders have.
-
-    Attributes:
-        listing: mapped.
-        sizes: descriptor of the memory for the sizes of its siblings.
-        view: name of the view that it is shown in; empty for the dataset's own directory.
-        facts: descriptor of the memory with what its view depends on; below 0 without.
-        documents: the long documents that were written, by their places in the view.
-        has_losses: whether there is anything that the view does not show; None if nobody knows.
-    """
-
-    listing: Listing
-    sizes: int
-    view: str = ""
-    facts: int = -1
-    documents: dict[int, KeptDocument] = field(default_factory=dict)
-    has_losses: bool | None = None
-
-    def document_messages(self, dataset: int) -> list[State]:
-        """What makes a responder take over the documents, and what is known of losses."""
-        messages = [_document_message(dataset, place, document) for place, document in self.documents.items()]
-        if self.has_losses is not None:
-            messages.append(_losses_message(dataset, has_losses=self.has_losses))
-        return messages
-
-    def message(self, dataset: int, *, is_current: bool) -> State:
-        """What makes a responder take it over."""
-        files = self.listing.files
-        if files is None:
-            raise AssertionError("a listing that was not loaded from a file")
-        header = {
-            "listing": self.listing.key,
-            "dataset": dataset,
-            "view": self.view,
-            "is_current": is_current,
-        }
-        facts = (self.facts,) if self.facts >= 0 else ()
-        return header, (files.meta, files.columns, self.sizes, *facts)
-
-    def __del__(self) -> None:
-        for descriptor in (self.sizes, self.facts):
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
-def _document_message(dataset: int, place: int, document: KeptDocument) -> State:
-    return {"documents": dataset, "place": place, "length": document.length}, (document.descriptor,)
-
-
-def _losses_message(dataset: int, *, has_losses: bool) -> State:
-    return {"documents": dataset, "has_losses": has_losses}, ()
-
-
-@dataclass
-class Retired:
-    """A listing that was in use before, and the nodes that only it answers.
-
-    Attributes:
-        held: it.
-        since: when it was replaced.
-        unasked: nodes that the kernel has not been asked for yet.
-        known: those that it knew when it was asked.
-    """
-
-    held: HeldListing
-    since: float
-    unasked: Iterator[int]
-    known: list[int] = field(default_factory=list)
-
-    def ask(self, device: int) -> bool:
-        """Ask the kernel for a part of the nodes; says whether it knows one, or may."""
-        self.known = [number for number in self.known if _is_known(device, number)]
-        for _, number in zip(range(ASKED_AT_ONCE), self.unasked, strict=False):
-            if _is_known(device, number):
-                self.known.append(number)
-        following = next(self.unasked, None)
-        if following is None:
-            return bool(self.known)
-        if _is_known(device, following):
-            self.known.append(following)
-        return True
-
-
-@dataclass
-class _Dataset:
-    number: int
-    current: HeldListing
-    facts: str = ""
-    """Digest of what its view depends on beside the listing."""
-
-    retired: list[Retired] = field(default_factory=list)
-    nameless_since: float | None = None
-    """Since when no name leads to it: it is no longer in the catalog, or has another number."""
-
-
-class Place(NamedTuple):
-    """A directory that shows a dataset.
-
-    Attributes:
-        dataset_id: which one.
-        view: name of the view that it is shown in; empty for the dataset's own directory.
-    """
-
-    dataset_id: str
-    view: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name that its number is kept under; no dataset's id has a slash."""
-        return f"{self.view}/{self.dataset_id}" if self.view else self.dataset_id
 
 
 class Shown(NamedTuple):
@@ -219,22 +99,19 @@ class Namespace:
         self._library = library
         self._control = control
         self._view = view
-        self._numbers = DatasetNumbers(library.mirror.folder / NUMBERS_FILE)
         self._lock = threading.RLock()
-        self._by_place: dict[Place, int] = {}
-        self._places: dict[int, Place] = {}
-        self._datasets: dict[int, _Dataset] = {}
+        self._making = threading.Lock()
+        self._datasets: dict[int, HeldDataset] = {}
         self._listings: dict[tuple[str, str], Listing] = {}
-        self._tree = Tree({})
-        self._is_complete = False
-        self._tree_memory = -1
+        self._whole_tree = -1
+        self._is_outdated = False
         self._siblings = library.sources.siblings
         if view:
             check_shown(find_view(view), library.mirror.table.labels)
         self.notified = 0
         self._responders: Responders | None = None
         self._device = -1
-        self._take_tree(self._build())
+        self._tree = MountedTree(library, view=view, since=control.since)
 
     def begin(self, responders: Responders, device: int) -> None:
         """Use these responders, and tell the kernel of changes, from now on."""
@@ -244,7 +121,9 @@ class Namespace:
     def state(self) -> Iterator[list[State]]:
         """The messages that a new responder needs; nothing changes while the block runs."""
         with self._lock:
-            messages = [self._tree_message()]
+            if self._whole_tree < 0:
+                self._whole_tree = memory_file(self._tree.whole().to_bytes())
+            messages = [self._tree_message(self._whole_tree)]
             for number, dataset in self._datasets.items():
                 messages.append(dataset.current.message(number, is_current=True))
                 messages += dataset.current.document_messages(number)
@@ -259,7 +138,7 @@ class Namespace:
     def name_of(self, number: int) -> str:
         """The path of a dataset's directory by its number; empty if there is none."""
         with self._lock:
-            place = self._places.get(number)
+            place = self._tree.place(number)
         if place is None:
             return ""
         return place.dataset_id if place.view == self._view else f".views/{place.view}/{place.dataset_id}"
@@ -272,7 +151,7 @@ class Namespace:
             dataset = self._datasets.get(place.dataset)
             held = [dataset.current, *(each.held for each in dataset.retired)] if dataset else []
         if not name and place.kind:
-            found = (_NumbersOf(place.dataset, each, ()).name(place) for each in held)
+            found = (NumbersOf(place.dataset, each, ()).name(place) for each in held)
             name = next(filter(None, found), b"?")
         return f"{path}/{name.decode(errors='backslashreplace')}"
 
@@ -286,13 +165,32 @@ class Namespace:
         with self._lock:
             return sum(len(dataset.retired) for dataset in self._datasets.values())
 
-    def complete_tree(self) -> None:
-        """Have the responders take over what is below the hidden directories, if they have not yet."""
+    def tree_status(self) -> dict[str, Any]:
+        """How many directories and links there are, and the paths of those that were made for somebody who looked."""
         with self._lock:
-            if not self._tree.is_complete:
-                self._is_complete = True
-                self._take_tree(self._build())
-                self._broadcast(self._tree_message())
+            nodes, opened = self._tree.counts()
+        return {"nodes": nodes, "looked_into": opened}
+
+    def path_above(self, number: int) -> str:
+        """The path of a node that is in no dataset; for messages."""
+        with self._lock:
+            return f"/{self._tree.path_to(number)}"
+
+    def open(self, number: int) -> None:
+        """Have the responders know a node that is in no dataset, and what is in it.
+
+        Args:
+            number: of the node.
+
+        Raises:
+            OSError: ESTALE: it is not there any more.
+        """
+        with self._making:
+            for branch in self._tree.branches_to(number):
+                self._show(self._tree.opening(branch))
+            self._tree.save()
+            if not self._tree.is_open(number):
+                raise OSError(errno.ESTALE, "this directory is gone")
 
     def load(self, number: int) -> None:
         """Have the responders take over a dataset's listing, if they have not yet.
@@ -303,7 +201,9 @@ class Namespace:
         with self._lock:
             if number in self._datasets:
                 return
-            place = self._places.get(number)
+            place = self._tree.place(number)
+        if place is None:
+            place = self._place_before(number)
         if place is None:
             raise CatalogMissing("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
@@ -313,19 +213,26 @@ class Namespace:
         with self._lock:
             if number not in self._datasets:
                 digest = facts_digest(facts) if facts is not None else ""
-                self._datasets[number] = _Dataset(number, self._hold(listing, place.view, facts), digest)
+                self._datasets[number] = HeldDataset(number, self._hold(listing, place.view, facts), digest)
                 self._broadcast(self._datasets[number].current.message(number, is_current=True))
+
+    def _place_before(self, number: int) -> Place | None:
+        """What a dataset's number stood for in the mount before, if it does still."""
+        with suppress(OSError):
+            self.open(dataset_number(number))
+        with self._lock:
+            return self._tree.place(number)
 
     def place_of(self, number: int) -> tuple[Place, Listing] | None:
         """What a directory shows, by its number: which dataset in which view, and the listing; None if it is gone."""
         with self._lock:
-            place, dataset = self._places.get(number), self._datasets.get(number)
+            place, dataset = self._tree.place(number), self._datasets.get(number)
             return None if place is None or dataset is None else (place, dataset.current.listing)
 
     def shown(self, number: int) -> Shown | None:
         """What the directory of a view shows, by its number, with what tells its documents from others."""
         with self._lock:
-            place, dataset = self._places.get(number), self._datasets.get(number)
+            place, dataset = self._tree.place(number), self._datasets.get(number)
             if place is None or dataset is None:
                 return None
             return Shown(place.dataset_id, place.view, dataset.current.listing, dataset.facts)
@@ -342,7 +249,7 @@ class Namespace:
             dataset = self._datasets.get(number)
             if dataset is not None:
                 dataset.current.documents[place] = document
-                self._broadcast(_document_message(number, place, document))
+                self._broadcast(document_message(number, place, document))
 
     def has_document(self, number: int, place: int, *, is_losses: bool = False) -> bool:
         """Whether the responders have a document, or know that there is no ``LOSSES.txt``."""
@@ -364,7 +271,7 @@ class Namespace:
             if dataset is None or dataset.current.has_losses is has_losses:
                 return
             dataset.current.has_losses = has_losses
-            self._broadcast(_losses_message(number, has_losses=has_losses))
+            self._broadcast(losses_message(number, has_losses=has_losses))
         if has_losses and self._responders is not None:
             self._responders.wait_for_all(SWITCH_SECONDS)
             # Of the directory's entries, which the kernel keeps; unlike that of a name, it waits for no look-up.
@@ -395,28 +302,29 @@ class Namespace:
         changed = library.mirror.refresh()
         if changed:
             library.take_over()
+            self._is_outdated = True
         failure: CatalogError | None = None
         notifications: list[bytes] = []
         for row, place, number in self._outdated():
             if place.view:
                 # A view of another revision is another one; what is open goes on being answered under the old number.
-                with self._lock:
-                    self._numbers.renew(place.name)
+                self._renew(number)
                 continue
             try:
                 listing = library.mirror.listing(row.dataset_id)
             except CatalogError as error:
                 failure = error
                 continue
-            notifications += self._switch(row, number, listing)
-        tree = self._build()
-        changes = tree.changes_from(self._tree)
-        if changes.entries or changes.nodes or changed:
-            with self._lock:
-                self._take_tree(tree)
-                self._broadcast(self._tree_message())
-        notifications += [protocol.entry_notification(parent, name) for parent, name in changes.entries]
-        notifications += [protocol.inode_notification(number) for number in changes.nodes]
+            notifications += self._switch(number, listing)
+        if self._is_outdated:
+            with self._making:
+                change = self._tree.renewal()
+                told = self._tree.told(change)
+                self._show(change)
+                self._tree.save()
+            self._is_outdated = False
+            notifications += [protocol.entry_notification(parent, name) for parent, name in told.entries]
+            notifications += [protocol.inode_notification(number) for number in told.nodes]
         if changed:
             names = self._control.renew()
             notifications += [protocol.entry_notification(CONTROL_NUMBER, name) for name in names]
@@ -434,13 +342,13 @@ class Namespace:
             return [
                 (row, place, number)
                 for number, dataset in self._datasets.items()
-                if (place := self._places.get(number)) is not None
-                and self._by_place.get(place) == number
+                if (place := self._tree.place(number)) is not None
+                and self._tree.is_current(number)
                 and (row := self._library.entry(place.dataset_id)) is not None
                 and dataset.current.listing.key != row.listing_key(catalog_id)
             ]
 
-    def _switch(self, row: DatasetRow, number: int, listing: Listing) -> list[bytes]:
+    def _switch(self, number: int, listing: Listing) -> list[bytes]:
         """Have the responders switch to a new listing; returns what to notify the kernel of."""
         # Late, as above.
         from imgsyncfs.catalog.listing import changed, continues
@@ -453,11 +361,10 @@ class Namespace:
         if not continues(listing, before.listing):
             # Another process has numbered its files anew. The dataset gets a number of its own, so nothing can be
             # mixed up; what is open goes on being answered under the old one.
-            with self._lock:
-                self._numbers.renew(row.dataset_id)
+            self._renew(number)
             return []
         changes = changed(before.listing, listing)
-        numbers = _NumbersOf(number, before, self._siblings_kinds())
+        numbers = NumbersOf(number, before, self._siblings_kinds())
         retired = Retired(
             before,
             time.monotonic(),
@@ -470,6 +377,12 @@ class Namespace:
             dataset.retired.append(retired)
             self._broadcast(dataset.current.message(number, is_current=True))
         return [*(protocol.entry_notification(parent, name) for name in names), protocol.inode_notification(parent)]
+
+    def _renew(self, number: int) -> None:
+        """Give what a dataset's number stands for another number, with the renewal of the tree."""
+        with self._making:
+            self._tree.renew(number)
+        self._is_outdated = True
 
     def _names_of(self, changes: Changes, before: Listing, after: Listing) -> list[bytes]:
         """The names of files that came, went or have other content, each once."""
@@ -505,7 +418,7 @@ class Namespace:
         now = time.monotonic()
         with self._lock:
             for number, dataset in self._datasets.items():
-                is_nameless = dataset_number(number) not in self._tree.nodes
+                is_nameless = not self._tree.has_dataset(number)
                 dataset.nameless_since = (dataset.nameless_since or now) if is_nameless else None
             settled = [
                 dataset
@@ -513,11 +426,10 @@ class Namespace:
                 if dataset.nameless_since is not None and now > dataset.nameless_since + SETTLED_SECONDS
             ]
         for dataset in settled:
-            if not dataset.retired and not _is_known(self._device, dataset_number(dataset.number)):
+            if not dataset.retired and not is_known(self._device, dataset_number(dataset.number)):
                 with self._lock:
                     del self._datasets[dataset.number]
-                    # Nobody may look into the dataset of this name by the old number.
-                    self._places.pop(dataset.number, None)
+                    self._tree.forget(dataset.number)
                     self._forget(dataset.current.listing)
                     self._broadcast(({"drop": "", "dataset": dataset.number}, ()))
 
@@ -559,60 +471,21 @@ class Namespace:
             cause = f"The view {place.view} of {place.dataset_id} does not show {shown}"
             self._library.errors.report(f"{cause}.", cause=cause, kind=LOSS)
 
-    def _build(self) -> Tree:
-        labels = self._library.mirror.table.labels
-        offered = offered_views(each for dataset_id, each in labels.items() if dataset_id in self._library.rows)
-        views: dict[bytes, dict[bytes, int] | None] = {}
-        with self._lock:
-            rows = self._rows_in(self._view)
-            in_root = self._number(rows.values(), self._view)
-            datasets = {name: (dataset_number(in_root[row.dataset_id]), row) for name, row in rows.items()}
-            for view in offered if self._is_complete else ():
-                shown = {**self._rows_in(view), **self._selections_in(view)} if view != self._view else {}
-                numbers = self._number(shown.values(), view)
-                entries = {name: dataset_number(numbers[row.dataset_id]) for name, row in shown.items()}
-                views[view.encode()] = entries if view != self._view else None
-            selected = self._number(self._library.selections.values(), "") if self._is_complete else {}
-        tree = build_tree(
-            self._library.mirror.table,
-            datasets,
-            views=views,
-            selections={name.encode(): dataset_number(number) for name, number in selected.items()},
-            control=(CONTROL_NAME, CONTROL_NUMBER),
-            since=self._control.since,
-            is_complete=self._is_complete,
-        )
-        return tree.settled(self._tree)
+    def _show(self, change: TreeChange) -> None:
+        """Have the responders take over a change of the tree."""
+        memory = memory_file(change.to_bytes())
+        try:
+            with self._lock:
+                self._tree.take(change)
+                if self._whole_tree >= 0:
+                    os.close(self._whole_tree)
+                    self._whole_tree = -1
+                self._broadcast(self._tree_message(memory))
+        finally:
+            os.close(memory)
 
-    def _rows_in(self, view: str) -> Mapping[bytes, DatasetRow]:
-        """The datasets that a view shows, by their names."""
-        rows = self._library.datasets
-        if not view:
-            return rows
-        shows, labels = find_view(view).shows, self._library.mirror.table.labels
-        return {name: row for name, row in rows.items() if shows(labels.get(row.dataset_id))}
-
-    def _selections_in(self, view: str) -> Mapping[bytes, DatasetRow]:
-        """The selections that a view shows, by their names."""
-        shows, labels = find_view(view).shows, self._library.mirror.table.labels
-        return {name: row for name, row in self._library.selections.items() if shows(labels.get(row.dataset_id))}
-
-    def _number(self, rows: Iterable[DatasetRow], view: str) -> dict[str, int]:
-        """The numbers of datasets in a view, by their ids. Needs the lock."""
-        places = [Place(row.dataset_id, view) for row in rows]
-        known = self._numbers.of(place.name for place in places)
-        self._by_place |= {place: known[place.name] for place in places}
-        self._places |= {known[place.name]: place for place in places}
-        return {place.dataset_id: known[place.name] for place in places}
-
-    def _take_tree(self, tree: Tree) -> None:
-        memory = memory_file(tree.to_bytes())
-        if self._tree_memory >= 0:
-            os.close(self._tree_memory)
-        self._tree, self._tree_memory = tree, memory
-
-    def _tree_message(self) -> State:
-        return {"tree": True, "allowed": self._library.allowed}, (self._tree_memory,)
+    def _tree_message(self, memory: int) -> State:
+        return {"tree": True, "allowed": self._library.allowed}, (memory,)
 
     def _broadcast(self, state: State) -> None:
         if self._responders is not None:
@@ -622,48 +495,3 @@ class Namespace:
         for message in notifications:
             protocol.write_quietly(self._device, message)
             self.notified += 1
-
-
-class _NumbersOf:
-    """Node numbers of files of a listing that responders have."""
-
-    def __init__(self, dataset: int, held: HeldListing, siblings: tuple[int, ...]) -> None:
-        # Late, as above.
-        from imgsyncfs.catalog.listing import FileNumbers
-        from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
-
-        self._dataset = dataset
-        self._listing = listing = held.listing
-        self._view = held.view
-        self._siblings = siblings
-        self._images = FileNumbers.of(listing, IMAGE_PREFIX)
-        self._annotations = FileNumbers.of(listing, ANNOTATION_PREFIX)
-
-    def name(self, place: FileAddress) -> bytes:
-        """The name of a file; empty if the listing does not have it."""
-        files = self._images if place.kind in {IMAGE, PICTURE} else self._annotations
-        index = files.index(place.file)
-        if index < 0:
-            return b""
-        stem = self._listing.stem(index)
-        if place.kind == PICTURE:
-            return b"%b.%b" % (stem, PICTURE_EXT.encode())
-        if place.kind == IMAGE:
-            return b"%b.%b" % (stem, self._listing.ext(index).encode())
-        if place.kind in {ANNOTATION, REWRITTEN}:
-            return stem + ANNOTATION_SUFFIX
-        target = find_view(self._view).target if self._view else [*FORMATS.values()][place.kind - FIRST_SIBLING]
-        return stem + (target.suffix.encode() if target is not None else b"")
-
-    def all(self, images: Iterable[int], annotations: Iterable[int]) -> Iterator[int]:
-        """Those of images, of annotations, and of what is rendered of these."""
-        for index in images:
-            yield file_number(self._dataset, self._images.number(index), IMAGE)
-        for index in annotations:
-            number = self._annotations.number(index)
-            for kind in (ANNOTATION, REWRITTEN, *self._siblings):
-                yield file_number(self._dataset, number, kind)
-
-
-def _is_known(device: int, number: int) -> bool:
-    return protocol.write_quietly(device, protocol.attributes_notification(number))

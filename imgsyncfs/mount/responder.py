@@ -19,8 +19,9 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,17 @@ from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.kept_renderings import SharedRenderings
 from imgsyncfs.library.library import file_sources
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, FIRST_POSITION, Attributes, Owner
-from imgsyncfs.library.numbers import CONTROL, DIRECTORY, NAMED, ROOT, address, dataset_number, file_number
-from imgsyncfs.library.tree import Tree, TreeNode
+from imgsyncfs.library.numbers import (
+    CONTROL,
+    DIRECTORY,
+    NAMED,
+    ROOT,
+    address,
+    dataset_number,
+    file_number,
+    is_above_files,
+)
+from imgsyncfs.library.tree import Tree, TreeChange, TreeNode
 from imgsyncfs.library.views.contract import FilePart
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.answer_pipe import LEAST_BYTES, AnswerPipe
@@ -88,7 +98,7 @@ class Responder:
         self._sources: FileSources = file_sources(
             contents, setup["siblings"], SharedRenderings(board.renderings), self._report_loss
         )
-        self._tree = Tree({})
+        self._tree = Tree()
         self._datasets = MappedDatasets(self._sources)
         self._buffer = memoryview(mmap.mmap(-1, protocol.MOST_READ))
         self._pipe = AnswerPipe(device)
@@ -206,11 +216,10 @@ class Responder:
             # Asked by whoever exports the mount over NFS, which knows nodes by their numbers alone.
             self._answer_entry(unique, parent if name == b"." else self._parent(parent))
             return
-        node = self._directory(parent)
-        if node is None and not self._is_inner_directory(parent):
-            raise OSError(errno.ESTALE if parent & NAMED else errno.ENOTDIR, "no directory")
-        number = node.children.get(name) if node is not None else None
-        if number is not None:
+        if not is_above_files(parent):
+            if not self._is_inner_directory(parent):
+                raise OSError(errno.ENOTDIR, "no directory")
+        elif number := self._children(parent).get(name):
             self._answer_entry(unique, number)
             return
         dataset = self._dataset_of(parent)
@@ -247,9 +256,8 @@ class Responder:
         self._write(protocol.entry_answer(unique, number, self._attributes(number), self._owner))
 
     def _parent(self, number: int) -> int:
-        node = self._directory(number)
-        if node is not None:
-            return node.parent
+        if is_above_files(number):
+            return self._node(number).parent
         place = address(number)
         files = self._datasets.mapped(place.dataset).current.files
         if place.kind == DIRECTORY:
@@ -263,17 +271,14 @@ class Responder:
         """Whether a node is a directory within a dataset's, in a view."""
         place = address(number)
         return (
-            not number & NAMED
-            and number != ROOT
+            not is_above_files(number)
             and place.kind == DIRECTORY
-            and place.file > 0
             and self._datasets.mapped(place.dataset).current.files.parent(place.file) is not None
         )
 
     def _attributes(self, number: int) -> Attributes:
-        node = self._tree.nodes.get(number)
-        if node is not None:
-            return node.attributes
+        if is_above_files(number):
+            return self._node(number).attributes
         if self._is_inner_directory(number):
             listing = self._datasets.mapped(address(number).dataset).current.listing
             return Attributes(DIRECTORY_MODE, 0, listing.facts.updated_at)
@@ -328,10 +333,10 @@ class Responder:
         return size
 
     def _readlink(self, unique: int, number: int, _length: int) -> None:
-        node = self._tree.nodes.get(number) or self._directory(number)
-        if node is None or not node.target:
-            raise OSError(errno.ESTALE if node is None else errno.EINVAL, "no symlink")
-        self._write(protocol.answer(unique, node.target))
+        target = self._node(number).target if is_above_files(number) else b""
+        if not target:
+            raise OSError(errno.EINVAL, "no symlink")
+        self._write(protocol.answer(unique, target))
 
     def _statfs(self, _unique: int, _number: int, length: int) -> None:
         self._hand_over(length)
@@ -344,13 +349,14 @@ class Responder:
     def _readdir(self, unique: int, number: int, _length: int) -> None:
         _, position, size, *_ = protocol.READ_IN.unpack_from(self._request, protocol.IN_HEADER.size)
         dataset = self._dataset_of(number)
-        node = self._directory(number)
-        if node is None and not self._is_inner_directory(number):
+        if is_above_files(number):
+            children = self._children(number)
+        elif not self._is_inner_directory(number):
             raise OSError(errno.ESTALE, "this directory is gone")
         if dataset:
             entries = self._dataset_entries(dataset, address(number).file, position)
         else:
-            entries = self._tree_entries(node, position) if node is not None else iter(())
+            entries = self._tree_entries(children, position, is_root=number == ROOT)
         dots = ((number, 1, b"."), (self._parent(number), FIRST_POSITION, b".."))[position:]
         parts = [protocol.directory_entry(inode, after, name, DIRECTORY_MODE) for inode, after, name in dots]
         taken = sum(map(len, parts))
@@ -372,37 +378,42 @@ class Responder:
         for name, kind, image, after in files.entries_from(position, earlier=earlier, directory=directory):
             yield entry(number(kind, image), after, name, FILE_MODE)
 
-    def _tree_entries(self, node: TreeNode, position: int) -> Iterator[bytes]:
+    def _tree_entries(self, children: Mapping[bytes, int], position: int, *, is_root: bool) -> Iterator[bytes]:
         nodes = self._tree.nodes
         first = max(0, position - FIRST_POSITION)
-        for place, (name, number) in enumerate([*node.children.items()][first:], first):
+        for place, (name, number) in enumerate(islice(children.items(), first, None), first):
             # In the root, what begins with a dot is found by its name alone: whoever walks sees each image once.
-            if name.startswith(b".") and not node.name and not self._lists_hidden:
+            if is_root and name.startswith(b".") and not self._lists_hidden:
                 continue
-            child = nodes.get(number)
-            mode = child.attributes.mode if child is not None else DIRECTORY_MODE
-            yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, mode)
+            yield protocol.directory_entry(number, FIRST_POSITION + place + 1, name, nodes[number].attributes.mode)
 
-    def _directory(self, number: int) -> TreeNode | None:
-        """The directory with a number, to be looked into; None if there is none.
+    def _node(self, number: int) -> TreeNode:
+        """The directory above the datasets' files, or symlink, with a number.
 
         Raises:
-            NotHere: what is below the hidden directories has not been needed yet.
+            NotHere: it is not known here.
         """
-        if number & NAMED and not self._tree.is_complete:
-            raise NotHere({"want": "tree"})
-        return self._tree.nodes.get(number)
+        node = self._tree.nodes.get(number)
+        if node is None:
+            raise NotHere({"want": "tree", "number": number})
+        return node
+
+    def _children(self, number: int) -> Mapping[bytes, int]:
+        """What is in a directory above the datasets' files.
+
+        Raises:
+            NotHere: nobody has looked into it yet, or it is not known here.
+        """
+        if not self._tree.is_open(number):
+            raise NotHere({"want": "tree", "number": number})
+        return self._tree.children(number)
 
     def _dataset_of(self, number: int) -> int:
         """The number of the dataset whose directory a node is; 0 if it is another directory."""
         return 0 if number & NAMED or number == ROOT else address(number).dataset
 
     def _file(self, number: int) -> tuple[Revision, FileKey]:
-        if number & NAMED or number == ROOT:
-            self._directory(number)
-            found = None
-        else:
-            found = self._datasets.file(number)
+        found = None if is_above_files(number) else self._datasets.file(number)
         if found is None:
             raise OSError(errno.ESTALE, "this file is gone")
         return found
@@ -486,7 +497,7 @@ class Responder:
             self._cache.keep(header["key"], OpenExtent(content=content, length=len(content)))
         elif "tree" in header:
             (descriptor,) = message.descriptors
-            self._tree = Tree.from_bytes(content_of(descriptor))
+            self._tree.take(TreeChange.from_bytes(content_of(descriptor)))
             self._allowed = tuple(header["allowed"])
         elif "listing" in header:
             self._datasets.take_listing(header, message.descriptors)

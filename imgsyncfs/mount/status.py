@@ -86,6 +86,7 @@ def _status(mount: Reported) -> dict[str, Any]:
             "read_at": int(table.read_at),
             "trouble": trouble,
         },
+        "tree": mount.namespace.tree_status(),
         "listings_loaded": mount.namespace.loaded(),
         "revisions_held": mount.namespace.retired(),
         "cache": {

@@ -136,6 +136,8 @@ def test_of_links_the_kernel_is_told_only_those_that_came_or_went(workplace: Wor
     with workplace.mounted("--refresh", "0.3") as mountpoint:
         hidden = mountpoint / ".by"
         before = links_below(hidden)
+        for view in (mountpoint / ".views").iterdir():
+            list(view.iterdir())
         house = mountpoint / DATASET / "img_00003.json"
         house.stat()
 
@@ -394,18 +396,32 @@ class FileHandle(ctypes.Structure):
     _fields_ = (("byte_count", ctypes.c_uint), ("kind", ctypes.c_int), ("content", ctypes.c_ubyte * 128))
 
 
-def test_what_an_nfs_server_remembers_of_a_file_leads_to_it_after_the_next_mount(workplace: Workplace) -> None:
+REMEMBERED = (
+    f"{DATASET}/img_00005.xml",
+    f".views/labelme/{DATASET}/img_00005.json",
+    f".views/labelme/{DATASET}",
+    ".views/labelme",
+    ".by/image_type/rgb",
+    ".selections/chosen",
+)
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+def test_what_an_nfs_server_remembers_leads_to_the_same_after_the_next_mount(workplace: Workplace, name: str) -> None:
+    workplace.run("select", "chosen", "--first", "1")
     libc = ctypes.CDLL(None, use_errno=True)
     handle, mount_id = FileHandle(byte_count=128), ctypes.c_int()
-    name = f"{DATASET}/img_00005.xml"
     with workplace.mounted() as mountpoint:
-        expected = (mountpoint / name).read_bytes()
-        path = os.fsencode(mountpoint / name)
+        place = mountpoint / name
+        expected = [*numbers_in(place)] if place.is_dir() else place.read_bytes()
+        path = os.fsencode(place)
         assert libc.name_to_handle_at(-100, path, ctypes.byref(handle), ctypes.byref(mount_id), 0) == 0
-    with workplace.mounted() as mountpoint:
+    # The kernel finds the way to a directory by reading those above it.
+    with workplace.mounted("--list-hidden") as mountpoint:
         root = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
         descriptor = libc.open_by_handle_at(root, ctypes.byref(handle), os.O_RDONLY)
         os.close(root)
         assert descriptor >= 0, os.strerror(ctypes.get_errno())
-        assert os.read(descriptor, 1 << 20) == expected
+        found = os.listdir(descriptor) if isinstance(expected, list) else os.read(descriptor, 1 << 20)  # noqa: PTH208
         os.close(descriptor)
+        assert found == expected

@@ -20,7 +20,7 @@ from imgsyncfs.catalog.listing import (
 from imgsyncfs.catalog.listing.table import ANNOTATION_PREFIX, IMAGE_PREFIX
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetRow, ImageRow
 from imgsyncfs.library.dataset_files import FileKey, NodeNumbers
-from imgsyncfs.library.dataset_numbers import DatasetNumbers
+from imgsyncfs.library.dataset_numbers import DatasetNumbers, Place
 from imgsyncfs.library.numbers import (
     ANNOTATION,
     CONTROL,
@@ -179,24 +179,36 @@ def test_a_sibling_has_the_file_number_of_its_annotation() -> None:
 
 def test_datasets_keep_their_numbers_from_mount_to_mount(tmp_path: Path) -> None:
     first = DatasetNumbers(tmp_path / "numbers.json")
-    given = first.of(["b", "a"])
-    assert sorted(given.values()) == [1, 2]
+    assert first.of(["b", "a"]) == [1, 2]
+    first.save()
     again = DatasetNumbers(tmp_path / "numbers.json")
-    assert again.of(["c", "a", "b"]) == {**given, "c": 3}
+    assert again.of(["c", "a", "b"]) == [3, 2, 1]
     assert again.renew("a") == 4
-    assert DatasetNumbers(tmp_path / "numbers.json").of(["a"]) == {"a": 4}
+    again.save()
+    assert DatasetNumbers(tmp_path / "numbers.json").of(["a"]) == [4]
+
+
+def test_a_number_of_the_last_mount_says_which_directory_it_was(tmp_path: Path) -> None:
+    first = DatasetNumbers(tmp_path / "numbers.json")
+    places = [Place("a"), Place("a", "yolo"), Place("@chosen"), Place("b", "imagefolder:Gender")]
+    numbers = first.of(place.name for place in places)
+    first.save()
+    again = DatasetNumbers(tmp_path / "numbers.json")
+    assert [Place.of(again.name(number)) for number in numbers] == places
+    assert again.name(9) == ""
 
 
 def test_a_number_that_was_given_up_is_given_again_by_a_later_mount_and_not_by_this_one(tmp_path: Path) -> None:
     numbers = DatasetNumbers(tmp_path / "numbers.json")
-    assert numbers.of(["a", "b"]) == {"a": 1, "b": 2}
+    assert numbers.of(["a", "b"]) == [1, 2]
     assert (numbers.renew("a"), numbers.renew("a")) == (3, 4)
-    assert numbers.of(["c"]) == {"c": 5}
+    assert numbers.of(["c"]) == [5]
+    numbers.save()
     later = DatasetNumbers(tmp_path / "numbers.json")
-    assert later.of(["a", "b", "c", "d", "e", "f"]) == {"a": 4, "b": 2, "c": 5, "d": 1, "e": 3, "f": 6}
+    assert later.of(["a", "b", "c", "d", "e", "f"]) == [4, 2, 5, 1, 3, 6]
 
 
 def test_damaged_numbers_of_datasets_are_given_anew(tmp_path: Path) -> None:
     for content in (b"", b"[1]", b'{"a": 1, "b": 1}', b'{"a": 0}', b'{"a": "x"}'):
         (tmp_path / "numbers.json").write_bytes(content)
-        assert DatasetNumbers(tmp_path / "numbers.json").of(["a"]) == {"a": 1}
+        assert DatasetNumbers(tmp_path / "numbers.json").of(["a"]) == [1]
