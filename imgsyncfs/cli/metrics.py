@@ -6,6 +6,7 @@ Source: Prometheus' text-based exposition format, as `prometheus_client` writes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -69,7 +70,7 @@ class _Collector:
             yield self._family(GaugeMetricFamily(name, help_text, labels=[_MOUNT]), value)
         errors = CounterMetricFamily("imgsyncfs_errors", "What went wrong, by kind.", labels=[_MOUNT, "kind"])
         for said in self._statuses:
-            for kind, count in said["errors_by_kind"].items():
+            for kind, count in said.get("errors_by_kind", {}).items():
                 errors.add_metric([said[_MOUNT], kind], count)
         yield errors
         yield GaugeMetricFamily("imgsyncfs_unanswered", "Mounts that do not answer.", value=self._unanswered)
@@ -78,7 +79,9 @@ class _Collector:
         self, family: CounterMetricFamily | GaugeMetricFamily, value: Callable[[Status], float]
     ) -> CounterMetricFamily | GaugeMetricFamily:
         for said in self._statuses:
-            family.add_metric([said[_MOUNT]], float(value(said)))
+            # A mount that an earlier version has made says less.
+            with suppress(KeyError):
+                family.add_metric([said[_MOUNT]], float(value(said)))
         return family
 
 

@@ -45,7 +45,12 @@ def status_command(*, mountpoint: Path | None, as_json: bool, watch: bool, prome
     elif as_json:
         echo_json(read_status(absolute(mountpoint)))
     else:
-        Console().print(_status_table(read_status(absolute(mountpoint))))
+        Console().print(_status_table(_read(absolute(mountpoint))))
+
+
+def _read(mountpoint: Path) -> dict[str, Any]:
+    """What a mount says about itself; one that an earlier version has made says less."""
+    return {"health": "", "slow": {"count": 0}, "errors_by_kind": {}, **read_status(mountpoint)}
 
 
 def _status_table(status: dict[str, Any]) -> Table:
@@ -111,12 +116,12 @@ def _watch(mountpoint: Path) -> None:
 
 def _snapshots(mountpoint: Path) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
     """What a mount says about itself every second, and how fast its counts grow."""
-    status, taken = read_status(mountpoint), time.monotonic()
+    status, taken = _read(mountpoint), time.monotonic()
     before, rates = _counted(status), dict.fromkeys(_counted(status), 0.0)
     yield status, rates
     while True:
         time.sleep(WATCH_SECONDS)
-        status, now = read_status(mountpoint), time.monotonic()
+        status, now = _read(mountpoint), time.monotonic()
         counted = _counted(status)
         # What was replaced counts from 0 again.
         rates = {name: max(0.0, (counted[name] - before[name]) / (now - taken)) for name in counted}
