@@ -21,7 +21,6 @@ from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260401_rgb_rbbox"
 OTHER = "original_20260402_rgb_rbbox"
-MOST_OWN_MESSAGES = 6
 NEVER = ("--refresh", "3600")
 
 
@@ -115,8 +114,9 @@ def test_a_name_that_is_not_there_beside_an_image_costs_one_message_ever(shared:
     for _ in range(4):
         assert not any(path.exists() for path in absent)
     told = requests() - before
-    # The count of the last answers comes a little later, and looking at it takes messages of its own.
-    assert len(images) / 2 < told <= len(images) + MOST_OWN_MESSAGES
+    # The count of the last answers comes a little later, before as after, and looking at it takes messages of its own.
+    # If names were asked for each time, there would be four times as many.
+    assert len(images) / 2 < told < 2 * len(images)
 
 
 def test_the_root_can_show_a_view(workplace: Workplace) -> None:
