@@ -202,9 +202,10 @@ class ImageCatalog:
             StoreError: none can be read: one is missing, or refuses us.
         """
         library = self._reader.library
-        for warning in check_stores(
+        unreadable = check_stores(
             library.fetch_pool, library.stores, timeout=self._settings.timeout, own_store=library.own_store
-        ):
+        )
+        for warning in unreadable.values():
             logger.warning("%s", warning)
 
     def sync(

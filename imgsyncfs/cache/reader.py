@@ -28,11 +28,13 @@ from imgsyncfs.cache.table import (
     COUNTED,
     DATABASE_NAME,
     FIND,
+    FIND_ANY,
     as_text,
     check_database,
     counted_bytes,
     entry_of,
     file_bytes,
+    key_range,
     log_bytes,
 )
 from imgsyncfs.cache.verified import VerifiedExtents
@@ -124,6 +126,16 @@ class CacheReader:
     def holds(self, key: str) -> bool:
         """Whether an extent is kept under a key; it is not looked at."""
         return self._ask(key) is not None
+
+    def holds_any(self, prefix: str) -> bool:
+        """Whether an extent is kept under a key that begins so; none is looked at."""
+        try:
+            with self._database_lock:
+                found = self._connection.execute(FIND_ANY, key_range(prefix)).fetchone()
+        except sqlite3.Error as error:
+            logger.warning("The cache could not be read: %s", error)
+            return False
+        return found is not None
 
     def find(self, key: str) -> OpenExtent | None:
         """The extent kept under a key, verified, or None when there is none that can be trusted."""

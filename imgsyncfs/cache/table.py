@@ -54,6 +54,9 @@ DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 FIND = "SELECT rowid, tag, filename, value FROM Cache WHERE key = ? AND raw = 1"
 """What the key's entry is; see `Entry`. The content of a pickle does not match the tag: nothing is ever unpickled."""
 
+FIND_ANY = "SELECT 1 FROM Cache WHERE key >= ? AND key < ? AND raw = 1 LIMIT 1"
+"""Whether there is an entry with a key of a prefix; see `key_range`."""
+
 COUNTED = "SELECT value FROM Settings WHERE key = 'size'"
 """What the files take up, as triggers keep count of it; see `counted_bytes`."""
 
@@ -316,7 +319,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
         files: list[str] = []
         rows: set[int] = set()
         freed = 0
-        oldest = self._sql(_OLDEST_OF, _key_range(prefix)) if prefix else self._sql(_OLDEST)
+        oldest = self._sql(_OLDEST_OF, key_range(prefix)) if prefix else self._sql(_OLDEST)
         for row, key, filename, size, inline, used in oldest:
             if freed >= byte_count or (used == PINNED_TIME and self.is_pinned(key)):
                 break
@@ -405,7 +408,7 @@ class ExtentTable(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no 
 
     def volume_of(self, prefix: str) -> int:
         """Bytes that the entries with keys of a prefix take up, in files and in the database."""
-        rows = self._sql(_VOLUME_OF, _key_range(prefix)).fetchall()
+        rows = self._sql(_VOLUME_OF, key_range(prefix)).fetchall()
         return sum(number_of_bytes(size) + number_of_bytes(inline) for size, inline in rows)
 
     def volume(self) -> int:
@@ -481,7 +484,7 @@ def counted_bytes(rows: Sequence[tuple[object, ...]]) -> int:
     return sum(number_of_bytes(size) for (size,) in rows)
 
 
-def _key_range(prefix: str) -> tuple[str, str]:
+def key_range(prefix: str) -> tuple[str, str]:
     """The first key of a prefix, and the first one beyond."""
     return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 

@@ -134,7 +134,7 @@ class CatalogMirror:
         self._trouble = ""
 
     def start(self, first: Future[Answer] | None = None) -> None:
-        """Read the table, or take the saved one if the database cannot be reached.
+        """Read the table, or take the saved one if the database cannot be reached, or its file is away.
 
         Args:
             first: the answer to the question for the table, if it was asked already.
@@ -145,7 +145,7 @@ class CatalogMirror:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._refresh(first or self._ask_for_table())
-        except CatalogUnreachable as error:
+        except (CatalogUnreachable, CatalogMissing) as error:
             saved = self._read_saved_table()
             if saved is None:
                 raise

@@ -9,7 +9,8 @@
 - Extents that follow each other go out as one request, if all but one are ahead of readers. Each is there for its
   readers when it has come, and not when all have.
 
-Threads: `Fetcher._lock` guards the table of extents in flight, the queue, and the counts; it is held for dictionary
+Threads: `Fetcher._lock` guards the table of extents in flight, the queue, the counts, and which stores are being looked
+at; it is held for dictionary
 operations only. The lock of `imgsyncfs.fetching.store_backoff` may be taken within it.
 """
 
@@ -25,7 +26,15 @@ from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass, replace
 
 from imgsyncfs.cache import CacheReader, OpenExtent
-from imgsyncfs.errors import BlobChanged, StoreUnreachable, WorkerLost
+from imgsyncfs.errors import (
+    BlobChanged,
+    StoreError,
+    StoreMissing,
+    StoreNotAllowed,
+    StoreRefused,
+    StoreUnreachable,
+    WorkerLost,
+)
 from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.fetching.job import Job, Outcome, read_outcomes
 from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
@@ -98,6 +107,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[Outcome]] = {}
         self._readers: Counter[str] = Counter()
+        self._looked_at: set[str] = set()
         self._queue = FetchQueue()
         self._counts = FetchCounts()
 
@@ -211,6 +221,33 @@ class Fetcher:
             self._leave(extent.key)
             yield extent, stored
 
+    def note_away(self, store: str, error: StoreError) -> None:
+        """Note that a store cannot be read, and why."""
+        if isinstance(error, StoreUnreachable):
+            self._backoff.begin(store, str(error))
+        else:
+            self._backoff.refuse(store, str(error))
+
+    def look_again(self) -> None:
+        """See whether the stores that are away are back; does not wait. Readers would else find out after a pause."""
+        for store in self.away():
+            with self._lock:
+                if store in self._looked_at:
+                    continue
+                self._looked_at.add(store)
+            answer = self._pool.submit({"check": store, "own_store": self._own_store()})
+            answer.add_done_callback(lambda done, store=store: self._seen(store, done))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+
+    def _seen(self, store: str, done: Future[Answer]) -> None:
+        """Take what a look at a store has shown. Runs on the worker's listening thread."""
+        with self._lock:
+            self._looked_at.discard(store)
+        error = done.exception()
+        if error is None:
+            self._backoff.end(store)
+        elif isinstance(error, StoreRefused | StoreMissing):
+            self._backoff.refuse(store, str(error))
+
     def note_used(self) -> None:
         """Have the cache note which extents were used; else that is noted with the next fetch."""
         used = self._cache.take_used()
@@ -222,8 +259,8 @@ class Fetcher:
         with self._lock:
             return replace(self._counts, waiting=self._readers.total())
 
-    def unreachable(self) -> dict[str, str]:
-        """The stores that cannot be reached, and why."""
+    def away(self) -> dict[str, str]:
+        """The stores that cannot be reached, refuse us or are missing, and why."""
         return self._backoff.reasons()
 
     def _start(self, extent: Extent, deadline: float, *, ahead: Sequence[Extent], inline: bool) -> InFlight:
@@ -233,8 +270,9 @@ class Fetcher:
             self._queue.remove(key)
             outcome = self._in_flight.get(_flight_name(key, inline))
             first = outcome is None
+            # Whoever comes after one that waited in vain does not wait for the same request anew.
+            self._backoff.admit(extent.store)
             if outcome is None:
-                self._backoff.admit(extent.store)
                 outcome = self._in_flight[_flight_name(key, inline)] = Future()
                 others = [each for each in ahead if each.key not in self._in_flight]
                 beside = _adjoining(extent, others, most=MOST_IN_REQUEST - 1)
@@ -318,8 +356,8 @@ class Fetcher:
         """Take the end of a job. Runs on the worker's listening thread."""
         error = done.exception()
         store = job.extents[0].store
-        if isinstance(error, StoreUnreachable):
-            self._backoff.begin(store, str(error))
+        if isinstance(error, StoreUnreachable | StoreRefused | StoreMissing) and not isinstance(error, StoreNotAllowed):
+            self.note_away(store, error)
         elif not isinstance(error, WorkerLost):
             # A worker that died says nothing about the store.
             self._backoff.end(store)

@@ -1,4 +1,4 @@
-"""Backoff for stores that cannot be reached: one is asked again after a pause that doubles, and not by every reader.
+"""Stores that are away. One that cannot be reached is asked again after a pause that doubles, and not by every reader.
 
 Threads: `StoreBackoff._lock` guards the table; no other lock is taken while it is held.
 """
@@ -35,11 +35,12 @@ class StoreBackoff:
         self._clock = clock
         self._lock = threading.Lock()
         self._pauses: dict[str, _Pause] = {}
+        self._refusals: dict[str, str] = {}
 
     def reasons(self) -> dict[str, str]:
-        """The stores that cannot be reached, and why."""
+        """The stores that cannot be reached, refuse us or are missing, and why."""
         with self._lock:
-            return {store: pause.reason for store, pause in self._pauses.items()}
+            return {**self._refusals, **{store: pause.reason for store, pause in self._pauses.items()}}
 
     def is_unreachable(self, store: str) -> bool:
         """Whether a store did not answer last."""
@@ -73,7 +74,14 @@ class StoreBackoff:
                 return
             self._pauses[store] = _Pause(seconds, self._clock() + seconds, reason)
 
+    def refuse(self, store: str, reason: str) -> None:
+        """Note that a store has answered, and that nothing can be read from it; readers go on asking it."""
+        with self._lock:
+            self._pauses.pop(store, None)
+            self._refusals[store] = reason
+
     def end(self, store: str) -> None:
         """End the pause of a store that has answered."""
         with self._lock:
             self._pauses.pop(store, None)
+            self._refusals.pop(store, None)

@@ -6,7 +6,7 @@ A worker does it: the coordinator does not import what speaks to stores.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, StoreUnreachable, WorkerLost
@@ -23,21 +23,27 @@ START_SECONDS = 10.0
 
 
 def check_stores(
-    pool: WorkerPool, datasets: Mapping[str, Sequence[str]], *, timeout: float, own_store: str
-) -> list[str]:
+    pool: WorkerPool,
+    datasets: Mapping[str, Sequence[str]],
+    *,
+    timeout: float,
+    own_store: str,
+    is_cached: Callable[[str], bool] = lambda _: False,
+) -> dict[str, StoreError]:
     """Check that stores can be read; of many, the ones with most datasets.
 
-    A store that cannot be read keeps no other from being mounted. One that is unreachable keeps nothing from being
-    mounted: the cache may have its content.
+    A store that cannot be read keeps no other from being mounted. One that is unreachable, or of which the cache has
+    something, keeps nothing from being mounted.
 
     Args:
         pool: workers that run `imgsyncfs.fetching.worker.ExtentFetcher`.
         datasets: URL of each store to the ids of the datasets that lie in it.
         timeout: seconds that a store may take to answer.
         own_store: URL of the catalog's own store.
+        is_cached: says whether the cache has something of a store.
 
     Returns:
-        A sentence on each store that cannot be read, with its datasets.
+        The URL of each store that cannot be read to a sentence on it, with its datasets.
 
     Raises:
         ConfigurationError: none of the stores can be read; the URL or the credentials of the first one make no sense,
@@ -47,18 +53,24 @@ def check_stores(
     deadline = time.monotonic() + timeout + START_SECONDS
     urls = sorted(datasets, key=lambda url: (-len(datasets[url]), url))
     answers = {url: pool.submit({"check": url, "own_store": own_store}) for url in urls[:MOST_STORES_CHECKED]}
-    unreadable: list[str] = []
+    unreadable: dict[str, StoreError] = {}
     faults: list[ConfigurationError | StoreError] = []
     for url, answer in answers.items():
         try:
             answer.result(max(0.0, deadline - time.monotonic()))
-        except (StoreUnreachable, StoreNotAllowed, WorkerLost) as error:
-            unreadable.append(str(error))
+        except (StoreUnreachable, StoreNotAllowed) as error:
+            unreadable[url] = error
+        except WorkerLost as error:
+            unreadable[url] = StoreUnreachable(str(error))
         except FutureTimeoutError:
-            unreadable.append(f"The store {url} did not answer within {timeout:g} s; check the network.")
+            unreadable[url] = StoreUnreachable(
+                f"The store {url} did not answer within {timeout:g} s; check the network."
+            )
         except (ConfigurationError, StoreError) as error:
-            faults.append(error)
-            unreadable.append(f"{error} What cannot be read for that: {_named(datasets[url])}.")
+            if isinstance(error, ConfigurationError) or not is_cached(url):
+                faults.append(error)
+            kind = type(error) if isinstance(error, StoreError) else StoreError
+            unreadable[url] = kind(f"{error} What cannot be read for that: {_named(datasets[url])}.")
     if faults and len(faults) == len(urls):
         raise faults[0]
     return unreadable

@@ -1,14 +1,16 @@
 """The coordinator: brings what the responders lack, and answers for the control files.
 
 A request that a responder could not answer lies here until what it needs has come; then a responder tries it again.
-It waits at most the timeout, and then fails. So waiting costs no thread, here or there. Whoever is ended while it waits
-is let go at once: the kernel says which request was interrupted (INTERRUPT), and waits for its answer all the same.
+It waits at most the timeout, whatever it needs one after the other, and then fails. The kernel asks once more for a
+page that could not be read: that request has what is left of the first one's time. So waiting costs no thread, here or
+there. Whoever is ended while it waits is let go at once: the kernel says which request was interrupted (INTERRUPT), and
+waits for its answer all the same.
 
 Threads: `take` and `tick` run on the thread that receives from responders and never wait. Listings are loaded, control
 files made, and directories above the datasets' files, by threads of their own; others bring documents and pictures of
 views (`imgsyncfs.mount.documents`, `imgsyncfs.mount.pictures`). Extents arrive on the workers' listening threads.
-`Coordinator._lock` guards the table of waiting requests; it is held for dictionary operations only.
-`Coordinator._writers_lock` guards the start of those workers alone.
+`Coordinator._lock` guards the table of waiting requests, and of those that failed just now; it is held for dictionary
+operations only.
 """
 
 from __future__ import annotations
@@ -75,6 +77,9 @@ INTERRUPTED_SECONDS = 1.0
 
 LOOK_SECONDS = 0.2
 """How often to look whether a reader is to end that was interrupted by something else before."""
+
+AGAIN_SECONDS = 0.2
+"""How soon the kernel asks once more for a page that could not be read: at once, unless the machine is overloaded."""
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
 
@@ -152,6 +157,7 @@ class Coordinator:
         self._waiting: dict[int, _Waiting] = {}
         self._bringing: dict[Wanted, list[int]] = {}
         self._interrupted: dict[int, float] = {}
+        self._failed: dict[tuple[int, int], tuple[float, float]] = {}
         self._deadlines: list[tuple[float, int]] = []
         self.slow = SlowWaits()
         self._transfers = itertools.count(1)
@@ -208,9 +214,9 @@ class Coordinator:
         if wanted == "extents":
             self._want_extents(responder, header, request)
         elif wanted == "listing":
-            self._want_listing(responder, header["number"], request)
+            self._want_listing(responder, header, header["number"], request)
         elif wanted == "tree":
-            self._want_branch(responder, header["number"], request)
+            self._want_branch(responder, header, header["number"], request)
         elif wanted == "document":
             self._want_document(responder, header, request)
         elif wanted == "picture":
@@ -221,12 +227,15 @@ class Coordinator:
         now = time.monotonic()
         for unique in list(self._interrupted):
             self._look_at_interrupted(unique, now)
+        with self._lock:
+            for read in [read for read, (since, _) in self._failed.items() if since + AGAIN_SECONDS < now]:
+                del self._failed[read]
         while self._deadlines and self._deadlines[0][0] <= now:
             _, unique = heapq.heappop(self._deadlines)
             with self._lock:
                 waiting = self._waiting.get(unique)
             if waiting is not None and waiting.deadline <= now and self._take_off(unique, waiting):
-                self._refuse(waiting.request, self._too_late(waiting), self._path_of(waiting))
+                self._fail(waiting, self._too_late(waiting))
         pause = LOOK_SECONDS if self._interrupted else IDLE_SECONDS
         return min(pause, self._deadlines[0][0] - now) if self._deadlines else pause
 
@@ -239,6 +248,16 @@ class Coordinator:
             self._waiting[unique] = waiting
         heapq.heappush(self._deadlines, (waiting.deadline, unique))
         return unique
+
+    def _deadline(self, header: dict[str, Any], request: bytes) -> float:
+        """Until when a request waits: what was said when it waited first, or the time that its reader has left."""
+        if "deadline" in header:
+            deadline: float = header["deadline"]
+            return deadline
+        now = time.monotonic()
+        with self._lock:
+            since, deadline = self._failed.pop(_reader_of(request), (0.0, 0.0))
+        return deadline if now < since + AGAIN_SECONDS else now + self._library.settings.timeout
 
     def _take_off(self, unique: int, waiting: _Waiting) -> bool:
         """Have a request wait no longer; says whether it did: whoever is told so sees to its answer."""
@@ -309,10 +328,10 @@ class Coordinator:
             self._refuse(request, error, path or self._path_in_dataset(request))
             return
         if not flights:
-            self._retry(responder, request, tries + 1)
+            self._retry(responder, request, tries + 1, self._deadline(header, request))
             return
         self._library_reads_ahead()
-        deadline = min(flight.deadline for flight in flights)
+        deadline = min(self._deadline(header, request), *(flight.deadline for flight in flights))
         unique = self._set_aside(_Waiting(responder, request, deadline, tries, tuple(flights), path))
         # Not with the flights, which have the futures, which have this: they would wait for the garbage collector, with
         # the listing that the extents are of.
@@ -346,7 +365,7 @@ class Coordinator:
             stored, content = outcome.result()
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             if self._take_off(unique, waiting):
-                self._refuse(waiting.request, error, self._path_of(waiting))
+                self._fail(waiting, error)
             return
         if content or not stored:
             self._send_content(waiting.responder, flight.extent.key, content)
@@ -354,7 +373,7 @@ class Coordinator:
             waiting.missing -= 1
             is_last = not waiting.missing
         if is_last and self._take_off(unique, waiting):
-            self._retry(waiting.responder, waiting.request, waiting.tries + 1)
+            self._retry(waiting.responder, waiting.request, waiting.tries + 1, waiting.deadline)
 
     def _send_content(self, responder: int, key: str, content: bytes) -> None:
         """Send an extent that the cache has no room for."""
@@ -364,16 +383,17 @@ class Coordinator:
                 self._responders.send(responder, {"piece": transfer}, content[start : start + PIECE_BYTES])
             self._responders.send(responder, {"content": transfer, "key": key})
 
-    def _retry(self, responder: int, request: bytes, tries: int) -> None:
+    def _retry(self, responder: int, request: bytes, tries: int, deadline: float) -> None:
         """Have a responder try a request again.
 
         Args:
             responder: its number.
             request: as it came.
             tries: how often it was tried again already, this time included.
+            deadline: until when it waits if it lacks something else, in seconds of the monotonic clock.
         """
         if self._responders is not None:
-            self._responders.send(responder, {"retry": True, "tries": tries}, request)
+            self._responders.send(responder, {"retry": True, "tries": tries, "deadline": deadline}, request)
 
     def _reached(self, place: dict[str, Any]) -> None:
         listing = self._namespace.listing(place["dataset"], place["listing"])
@@ -388,16 +408,16 @@ class Coordinator:
 
     # Listings, and the tree.
 
-    def _want_listing(self, responder: int, number: int, request: bytes) -> None:
+    def _want_listing(self, responder: int, header: dict[str, Any], number: int, request: bytes) -> None:
         """Have a request wait for a listing, which is loaded once for all of them."""
-        deadline = time.monotonic() + self._library.settings.timeout
+        deadline = self._deadline(header, request)
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=number))
         if self._is_first(("listing", number), unique):
             self._listings.submit(self._bring, ("listing", number), self._namespace.load)
 
-    def _want_branch(self, responder: int, number: int, request: bytes) -> None:
+    def _want_branch(self, responder: int, header: dict[str, Any], number: int, request: bytes) -> None:
         """Have a request wait for a node above the datasets' files, and what is in it."""
-        deadline = time.monotonic() + self._library.settings.timeout
+        deadline = self._deadline(header, request)
         unique = self._set_aside(_Waiting(responder, request, deadline, branch=number))
         if self._is_first(("tree", number), unique):
             self._branches.submit(self._bring, ("tree", number), self._namespace.open)
@@ -425,9 +445,9 @@ class Coordinator:
             if waiting is None or not self._take_off(unique, waiting):
                 continue
             if failure is None:
-                self._retry(waiting.responder, waiting.request, 0)
+                self._retry(waiting.responder, waiting.request, 0, waiting.deadline)
             else:
-                self._refuse(waiting.request, failure, self._path_of(waiting))
+                self._fail(waiting, failure)
 
     # Documents of views.
 
@@ -443,9 +463,9 @@ class Coordinator:
         )
         if self._namespace.has_document(wanted.number, wanted.place, is_losses=wanted.is_losses):
             # It has come since the responder looked.
-            self._retry(responder, request, 0)
+            self._retry(responder, request, 0, self._deadline(header, request))
             return
-        deadline = time.monotonic() + self._library.settings.timeout
+        deadline = self._deadline(header, request)
         unique = self._set_aside(_Waiting(responder, request, deadline, listing=wanted.number, document=wanted))
         flight = self.documents.start(wanted)
         flight.add_done_callback(lambda outcome: self._document_came(unique, wanted, outcome))
@@ -462,16 +482,16 @@ class Coordinator:
             # The mount ends.
             return
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(waiting.request, error, self._path_of(waiting))
+            self._fail(waiting, error)
             return
-        self._retry(waiting.responder, waiting.request, 0)
+        self._retry(waiting.responder, waiting.request, 0, waiting.deadline)
 
     # Pictures of views.
 
     def _want_picture(self, responder: int, header: dict[str, Any], request: bytes) -> None:
         """Have a request wait for a picture, which is made once for all of them."""
         number, index, tries = header["dataset"], header["image"], header.get("tries", 0)
-        deadline = time.monotonic() + self._library.settings.timeout
+        deadline = self._deadline(header, request)
         unique = self._set_aside(_Waiting(responder, request, deadline, tries, listing=number, picture=index))
         flight = self._pictures.start(number, index)
         flight.add_done_callback(lambda made: self._picture_came(unique, made))
@@ -488,11 +508,11 @@ class Coordinator:
             # The mount ends.
             return
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
-            self._refuse(waiting.request, error, self._path_in_dataset(waiting.request))
+            self._fail(waiting, error)
             return
         if content:
             self._send_content(waiting.responder, key, content)
-        self._retry(waiting.responder, waiting.request, waiting.tries + 1)
+        self._retry(waiting.responder, waiting.request, waiting.tries + 1, waiting.deadline)
 
     # Control files, and df.
 
@@ -566,6 +586,13 @@ class Coordinator:
 
     # Errors.
 
+    def _fail(self, waiting: _Waiting, error: Exception) -> None:
+        """Refuse a request that has waited."""
+        if protocol.IN_HEADER.unpack_from(waiting.request)[1] == protocol.READ:
+            with self._lock:
+                self._failed[_reader_of(waiting.request)] = (time.monotonic(), waiting.deadline)
+        self._refuse(waiting.request, error, self._path_of(waiting))
+
     def _refuse(self, request: bytes, error: Exception, path: str) -> None:
         _, operation, unique, *_ = protocol.IN_HEADER.unpack_from(request)
         report = error_report(error, path, protocol.OPERATION_NAMES.get(operation, ""))
@@ -580,7 +607,7 @@ class Coordinator:
         self._library.errors.report(report["message"], cause=report["cause"], kind=report["kind"])
 
     def _path_of(self, waiting: _Waiting) -> str:
-        if waiting.flights:
+        if waiting.flights or waiting.picture >= 0:
             return waiting.path or self._path_in_dataset(waiting.request)
         if waiting.document is not None:
             return f"/{self._namespace.name_of(waiting.listing)}/{waiting.document.file}"
@@ -592,6 +619,12 @@ class Coordinator:
         _, operation, _, number, *_ = protocol.IN_HEADER.unpack_from(request)
         name = request[protocol.IN_HEADER.size : -1] if operation == protocol.LOOKUP else b""
         return self._namespace.path_of(number, name)
+
+
+def _reader_of(request: bytes) -> tuple[int, int]:
+    """The node that a request is about, and the thread that it is from."""
+    header = protocol.IN_HEADER.unpack_from(request)
+    return header[3], header[6]
 
 
 def _is_to_end(request: bytes) -> bool:

@@ -213,20 +213,25 @@ class _Daemon:
 
         Raises:
             ConfigurationError: no store can be read: credentials make no sense, or a package is not installed.
-            StoreError: no store can be read: one is missing, or refuses us.
+            StoreError: no store can be read: one is missing, or refuses us, and the cache has nothing of it.
         """
         trouble = self.library.mirror.trouble
         library = self.library
         unreadable = check_stores(
-            library.fetch_pool, library.stores, timeout=self.settings.library.timeout, own_store=library.own_store
+            library.fetch_pool,
+            library.stores,
+            timeout=self.settings.library.timeout,
+            own_store=library.own_store,
+            is_cached=lambda url: library.cache.holds_any(f"{url}|"),
         )
-        for warning in unreadable:
-            library.errors.report(warning)
+        for url, warning in unreadable.items():
+            library.errors.report(str(warning))
+            library.fetcher.note_away(url, warning)
         return [
             *([trouble] if trouble else []),
             *_first(library.faults),
             *_first(library.refusals),
-            *_first(unreadable),
+            *_first([str(warning) for warning in unreadable.values()]),
         ]
 
     def begin(self) -> None:

@@ -297,6 +297,7 @@ class Namespace:
         library.cache.close_removed()
         self.drop_removed_documents()
         library.fetcher.note_used()
+        library.fetcher.look_again()
         self._drop_forgotten()
         self._drop_nameless()
         changed = library.mirror.refresh()

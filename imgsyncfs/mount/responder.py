@@ -103,7 +103,8 @@ class Responder:
         self._buffer = memoryview(mmap.mmap(-1, protocol.MOST_READ))
         self._pipe = AnswerPipe(device)
         self._head = bytearray(protocol.OUT_HEADER.size)
-        self._answered = self._handled = self._tries = 0
+        self._answered = self._handled = 0
+        self._tried: dict[str, Any] = {}
         self._has_begun = False
         self._pieces: dict[int, list[bytes]] = {}
         self._noted, self._answered_then = time.monotonic(), 0
@@ -188,7 +189,7 @@ class Responder:
                 # OPEN and OPENDIR too: the kernel then opens everything by itself.
                 self._write(protocol.refusal(unique, errno.ENOSYS))
         except NotHere as missing:
-            self._send({**missing.wanted, "tries": self._tries}, bytes(self._request[:length]))
+            self._send({**missing.wanted, **self._tried}, bytes(self._request[:length]))
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(operation, unique, node, length, error)
         return operation
@@ -486,9 +487,9 @@ class Responder:
         header = message.header
         if "retry" in header:
             self._request[: len(message.payload)] = message.payload
-            self._tries = header["tries"]
+            self._tried = {name: header[name] for name in ("tries", "deadline")}
             self._answer(len(message.payload))
-            self._tries = 0
+            self._tried = {}
             self._slot.put_down()
         elif "piece" in header:
             self._pieces.setdefault(header["piece"], []).append(message.payload)

@@ -71,7 +71,7 @@ def _status(mount: Reported) -> dict[str, Any]:
     library = mount.library
     table = library.mirror.table
     counts = mount.responders.counts()
-    away = library.fetcher.unreachable()
+    away = library.fetcher.away()
     trouble = library.mirror.trouble
     return {
         "version": __version__,

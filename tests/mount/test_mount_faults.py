@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 from support.http_proxy import Fault, HttpProxy
-from support.mounting import Workplace, copy_of, local_workplace, noise_image, write_folder
+from support.mounting import (
+    Workplace,
+    copy_of,
+    eventually,
+    local_workplace,
+    mount_status,
+    noise_image,
+    write_folder,
+)
 from support.services import Container
 
 DATASET = "original_20260105_rgb_rbbox"
@@ -179,24 +186,87 @@ def test_with_no_room_in_the_cache_reads_go_on_without_it(tmp_path: Path) -> Non
     assert status["store"]["uncached"] == 3
 
 
-def test_a_store_that_is_away_is_told_when_mounting_and_what_is_cached_is_there(
-    container: Container, tmp_path: Path
-) -> None:
-    connection = container.azurite.connection_string
-    workplace = Workplace(str(tmp_path / "catalog.db"), tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": connection})
-    workplace.run("init", "--store", container.url)
-    workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", DATASET)
-    with workplace.mounted() as mountpoint:
-        content = (mountpoint / DATASET / "img_00000.jpg").read_bytes()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        # Nobody listens there once this is closed.
-        away = container.azurite.connection_string_through(server.getsockname()[1])
-    later = Workplace(workplace.catalog, tmp_path, {"AZURE_STORAGE_CONNECTION_STRING": away})
-    mountpoint = tmp_path / "again"
-    mountpoint.mkdir()
-    said = later.run("mount", mountpoint, "--timeout", "2").stderr
+@contextmanager
+def refused_connections(proxy: HttpProxy) -> Iterator[None]:
+    """Have nobody listen there."""
+    proxy.stop()
     try:
-        assert container.url in said
-        assert (mountpoint / DATASET / "img_00000.jpg").read_bytes() == content
+        yield
     finally:
-        later.run("umount", mountpoint)
+        proxy.start()
+
+
+PORTAL = b"<html><body>Please log in to the guest network.</body></html>"
+
+AWAY: dict[str, Callable[[HttpProxy], AbstractContextManager[None]]] = {
+    "down": refused_connections,
+    "silent": lambda proxy: proxy.fault(Fault(hold=True)),
+    "refusing": lambda proxy: proxy.fault(Fault(status=403)),
+    "without the container": lambda proxy: proxy.fault(
+        Fault(status=404, headers={"x-ms-error-code": "ContainerNotFound"})
+    ),
+    "behind a portal's page": lambda proxy: proxy.fault(Fault(status=200, content=PORTAL)),
+    "behind a portal's redirect": lambda proxy: proxy.fault(
+        Fault(status=302, headers={"Location": "http://127.0.0.1:9/"}, content=PORTAL)
+    ),
+}
+
+
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+def test_a_mount_whose_store_is_away_says_so_and_reads_what_is_cached(
+    proxied: tuple[Workplace, HttpProxy], away: Callable[[HttpProxy], AbstractContextManager[None]]
+) -> None:
+    workplace, proxy = proxied
+    with workplace.mounted("--siblings", "none") as mountpoint:
+        content = (mountpoint / DATASET / "img_00000.jpg").read_bytes()
+    again = workplace.folder / "again"
+    again.mkdir()
+    with away(proxy):
+        said = workplace.run("mount", again, "--timeout", "2", "--refresh", "1").stderr
+    try:
+        with away(proxy):
+            assert (again / DATASET / "img_00000.jpg").read_bytes() == content
+            [(store, reason)] = mount_status(again)["store"]["away"].items()
+            assert store in said
+            assert store in workplace.run("status", again).stdout.replace("\n", "")
+            assert reason
+            assert "Traceback" not in workplace.log()
+        assert eventually(lambda: mount_status(again)["store"]["away"] == {})
+        assert read_error(again / DATASET / "img_00003.jpg") is None
+    finally:
+        workplace.run("umount", again)
+
+
+def test_with_nothing_cached_a_store_that_refuses_keeps_the_catalog_from_being_mounted(
+    proxied: tuple[Workplace, HttpProxy],
+) -> None:
+    workplace, proxy = proxied
+    (workplace.folder / "mnt").mkdir()
+    with proxy.fault(Fault(status=403)):
+        said = workplace.run("mount", workplace.folder / "mnt", status=1).stderr
+    assert "refused the credentials" in said
+
+
+def test_with_the_file_of_the_catalog_away_a_mount_starts_from_what_it_saw_last(workplace: Workplace) -> None:
+    image = Path(DATASET) / "img_00000.jpg"
+    with workplace.mounted() as mountpoint:
+        content = (mountpoint / image).read_bytes()
+    catalog = Path(workplace.catalog)
+    catalog.rename(catalog.with_name("elsewhere.db"))
+    again = workplace.folder / "again"
+    again.mkdir()
+    said = workplace.run("mount", again, "--refresh", "1").stderr
+    try:
+        assert f"There is no catalog {catalog}" in said
+        assert (again / image).read_bytes() == content
+        assert "There is no catalog" in mount_status(again)["catalog"]["trouble"]
+        catalog.with_name("elsewhere.db").rename(catalog)
+        assert eventually(lambda: mount_status(again)["catalog"]["trouble"] == "")
+    finally:
+        workplace.run("umount", again)
+
+
+def test_a_catalog_that_was_never_seen_and_is_not_there_is_not_mounted(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    said = Workplace(str(tmp_path / "catalog.db"), tmp_path).run("mount", tmp_path / "mnt", status=1).stderr
+    assert "There is no catalog" in said

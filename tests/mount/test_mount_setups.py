@@ -22,14 +22,11 @@ class SetUp:
 
     Attributes:
         workplace: the catalog.
-        stop_store: makes the store unreachable.
-        mounts_without_store: whether a mount can be made when it is; a folder that is not there is a mistake, a server
-            that does not answer is not.
+        stop_store: takes the store away.
     """
 
     workplace: Workplace
     stop_store: Callable[[], None]
-    mounts_without_store: bool
 
 
 @pytest.fixture(params=["sqlite-local", "postgresql-azurite", "sqlite-odbc-azurite"])
@@ -43,7 +40,7 @@ def set_up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SetUp]:
         def move_away() -> None:
             shutil.move(store, tmp_path / "store-away")
 
-        yield SetUp(workplace, move_away, mounts_without_store=False)
+        yield SetUp(workplace, move_away)
         return
     container: Container = request.getfixturevalue("container")
     with HttpProxy(container.azurite.port) as proxy:
@@ -54,7 +51,7 @@ def set_up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SetUp]:
         else:
             workplace = Workplace(request.getfixturevalue("sqlite_odbc_url"), tmp_path, environment)
         workplace.run("init", "--store", container.url)
-        yield SetUp(workplace, proxy.stop, mounts_without_store=True)
+        yield SetUp(workplace, proxy.stop)
 
 
 def test_every_byte_is_as_published_cold_and_then_from_the_cache_with_the_store_away(
@@ -65,11 +62,8 @@ def test_every_byte_is_as_published_cold_and_then_from_the_cache_with_the_store_
     with set_up.workplace.mounted("--siblings", "none", "--timeout", "5") as mountpoint:
         assert differences(published, mountpoint / DATASET) == ""
         assert store_requests(mountpoint) > 0
-    if set_up.mounts_without_store:
-        set_up.stop_store()
+    set_up.stop_store()
     with set_up.workplace.mounted("--siblings", "none", "--timeout", "5", name="again") as mountpoint:
-        if not set_up.mounts_without_store:
-            set_up.stop_store()
         assert differences(published, mountpoint / DATASET) == ""
         assert store_requests(mountpoint) == 0
 

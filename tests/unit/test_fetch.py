@@ -15,7 +15,15 @@ import pytest
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, LOOSE_FILE_BYTES, WHOLE_BLOB_BYTES, extent_range
 from imgsyncfs.cache import CacheReader, CacheWriter, prepare_cache
-from imgsyncfs.errors import BlobChanged, BlobMissing, StoreUnreachable, WorkerLost
+from imgsyncfs.errors import (
+    BlobChanged,
+    BlobMissing,
+    StoreError,
+    StoreMissing,
+    StoreRefused,
+    StoreUnreachable,
+    WorkerLost,
+)
 from imgsyncfs.fetching.extent import Extent
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.queue import (
@@ -37,12 +45,16 @@ class HandPool:
 
     def __init__(self) -> None:
         self.jobs: list[tuple[dict[str, Any], Future[Answer]]] = []
+        self.checks: list[tuple[str, Future[Answer]]] = []
         self.take_parts: list[OnPart] = []
         self.arrived = threading.Semaphore(0)
 
-    def submit(self, arguments: dict[str, Any], on_part: OnPart) -> Future[Answer]:
+    def submit(self, arguments: dict[str, Any], on_part: OnPart = lambda _: None) -> Future[Answer]:
         """Keep a job for the test."""
         future: Future[Answer] = Future()
+        if "check" in arguments:
+            self.checks.append((arguments["check"], future))
+            return future
         self.take_parts.append(on_part)
         self.jobs.append((arguments["job"], future))
         self.arrived.release()
@@ -135,20 +147,66 @@ def test_a_worker_that_dies_says_nothing_about_the_store(cache: CacheReader, tmp
         assert pool.arrived.acquire(timeout=10)
         pool.jobs[0][1].set_exception(WorkerLost("3 worker processes died"))
         assert isinstance(first.exception(10), WorkerLost)
-        assert fetcher.unreachable() == {}
+        assert fetcher.away() == {}
         # The next reader asks at once.
         reader.submit(fetcher.fetch, request(tmp_path))
         assert pool.arrived.acquire(timeout=10)
         pool.jobs[1][1].set_exception(WorkerLost("3 worker processes died"))
 
 
+def test_nobody_waits_anew_for_what_another_one_has_waited_for_in_vain(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache, timeout=0.2)
+    with pytest.raises(StoreUnreachable):
+        fetcher.fetch(request(tmp_path))
+    with pytest.raises(StoreUnreachable, match="asked again"):
+        fetcher.start(request(tmp_path))
+    # It goes on meanwhile, and whoever comes when it is there has it.
+    pool.jobs[0][1].set_result(answer_of(b"0123456789"))
+    flight = fetcher.start(request(tmp_path))
+    pool.jobs[1][1].set_result(answer_of(b"0123456789"))
+    assert fetcher.wait(flight).read(0, 10) == b"0123456789"
+
+
+@pytest.mark.parametrize("error", [StoreUnreachable("away"), StoreRefused("HTTP 403"), StoreMissing("HTTP 404")])
+def test_a_store_that_is_away_is_named_until_somebody_has_read_from_it(
+    cache: CacheReader, tmp_path: Path, error: StoreError
+) -> None:
+    now = [1000.0]
+    fetcher, pool = hand_fetcher(cache, clock=lambda: now[0])
+    fetcher.note_away(request(tmp_path).store, error)
+    assert fetcher.away() == {request(tmp_path).store: str(error)}
+    now[0] += 2
+    flight = fetcher.start(request(tmp_path))
+    pool.jobs[0][1].set_result(answer_of(b"0123456789"))
+    fetcher.wait(flight)
+    assert fetcher.away() == {}
+
+
+def test_a_look_at_a_store_that_is_back_ends_its_pause(cache: CacheReader, tmp_path: Path) -> None:
+    fetcher, pool = hand_fetcher(cache)
+    store = request(tmp_path).store
+    fetcher.note_away(store, StoreUnreachable("away"))
+    fetcher.look_again()
+    fetcher.look_again()
+    assert [url for url, _ in pool.checks] == [store]
+    pool.checks[0][1].set_exception(StoreUnreachable("still away"))
+    with pytest.raises(StoreUnreachable):
+        fetcher.start(request(tmp_path))
+    fetcher.look_again()
+    pool.checks[1][1].set_result(({}, b""))
+    assert fetcher.away() == {}
+    fetcher.leave(fetcher.start(request(tmp_path)))
+    fetcher.look_again()
+    assert len(pool.checks) == 2
+
+
 def test_an_answer_of_the_store_ends_the_pause_even_if_it_is_a_refusal(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache, timeout=0.1)
     with pytest.raises(StoreUnreachable):
         fetcher.fetch(request(tmp_path))
-    assert fetcher.unreachable()
+    assert fetcher.away()
     pool.jobs[0][1].set_exception(BlobMissing("gone"))
-    assert not fetcher.unreachable()
+    assert not fetcher.away()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,194 @@
+"""Sixteen readers while the store, or the way to it, fails: right bytes or the errno that the README names, in time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.http_proxy import Fault, HttpProxy
+from support.mounting import Workplace, write_folder
+from support.services import Azurite
+
+DATASET = "original_20260105_rgb_bbox"
+ANNOTATED = "original_20260106_rgb_rbbox"
+NOT_LISTED = "original_20260107_rgb_rbbox"
+
+READERS = 16
+TIMEOUT = 2.0
+REFRESH = 1.0
+LATE_SECONDS = 2.0
+"""How much longer than the timeout a read may take."""
+
+FAULT_SECONDS = 2.5
+"""How long readers go on: after the first failure the store is not asked for a while."""
+
+PORTAL = b"<html><body>Please log in to the guest network.</body></html>"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what readers get.
+
+    Attributes:
+        fault: what the proxy does; None where it takes no connections at all.
+        errors: the errnos that a read may end in.
+        is_always_right: every read ends well.
+    """
+
+    fault: Fault | None
+    errors: frozenset[int] = frozenset({errno.EIO})
+    is_always_right: bool = False
+
+
+CASES = {
+    "connections are refused": Case(None),
+    "nothing is answered": Case(Fault(hold=True)),
+    "each answer ends within its body": Case(Fault(cut_after=5000), is_always_right=True),
+    "each answer ends before its body": Case(Fault(cut_after=0)),
+    "the first answers end within their bodies": Case(Fault(cut_after=5000, count=READERS), is_always_right=True),
+    "1 kB/s": Case(Fault(bytes_per_second=1000)),
+    "100 kB/s": Case(Fault(bytes_per_second=100_000), is_always_right=True),
+    "403": Case(Fault(status=403), frozenset({errno.EACCES})),
+    "404": Case(Fault(status=404, headers={"x-ms-error-code": "BlobNotFound"})),
+    "404 of the container": Case(Fault(status=404, headers={"x-ms-error-code": "ContainerNotFound"})),
+    "404 of something else": Case(Fault(status=404, content=PORTAL)),
+    "412": Case(Fault(status=412), frozenset({errno.ESTALE})),
+    "429 once each": Case(Fault(status=429, headers={"Retry-After": "1"}, count=READERS), is_always_right=True),
+    "429": Case(Fault(status=429, headers={"Retry-After": "1"})),
+    "429 for an hour": Case(Fault(status=429, headers={"Retry-After": "3600"})),
+    "500": Case(Fault(status=500)),
+    "503": Case(Fault(status=503)),
+    "503 once each": Case(Fault(status=503, count=READERS), is_always_right=True),
+    "a portal's page": Case(Fault(status=200, content=PORTAL)),
+    "a portal's redirect": Case(Fault(status=302, headers={"Location": "http://127.0.0.1:9/"}, content=PORTAL)),
+    "a page without end": Case(Fault(status=200, content=bytes(65536), is_endless=True)),
+    "a part without end": Case(
+        Fault(status=206, headers={"Content-Range": "bytes 0-19999/20000"}, content=bytes(65536), is_endless=True)
+    ),
+    "bodies longer than said": Case(Fault(length_off=-500), is_always_right=True),
+    "bodies shorter than said": Case(Fault(length_off=500)),
+    "another range": Case(Fault(range_off=1)),
+    "another body": Case(Fault(is_blanked=True), frozenset({errno.ESTALE})),
+    "a flipped bit": Case(Fault(flip_at=12_345), frozenset({errno.ESTALE})),
+    "a flipped bit in the first answers": Case(Fault(flip_at=0, count=READERS), frozenset({errno.ESTALE})),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A mount whose store is behind a proxy.
+
+    Attributes:
+        workplace: its catalog, and the way to the store through the proxy.
+        mountpoint: where it is.
+        proxy: before the store.
+        contents: what the dataset's images are, by their names.
+        unread: the names of those that no test has read, no two neighbours one after the other, so that none is
+            fetched ahead.
+    """
+
+    workplace: Workplace
+    mountpoint: Path
+    proxy: HttpProxy
+    contents: Mapping[str, bytes]
+    unread: list[str]
+
+    def take(self, count: int) -> list[Path]:
+        """So many images that no test has read."""
+        taken, self.unread[:] = self.unread[:count], self.unread[count:]
+        assert len(taken) == count
+        return [self.mountpoint / DATASET / name for name in taken]
+
+    @contextlib.contextmanager
+    def disturbed(self, fault: Fault | None) -> Iterator[None]:
+        """The fault for as long as the block runs; None for a proxy that takes no connections."""
+        if fault is not None:
+            with self.proxy.fault(fault):
+                yield
+            return
+        self.proxy.stop()
+        try:
+            yield
+        finally:
+            self.proxy.start()
+
+    def read(self, path: Path) -> int:
+        """Read a file; returns the errno, 0 if it came, with the right content and in time."""
+        began = time.monotonic()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            found = error.errno or -1
+        else:
+            found = 0
+            assert content == self.contents[path.name]
+        assert time.monotonic() - began < TIMEOUT + LATE_SECONDS
+        return found
+
+    def read_all(self, paths: list[Path]) -> set[int]:
+        """Sixteen readers read files; returns how that ended."""
+        with ThreadPoolExecutor(READERS) as readers:
+            return set(readers.map(self.read, paths))
+
+
+@pytest.fixture(scope="module")
+def place(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("faults")
+    name = f"test-{uuid.uuid4().hex}"
+    with azurite.client() as client:
+        client.create_container(name)
+    step = len(CASES) + 6
+    contents = write_images(folder / "one", count=READERS * step)
+    connection = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string}
+    direct = Workplace(str(folder / "catalog.db"), folder, connection)
+    direct.run("init", "--store", f"azure://{azurite.account}/{name}")
+    direct.run("publish", folder / "one", "--name", DATASET, "--loose")
+    for dataset in (ANNOTATED, NOT_LISTED):
+        direct.run("publish", write_folder(folder / dataset, count=200), "--name", dataset, "--loose")
+    names = [*contents]
+    unread = [name for start in range(step) for name in names[start::step]]
+    with HttpProxy(azurite.port) as proxy:
+        connection = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string_through(proxy.port)}
+        workplace = Workplace(direct.catalog, folder, connection)
+        with workplace.mounted("--timeout", f"{TIMEOUT:g}", "--refresh", f"{REFRESH:g}") as mountpoint:
+            yield Place(workplace, mountpoint, proxy, contents, unread)
+
+
+def write_images(folder: Path, *, count: int) -> dict[str, bytes]:
+    """Write images of 20 kB that nothing compresses; returns their contents by their names."""
+    folder.mkdir()
+    noise = np.random.default_rng(1)
+    for number in range(count):
+        pixels = noise.integers(0, 256, (80, 82, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"img_{number:05}.png", compress_level=0)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_while_the_store_fails_readers_get_right_bytes_or_the_errno_of_the_failure_in_time(
+    place: Place, case: Case
+) -> None:
+    paths = place.take(READERS)
+    disturbed = place.proxy.disturbed
+    end = time.monotonic() + FAULT_SECONDS
+    with place.disturbed(case.fault):
+        found = place.read_all(paths)
+        while time.monotonic() < end and found != {0}:
+            found |= place.read_all(paths)
+    over = time.monotonic()
+    assert found <= {0, *case.errors}
+    assert found == {0} or not case.is_always_right
+    assert found != {0} or case.is_always_right
+    assert case.fault is None or place.proxy.disturbed > disturbed
+    while place.read_all(paths) != {0}:
+        assert time.monotonic() < over + REFRESH + LATE_SECONDS
+    assert place.proxy.count() > 0
