@@ -138,7 +138,7 @@ class ContentReader:
             StoreError: the bytes cannot be had, or are not what the catalog says.
         """
         parts = []
-        for extent, position, length in self._pieces(listing, files, index, offset, size):
+        for extent, position, length in self.pieces(listing, files, index, offset, size):
             parts.append(extent.read(position, length))
             if len(parts[-1]) < length:
                 raise cut_short(listing.store_of(index), files.record(index).blob)
@@ -151,7 +151,7 @@ class ContentReader:
             How many bytes it got: fewer than it takes only where the file ends.
         """
         count = 0
-        for extent, position, length in self._pieces(listing, files, index, offset, len(buffer)):
+        for extent, position, length in self.pieces(listing, files, index, offset, len(buffer)):
             if extent.read_into(position, buffer[count : count + length]) < length:
                 raise cut_short(listing.store_of(index), files.record(index).blob)
             count += length
@@ -164,11 +164,11 @@ class ContentReader:
     def piece(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Piece | None:
         """Where a part of a file lies, if that is in one extent; see `read`."""
         size = min(size, files.size_and_time(index)[0] - offset)
-        first = next(self._pieces(listing, files, index, offset, size), None)
+        first = next(iter(self.pieces(listing, files, index, offset, size)), None)
         return first if first is not None and first.length == size else None
 
-    def _pieces(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Iterator[Piece]:
-        """Where a part of a file lies."""
+    def pieces(self, listing: Listing, files: FileTable, index: int, offset: int, size: int) -> Iterable[Piece]:
+        """Where a part of a file lies, an extent's part after the other; see `read`."""
         store = listing.store_of(index)
         self.check_store(store)
         packed = files.place_in_pack(index)
@@ -179,8 +179,12 @@ class ContentReader:
             position, length = begin + offset - start, min(size, byte_count - offset)
             opened = self.extents.opened(extent_key(store, pack, start))
             if opened is not None and length > 0 and position + length <= opened.length:
-                yield Piece(opened, position, length)
-                return
+                return (Piece(opened, position, length),)
+        return self._pieces(store, listing, files, index, offset, size)
+
+    def _pieces(
+        self, store: str, listing: Listing, files: FileTable, index: int, offset: int, size: int
+    ) -> Iterator[Piece]:
         record = files.record(index)
         end = min(offset + size, record.byte_count)
         while offset < end:

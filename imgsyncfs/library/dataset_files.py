@@ -9,7 +9,7 @@ Threads: any number may use one object; to render a sibling twice gives the same
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -255,6 +255,11 @@ class DatasetFiles:
             return None
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.piece(self.listing, files, key.image, offset, size)
+
+    def pieces(self, key: FileKey, offset: int, size: int) -> Iterable[Piece]:
+        """Where a part of a stored file lies; raises what `attributes` raises."""
+        files = self.listing.images if key.kind == IMAGE else self.listing.annotations
+        return self._sources.contents.pieces(self.listing, files, key.image, offset, size)
 
     def assembly(self, key: FileKey) -> Assembly | None:  # noqa: ARG002 - for views
         """What a file is put together from when it is read; None for other files."""

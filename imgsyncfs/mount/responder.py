@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from imgsyncfs.cache import CacheReader, OpenExtent, extents_folder
-from imgsyncfs.fetching.contents import ContentReader
+from imgsyncfs.fetching.contents import ContentReader, Piece
 from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources
 from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.kept_renderings import SharedRenderings
@@ -295,10 +295,14 @@ class Responder:
         size = min(size, protocol.MOST_READ)
         assembly = revision.files.assembly(key)
         if assembly is not None:
-            size = self._assemble(number, revision, assembly.parts(offset, size))
+            parts = [*assembly.parts(offset, size)]
+            pieces = self._places_of(number, revision, parts)
+            if self._pipe.send(unique, pieces):
+                return
+            size = self._assemble(revision, parts, pieces)
         else:
             piece = revision.files.piece(key, offset, size) if size >= LEAST_BYTES else None
-            if piece is not None and self._pipe.send(unique, *piece):
+            if piece is not None and self._pipe.send(unique, (piece,)):
                 return
             size = revision.files.read_into(key, offset, self._buffer[:size])
         protocol.OUT_HEADER.pack_into(self._head, 0, protocol.OUT_HEADER.size + size, 0, unique)
@@ -307,22 +311,20 @@ class Responder:
         except FileNotFoundError:
             logger.debug("Nobody waits for %d any more.", unique)
 
-    def _assemble(self, number: int, revision: Revision, parts: Iterable[bytes | FilePart]) -> int:
-        """Put a part of a file together in the buffer; returns its length.
+    def _places_of(self, number: int, revision: Revision, parts: Iterable[bytes | FilePart]) -> list[bytes | Piece]:
+        """Where the parts of a file lie that is put together.
 
         Raises:
             NotHere: extents are not in the cache: all that are needed, so that they come at the same time.
         """
         missing: dict[str, NotHere] = {}
-        size = 0
+        found: list[bytes | Piece] = []
         for part in parts:
-            start, size = size, size + (len(part) if isinstance(part, bytes) else part.length)
-            room = self._buffer[start:size]
             if isinstance(part, bytes):
-                room[:] = part
+                found.append(part)
                 continue
             try:
-                revision.files.read_into(FileKey(part.kind, part.image), part.offset, room)
+                found += revision.files.pieces(FileKey(part.kind, part.image), part.offset, part.length)
             except NotHere as one:
                 missing.setdefault(one.extent, one)
                 if len(missing) == EXTENTS_AT_ONCE:
@@ -331,6 +333,30 @@ class Responder:
             wanted = [one.wanted for one in missing.values()]
             places = [place for each in wanted for place in each["places"]]
             raise NotHere({**wanted[0], "places": places, "path": self._path_in_dataset(number)})
+        return found
+
+    def _assemble(self, revision: Revision, parts: Iterable[bytes | FilePart], pieces: Iterable[bytes | Piece]) -> int:
+        """Put a part of a file together in the buffer; returns its length."""
+        size = 0
+        for piece in pieces:
+            start, size = size, size + (len(piece) if isinstance(piece, bytes) else piece.length)
+            room = self._buffer[start:size]
+            if isinstance(piece, bytes):
+                room[:] = piece
+            elif piece.extent.read_into(piece.position, room) < piece.length:
+                # Somebody cut a cached file short. Whoever reads the stored files one by one says of which blob it is.
+                return self._read_parts(revision, parts)
+        return size
+
+    def _read_parts(self, revision: Revision, parts: Iterable[bytes | FilePart]) -> int:
+        size = 0
+        for part in parts:
+            start, size = size, size + (len(part) if isinstance(part, bytes) else part.length)
+            room = self._buffer[start:size]
+            if isinstance(part, bytes):
+                room[:] = part
+            else:
+                revision.files.read_into(FileKey(part.kind, part.image), part.offset, room)
         return size
 
     def _readlink(self, unique: int, number: int, _length: int) -> None:
