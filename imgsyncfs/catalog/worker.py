@@ -28,7 +28,13 @@ from imgsyncfs.catalog.listing_folder import listing_folder
 from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, DatasetChanged, ListingDamaged, WorkerLost
+from imgsyncfs.errors import (
+    CatalogError,
+    CatalogUnreachable,
+    DatasetChanged,
+    ListingDamaged,
+    WorkerLost,
+)
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
@@ -50,7 +56,8 @@ class CatalogReader:
     """Answers the coordinator's questions about a catalog; one connection a thread.
 
     Args:
-        settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog.
+        settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog, and whether it is ``offline``: not to
+            be asked; False if that is not said.
         large_dataset: images from which on a second process reads the annotations.
     """
 
@@ -247,6 +254,11 @@ class CatalogReader:
             catalog = None
         if catalog is None:
             settings = self._settings
+            if settings.get("offline"):
+                raise CatalogUnreachable(
+                    "The catalog is not asked, as this mount was made to be offline: what was saved is shown. Mount "
+                    "without the option to see the rest."
+                )
             catalog = open_catalog(settings["url"], password=settings["password"], timeout=settings["timeout"])
             catalog.check()
             self._local.catalog = catalog

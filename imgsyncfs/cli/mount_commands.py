@@ -151,6 +151,9 @@ def _stay(settings: MountSettings) -> None:
 @click.option("--timeout", metavar="SECONDS", help="How long a read waits at most. [default: 30]")
 @click.option("--umask", metavar="OCTAL", help="Permissions that nobody has. [default: 022]")
 @click.option("--list-hidden", is_flag=True, help="List .views, .by, .subscriptions and .imgsyncfs in the root, too.")
+@click.option(
+    "--offline", is_flag=True, help="Ask neither database nor store: show what is saved, read what is cached."
+)
 @click.option("--responders", metavar="N", help="Processes that answer. [default: one for each core, 2 to 8]")
 @click.option("--foreground", is_flag=True, help="Stay, and end with Ctrl-C.")
 @click.option("-o", "options", metavar="OPTIONS", multiple=True, help="As for mount(8), for example allow_other.")
@@ -160,12 +163,13 @@ def mount_command(
     configuration: Configuration,
     foreground: bool,
     list_hidden: bool,
+    offline: bool,
     options: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Mount the catalog at MOUNTPOINT, an empty directory."""
-    if list_hidden:
-        options = (*options, "list_hidden")
+    flags = {"list_hidden": list_hidden, "offline": offline}
+    options = (*options, *(name for name, given_flag in flags.items() if given_flag))
     settings = make_settings(configuration, mountpoint, given, options)
     mount(settings, foreground=foreground)
     if not foreground and sys.stdout.isatty():

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.errors import ConfigurationError, StoreError
+from imgsyncfs.errors import ConfigurationError, StoreError, StoreUnreachable
 from imgsyncfs.fetching.extent import Extent, verify_extent
 from imgsyncfs.fetching.job import Job, OutcomeSender
 from imgsyncfs.fetching.whole_checks import WholeChecks
@@ -48,7 +48,8 @@ class ExtentFetcher:
 
     Args:
         settings: ``cache_folder``, ``size_limit`` and ``keep_free`` (bytes), ``timeout`` (seconds), ``stores``, the
-            config file's section of that name, and ``allowed_stores``, URLs beside the catalog's own store.
+            config file's section of that name, ``allowed_stores``, URLs beside the catalog's own store, and
+            ``offline``, whether no store is to be asked.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -59,6 +60,7 @@ class ExtentFetcher:
         self._whole_checks = WholeChecks(self._cache, timeout=self._timeout)
         self._credentials: Mapping[str, Mapping[str, str]] = settings["stores"]
         self._allowed = tuple(settings["allowed_stores"])
+        self._is_offline: bool = settings.get("offline", False)
         self._stores: dict[tuple[str, str], Store] = {}
         self._lock = threading.Lock()
         self._latencies: dict[str, float] = {}
@@ -223,6 +225,11 @@ class ExtentFetcher:
         self._latencies[store] = min(seconds, LATENCY_FADES * self._latencies.get(store, math.inf))
 
     def _store(self, url: str, own_store: str) -> Store:
+        if self._is_offline:
+            raise StoreUnreachable(
+                f"{url} is not asked, as this mount was made to be offline: what is cached is read. Mount without the "
+                "option to read the rest."
+            )
         with self._lock:
             store = self._stores.get((url, own_store))
             if store is None:

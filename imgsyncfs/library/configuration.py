@@ -45,7 +45,7 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
     Args:
         configuration: what the environment and the config file say.
         options: ``siblings``, ``cache_dir``, ``cache_size``, ``keep_free``, ``timeout`` and ``subscription`` as users
-            write them, None or absent where not given; others are ignored.
+            write them, and the flag ``offline``, None or absent where not given; others are ignored.
 
     Raises:
         CacheError: somebody else may change the cache folder.
@@ -72,4 +72,5 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
         siblings=tuple(dict.fromkeys(get_format(name).name for name in siblings if name and name != "none")),
         subscription=given.get("subscription"),
         allowed_stores=configuration.allowed_stores,
+        offline="offline" in given,
     )

@@ -66,7 +66,12 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
         template = stack.enter_context(closing(Template(CATALOG_MODULES)))
     catalog = WorkerPool(
         "imgsyncfs.catalog.worker:CatalogReader",
-        {"url": settings.catalog, "password": settings.password, "timeout": settings.timeout},
+        {
+            "url": settings.catalog,
+            "password": settings.password,
+            "timeout": settings.timeout,
+            "offline": settings.offline,
+        },
         count=1,
         threads=CATALOG_THREADS,
         template=template,
@@ -88,6 +93,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
             "timeout": settings.timeout,
             "stores": settings.stores,
             "allowed_stores": settings.allowed_stores,
+            "offline": settings.offline,
         },
         count=1,
         threads=FETCH_THREADS,

@@ -160,7 +160,8 @@ class _Daemon:
             errors=self.library.errors.content,
         )
         self.namespace = Namespace(self.library, self.control, view=settings.view)
-        self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=settings.refresh)
+        interval = threading.TIMEOUT_MAX if settings.library.offline else settings.refresh
+        self.refresher = Refresher(self.namespace.refresh, self.library.errors, interval=interval)
         owner = Owner(*settings.owner, settings.umask)
         self.coordinator = Coordinator(
             self.library,
@@ -217,6 +218,8 @@ class _Daemon:
         """
         trouble = self.library.mirror.trouble
         library = self.library
+        if library.settings.offline:
+            return [trouble] if trouble else []
         unreadable = check_stores(
             library.fetch_pool,
             library.stores,

@@ -21,7 +21,7 @@ OURS = frozenset(
     }
 )  # fmt: skip
 
-OUR_FLAGS = frozenset({"list_hidden"})
+OUR_FLAGS = frozenset({"list_hidden", "offline"})
 
 _FOR_FUSE = frozenset(
     {

@@ -21,6 +21,7 @@ class LibrarySettings:
         timeout: seconds that a read waits at most.
         siblings: names of the formats that stand beside each image.
         subscription: show only the datasets of the subscription of this name; None shows all.
+        offline: ask neither the database nor a store: show what was saved, and read what is cached.
     """
 
     catalog: str
@@ -33,6 +34,7 @@ class LibrarySettings:
     subscription: str | None = None
     keep_free: int = 0
     allowed_stores: tuple[str, ...] = ()
+    offline: bool = False
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:
