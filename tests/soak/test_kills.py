@@ -23,13 +23,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.mounting import Workplace, box_annotation, eventually, local_workplace, mount_status, process_ids
+from support.old_catalogs import take_additions_away
+
+from imgsyncfs.catalog import open_catalog
 
 KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "20"))
 SEED = int(os.environ.get("IMGSYNCFS_KILLS_SEED", "20261128"))
 
 COMMANDS = ("publish", "sync", "prefetch", "pin", "cache clear")
 PROCESSES = ("coordinator", "responder", "catalog worker", "fetch worker", "template")
-KILLS_EACH = max(1, round(KILLS / (len(COMMANDS) + len(PROCESSES))))
+KILLS_EACH = max(1, round(KILLS / (len(COMMANDS) + len(PROCESSES) + 1)))
 
 DATASET = "original_20260301_rgb_rbbox"
 IMAGES = 60
@@ -294,3 +297,37 @@ def contents_are(folder: Path, expected: Contents) -> bool:
         return contents_of(folder) == expected
     except OSError:
         return False
+
+
+def level_of(workplace: Workplace) -> int:
+    """The level of additions of a catalog, which must be one that can be read."""
+    with open_catalog(workplace.catalog) as catalog:
+        catalog.check()
+        catalog.table()
+        return catalog._additions
+
+
+def test_a_migration_killed_at_any_moment_leaves_the_old_catalog_or_the_new_one(place: Place) -> None:
+    workplace = place.workplace
+    words = ("init", "--store", f"file://{workplace.folder}/store")
+    new = level_of(workplace)
+    takes = 0.0
+    killed = 0
+    for turn in range(KILLS_EACH + 1):
+        old = place.chance.randrange(new)
+        with open_catalog(workplace.catalog) as catalog:
+            take_additions_away(catalog, level=old)
+        begun = time.monotonic()
+        with start(place, words) as running:
+            try:
+                running.wait(place.chance.uniform(0, takes) if turn else None)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                killed += 1
+        takes = takes or time.monotonic() - begun
+        assert level_of(workplace) in {old, new}
+        place.check_in_mount()
+        workplace.run(*words)
+        assert level_of(workplace) == new
+        assert workplace.run("select", f"turn{turn}", "--where", "class=person").returncode == 0
+    print(f"init: {killed} of {KILLS_EACH} were killed before they ended, in {takes:.1f} s")
