@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.blob_layout import are_extent_digests, is_md5
+from imgsyncfs.catalog.catalog_settings import CatalogSettings
 from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.faults import DuplicateRow
@@ -48,23 +49,16 @@ from imgsyncfs.catalog.rows import (
     SubscriptionRow,
 )
 from imgsyncfs.catalog.schema import (
-    ADDED,
     ANNOTATION_COLUMNS,
     DIGESTS_LEVEL,
     IMAGE_COLUMNS,
     LABELS_LEVEL,
     ORIENTATION_COLUMNS,
     ORIENTATIONS_LEVEL,
-    SCHEMA_ADDITIONS,
-    SCHEMA_VERSION,
     SELECTIONS_LEVEL,
     SPLIT_COLUMNS,
     SPLITS_LEVEL,
     SUBSCRIPTION_COLUMNS,
-    TABLES,
-    addition_statements,
-    additions_level,
-    create_statements,
     select_datasets,
 )
 from imgsyncfs.catalog.selecting import (
@@ -76,12 +70,9 @@ from imgsyncfs.catalog.selecting import (
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, NotACatalog
+from imgsyncfs.errors import CatalogError, ConfigurationError
 
 logger = logging.getLogger(__name__)
-
-_ADDITIONS = "schema_additions"
-"""The setting that names the level of the additions to its schema that a catalog has; absent without additions."""
 
 _IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
 _ANNOTATIONS = (
@@ -134,7 +125,7 @@ class Catalog:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._settings: dict[str, str] = {}
+        self._settings = CatalogSettings(connection)
 
     def __enter__(self) -> Catalog:  # noqa: PYI034  # Self came with Python 3.11
         return self
@@ -156,87 +147,42 @@ class Catalog:
         Raises:
             NotACatalog: it is none, or one that this version does not know.
         """
-        version = self._setting("schema_version")
-        if version != SCHEMA_VERSION:
-            raise NotACatalog(
-                f"The catalog {self._connection.where} has the schema version {version!r} and not {SCHEMA_VERSION!r}; "
-                "upgrade imgsyncfs, or make a new catalog with: imgsyncfs init"
-            )
+        self._settings.check()
 
     def initialize(self, *, store: str) -> bool:
-        """Make the tables of an empty database.
-
-        Args:
-            store: URL of the store that datasets are published to.
-
-        Returns:
-            True if they were made, False if this was a catalog with this store already; it then has all additions to
-            the schema.
-
-        Raises:
-            CatalogError: it is a catalog with another store, or there are other tables of these names, or the
-                additions cannot be made; nothing is changed then.
-        """
-        there = [table for table in TABLES if self._has_table(table)]
-        if there and "catalog_settings" in there:
-            self.check()
-            if self.default_store() != store:
-                raise CatalogError(
-                    f"The catalog {self._connection.where} has the store {self.default_store()} and not {store}; give "
-                    "that one, or make the catalog in another database."
-                )
-            self._make_additions(must=True)
-            return False
-        if there:
-            raise CatalogError(
-                f"The database {self._connection.where} holds a table {there[0]} that is no catalog's; make the "
-                "catalog in another database."
-            )
-        with self._connection.transaction():
-            for statement in create_statements(self._connection.dialect):
-                self._connection.execute(statement)
-            settings = {
-                "schema_version": SCHEMA_VERSION,
-                _ADDITIONS: SCHEMA_ADDITIONS,
-                "store": store,
-                "catalog_id": uuid.uuid4().hex,
-            }
-            insert(self._connection, "catalog_settings", ("name", "value"), [*settings.items()])
-        return True
+        """Make the tables of an empty database; see `CatalogSettings.initialize`."""
+        return self._settings.initialize(store=store)
 
     def missing_additions(self) -> list[str]:
         """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
-        if not self._has_table("catalog_settings"):
-            return []
-        self._read_settings()
-        return [ADDED[level] for level in range(self._additions + 1, int(SCHEMA_ADDITIONS) + 1)]
+        return self._settings.missing_additions()
 
     def unlabelled_datasets(self) -> list[DatasetRow]:
         """The datasets of which the catalog does not know what their annotations say, ordered by id.
 
         An earlier version has published them. Nothing where there is no catalog yet.
         """
-        if not self._has_table("catalog_settings"):
+        if not self._settings.has_table("catalog_settings"):
             return []
         known = {(row.dataset_id, row.label_version) for row in self.dataset_labels()}
         return [row for row in self.datasets() if (row.dataset_id, row.label_version) not in known]
 
     def default_store(self) -> str:
         """URL of the store that datasets are published to."""
-        return self._setting("store")
+        return self._settings.value("store")
 
     def identity(self) -> str:
         """The id of this catalog, unlike any other's; ``""`` if it was made without."""
-        self._read_settings()
-        return self._settings.get("catalog_id", "")
+        self._settings.read()
+        return self._settings.known("catalog_id")
 
     def table(self) -> CatalogTable:
         """All datasets and subscriptions, and what is wrong with some. One odd row keeps no other from being seen."""
         faults: list[str] = []
-        self._read_settings()
+        self._settings.read()
         return CatalogTable(
-            self._settings.get("catalog_id", ""),
-            self._settings.get("store", ""),
+            self._settings.known("catalog_id"),
+            self._settings.known("store"),
             self._datasets(faults),
             self._subscriptions(faults),
             self._split_rules(faults),
@@ -247,7 +193,7 @@ class Catalog:
 
     def datasets(self) -> list[DatasetRow]:
         """All datasets, ordered by id (by code points, whatever the database's own order); odd rows are logged."""
-        self._read_settings()
+        self._settings.read()
         return _logging_faults(self._datasets)
 
     def dataset(self, dataset_id: str) -> DatasetRow | None:
@@ -256,8 +202,8 @@ class Catalog:
         Raises:
             CatalogError: its row cannot be used.
         """
-        self._read_settings()
-        query = f"{select_datasets(self._additions)} WHERE dataset_id = ?"
+        self._settings.read()
+        query = f"{select_datasets(self._settings.level)} WHERE dataset_id = ?"
         for values in list(self._connection.rows(query, (dataset_id,))):
             try:
                 return self._dataset(values)[0]
@@ -271,7 +217,7 @@ class Catalog:
     def _datasets(self, faults: list[str]) -> list[DatasetRow]:
         """The datasets; what is wrong with others is added to the faults."""
         rows = []
-        for values in list(self._connection.rows(select_datasets(self._additions))):
+        for values in list(self._connection.rows(select_datasets(self._settings.level))):
             try:
                 row, fault = self._dataset(values)
             except ValueError as error:
@@ -316,8 +262,8 @@ class Catalog:
         Returns:
             MD5 of a file to `imgsyncfs.blob_layout.extent_digests` of its content.
         """
-        self._read_settings()
-        if self._additions < DIGESTS_LEVEL:
+        self._settings.read()
+        if self._settings.level < DIGESTS_LEVEL:
             return {}
         rows = self._connection.rows(_EXTENT_DIGESTS, (dataset_id,))
         return {md5: digests for md5, digests in rows if is_md5(md5) and are_extent_digests(digests)}
@@ -328,8 +274,8 @@ class Catalog:
         Returns:
             Stem to EXIF's number of the orientation, for the images whose number is not 1.
         """
-        self._read_settings()
-        if self._additions < ORIENTATIONS_LEVEL:
+        self._settings.read()
+        if self._settings.level < ORIENTATIONS_LEVEL:
             return {}
         rows = self._readable(self._connection.rows(_ORIENTATIONS, (dataset_id,)), _known_orientation, dataset_id)
         return {row.name: row.orientation for row in rows if row.orientation != 1}
@@ -343,17 +289,17 @@ class Catalog:
         Returns:
             They are ordered by dataset and label version; odd rows are logged.
         """
-        self._read_settings()
+        self._settings.read()
         return _logging_faults(partial(self._dataset_labels, dataset_id=dataset_id))
 
     def _dataset_labels(self, faults: list[str], *, dataset_id: str | None = None) -> list[DatasetLabelsRow]:
         """The rows; what is wrong with others is added to the faults."""
-        return read_dataset_labels(self._connection, faults, dataset_id) if self._additions >= LABELS_LEVEL else []
+        return read_dataset_labels(self._connection, faults, dataset_id) if self._settings.level >= LABELS_LEVEL else []
 
     def image_values(self, dataset_id: str, label_version: str, label_name: str | None) -> dict[str, str]:
         """The value of a classification of each image that has it; see `imgsyncfs.catalog.labels.read_image_values`."""
-        self._read_settings()
-        if self._additions < LABELS_LEVEL:
+        self._settings.read()
+        if self._settings.level < LABELS_LEVEL:
             return {}
         return read_image_values(self._connection, dataset_id, label_version, label_name)
 
@@ -426,7 +372,7 @@ class Catalog:
             CatalogError: the rows contradict each other, or could not be written; the catalog is as it was before.
         """
         images, annotations = list(images), list(annotations)
-        self._make_additions()
+        self._settings.make_additions()
         publish = partial(
             replace_dataset,
             self._connection,
@@ -437,7 +383,7 @@ class Catalog:
             extent_digests=extent_digests or {},
             orientations=orientations or {},
             labels=labels,
-            additions=self._additions,
+            additions=self._settings.level,
         )
         try:
             return publish()
@@ -474,12 +420,12 @@ class Catalog:
 
     def selections(self) -> list[SelectionRow]:
         """All selections, ordered by name (by code points); odd rows are logged."""
-        self._read_settings()
+        self._settings.read()
         return _logging_faults(self._selections)
 
     def _selections(self, faults: list[str]) -> list[SelectionRow]:
         """The selections; what is wrong with others is added to the faults."""
-        return read_selections(self._connection, faults) if self._additions >= SELECTIONS_LEVEL else []
+        return read_selections(self._connection, faults) if self._settings.level >= SELECTIONS_LEVEL else []
 
     def put_selection(self, row: SelectionRow) -> None:
         """Keep a selection; one of the same name is replaced.
@@ -488,8 +434,8 @@ class Catalog:
             CatalogError: the catalog cannot be written, or an earlier version made it and its tables may not be
                 changed.
         """
-        self._make_additions()
-        if self._additions < SELECTIONS_LEVEL:
+        self._settings.make_additions()
+        if self._settings.level < SELECTIONS_LEVEL:
             raise CatalogError(
                 f"The catalog {self._connection.where} has no table for selections yet; have whoever may change its "
                 "tables run: imgsyncfs init"
@@ -499,8 +445,8 @@ class Catalog:
 
     def remove_selection(self, name: str) -> None:
         """Forget a selection; it may be gone already."""
-        self._read_settings()
-        if self._additions >= SELECTIONS_LEVEL:
+        self._settings.read()
+        if self._settings.level >= SELECTIONS_LEVEL:
             with self._connection.transaction():
                 remove_selection(self._connection, name)
 
@@ -511,17 +457,17 @@ class Catalog:
 
     def class_counts(self, found: SelectedImages) -> dict[str, int]:
         """The number of objects of each class on images of a selection; none if the catalog does not keep labels."""
-        self._read_settings()
-        return count_classes(self._connection, found) if self._additions >= LABELS_LEVEL else {}
+        self._settings.read()
+        return count_classes(self._connection, found) if self._settings.level >= LABELS_LEVEL else {}
 
     def split_rules(self) -> dict[str, SplitRow]:
         """The split rules of the datasets that have one of their own, by dataset; odd rows are logged."""
-        self._read_settings()
+        self._settings.read()
         return {row.dataset_id: row for row in _logging_faults(self._split_rules)}
 
     def _split_rules(self, faults: list[str]) -> list[SplitRow]:
         """The split rules; what is wrong with some is added to the faults."""
-        if self._additions < SPLITS_LEVEL:
+        if self._settings.level < SPLITS_LEVEL:
             return []
         rows = []
         for values in list(self._connection.rows(_SPLIT_RULES)):
@@ -554,8 +500,8 @@ class Catalog:
             CatalogError: there is no such dataset, or the catalog cannot be written, or an earlier version made it
                 and its tables may not be changed.
         """
-        self._make_additions()
-        if self._additions < SPLITS_LEVEL:
+        self._settings.make_additions()
+        if self._settings.level < SPLITS_LEVEL:
             raise CatalogError(
                 f"The catalog {self._connection.where} has no table for split rules yet; have whoever may change its "
                 "tables run: imgsyncfs init"
@@ -582,70 +528,8 @@ class Catalog:
         changed = self.dataset(dataset_id)
         return changed.revision if changed is not None else known.revision + 1
 
-    def _setting(self, name: str) -> str:
-        if name not in self._settings:
-            self._read_settings()
-        if name not in self._settings:
-            raise NotACatalog(
-                f"The catalog {self._connection.where} lacks its setting {name}; correct the catalog URL, or make a "
-                "catalog with: imgsyncfs init"
-            )
-        return self._settings[name]
-
-    def _read_settings(self) -> None:
-        rows = list(self._connection.rows("SELECT name, value FROM catalog_settings"))
-        self._settings = {str(name): str(value) for name, value in rows if value}
-
-    @property
-    def _additions(self) -> int:
-        """The level of additions to the schema that the catalog had when its settings were read."""
-        return additions_level(self._settings.get(_ADDITIONS))
-
-    def _make_additions(self, *, must: bool = False) -> None:
-        """Bring the schema up to date, in one transaction.
-
-        Without the right to do so, all goes on as before, or, if it must be done, a `CatalogError` says so.
-        """
-        self._read_settings()
-        while (level := self._additions) < int(SCHEMA_ADDITIONS):
-            try:
-                self._add_levels(level)
-            except CatalogUnreachable:
-                raise
-            except CatalogError as error:
-                self._read_settings()
-                # Somebody else may have been quicker.
-                if self._additions == level:
-                    told = f"could not be given what this version adds to it, and is used without ({error})"
-                    if must:
-                        raise CatalogError(
-                            f"The catalog {self._connection.where} {told}; have whoever may change its tables do it."
-                        ) from error
-                    logger.warning(
-                        "The catalog %s Have whoever may change its tables run: imgsyncfs init",
-                        told,
-                    )
-                    return
-            self._read_settings()
-
-    def _add_levels(self, level: int) -> None:
-        """Make all additions above a level."""
-        with self._connection.transaction():
-            for each in range(level + 1, int(SCHEMA_ADDITIONS) + 1):
-                for statement in addition_statements(self._connection.dialect, each):
-                    self._connection.execute(statement)
-            self._connection.execute("DELETE FROM catalog_settings WHERE name = ?", (_ADDITIONS,))
-            insert(self._connection, "catalog_settings", ("name", "value"), [(_ADDITIONS, SCHEMA_ADDITIONS)])
-
-    def _has_table(self, table: str) -> bool:
-        try:
-            list(self._connection.rows(f"SELECT 1 FROM {table} WHERE 1 = 0"))  # noqa: S608  # constant names
-        except NotACatalog:
-            return False
-        return True
-
     def _dataset(self, values: Sequence[Any]) -> tuple[DatasetRow, str]:
-        return dataset_row(read_dataset_values(values), self._settings.get("store", ""))
+        return dataset_row(read_dataset_values(values), self._settings.known("store"))
 
     def _readable(
         self, rows: Iterator[tuple[object, ...]], make: Callable[[Sequence[Any]], FileRow], dataset: str

@@ -37,7 +37,7 @@ def init(workplace: Workplace, *options: str, status: int = 0) -> tuple[str, str
 def level_of(workplace: Workplace) -> int:
     with open_catalog(workplace.catalog) as catalog:
         catalog.check()
-        return catalog._additions
+        return catalog._settings.level
 
 
 def test_it_says_what_it_will_do_and_does_it(old: Workplace) -> None:

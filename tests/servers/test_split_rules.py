@@ -121,7 +121,7 @@ def test_a_catalog_of_an_earlier_version_has_no_rules_until_one_is_set(catalog: 
 def test_init_gives_an_earlier_versions_catalog_the_table(catalog: Catalog, level: int) -> None:
     take_additions_away(catalog, level=level)
     assert catalog.initialize(store="file:///data") is False
-    assert catalog._additions == int(SCHEMA_ADDITIONS)
+    assert catalog._settings.level == int(SCHEMA_ADDITIONS)
     assert catalog.split_rules() == {}
 
 

@@ -304,7 +304,7 @@ def level_of(workplace: Workplace) -> int:
     with open_catalog(workplace.catalog) as catalog:
         catalog.check()
         catalog.table()
-        return catalog._additions
+        return catalog._settings.level
 
 
 def test_a_migration_killed_at_any_moment_leaves_the_old_catalog_or_the_new_one(place: Place) -> None:
