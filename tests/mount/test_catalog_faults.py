@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 from support.mounting import Workplace, eventually, mount_status, write_folder
 from support.services import Database
@@ -91,3 +93,21 @@ def test_while_the_database_fails_what_is_known_goes_on_and_changes_are_shown_af
     assert time.monotonic() - over < TIMEOUT + REFRESH + LATE_SECONDS
     assert place.trouble() == ""
     assert place.proxy.disturbed > 0
+
+
+def test_whoever_asks_a_silent_database_for_changes_is_told_within_the_timeout(place: Place) -> None:
+    refresh = place.mountpoint / ".imgsyncfs" / "refresh"
+
+    def ask() -> tuple[str, float]:
+        began = time.monotonic()
+        trouble: str = orjson.loads(refresh.read_bytes())["trouble"]
+        return trouble, time.monotonic() - began
+
+    assert ask()[0] == ""
+    with place.proxy.fault(TcpFault(hangs=True)), ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ask)
+        # The second one asks while the first question is under way, and would have to wait for both.
+        assert eventually(lambda: place.proxy.disturbed > 1)
+        for trouble, seconds in (ask(), first.result()):
+            assert "answer" in trouble
+            assert seconds < TIMEOUT + LATE_SECONDS / 2

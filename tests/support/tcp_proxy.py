@@ -65,9 +65,10 @@ class TcpProxy:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._call(self._set(TcpFault(refuses=True)))
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
         self._reserved.close()
 
     @contextlib.contextmanager
@@ -96,6 +97,13 @@ class TcpProxy:
             self._reserved = reserve_port(self.port)
         elif not fault.refuses and self._listener is None:
             self._listener = await asyncio.start_server(self._serve, sock=self._reserved)
+
+    async def _end(self) -> None:
+        await self._set(TcpFault(refuses=True))
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.disturbed += self._fault != TcpFault()
