@@ -103,6 +103,7 @@ class _Waiting:
         branch: number of the node above the datasets' files that it waits for.
         document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
+        is_refresh: whether it waits until the catalog has been asked for changes.
         missing: how many of the extents have not come yet.
         since: when it came, in seconds of the monotonic clock.
     """
@@ -117,6 +118,7 @@ class _Waiting:
     branch: int = 0
     document: WantedDocument | None = None
     picture: int = -1
+    is_refresh: bool = False
     missing: int = field(init=False)
     since: float = field(init=False, default_factory=time.monotonic)
 
@@ -200,7 +202,7 @@ class Coordinator:
         elif "interrupted" in header:
             self._interrupted[header["interrupted"]] = time.monotonic() + INTERRUPTED_SECONDS
         elif "hand" in header:
-            self._controls.submit(self._answer, request)
+            self._take_over(responder, request)
         elif "reached" in header:
             self._reached(header["reached"])
         elif "used" in header:
@@ -235,7 +237,7 @@ class Coordinator:
             with self._lock:
                 waiting = self._waiting.get(unique)
             if waiting is not None and waiting.deadline <= now and self._take_off(unique, waiting):
-                self._fail(waiting, self._too_late(waiting))
+                self._end_late(waiting)
         pause = LOOK_SECONDS if self._interrupted else IDLE_SECONDS
         return min(pause, self._deadlines[0][0] - now) if self._deadlines else pause
 
@@ -274,6 +276,14 @@ class Coordinator:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s waited %.3f s", self._path_of(waiting), waited)
         return True
+
+    def _end_late(self, waiting: _Waiting) -> None:
+        """Answer a request whose time is over, and which waits no longer."""
+        if waiting.is_refresh:
+            seconds = self._library.settings.timeout
+            self._tell_refreshed(waiting.request, f"the catalog has not answered within {seconds:g} s; ask again later")
+        else:
+            self._fail(waiting, self._too_late(waiting))
 
     def _too_late(self, waiting: _Waiting) -> Exception:
         if waiting.flights:
@@ -516,17 +526,29 @@ class Coordinator:
 
     # Control files, and df.
 
+    def _take_over(self, responder: int, request: bytes) -> None:
+        """Take a request that is answered here. On the receiving thread."""
+        header = protocol.IN_HEADER.unpack_from(request)
+        if header[1] != protocol.READ or not self._control.asks_for_refresh(header[3]):
+            self._controls.submit(self._answer, request)
+            return
+        waiting = _Waiting(responder, request, self._deadline({}, request), is_refresh=True)
+        unique = self._set_aside(waiting)
+        self._refresh(lambda trouble: self._refreshed(unique, waiting, trouble))
+
     def _answer(self, request: bytes) -> None:
         _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
-        if operation == protocol.READ and self._control.asks_for_refresh(number):
-            self._refresh(lambda trouble: self._tell_refreshed(request, trouble))
-            return
         try:
             message = self._control_answer(operation, unique, number, request)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/.imgsyncfs")
         else:
             protocol.write_quietly(self._device, message)
+
+    def _refreshed(self, unique: int, waiting: _Waiting, trouble: str) -> None:
+        """Answer a request whose refresh is done. Runs on the thread that refreshes."""
+        if self._take_off(unique, waiting):
+            self._tell_refreshed(waiting.request, trouble)
 
     def _tell_refreshed(self, request: bytes, trouble: str) -> None:
         unique = protocol.IN_HEADER.unpack_from(request)[2]

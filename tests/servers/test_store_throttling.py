@@ -70,7 +70,7 @@ def test_a_server_that_throttles_for_too_long_is_not_waited_for(container: Conta
     with (
         proxy.fault(Fault(status=429, headers={"Retry-After": "3600"})),
         ended_in_time(1),
-        pytest.raises(StoreUnreachable, match="HTTP 429"),
+        pytest.raises(StoreUnreachable, match=r"it is asked too often \(HTTP 429\); try again later"),
     ):
         store.read("x", 0, len(CONTENT))
 

@@ -28,7 +28,6 @@ _ERROR_CODE_HEADER = "x-ms-error-code"
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _REFUSED_CODES = {"InvalidAuthenticationInfo", "NoAuthenticationInformation", "PublicAccessNotPermitted"}
 _CONTAINER_CODES = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
-_BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def error_code(error: HttpResponseError) -> str:
@@ -73,7 +72,12 @@ class ErrorTexts:
             return blob_changed(blob, self._url, "its etag is another one")
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return blob_changed(blob, self._url, "it ends before the range asked for")
-        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.TOO_MANY_REQUESTS or code == "ServerBusy":
+            return StoreUnreachable(
+                f"Store {self._url} cannot be reached: it is asked too often ({reason}); try again later, or have "
+                "fewer programs read from it at a time."
+            )
+        if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._unreachable(f"it answered {reason}")
         if code == "BlobArchived":
             return StoreError(
