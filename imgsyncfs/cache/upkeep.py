@@ -24,9 +24,9 @@ import diskcache
 from imgsyncfs.cache.extent import Entry, tagged_length
 from imgsyncfs.cache.files import FOLDERS, ExtentFiles
 from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database, number_of_bytes
-from imgsyncfs.errors import CacheError
+from imgsyncfs.errors import CacheError, CacheFull
 from imgsyncfs.settings.limits import CacheLimits
-from imgsyncfs.settings.private_folders import check_own_folder, make_own_folder
+from imgsyncfs.settings.private_folders import check_own_folder, has_no_room, make_own_folder
 from imgsyncfs.stores.buffers import KeptBuffers
 from imgsyncfs.workers.progress import Progress
 
@@ -89,6 +89,7 @@ def prepare_cache(folder: Path, *, check: bool = False) -> None:
         check: read the whole database to see whether it is damaged; else only what shows at once is seen.
 
     Raises:
+        CacheFull: its disk has no room.
         CacheError: the folder cannot be made or written, or is not the user's alone.
     """
     make_own_folder(folder)
@@ -106,9 +107,17 @@ def prepare_cache(folder: Path, *, check: bool = False) -> None:
                 _throw_away(files)
                 _prepare(files, check=False)
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        raise CacheError(
+        kind = CacheFull if _has_no_room(error) else CacheError
+        raise kind(
             f"The cache folder {folder} cannot be used ({error}); choose another one.", option="cache_dir"
         ) from error
+
+
+def _has_no_room(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return has_no_room(error)
+    # Python before 3.11 does not give SQLite's number (SQLITE_FULL).
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
 
 
 def cache_content(folder: Path, group: Callable[[str], Group]) -> CacheContent[Group]:

@@ -115,6 +115,7 @@ def status_command(*, mountpoint: Path | None, as_json: bool) -> None:
         ("last read", f"{read_at}{'; ' + catalog['trouble'] if catalog['trouble'] else ''}"),
         ("cache", f"{cache['folder']}: {cache['bytes'] / 1e6:,.1f} MB of {cache['size_limit'] / 1e9:,.1f} GB"),
         ("", f"{cache['hits']:,} hits, {cache['misses']:,} misses, {cache['damaged']:,} damaged"),
+        *([("", cache["trouble"])] if cache["trouble"] else []),
         ("store", f"{store['requests']:,} requests, {store['bytes'] / 1e6:,.1f} MB, {store['failures']:,} failed"),
         *([("unverified", UNVERIFIED.format(store["unverified"]))] if store["unverified"] else []),
         *(("writing", _writing(document)) for document in status["documents"]["writing"]),

@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 
 from imgsyncfs import __version__
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.catalog import catalog_identity
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
@@ -37,6 +38,7 @@ from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
 from imgsyncfs.mount.responders import Responders
+from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
@@ -237,6 +239,23 @@ class _Daemon:
         }
         return {**own, **{name: value for name, value in self.settings.options.items() if name not in FOR_KERNEL}}
 
+    def _cache_trouble(self) -> str:
+        """Why the cache does not keep what it should; empty if it does."""
+        settings = self.settings.library
+        if self.settings.is_cache_temporary:
+            return "its disk had no room when the mount was made, so it is in memory; make room, and mount again"
+        trouble = []
+        free = disk_space(Path(settings.cache_dir)).free
+        if free < settings.keep_free + EXTENT_BYTES:
+            trouble.append(
+                f"its disk has {free / 1e6:,.1f} MB free, of which {settings.keep_free / 1e6:,.1f} MB are kept free: "
+                "what is read may not be kept; make room"
+            )
+        unsaved = self.library.mirror.unsaved()
+        if unsaved:
+            trouble.append(f"{unsaved} listings could not be saved, and are in memory")
+        return "; ".join(trouble)
+
     def status(self) -> bytes:
         """The content of ``status.json``."""
         library = self.library
@@ -262,6 +281,7 @@ class _Daemon:
                 "keep_free": library.settings.keep_free,
                 "bytes": library.cache.volume(),
                 **{name: counts[name] for name in ("hits", "misses", "damaged")},
+                "trouble": self._cache_trouble(),
             },
             "documents": self.coordinator.documents.status(),
             "store": {

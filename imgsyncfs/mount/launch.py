@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.errors import CacheError, MountError
+from imgsyncfs.errors import CacheError, CacheFull, MountError
 from imgsyncfs.settings.mount import MountSettings
-from imgsyncfs.settings.private_folders import make_own_folder, own_file_fault
+from imgsyncfs.settings.private_folders import has_no_room, make_own_folder, own_file_fault
 from imgsyncfs.workers.frames import read_frame, write_frame
 from imgsyncfs.workers.pool import restore_error
 
@@ -62,7 +62,8 @@ def launch(settings: MountSettings) -> list[str]:
                 cwd="/",
             )
     except OSError as error:
-        raise MountError(
+        kind = CacheFull if has_no_room(error) else MountError
+        raise kind(
             f"The cache folder {settings.library.cache_dir} cannot be used ({error}); choose another.",
             option="cache_dir",
         ) from error

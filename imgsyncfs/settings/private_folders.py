@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgsyncfs.errors import CacheError
+from imgsyncfs.errors import CacheError, CacheFull
 
 CACHE_NAMES = frozenset({"catalogs", "documents", "extents", "journal", "logs"})
 """What lies in a cache folder."""
@@ -168,8 +168,14 @@ def check_own_folder(folder: Path) -> None:
         raise _unusable(folder, fault)
 
 
+def has_no_room(error: OSError) -> bool:
+    """Whether an error says that a disk is full, or that the user may not take up more of it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 def _unusable(folder: Path, reason: str | OSError) -> CacheError:
-    return CacheError(
+    kind = CacheFull if isinstance(reason, OSError) and has_no_room(reason) else CacheError
+    return kind(
         f"The cache folder {folder} cannot be used: {reason}; correct that, or choose another folder.",
         option="cache_dir",
     )
