@@ -284,6 +284,7 @@ class _Daemon:
                 "trouble": self._cache_trouble(),
             },
             "documents": self.coordinator.documents.status(),
+            "renderings": self.coordinator.renderings.status(),
             "store": {
                 **asdict(library.fetcher.counts()),
                 "waiting": self.coordinator.waiting(),

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
-from imgsyncfs.formats.registry import FORMATS
+from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
@@ -46,6 +46,7 @@ from imgsyncfs.library.numbers import (
     file_number,
 )
 from imgsyncfs.library.picture_files import MOST_SIZES
+from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.tree import Tree, build_tree
 from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import check_shown, find_view, offered_views
@@ -91,6 +92,12 @@ class HeldListing:
     facts: int = -1
     documents: dict[int, KeptDocument] = field(default_factory=dict)
     has_losses: bool | None = None
+
+    def read_facts(self) -> DatasetFacts | None:
+        """What its view depends on; None without a view."""
+        if self.facts < 0:
+            return None
+        return DatasetFacts.from_bytes(os.pread(self.facts, os.fstat(self.facts).st_size, 0))
 
     def document_messages(self, dataset: int) -> list[State]:
         """What makes a responder take over the documents, and what is known of losses."""
@@ -254,6 +261,30 @@ class Namespace:
         """A listing that the responders have, whichever number its dataset has by now."""
         with self._lock:
             return self._listings.get((dataset_id, key))
+
+    def rendering_place(self, number: int, dataset_id: str, key: str, index: int, target: str) -> RenderingPlace | None:
+        """A file that is to be rendered.
+
+        Args:
+            number: of the dataset, in its view.
+            dataset_id: its id.
+            key: of the listing that it is shown from.
+            index: of the image in it.
+            target: name of the format.
+
+        Returns:
+            None if the listing is not in use any more.
+        """
+        with self._lock:
+            dataset = self._datasets.get(number)
+            held = [dataset.current, *(each.held for each in dataset.retired)] if dataset is not None else []
+        found = next((each for each in held if (each.listing.dataset_id, each.listing.key) == (dataset_id, key)), None)
+        if found is None:
+            return None
+        shown = find_view(found.view).target if found.view else CONVERTIBLE[target]
+        facts = found.read_facts()
+        classes = facts.classes if facts is not None else ()
+        return RenderingPlace(found.listing, index, shown or CONVERTIBLE[HOUSE], found.view, classes)
 
     def name_of(self, number: int) -> str:
         """The path of a dataset's directory by its number; empty if there is none."""
