@@ -38,6 +38,7 @@ from imgsyncfs.errors import (
     ListingDamaged,
     WorkerLost,
 )
+from imgsyncfs.settings.private_folders import read_own_file
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 if TYPE_CHECKING:
@@ -406,7 +407,7 @@ class CatalogMirror:
 
     def _read_saved_table(self) -> DatasetTable | None:
         try:
-            content = (self._folder / "datasets.json").read_bytes()
+            content = read_own_file(self._folder / "datasets.json")
             return self._parse(content, hashlib.sha256(content).hexdigest(), 0.0)
         except FileNotFoundError:
             return None

@@ -93,6 +93,9 @@ class Library:
             report=self.errors.report,
             subscription=settings.subscription,
         )
+        if workers.remark:
+            self.errors.report(workers.remark)
+        self.cache_remark = workers.remark
         self.mirror.start(workers.table)
         self.volume = CatalogVolume(self.catalog_pool, lambda: self.mirror.table)
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))

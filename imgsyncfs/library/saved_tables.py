@@ -25,7 +25,7 @@ from imgsyncfs.library.library import Library
 from imgsyncfs.library.processes import LISTINGS_FOLDER
 from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.table import TableView
-from imgsyncfs.settings.private_folders import make_own_folder
+from imgsyncfs.settings.private_folders import make_own_folder, open_own_file, read_own_file
 from imgsyncfs.workers.progress import Progress
 
 TABLES_VERSION = 1
@@ -109,8 +109,8 @@ class _Place:
     def saved(self) -> SavedTable | None:
         """The table, if it is saved and undamaged."""
         try:
-            facts = orjson.loads(self._path.with_suffix(".json").read_bytes())
-            with self._path.open("rb") as content:
+            facts = orjson.loads(read_own_file(self._path.with_suffix(".json")))
+            with os.fdopen(open_own_file(self._path), "rb") as content:
                 if facts["digest"] != _digest(content):
                     return None
             losses = [Loss(str(what), int(count), str(reason)) for what, count, reason in facts["losses"]]

@@ -207,7 +207,7 @@ class _Daemon:
         for warning in unreadable:
             library.errors.report(warning)
         return [
-            *([trouble] if trouble else []),
+            *filter(None, (trouble, library.cache_remark)),
             *_first(library.faults),
             *_first(library.refusals),
             *_first(unreadable),

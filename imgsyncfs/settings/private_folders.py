@@ -99,6 +99,26 @@ def own_file_fault(path: Path, status: os.stat_result) -> str | None:
     return None
 
 
+def open_own_file(path: Path) -> int:
+    """Open a file of the cache to read it; returns its descriptor. Waits for nobody: it may have become a pipe.
+
+    Raises:
+        OSError: it is not there, or is a link, no regular file, or somebody else's.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    fault = own_file_fault(path, os.fstat(descriptor))
+    if fault is not None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, fault, str(path))
+    return descriptor
+
+
+def read_own_file(path: Path) -> bytes:
+    """Read a file of the cache; raises what `open_own_file` raises."""
+    with os.fdopen(open_own_file(path), "rb") as file:
+        return file.read()
+
+
 def cache_folder(given: Path) -> Path:
     """Say which folder is the cache's, for all who are given the same one.
 

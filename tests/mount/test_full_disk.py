@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def saved_listings(workplace: Workplace) -> list[Path]:
     return [path.parent for path in (workplace.folder / "cache").rglob("columns.npy")]
 
 
-@pytest.mark.parametrize("fault", ["no rights", "no rights above", "damaged", "a file"])
+@pytest.mark.parametrize("fault", ["no rights", "no rights above", "damaged", "a file", "a pipe"])
 def test_a_saved_listing_that_cannot_be_used_keeps_nobody_waiting(workplace: Workplace, fault: str) -> None:
     with workplace.mounted(under=WITHOUT_ROOTS_RIGHTS) as mountpoint:
         expected = contents(mountpoint / SEEN)
@@ -117,6 +118,9 @@ def test_a_saved_listing_that_cannot_be_used_keeps_nobody_waiting(workplace: Wor
     broken = listing.parent if fault == "no rights above" else listing
     if fault == "damaged":
         (listing / "columns.npy").write_bytes(b"damaged")
+    elif fault == "a pipe":
+        (listing / "columns.npy").unlink()
+        os.mkfifo(listing / "columns.npy")
     elif fault == "a file":
         shutil.rmtree(listing)
         listing.write_bytes(b"")
@@ -131,3 +135,51 @@ def test_a_saved_listing_that_cannot_be_used_keeps_nobody_waiting(workplace: Wor
     with workplace.mounted(under=WITHOUT_ROOTS_RIGHTS) as mountpoint:
         assert contents(mountpoint / SEEN) == expected
     assert len(saved_listings(workplace)) == 1
+
+
+def test_no_pipe_in_place_of_a_saved_table_keeps_a_mount_waiting(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        expected = contents(mountpoint / SEEN)
+    for name in ("datasets.json", "numbers.json"):
+        [path] = (workplace.folder / "cache").rglob(name)
+        path.unlink()
+        os.mkfifo(path)
+    with workplace.mounted("--timeout", "5") as mountpoint:
+        assert contents(mountpoint / SEEN) == expected
+
+
+@pytest.mark.parametrize("tables", ["none of ours", "damaged"])
+def test_a_cache_that_is_none_of_ours_is_begun_anew_and_told(workplace: Workplace, tables: str) -> None:
+    with workplace.mounted() as mountpoint:
+        expected = contents(mountpoint / SEEN)
+    database = workplace.folder / "cache" / "extents" / "cache.db"
+    for path in database.parent.glob("cache.db*"):
+        path.unlink()
+    if tables == "damaged":
+        database.write_bytes(b"no database, " * 1000)
+    else:
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("CREATE TABLE Cache (bird TEXT)")
+            connection.execute("CREATE TABLE Settings (key TEXT, value TEXT)")
+    mountpoint = workplace.folder / "again"
+    mountpoint.mkdir()
+    said = workplace.run("mount", mountpoint).stderr
+    try:
+        assert "begun anew" in said
+        assert "begun anew" in (mountpoint / ".imgsyncfs" / "errors.log").read_text()
+        assert contents(mountpoint / SEEN) == expected
+        workplace.run("cache", "stats")
+    finally:
+        workplace.run("umount", mountpoint)
+
+
+def test_a_cache_that_is_damaged_under_a_mount_keeps_nobody_from_reading(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        expected = contents(mountpoint / SEEN)
+        database = workplace.folder / "cache" / "extents" / "cache.db"
+        database.write_bytes(b"no database, " * 10_000)
+        assert len(contents(mountpoint / UNSEEN)) == len(expected)
+        assert os.statvfs(mountpoint).f_files > 0
+        assert "again" not in workplace.run("status", mountpoint).stderr
+        workplace.run("cache", "clear")
+        assert contents(mountpoint / SEEN) == expected

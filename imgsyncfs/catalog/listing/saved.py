@@ -32,6 +32,7 @@ from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.catalog.listing.columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, Origin
 from imgsyncfs.errors import CacheError, ListingDamaged
+from imgsyncfs.settings.private_folders import open_own_file
 
 MAGIC = "imgsyncfs listing"
 VERSION = 5
@@ -181,9 +182,9 @@ def open_listing_files(folder: Path) -> ListingFiles:
     Raises:
         OSError: one of them cannot be opened.
     """
-    meta = os.open(folder / META_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    meta = open_own_file(folder / META_FILE)
     try:
-        columns = os.open(folder / COLUMNS_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        columns = open_own_file(folder / COLUMNS_FILE)
     except OSError:
         os.close(meta)
         raise
