@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import orjson
 
@@ -74,8 +75,21 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
             return
         daemon.mount()
         ready(warnings)
-        daemon.begin()
-        end.is_noted(None)
+        try:
+            daemon.begin()
+            end.is_noted(None)
+        except BaseException:
+            logger.exception("The mount at %s fails from now on.", settings.mountpoint)
+            leave_dead()
+
+
+def leave_dead() -> NoReturn:
+    """End this process and leave the mount there, which then fails for everyone (ENOTCONN).
+
+    Without it, those who read would find an empty directory in its place, and take it for a catalog without datasets.
+    """
+    logging.shutdown()
+    os._exit(1)
 
 
 class _End:
@@ -169,6 +183,7 @@ class _Daemon:
             state=self.namespace.state,
             tick=self.coordinator.tick,
             ended=lambda: self._end_with_kernel(ended),
+            failed=leave_dead,
         )
 
     def mount(self) -> None:
