@@ -8,7 +8,6 @@ it made into the cache, where responders find it, so that it is rendered once an
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import math
@@ -33,6 +32,7 @@ from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.workers.frames import write_frame
+from imgsyncfs.workers.limits import limit, limit_memory
 from imgsyncfs.workers.process import describe_error
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def render_alone(arguments: dict[str, Any], descriptors: list[int]) -> None:
     # What is imported is not what is rendered.
     importlib.import_module(_target(arguments).place.partition(":")[0])
     limits = RenderingLimits(*arguments["limits"])
-    _limit(resource.RLIMIT_CPU, math.ceil(limits.seconds))
-    _limit(resource.RLIMIT_AS, _address_space() + limits.byte_count)
+    limit(resource.RLIMIT_CPU, math.ceil(limits.seconds))
+    limit_memory(limits.byte_count)
     with os.fdopen(answer, "wb") as stream:
         try:
             header, content = _rendered(arguments, _content(source), orjson.loads(_content(classes)))
@@ -231,18 +231,6 @@ def losses_in(header: dict[str, Any]) -> list[Loss]:
 def _end_with(asking: int) -> None:
     os.read(asking, 1)
     os._exit(1)
-
-
-def _limit(kind: int, most: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    with contextlib.suppress(ValueError, OSError):
-        # Whoever started us may have set a lower one.
-        resource.setrlimit(kind, (most, hard) if hard == resource.RLIM_INFINITY else (min(most, hard), hard))
-
-
-def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()
 
 
 def _content(descriptor: int) -> bytes:
