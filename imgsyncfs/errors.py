@@ -137,6 +137,10 @@ class CacheError(ImgsyncfsError):
     """Something is wrong with the disk cache."""
 
 
+class CacheFull(CacheError):
+    """The disk of the cache has no room even for an empty one."""
+
+
 class ListingDamaged(CacheError):
     """A saved listing that cannot be trusted; it is built again from the catalog."""
 

@@ -31,7 +31,7 @@ import xxhash
 from imgsyncfs.cache.files import disk_bytes
 from imgsyncfs.errors import CacheError
 from imgsyncfs.settings.limits import CacheLimits, disk_space
-from imgsyncfs.settings.private_folders import check_own_folder, make_own_folder, own_file_fault
+from imgsyncfs.settings.private_folders import check_own_folder, make_own_folder, open_own_file, own_file_fault
 from imgsyncfs.workers.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -406,7 +406,7 @@ def _end_of(descriptor: int) -> tuple[int, int, int, bytes]:
 def _is_meant(path: Path, chosen: Callable[[dict[str, Any]], bool]) -> bool:
     """Whether a document is meant, by its record, which is not verified; one that has none belongs to nothing."""
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_own_file(path), "rb") as stream:
             _, length, record_length, _ = _end_of(stream.fileno())
             record = orjson.loads(os.pread(stream.fileno(), record_length, length))
     except (OSError, ValueError):

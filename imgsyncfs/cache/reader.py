@@ -198,9 +198,13 @@ class CacheReader:
             return CacheCounts(*self._counts.tolist())
 
     def volume(self) -> int:
-        """Bytes that the cache takes up on disk, its database included."""
-        with self._database_lock:
-            rows = self._connection.execute(COUNTED).fetchall()
+        """Bytes that the cache takes up on disk, its database included; that alone if it is damaged."""
+        try:
+            with self._database_lock:
+                rows = self._connection.execute(COUNTED).fetchall()
+        except sqlite3.Error as error:
+            logger.warning("The cache could not be read: %s", error)
+            rows = []
         return counted_bytes(rows) + file_bytes(self._folder / DATABASE_NAME) + log_bytes(self._folder)
 
     def close(self) -> None:

@@ -24,9 +24,9 @@ import diskcache
 from imgsyncfs.cache.extent import Entry, tagged_length
 from imgsyncfs.cache.files import FOLDERS, ExtentFiles
 from imgsyncfs.cache.table import DATABASE_NAME, DATABASE_SUFFIXES, ExtentTable, check_database, number_of_bytes
-from imgsyncfs.errors import CacheError
+from imgsyncfs.errors import CacheError, CacheFull
 from imgsyncfs.settings.limits import CacheLimits
-from imgsyncfs.settings.private_folders import check_own_folder, make_own_folder
+from imgsyncfs.settings.private_folders import check_own_folder, has_no_room, make_own_folder
 from imgsyncfs.stores.buffers import KeptBuffers
 from imgsyncfs.workers.progress import Progress
 
@@ -37,6 +37,9 @@ REMOVED_AT_ONCE = 256
 
 IN_FLIGHT_SECONDS = 60.0
 """A younger file may be one that a writer is about to add to the table."""
+
+_SQL_FAULT = 1
+"""SQLITE_ERROR: what a statement names is not there."""
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -81,14 +84,18 @@ def extents_folder(cache_dir: Path) -> Path:
     return cache_dir / "extents"
 
 
-def prepare_cache(folder: Path, *, check: bool = False) -> None:
-    """Make the cache folder, or throw away what is in one whose database is damaged.
+def prepare_cache(folder: Path, *, check: bool = False) -> str:
+    """Make the cache folder, or throw away what is in one whose database is damaged, or none of ours.
 
     Args:
         folder: made with mode 0700, which it gets again if it holds a cache and has another one.
         check: read the whole database to see whether it is damaged; else only what shows at once is seen.
 
+    Returns:
+        A sentence on what was thrown away, and why; empty if nothing was.
+
     Raises:
+        CacheFull: its disk has no room.
         CacheError: the folder cannot be made or written, or is not the user's alone.
     """
     make_own_folder(folder)
@@ -98,17 +105,34 @@ def prepare_cache(folder: Path, *, check: bool = False) -> None:
         with contextlib.closing(ExtentFiles(folder)) as files:
             try:
                 _prepare(files, check=check)
-            except sqlite3.OperationalError:
-                # It cannot be opened: no reason to throw it away.
-                raise
             except sqlite3.DatabaseError as error:
-                logger.warning("The cache in %s is damaged (%s) and is made anew.", folder, error)
+                if isinstance(error, sqlite3.OperationalError) and not _is_none_of_ours(error):
+                    # It cannot be opened: no reason to throw it away.
+                    raise
                 _throw_away(files)
                 _prepare(files, check=False)
+                return f"The cache in {folder} was damaged, or none of ours ({error}), and has been begun anew."
+            return ""
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        raise CacheError(
+        kind = CacheFull if _has_no_room(error) else CacheError
+        raise kind(
             f"The cache folder {folder} cannot be used ({error}); choose another one.", option="cache_dir"
         ) from error
+
+
+def _is_none_of_ours(error: sqlite3.OperationalError) -> bool:
+    """Whether a database was opened, and its tables are others than a cache has."""
+    # Python before 3.11 does not give SQLite's number.
+    return getattr(error, "sqlite_errorcode", _SQL_FAULT) == _SQL_FAULT and any(
+        said in str(error) for said in ("no such ", "has no column", "already another", "may not be ")
+    )
+
+
+def _has_no_room(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return has_no_room(error)
+    # Python before 3.11 does not give SQLite's number (SQLITE_FULL).
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
 
 
 def cache_content(folder: Path, group: Callable[[str], Group]) -> CacheContent[Group]:
@@ -153,7 +177,8 @@ def clear_cache(folder: Path, *, chosen: Chosen | None = None, progress: Progres
     if not folder.is_dir():
         return 0, 0
     # Throws away one whose database is damaged: to clear it is the way out.
-    prepare_cache(folder, check=True)
+    if remark := prepare_cache(folder, check=True):
+        logger.warning("%s", remark)
     count = byte_count = 0
     with _opened(folder) as (table, files):
         progress.phase("Clearing", table.entry_count(), "extents")

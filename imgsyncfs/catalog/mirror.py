@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import threading
@@ -37,6 +38,7 @@ from imgsyncfs.errors import (
     ListingDamaged,
     WorkerLost,
 )
+from imgsyncfs.settings.private_folders import read_own_file
 from imgsyncfs.workers.pool import Answer, WorkerPool
 
 if TYPE_CHECKING:
@@ -131,6 +133,7 @@ class CatalogMirror:
         self._subscription = subscription
         self._table = DatasetTable({}, {}, {}, (), "", "", 0, 0.0, "")
         self._loading: dict[str, Future[Listing]] = {}
+        self._unsaved: set[str] = set()
         self._trouble = ""
 
     def start(self, first: Future[Answer] | None = None) -> None:
@@ -220,7 +223,12 @@ class CatalogMirror:
             if future is None:
                 future = self._loading[dataset_id] = Future()
         if first:
-            self._begin_loading(future, dataset_id, table)
+            try:
+                self._begin_loading(future, dataset_id, table)
+            except BaseException as error:
+                # Or everybody who looks from now on would wait for an outcome that never comes.
+                self._end_loading(future, dataset_id, error)
+                raise
         try:
             return future.result(self._timeout)
         except FutureTimeoutError:
@@ -269,9 +277,7 @@ class CatalogMirror:
         saved = _load_saved(folder / row.listing_key(table.catalog_id)) if row is not None else None
         if saved is not None:
             self._look_up_members(saved)
-            with self._lock:
-                self._loading.pop(dataset_id, None)
-            future.set_result(saved)
+            self._end_loading(future, dataset_id, saved)
             return
 
         def finish(answer: Future[Answer]) -> None:
@@ -284,35 +290,54 @@ class CatalogMirror:
                 outcome: Listing | Exception = error
             else:
                 outcome = listing
-            with self._lock:
-                self._loading.pop(dataset_id, None)
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+            self._end_loading(future, dataset_id, outcome)
 
         question = {"question": "listing", "dataset": dataset_id, "folder": str(self._folder / LISTINGS)}
         self._pool.submit(question).add_done_callback(finish)
 
+    def _end_loading(self, future: Future[Listing], dataset_id: str, outcome: Listing | BaseException) -> None:
+        with self._lock:
+            self._loading.pop(dataset_id, None)
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
     def _take_listing(self, dataset_id: str, folder: Path, answer: Future[Answer]) -> Listing:
         try:
-            result, _ = answer.result()
+            result, content = answer.result()
         except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
         if result["path"] is None:
             raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
         # Late, as above.
-        from imgsyncfs.catalog.listing import load_listing
+        from imgsyncfs.catalog.listing import listing_from_bytes, load_listing
 
-        listing = load_listing(Path(result["path"]))
+        unsaved = result.get("unsaved", "")
+        self._note_unsaved(dataset_id, unsaved)
+        listing = listing_from_bytes(content, name=dataset_id) if unsaved else load_listing(Path(result["path"]))
         self._look_up_members(listing)
         for name, reason in listing.hidden:
             self._report(f"{dataset_id}: the row {name!r} is hidden: {reason}; correct it in the catalog.")
-        for other in folder.iterdir():
-            if other.name != listing.key and _LISTING_KEY.fullmatch(other.name):
-                # Mapped ones stay readable for those who have them. No link is followed out of the folder.
-                shutil.rmtree(other, ignore_errors=True)
+        if not unsaved:
+            for other in folder.iterdir():
+                if other.name != listing.key and _LISTING_KEY.fullmatch(other.name):
+                    # Mapped ones stay readable for those who have them. No link is followed out of the folder.
+                    shutil.rmtree(other, ignore_errors=True)
         return listing
+
+    def _note_unsaved(self, dataset_id: str, reason: str) -> None:
+        with self._lock:
+            self._unsaved.discard(dataset_id)
+            if reason:
+                self._unsaved.add(dataset_id)
+        if reason:
+            self._report(f"{reason} Until then {dataset_id} is listed from memory.")
+
+    def unsaved(self) -> int:
+        """How many listings could not be saved, and are in memory alone."""
+        with self._lock:
+            return len(self._unsaved)
 
     def _look_up_members(self, listing: Listing) -> None:
         """Have a selection's extents compared with all that the catalog says of them."""
@@ -382,7 +407,7 @@ class CatalogMirror:
 
     def _read_saved_table(self) -> DatasetTable | None:
         try:
-            content = (self._folder / "datasets.json").read_bytes()
+            content = read_own_file(self._folder / "datasets.json")
             return self._parse(content, hashlib.sha256(content).hexdigest(), 0.0)
         except FileNotFoundError:
             return None
@@ -405,12 +430,12 @@ def _made(kind: type[Row], columns: dict[str, list[Any]]) -> Iterator[Row]:
 
 def _load_saved(path: Path) -> Listing | None:
     # Late, as above.
-    from imgsyncfs.catalog.listing import load_listing
+    from imgsyncfs.catalog.listing import load_listing, remove_listing
 
     try:
         return load_listing(path)
     except ListingDamaged as error:
-        if path.exists():
+        if os.path.lexists(path):
             logger.warning("%s", error)
-            shutil.rmtree(path, ignore_errors=True)
+            remove_listing(path)
         return None

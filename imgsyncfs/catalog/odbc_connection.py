@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import pwd
 import queue
 import threading
 import weakref
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from imgsyncfs.catalog.drivers import connection_string
@@ -102,6 +105,8 @@ def _run(jobs: queue.SimpleQueue[_Job | None]) -> None:
 
 ROWS_AT_ONCE = 2000
 
+_DRIVER_LOGS = Path("/tmp")  # noqa: S108  # where psqlODBC puts them
+
 SERVER_SHARE = 0.8
 """Part of the time limit that the server is given to answer: what it gives up itself, it also stops working at."""
 
@@ -123,6 +128,7 @@ class OdbcConnection:
             self._connection: Any = self._call(lambda: self._pyodbc.connect(text, autocommit=True, timeout=seconds))
         except BaseException:
             self._thread.end()
+            _remove_driver_logs()
             raise
         try:
             self.dialect = find_dialect(self._call(lambda: self._connection.getinfo(self._pyodbc.SQL_DBMS_NAME)))
@@ -179,6 +185,7 @@ class OdbcConnection:
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         self._thread.last(self._connection.close)
+        _remove_driver_logs()
 
     def _undo(self, error: BaseException) -> None:
         """Roll back; a connection that is gone has done so itself."""
@@ -221,6 +228,20 @@ class OdbcConnection:
             return driver_fault(self.where, text, state=state, secrets=self._secrets)
         except (UnicodeError, OverflowError) as error:
             return CatalogError(f"The catalog {self.where} cannot hold a value: {error}; correct the value.")
+
+
+def _remove_driver_logs() -> None:
+    """Remove the file that psqlODBC makes for each process that closes a connection, whatever it is told.
+
+    It has one line, the address of something in memory, and is for everyone to read.
+    """
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        for path in _DRIVER_LOGS.glob(f"psqlodbc_*{user}{os.getpid()}.log"):
+            if path.lstat().st_uid == os.geteuid():
+                path.unlink(missing_ok=True)
+    except (OSError, KeyError) as error:
+        logger.debug("The driver's log could not be removed: %s", error)
 
 
 def _load_pyodbc() -> Any:

@@ -8,9 +8,9 @@
 ``odbc:Driver=…;Server=…;Database=…``            anything that ODBC reaches, by its own connection string
 ===============================================  ==========================================================
 
-What follows ``?`` is handed to the ODBC driver, for example ``?SSLmode=verify-full``; percent-encoding holds in all
-parts of a server's URL, and in none of the other forms. No URL holds a password: it would stand in the list of
-processes for everyone to read.
+What follows ``?`` is handed to the ODBC driver, for example ``?SSLmode=verify-full``, if it is known to be harmless;
+percent-encoding holds in all parts of a server's URL, and in none of the other forms. No URL holds a password: it would
+stand in the list of processes for everyone to read.
 """
 
 from __future__ import annotations
@@ -33,6 +33,42 @@ _ATTRIBUTE = re.compile(r"\s*([^=;{}]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;{\s][^;]*?
 _SECRET_KEY = re.compile(r"pwd|passw|secret|token", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"passw\w*\s*=", re.IGNORECASE)
 _SERVER_SCHEMES = {"mssql": "mssql", "postgresql": "postgresql", "postgres": "postgresql"}
+
+_OPTIONS = {
+    "postgresql": frozenset({"host", "sslmode", "pqopt", "keepalivetime", "keepaliveinterval", "readonly"}),
+    "mssql": frozenset(
+        {
+            "app",
+            "applicationintent",
+            "authentication",
+            "clientcharset",
+            "connectretrycount",
+            "connectretryinterval",
+            "encrypt",
+            "encryption",
+            "failover_partner",
+            "hostnameincertificate",
+            "ipaddresspreference",
+            "keepalive",
+            "keepaliveinterval",
+            "language",
+            "multisubnetfailover",
+            "realm",
+            "servercertificate",
+            "serverspn",
+            "tds_version",
+            "transparentnetworkipresolution",
+            "trusted_connection",
+            "trustservercertificate",
+            "wsid",
+        }
+    ),
+}
+"""The options of each kind of server's URL. Others are refused: drivers have some that write the password to a file for
+everyone to read (``Debug``, ``CommLog``), and a name with ``;`` or ``=`` would be taken for more than one."""
+
+_LOGGING_KEYS = frozenset({"debug", "commlog", "b2", "b3", "dumpfile", "dumpfileappend", "trace", "tracefile"})
+"""Attributes with which drivers write what is sent to a server, the password among it, to a file."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +207,14 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
     options = tuple(parse_qsl(parts.query, keep_blank_values=True))
     if parts.password or any(_is_secret(key, value) for key, value in options):
         raise _holds_password()
+    unknown = next((key for key, _ in options if key.lower() not in _OPTIONS[scheme]), None)
+    if unknown is not None:
+        # A part of a password may stand there.
+        shown = "an option" if "@" in unknown else f"the option {unknown!r}"
+        raise ConfigurationError(
+            f"The catalog URL has {shown}, which is not known; known are "
+            f"{', '.join(sorted(_OPTIONS[scheme]))}. Other options of the driver go into odbc:CONNECTION STRING."
+        )
     if parts.fragment or "@" in parts.path:
         raise ConfigurationError(
             f"The catalog URL has a '#' or '@' where none can be; write {form}, without a password in it, and other "
@@ -207,6 +251,11 @@ def _parse_attributes(text: str) -> tuple[tuple[str, str], ...]:
         key, value = match[1], match[2]
         if _is_secret(key, value):
             raise _holds_password()
+        if key.lower().replace(" ", "") in _LOGGING_KEYS:
+            raise ConfigurationError(
+                f"The ODBC connection string has {key}, with which drivers write passwords to a file that others may "
+                "read; leave it out."
+            )
         attributes.append((key, value))
         position = match.end()
     if not attributes:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
 from imgsyncfs.errors import (
+    CacheError,
     CatalogError,
     CatalogUnreachable,
     DatasetChanged,
@@ -39,7 +40,7 @@ from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from imgsyncfs.catalog.listing import CollectedRows, ListingPart
+    from imgsyncfs.catalog.listing import CollectedRows, Listing, ListingPart
     from imgsyncfs.catalog.selecting import SelectedImages
     from imgsyncfs.workers.frames import Send
 
@@ -80,8 +81,10 @@ class CatalogReader:
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
             subscriptions, split rules, labels and selections column by column. For "listing" the path it was saved to,
-            None if there is no such dataset. For "annotations" what `CollectedRows.from_bytes` reads, for "values" what
-            `ImageValues.from_bytes` does. For "byte counts" those of the datasets' images.
+            None if there is no such dataset; where it could not be saved, ``unsaved`` says why, and what
+            `imgsyncfs.catalog.listing.listing_from_bytes` reads comes along. For "annotations" what
+            `CollectedRows.from_bytes` reads, for "values" what `ImageValues.from_bytes` does. For "byte counts" those
+            of the datasets' images.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -98,8 +101,7 @@ class CatalogReader:
                 return self._annotations(arguments["dataset"], arguments["label_version"])
             if arguments["question"] == "values":
                 return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
-            path = self._save_listing(arguments["dataset"], Path(arguments["folder"]))
-            return {"path": str(path) if path is not None else None}, b""
+            return self._listing(arguments["dataset"], Path(arguments["folder"]))
         except CatalogError:
             # The next job begins with a fresh connection: this one may be broken.
             self._disconnect()
@@ -121,11 +123,19 @@ class CatalogReader:
         digest = hashlib.sha256(content).hexdigest()
         return {"digest": digest}, b"" if digest == known else content
 
-    def _save_listing(self, dataset_id: str, folder: Path) -> Path | None:
-        """Read a listing and save it; returns where, None if there is no such dataset or selection."""
-        if is_selection(dataset_id):
-            return self._save_selection(dataset_id, folder)
-        from imgsyncfs.catalog.listing import load_newest, numbered, read_listing, save_listing
+    def _listing(self, dataset_id: str, folder: Path) -> tuple[dict[str, Any], bytes]:
+        made = (self._save_selection if is_selection(dataset_id) else self._save_listing)(dataset_id, folder)
+        if made is None:
+            return {"path": None}, b""
+        if not made.unsaved:
+            return {"path": str(made.path)}, b""
+        from imgsyncfs.catalog.listing import listing_to_bytes
+
+        return {"path": str(made.path), "unsaved": made.unsaved}, listing_to_bytes(made.listing)
+
+    def _save_listing(self, dataset_id: str, folder: Path) -> _MadeListing | None:
+        """Read a listing and save it; None if there is no such dataset."""
+        from imgsyncfs.catalog.listing import load_newest, numbered, read_listing
 
         with ExitStack() as stack:
             listing = read_listing(
@@ -136,13 +146,13 @@ class CatalogReader:
         own = listing_folder(folder, dataset_id)
         previous = load_newest(own)
         # Another process may have saved it meanwhile: who numbered it first has numbered it.
-        if previous is None or previous.key != listing.key:
-            save_listing(numbered(listing, previous), own / listing.key)
-        return own / listing.key
+        if previous is not None and previous.key == listing.key:
+            return _MadeListing(previous, own / listing.key)
+        return _saved(numbered(listing, previous), own / listing.key)
 
-    def _save_selection(self, marked: str, folder: Path) -> Path | None:
+    def _save_selection(self, marked: str, folder: Path) -> _MadeListing | None:
         """Bring the listing of a selection together and save it; see `_save_listing`."""
-        from imgsyncfs.catalog.listing import join_listings, numbered, save_listing
+        from imgsyncfs.catalog.listing import join_listings, numbered
         from imgsyncfs.catalog.selecting import select_images
 
         catalog = self._connect()
@@ -160,8 +170,7 @@ class CatalogReader:
                 joined = join_listings(row, parts, catalog_id=table.catalog_id, choice=class_choice(selection))
                 path = listing_folder(folder, marked) / joined.key
                 # Numbers begin anew: the same annotation may be another one under other names of classes.
-                save_listing(numbered(joined, None), path)
-                return path
+                return _saved(numbered(joined, None), path)
         raise CatalogError(
             f"Datasets of the selection {marked} were published again during each of {SELECTION_ATTEMPTS} attempts to "
             "read it; try again later."
@@ -171,18 +180,17 @@ class CatalogReader:
         """The parts of datasets' listings; None if one has been published again meanwhile."""
         import numpy as np
 
-        from imgsyncfs.catalog.listing import Listing, ListingPart, chosen_indices, load_listing
+        from imgsyncfs.catalog.listing import ListingPart, chosen_indices, load_listing
 
         parts = []
         for each in found:
             key = each.row.listing_key(catalog_id)
-            path: Path | None = listing_folder(folder, each.row.dataset_id) / key
             listing: Listing | None = None
             with suppress(ListingDamaged):
-                listing = load_listing(path) if path is not None else None
+                listing = load_listing(listing_folder(folder, each.row.dataset_id) / key)
             if listing is None:
-                path = self._save_listing(each.row.dataset_id, folder)
-                listing = load_listing(path) if path is not None else None
+                made = self._save_listing(each.row.dataset_id, folder)
+                listing = made.listing if made is not None else None
             if listing is None or listing.key != key:
                 return None
             chosen = np.arange(len(listing))
@@ -197,14 +205,18 @@ class CatalogReader:
         return {}, collect_annotations(self._connect().annotation_portions(dataset, label_version)).to_bytes()
 
     def _values(self, dataset: str, folder: Path, label: str | None) -> tuple[dict[str, Any], bytes]:
-        from imgsyncfs.catalog.listing import ImageValues, load_listing, save_values
+        from imgsyncfs.catalog.listing import ImageValues, load_listing, read_listing, save_values
 
         again = DatasetChanged(f"The dataset {dataset} was published again just now; look again in a moment.")
+        catalog = self._connect()
         try:
             listing = load_listing(folder)
         except ListingDamaged as error:
-            raise again from error
-        catalog = self._connect()
+            # It may not have been saved for want of room. Values go by places alone, and files' numbers do not matter.
+            read = read_listing(catalog, dataset)
+            if read is None or read.key != folder.name:
+                raise again from error
+            listing = read
 
         def is_current() -> bool:
             row = catalog.dataset(dataset)
@@ -269,6 +281,32 @@ class CatalogReader:
         self._local.catalog = None
         if catalog is not None:
             catalog.close()
+
+
+@dataclass(frozen=True)
+class _MadeListing:
+    """A listing as it was read from the catalog.
+
+    Attributes:
+        listing: it.
+        path: where it was saved, or would have been.
+        unsaved: why it could not be; empty if it was.
+    """
+
+    listing: Listing
+    path: Path
+    unsaved: str = ""
+
+
+def _saved(listing: Listing, path: Path) -> _MadeListing:
+    """Save a listing; a mount works without that as well."""
+    from imgsyncfs.catalog.listing import save_listing
+
+    try:
+        save_listing(listing, path)
+    except CacheError as error:
+        return _MadeListing(listing, path, str(error))
+    return _MadeListing(listing, path)
 
 
 def _columns(

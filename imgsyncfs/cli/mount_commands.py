@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from imgsyncfs.cli.common import allow_store_option, another_password, cache_options, catalog_options
-from imgsyncfs.errors import CatalogRefused, ConfigurationError
+from imgsyncfs.errors import CacheFull, CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.nodes import DEFAULT_UMASK
@@ -25,6 +25,7 @@ from imgsyncfs.mount.launch import launch
 from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
 from imgsyncfs.settings.config_file import Configuration
+from imgsyncfs.settings.memory_cache import MEMORY_BYTES, in_memory
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.settings.values import parse_seconds
 
@@ -113,12 +114,21 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     check_mountpoint(Path(settings.mountpoint))
     start = _stay if foreground else _launch
     try:
-        start(settings)
+        _start_with_some_cache(start, settings)
     except CatalogRefused:
         password = another_password(settings.library.password)
         if password is None:
             raise
-        start(replace(settings, library=replace(settings.library, password=password)))
+        _start_with_some_cache(start, replace(settings, library=replace(settings.library, password=password)))
+
+
+def _start_with_some_cache(start: Callable[[MountSettings], None], settings: MountSettings) -> None:
+    """Mount with a cache in memory if there is no room for one on its disk."""
+    try:
+        start(settings)
+    except CacheFull as error:
+        logger.warning("%s The mount keeps up to %d MB in memory instead, until it ends.", error, MEMORY_BYTES >> 20)
+        start(in_memory(settings))
 
 
 def _launch(settings: MountSettings) -> None:

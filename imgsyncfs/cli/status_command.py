@@ -66,6 +66,7 @@ def _status_table(status: dict[str, Any]) -> Table:
         ("last read", f"{read_at}{'; ' + catalog['trouble'] if catalog['trouble'] else ''}"),
         ("cache", f"{cache['folder']}: {cache['bytes'] / 1e6:,.1f} MB of {cache['size_limit'] / 1e9:,.1f} GB"),
         ("", f"{cache['hits']:,} hits, {cache['misses']:,} misses, {cache['damaged']:,} damaged"),
+        *([("", cache["trouble"])] if cache.get("trouble") else []),
         ("store", f"{store['requests']:,} requests, {store['bytes'] / 1e6:,.1f} MB, {store['failures']:,} failed"),
         *([("unverified", UNVERIFIED.format(store["unverified"]))] if store["unverified"] else []),
         *([("no room", f"{store['uncached']:,} extents were not kept")] if store["uncached"] else []),

@@ -17,6 +17,7 @@ from imgsyncfs.settings.limits import parse_limits
 from imgsyncfs.settings.private_folders import cache_folder
 from imgsyncfs.settings.values import parse_seconds
 from imgsyncfs.stores.allowed import check_allowances
+from imgsyncfs.stores.credentials import ENVIRONMENT, environment_section
 
 DEFAULT_TIMEOUT = "30"
 
@@ -37,6 +38,13 @@ def catalog_url(configuration: Configuration) -> str:
         raise ConfigurationError(NO_CATALOG)
     parsed = parse_catalog_url(url)
     return f"sqlite://{parsed.path}" if isinstance(parsed, SqliteUrl) else url
+
+
+def store_sections(configuration: Configuration) -> dict[str, dict[str, str]]:
+    """Store URL to credentials, for processes that do not have our environment."""
+    sections = {url: dict(section) for url, section in configuration.stores.items()}
+    others = environment_section()
+    return {**sections, ENVIRONMENT: others} if others else sections
 
 
 def library_settings(configuration: Configuration, options: Mapping[str, str | None]) -> LibrarySettings:
@@ -64,7 +72,7 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
     return LibrarySettings(
         catalog=catalog_url(configuration),
         password=configuration.password,
-        stores={url: dict(section) for url, section in configuration.stores.items()},
+        stores=store_sections(configuration),
         cache_dir=str(cache_dir),
         cache_size=limits.size_limit,
         keep_free=limits.keep_free,

@@ -9,11 +9,12 @@ Threads: any number may use one object; to render a sibling twice gives the same
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from imgsyncfs.cache import OpenExtent
 from imgsyncfs.fetching.contents import ContentReader, Piece
 from imgsyncfs.formats.registry import CONVERTIBLE, FORMATS, HOUSE, FormatDescription, Rendered
 from imgsyncfs.library.directory_positions import find_place, first_position
@@ -29,6 +30,7 @@ from imgsyncfs.library.numbers import (
     FileAddress,
     dataset_number,
 )
+from imgsyncfs.library.rendered_alone import QUICK_BYTES, RenderingPlace, TakesLong
 from imgsyncfs.library.renderings import Renderer
 from imgsyncfs.library.views.contract import Assembly
 
@@ -92,6 +94,8 @@ class DatasetFiles:
         sizes: room for the sizes of rendered siblings, shared with other processes: that of `sizes_length` bytes, all
             0 at first. None for room of its own.
         siblings: their formats by the kind of file; None for those of the sources.
+        no_rendering: the exception for a file that takes long to render and that the cache does not have; None: all are
+            rendered here.
 
     Attributes:
         image_kind: the kind of what stands for an image; see `imgsyncfs.library.numbers`.
@@ -109,11 +113,14 @@ class DatasetFiles:
         *,
         sizes: memoryview | None = None,
         siblings: Mapping[int, FormatDescription] | None = None,
+        no_rendering: Callable[[RenderingPlace], Exception] | None = None,
     ) -> None:
+        self._no_rendering = no_rendering
         self.listing = listing
         self._sources = sources
         self._classes: tuple[str, ...] = ()
         self._names_losses = ""
+        self._view_name = ""
         self._siblings: dict[int, FormatDescription] = dict(sources.by_kind if siblings is None else siblings)
         # Annotations of a selection that renames classes are rendered as well.
         self.annotation_kind = REWRITTEN if listing.facts.choice else ANNOTATION
@@ -203,7 +210,9 @@ class DatasetFiles:
             sizes = self._sizes[kind]
             size = sizes[index]
             if not size:
-                size = sizes[index] = len(self._render(key))
+                content = self._content(key)
+                size = content.length if isinstance(content, OpenExtent) else len(content)
+                sizes[index] = size
         return Attributes(FILE_MODE, size, modified_at)
 
     def modified_at(self, key: FileKey) -> int:
@@ -214,7 +223,8 @@ class DatasetFiles:
     def read(self, key: FileKey, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`, fewer only where the file ends; raises what `attributes` raises."""
         if key.kind >= FIRST_SIBLING:
-            return self._render(key)[offset : offset + size]
+            content = self._content(key)
+            return content.read(offset, size) if isinstance(content, OpenExtent) else content[offset : offset + size]
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.read(self.listing, files, key.image, offset, size)
 
@@ -250,9 +260,9 @@ class DatasetFiles:
         )
 
     def piece(self, key: FileKey, offset: int, size: int) -> Piece | None:
-        """Where a part of a stored file lies, if that is in one extent; None for a rendered one, too."""
+        """Where a part of a file lies, if that is in one extent; None for most that are rendered, too."""
         if key.kind >= FIRST_SIBLING:
-            return None
+            return self._piece_of_rendered(key, offset, size)
         files = self.listing.images if key.kind == IMAGE else self.listing.annotations
         return self._sources.contents.piece(self.listing, files, key.image, offset, size)
 
@@ -295,6 +305,29 @@ class DatasetFiles:
                             yield stem + suffix, kind, index, after + place + 1
                 after += kinds
                 first_place = 0
+
+    def _content(self, key: FileKey) -> bytes | OpenExtent:
+        """What is rendered: here, or by another process, which has put it into the cache."""
+        try:
+            return self._render(key)
+        except TakesLong:
+            place = RenderingPlace(
+                self.listing, key.image, self._target(key.kind), self._view_name, self._classes, self.longest_side
+            )
+            extents = self._sources.contents.extents
+            found = extents.opened(place.key) or extents.kept(place.key)
+            if found is None:
+                if self._no_rendering is None:
+                    raise
+                raise self._no_rendering(place) from None
+            return found
+
+    def _piece_of_rendered(self, key: FileKey, offset: int, size: int) -> Piece | None:
+        if self._no_rendering is None or self._sizes[key.kind][key.image] <= QUICK_BYTES:
+            return None
+        content = self._content(key)
+        size = min(size, content.length - offset) if isinstance(content, OpenExtent) else 0
+        return Piece(content, offset, size) if isinstance(content, OpenExtent) and size > 0 else None
 
     def _render(self, key: FileKey) -> bytes:
         return self._sources.renderer.render(

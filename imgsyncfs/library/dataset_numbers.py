@@ -17,6 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from imgsyncfs.library.numbers import MOST_DATASETS
+from imgsyncfs.settings.private_folders import read_own_file
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,10 @@ class DatasetNumbers:
         self._numbers: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError):
             try:
-                self._numbers = _checked(orjson.loads(path.read_bytes()))
-            except (ValueError, TypeError, AttributeError) as error:
+                self._numbers = _checked(orjson.loads(read_own_file(path)))
+            except FileNotFoundError:
+                raise
+            except (OSError, ValueError, TypeError, AttributeError) as error:
                 logger.warning("The numbers of datasets in %s are damaged and given anew: %s", path, error)
         self._highest = max(self._numbers.values(), default=0)
         taken = {*self._numbers.values()}

@@ -94,6 +94,9 @@ class Library:
             report=partial(self.errors.report, kind=CATALOG),
             subscription=settings.subscription,
         )
+        if workers.remark:
+            self.errors.report(workers.remark)
+        self.cache_remark = workers.remark
         self.mirror.start(workers.table)
         self.volume = CatalogVolume(self.catalog_pool, lambda: self.mirror.table)
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
@@ -258,6 +261,8 @@ def file_sources(
     siblings: Iterable[str],
     kept: KeptRenderings | None = None,
     report_loss: Callable[[str, str], None] = lambda _, __: None,
+    *,
+    is_limited: bool = False,
 ) -> FileSources:
     """Where files of datasets come from, with the formats of these names beside each image.
 
@@ -266,8 +271,9 @@ def file_sources(
         siblings: names of formats.
         kept: where renderings are kept; None for this process alone.
         report_loss: told what a view does not show; see `Renderer`.
+        is_limited: leave to others what takes long to render; likewise.
     """
-    renderer = Renderer(contents, kept or KeptRenderings(), report_loss)
+    renderer = Renderer(contents, kept or KeptRenderings(), report_loss, is_limited=is_limited)
     return FileSources(contents, renderer, tuple(get_format(name) for name in siblings))
 
 

@@ -72,12 +72,27 @@ def listed_annotation(content: bytes, listing: Listing, index: int, *, longest_s
     annotation = shown_annotation(content, listing.facts.choice)
     if longest_side is None:
         return annotation
+    height, width, _ = listing.image_info(index)
+    return scaled_annotation(annotation, (height, width), longest_side)
+
+
+def scaled_annotation(annotation: Annotation, stored_size: tuple[int, int], longest_side: int) -> Annotation:
+    """An annotation in the pixels of a picture that is shown in its image's place.
+
+    Args:
+        annotation: in the image's.
+        stored_size: (height, width) of the image, 0 where the catalog does not say it.
+        longest_side: of the picture, in pixels.
+
+    Raises:
+        AnnotationError: how large its image is is not known; the message does not name the file.
+    """
     # Late, as above.
     from imgsyncfs.annotations.house_format import UnknownLabel
     from imgsyncfs.annotations.resizing import Size, fitted_size, resized, resized_shape
     from imgsyncfs.formats.remarks import labelme_shape
 
-    height, width, _ = listing.image_info(index)
+    height, width = stored_size
     if not height or not width:
         raise AnnotationError("the catalog does not say how large its image is, so its labels cannot be scaled")
     before = Size(height, width)

@@ -12,6 +12,7 @@ from imgsyncfs.library.kept_renderings import KeptRenderings
 from imgsyncfs.library.nodes import FILE_MODE, Attributes
 from imgsyncfs.library.numbers import PICTURE
 from imgsyncfs.library.pictures import make_picture, picture_key, read_parts
+from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.contract import DatasetFacts, View
 from imgsyncfs.pictures.kinds import PICTURE_EXT, PictureKind
@@ -40,6 +41,7 @@ class PictureFiles(ViewFiles):
         no_picture: the exception for a picture that the cache does not have, given the index of its image; None: it is
             made here.
         sizes: as for `DatasetFiles`, for `MOST_SIZES` siblings.
+        no_rendering: as for `DatasetFiles`.
     """
 
     image_kind = PICTURE
@@ -54,8 +56,9 @@ class PictureFiles(ViewFiles):
         missing: Callable[[int], Exception] | None = None,
         no_picture: Callable[[int], Exception] | None = None,
         sizes: memoryview | None = None,
+        no_rendering: Callable[[RenderingPlace], Exception] | None = None,
     ) -> None:
-        super().__init__(listing, view, sources, facts=facts, missing=missing, sizes=sizes)
+        super().__init__(listing, view, sources, facts=facts, missing=missing, sizes=sizes, no_rendering=no_rendering)
         kind = view.picture
         if kind is None:
             raise AssertionError(f"{view.name} has no pictures")
@@ -143,8 +146,18 @@ def files_in_view(
     missing: Callable[[int], Exception] | None = None,
     no_picture: Callable[[int], Exception] | None = None,
     sizes: memoryview | None = None,
+    no_rendering: Callable[[RenderingPlace], Exception] | None = None,
 ) -> ViewFiles:
     """The files of a revision in any view; the arguments are those of `PictureFiles`."""
     if view.picture is None:
-        return ViewFiles(listing, view, sources, facts=facts, missing=missing, sizes=sizes)
-    return PictureFiles(listing, view, sources, facts=facts, missing=missing, no_picture=no_picture, sizes=sizes)
+        return ViewFiles(listing, view, sources, facts=facts, missing=missing, sizes=sizes, no_rendering=no_rendering)
+    return PictureFiles(
+        listing,
+        view,
+        sources,
+        facts=facts,
+        missing=missing,
+        no_picture=no_picture,
+        sizes=sizes,
+        no_rendering=no_rendering,
+    )

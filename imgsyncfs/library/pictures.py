@@ -22,6 +22,7 @@ from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.workers.limits import limit_memory
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -37,6 +38,9 @@ KEY_PREFIX = "picture|"
 
 SHARE = 4
 """One part in so many of the cache is for pictures."""
+
+MAKER_BYTES = 3 << 30
+"""How much memory a process that makes pictures may take: Pillow decodes images of up to 180 million pixels."""
 
 LOOKED_AFTER_BYTES = 32 << 20
 """After so many bytes of new pictures a maker looks whether they keep within their share."""
@@ -130,6 +134,7 @@ class PictureMaker:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        limit_memory(MAKER_BYTES)
         library = LibrarySettings.from_fields(settings)
         self._budget = library.cache_size // SHARE
         self._cache = CacheWriter(
@@ -165,7 +170,13 @@ class PictureMaker:
             Path(annotation).read_bytes() if annotation else None,
             ClassChoice.from_fields(arguments["choice"]),
         )
-        content = make_picture(kind, parts)
+        try:
+            content = make_picture(kind, parts)
+        except MemoryError as error:
+            raise PreviewError(
+                f"{parts.name} cannot be drawn with {MAKER_BYTES / 1e9:.1f} GB of memory: the image is too large, or "
+                "has too many objects"
+            ) from error
         is_kept = self._cache.put(arguments["key"], content)
         if is_kept and self._is_to_look(len(content)):
             self._cache.keep_within(KEY_PREFIX, self._budget)

@@ -43,12 +43,14 @@ class LibraryWorkers:
         fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` are forked
             later, when the template has imported what the catalog's stores need.
         table: the answer to the first question, the table of datasets.
+        remark: a sentence on a cache that had to be begun anew; empty if it had not.
     """
 
     template: Template
     catalog: WorkerPool
     fetch: WorkerPool
     table: Future[Answer]
+    remark: str = ""
 
 
 def start_workers(settings: LibrarySettings, stack: ExitStack, template: Template | None = None) -> LibraryWorkers:
@@ -83,7 +85,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
     for folder in (cache_dir, cache_dir / LISTINGS_FOLDER):
         make_own_folder(folder)
     extents = extents_folder(cache_dir)
-    prepare_cache(extents)
+    remark = prepare_cache(extents)
     fetch = WorkerPool(
         "imgsyncfs.fetching.worker:ExtentFetcher",
         {
@@ -100,4 +102,4 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
         template=template,
     )
     stack.callback(fetch.close)
-    return LibraryWorkers(template, catalog, fetch, table)
+    return LibraryWorkers(template, catalog, fetch, table, remark)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from imgsyncfs.annotations.house_format import Annotation
 from imgsyncfs.errors import AnnotationError, ConfigurationError
 from imgsyncfs.fetching.contents import extents_of
+from imgsyncfs.library.configuration import store_sections
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.settings.config_file import load_configuration
@@ -149,8 +150,7 @@ class LibraryReader:
 
 def _from_pickle(settings: LibrarySettings, config: Path | None) -> LibraryReader:
     configuration = load_configuration(config)
-    sections = {name: {**section} for name, section in configuration.stores.items()}
-    full = replace(settings, password=configuration.password, stores=sections)
+    full = replace(settings, password=configuration.password, stores=store_sections(configuration))
     key = repr((settings, config))
     made = LibraryReader(full, config)
     with _lock:

@@ -17,10 +17,12 @@ from imgsyncfs.errors import AnnotationError
 from imgsyncfs.fetching.contents import ContentReader
 from imgsyncfs.formats.registry import FormatDescription, Loss, Rendered
 from imgsyncfs.library.kept_renderings import KeptRenderings
-from imgsyncfs.library.listed_annotations import listed_annotation, listed_image
+from imgsyncfs.library.listed_annotations import listed_image, scaled_annotation, shown_annotation
+from imgsyncfs.library.rendered_alone import QUICK_BYTES, TakesLong, takes_long
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
+    from imgsyncfs.annotations.house_format import Annotation
     from imgsyncfs.catalog.listing import Listing
 
 
@@ -36,6 +38,7 @@ class Renderer:
         kept: where renderings are kept.
         report_loss: told what a view does not show, once for each kind of loss in a dataset's revision: a sentence,
             and what tells it from others.
+        is_limited: leave to others what takes long: somebody waits for this process.
     """
 
     def __init__(
@@ -43,10 +46,13 @@ class Renderer:
         contents: ContentReader,
         kept: KeptRenderings,
         report_loss: Callable[[str, str], None] = lambda _, __: None,
+        *,
+        is_limited: bool = False,
     ) -> None:
         self._contents = contents
         self._kept = kept
         self._report_loss = report_loss
+        self._is_limited = is_limited
         self._reported: set[tuple[str, ...]] = set()
         self.count = 0
         """How many files were rendered."""
@@ -75,13 +81,16 @@ class Renderer:
             The file's content, the same at every call.
 
         Raises:
+            TakesLong: it is not for this process to render.
             StoreError: the annotation cannot be read.
-            AnnotationError: it does not parse; the message names the file.
+            AnnotationError: it does not parse, or cannot be shown; the message names the file.
         """
         name = f"{listing.key}/{index}/{target.name}/{longest_side or ''}"
         kept = self._kept.get(name)
         if kept is not None:
             return kept
+        if self._is_limited and listing.annotations.size_and_time(index)[0] > QUICK_BYTES:
+            raise TakesLong
         made = self.rendered(listing, index, target, classes=classes, longest_side=longest_side)
         for loss in made.losses if view else ():
             self._note_loss(listing, listing.stem(index).decode(), view, loss)
@@ -103,11 +112,26 @@ class Renderer:
             raise AnnotationError(f"{listing.dataset_id}/{stem} has no annotation")
         content = self._contents.read_whole(listing, listing.annotations, index)
         try:
-            annotation = listed_annotation(content, listing, index, longest_side=longest_side)
+            annotation = shown_annotation(content, listing.facts.choice)
+            if self._is_limited and takes_long(annotation):
+                raise TakesLong
+            if longest_side is not None:
+                annotation = scaled_annotation(annotation, listing.image_info(index)[:2], longest_side)
+            return self._made(listing, index, target, annotation, classes, longest_side)
         except AnnotationError as error:
             raise AnnotationError(
                 f"{listing.dataset_id}/{stem}.json: {error}; mend the annotation and publish it again"
             ) from error
+
+    def _made(
+        self,
+        listing: Listing,
+        index: int,
+        target: FormatDescription,
+        annotation: Annotation,
+        classes: tuple[str, ...],
+        longest_side: int | None,
+    ) -> Rendered:
         image = replace(listed_image(listing, index, longest_side=longest_side), classes=classes)
         self.count += 1
         return target.render(annotation, image)
@@ -117,5 +141,10 @@ class Renderer:
         if key in self._reported or len(self._reported) >= MOST_REPORTED:
             return
         self._reported.add(key)
-        cause = f"The view {view} of {listing.dataset_id} does not show {loss.what}: {loss.reason}"
-        self._report_loss(f"{cause} (first met in {stem}).", cause)
+        self._report_loss(*loss_report(listing, stem, view, loss))
+
+
+def loss_report(listing: Listing, stem: str, view: str, loss: Loss) -> tuple[str, str]:
+    """What is told of something that a view does not show: a sentence, and what tells it from others."""
+    cause = f"The view {view} of {listing.dataset_id} does not show {loss.what}: {loss.reason}"
+    return f"{cause} (first met in {stem}).", cause

@@ -25,6 +25,7 @@ from imgsyncfs.library.dataset_files import (
 )
 from imgsyncfs.library.nodes import FILE_MODE, FIRST_POSITION, Attributes
 from imgsyncfs.library.numbers import ANNOTATION, DOCUMENT, FIRST_SIBLING
+from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.views.contract import NOWHERE, Assembly, DatasetFacts, Document, FilePart, Layout, View
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ViewFiles(DatasetFiles):
         missing: the exception for a long document that has not been written, given its place; None: it cannot be had,
             and nobody is told what is lost.
         sizes: as for `DatasetFiles`, for one sibling.
+        no_rendering: as for `DatasetFiles`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ViewFiles(DatasetFiles):
         facts: DatasetFacts | None = None,
         missing: Callable[[int], Exception] | None = None,
         sizes: memoryview | None = None,
+        no_rendering: Callable[[RenderingPlace], Exception] | None = None,
     ) -> None:
         facts = facts or DatasetFacts()
         target = view.target
@@ -75,7 +78,14 @@ class ViewFiles(DatasetFiles):
         # Written anew, since their bytes are other ones.
         if target is None and (listing.facts.choice or view.longest_side is not None):
             target = CONVERTIBLE[HOUSE]
-        super().__init__(listing, sources, sizes=sizes, siblings={} if target is None else {LABEL: target})
+        super().__init__(
+            listing,
+            sources,
+            sizes=sizes,
+            siblings={} if target is None else {LABEL: target},
+            no_rendering=no_rendering,
+        )
+        self._view_name = view.name
         self._kind = ANNOTATION if target is None else LABEL
         self._suffix = ANNOTATION_SUFFIX if target is None else target.suffix.encode()
         self._classes = facts.classes

@@ -33,15 +33,19 @@ from imgsyncfs.errors import CacheError, StoreError
 from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
+from imgsyncfs.formats.registry import Loss
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
 from imgsyncfs.library.numbers import ROOT
+from imgsyncfs.library.rendered_alone import RenderingPlace
+from imgsyncfs.library.renderings import loss_report
 from imgsyncfs.mount import protocol
 from imgsyncfs.mount.documents import DocumentFlights, DocumentPart, WantedDocument
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
 from imgsyncfs.mount.pictures import MadePicture, PictureFlights
+from imgsyncfs.mount.renderings import RenderingFlights
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.mount.slow_waits import SLOW_SECONDS, SlowWaits
 from imgsyncfs.workers.messages import Message
@@ -104,6 +108,7 @@ class _Waiting:
         document: the document of a view that it waits for.
         picture: index of the image whose picture in a view it waits for; below 0 if it waits for none.
         is_refresh: whether it waits until the catalog has been asked for changes.
+        rendering: name of the annotation that it waits for as another process renders it.
         missing: how many of the extents have not come yet.
         since: when it came, in seconds of the monotonic clock.
     """
@@ -119,6 +124,7 @@ class _Waiting:
     document: WantedDocument | None = None
     picture: int = -1
     is_refresh: bool = False
+    rendering: str = ""
     missing: int = field(init=False)
     since: float = field(init=False, default_factory=time.monotonic)
 
@@ -169,6 +175,7 @@ class Coordinator:
         self._controls = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self.documents = DocumentFlights(library, namespace)
         self._pictures = PictureFlights(library, namespace)
+        self.renderings = RenderingFlights(library, self._report_loss)
         self._responders: Responders | None = None
         self._device = -1
 
@@ -193,6 +200,7 @@ class Coordinator:
         self._controls.shutdown(wait=False, cancel_futures=True)
         self.documents.close()
         self._pictures.close()
+        self.renderings.close()
 
     def take(self, responder: int, message: Message) -> None:
         """Take what a responder sent."""
@@ -223,6 +231,8 @@ class Coordinator:
             self._want_document(responder, header, request)
         elif wanted == "picture":
             self._want_picture(responder, header, request)
+        elif wanted == "rendering":
+            self._want_rendering(responder, header, request)
 
     def tick(self) -> float:
         """Fail the requests whose timeout is over; returns when to look again, in seconds from now."""
@@ -291,6 +301,10 @@ class Coordinator:
             return self._library.fetcher.too_late(late.extent)
         if waiting.picture >= 0:
             return CacheError("the picture is still being made; look again in a while, or raise the timeout")
+        if waiting.rendering:
+            return CacheError(
+                f"{waiting.rendering} is still being rendered; look again in a while, or raise the timeout"
+            )
         if waiting.document is not None:
             progress = self.documents.progress(waiting.document)
             return CacheError(f"it is still being written, from all annotations: {progress}; look again in a while")
@@ -504,13 +518,13 @@ class Coordinator:
         deadline = self._deadline(header, request)
         unique = self._set_aside(_Waiting(responder, request, deadline, tries, listing=number, picture=index))
         flight = self._pictures.start(number, index)
-        flight.add_done_callback(lambda made: self._picture_came(unique, made))
+        flight.add_done_callback(lambda made: self._made_came(unique, made))
 
-    def _picture_came(self, unique: int, made: Future[MadePicture]) -> None:
-        """Have a request tried again whose picture has been made. Runs on a thread that makes pictures."""
+    def _made_came(self, unique: int, made: Future[MadePicture]) -> None:
+        """Have a request tried again whose picture, or file, has been made. Runs on a thread that has it made."""
         with self._lock:
             waiting = self._waiting.get(unique)
-        if waiting is None or waiting.picture < 0 or not self._take_off(unique, waiting):
+        if waiting is None or not (waiting.picture >= 0 or waiting.rendering) or not self._take_off(unique, waiting):
             return
         try:
             key, content = made.result()
@@ -523,6 +537,30 @@ class Coordinator:
         if content:
             self._send_content(waiting.responder, key, content)
         self._retry(waiting.responder, waiting.request, waiting.tries + 1, waiting.deadline)
+
+    # Files that take long to render.
+
+    def _want_rendering(self, responder: int, header: dict[str, Any], request: bytes) -> None:
+        """Have a request wait for a file that another process renders, once for all of them."""
+        number, tries = header["number"], header.get("tries", 0)
+        place = self._namespace.rendering_place(
+            number, header["dataset"], header["listing"], header["image"], header["target"]
+        )
+        if place is None or tries >= MOST_TRIES_IN_ALL:
+            failure: Exception = OSError(errno.ESTALE, "the listing is gone")
+            if place is not None:
+                failure = CacheError(
+                    "The cache does not keep what was rendered; let it have more.", option="cache_size"
+                )
+            self._refuse(request, failure, self._path_in_dataset(request))
+            return
+        deadline = self._deadline(header, request)
+        unique = self._set_aside(_Waiting(responder, request, deadline, tries, listing=number, rendering=place.name))
+        self.renderings.start(place).add_done_callback(lambda made: self._made_came(unique, made))
+
+    def _report_loss(self, place: RenderingPlace, loss: Loss) -> None:
+        message, cause = loss_report(place.listing, place.listing.stem(place.image).decode(), place.view, loss)
+        self._library.errors.report(message, cause=cause)
 
     # Control files, and df.
 

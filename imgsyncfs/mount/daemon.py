@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import imgsyncfs
+from imgsyncfs.blob_layout import EXTENT_BYTES
 from imgsyncfs.catalog.dataset_table import to_csv, to_json
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.formats.registry import get_format
@@ -34,6 +36,7 @@ from imgsyncfs.mount.options import FOR_KERNEL, limits_of
 from imgsyncfs.mount.refresh import Refresher
 from imgsyncfs.mount.responders import Responders
 from imgsyncfs.mount.status import Reported, status_file
+from imgsyncfs.settings.limits import disk_space
 from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
@@ -77,8 +80,21 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
             return
         daemon.mount()
         ready(warnings)
-        daemon.begin()
-        end.is_noted(None)
+        try:
+            daemon.begin()
+            end.is_noted(None)
+        except BaseException:
+            logger.exception("The mount at %s fails from now on.", settings.mountpoint)
+            leave_dead()
+
+
+def leave_dead() -> NoReturn:
+    """End this process and leave the mount there, which then fails for everyone (ENOTCONN).
+
+    Without it, those who read would find an empty directory in its place, and take it for a catalog without datasets.
+    """
+    logging.shutdown()
+    os._exit(1)
 
 
 class _End:
@@ -186,6 +202,7 @@ class _Daemon:
             state=self.namespace.state,
             tick=self.coordinator.tick,
             ended=lambda: self._end_with_kernel(ended),
+            failed=leave_dead,
         )
 
     def mount(self) -> None:
@@ -231,7 +248,7 @@ class _Daemon:
             library.errors.report(str(warning))
             library.fetcher.note_away(url, warning)
         return [
-            *([trouble] if trouble else []),
+            *filter(None, (trouble, library.cache_remark)),
             *_first(library.faults),
             *_first(library.refusals),
             *_first([str(warning) for warning in unreadable.values()]),
@@ -265,4 +282,29 @@ class _Daemon:
 
     def reported(self) -> Reported:
         """What ``status.json`` is made from."""
-        return Reported(self.settings, self.since, self.library, self.namespace, self.coordinator, self.responders)
+        return Reported(
+            self.settings,
+            self.since,
+            self.library,
+            self.namespace,
+            self.coordinator,
+            self.responders,
+            self._cache_trouble(),
+        )
+
+    def _cache_trouble(self) -> str:
+        """Why the cache does not keep what it should; empty if it does."""
+        settings = self.settings.library
+        if self.settings.is_cache_temporary:
+            return "its disk had no room when the mount was made, so it is in memory; make room, and mount again"
+        trouble = []
+        free = disk_space(Path(settings.cache_dir)).free
+        if free < settings.keep_free + EXTENT_BYTES:
+            trouble.append(
+                f"its disk has {free / 1e6:,.1f} MB free, of which {settings.keep_free / 1e6:,.1f} MB are kept free: "
+                "what is read may not be kept; make room"
+            )
+        unsaved = self.library.mirror.unsaved()
+        if unsaved:
+            trouble.append(f"{unsaved} listings could not be saved, and are in memory")
+        return "; ".join(trouble)

@@ -232,8 +232,11 @@ class DocumentFlights:
                 shown.view, shown.dataset_id, wanted.file, 0, len(shown.listing), time.time()
             )
         try:
-            self._started().submit(job, lambda part: self._note(wanted, new, part)).result(WRITING_SECONDS)
+            writers = self._started()
+            answer = writers.submit(job, lambda part: self._note(wanted, new, part))
+            answer.result(WRITING_SECONDS)
         except FutureTimeoutError:
+            writers.give_up(answer)
             raise CacheError(
                 f"{wanted.file} could not be written within {WRITING_SECONDS / 60:.0f} minutes; look whether the store "
                 "answers quickly enough."

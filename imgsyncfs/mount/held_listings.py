@@ -19,6 +19,7 @@ from imgsyncfs.library.numbers import (
     FileAddress,
     file_number,
 )
+from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount import protocol
 from imgsyncfs.pictures.kinds import PICTURE_EXT
@@ -51,6 +52,12 @@ class HeldListing:
     facts: int = -1
     documents: dict[int, KeptDocument] = field(default_factory=dict)
     has_losses: bool | None = None
+
+    def read_facts(self) -> DatasetFacts | None:
+        """What its view depends on; None without a view."""
+        if self.facts < 0:
+            return None
+        return DatasetFacts.from_bytes(os.pread(self.facts, os.fstat(self.facts).st_size, 0))
 
     def document_messages(self, dataset: int) -> list[State]:
         """What makes a responder take over the documents, and what is known of losses."""

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import IO
 
-from imgsyncfs.errors import CacheError, MountError
+from imgsyncfs.errors import CacheError, CacheFull, MountError
 from imgsyncfs.settings.mount import MountSettings
-from imgsyncfs.settings.private_folders import make_own_folder, own_file_fault
+from imgsyncfs.settings.private_folders import has_no_room, make_own_folder, own_file_fault
+from imgsyncfs.workers.environment import started_environment
 from imgsyncfs.workers.frames import read_frame, write_frame
 from imgsyncfs.workers.pool import restore_error
 
@@ -57,12 +58,12 @@ def launch(settings: MountSettings) -> list[str]:
                 stderr=log,
                 # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount.
                 start_new_session=True,
-                # numpy's linear algebra, which nobody here uses, would begin with a thread for each processor.
-                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
+                env=started_environment(),
                 cwd="/",
             )
     except OSError as error:
-        raise MountError(
+        kind = CacheFull if has_no_room(error) else MountError
+        raise kind(
             f"The cache folder {settings.library.cache_dir} cannot be used ({error}); choose another.",
             option="cache_dir",
         ) from error

@@ -11,6 +11,7 @@ from imgsyncfs.catalog.listing import Listing, ListingFiles, map_listing
 from imgsyncfs.library.dataset_files import DatasetFiles, FileKey, FileSources, NodeNumbers, sizes_length
 from imgsyncfs.library.numbers import address
 from imgsyncfs.library.picture_files import MOST_SIZES, files_in_view
+from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.view_files import ViewFiles
 from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import find_view
@@ -106,9 +107,12 @@ class MappedDatasets:
                 missing=lambda place: self._no_document(dataset, place),
                 no_picture=lambda index: NotHere({"want": "picture", "dataset": dataset, "image": index}),
                 sizes=room,
+                no_rendering=lambda place: _no_rendering(dataset, place),
             )
         else:
-            files = DatasetFiles(listing, self._sources, sizes=room)
+            files = DatasetFiles(
+                listing, self._sources, sizes=room, no_rendering=lambda place: _no_rendering(dataset, place)
+            )
         revision = Revision(files, NodeNumbers(dataset, listing))
         mapped = self._datasets.get(dataset)
         if mapped is None:
@@ -162,6 +166,19 @@ class MappedDatasets:
                 "counts_labels": files.counts_labels,
             }
         )
+
+
+def _no_rendering(dataset: int, place: RenderingPlace) -> NotHere:
+    return NotHere(
+        {
+            "want": "rendering",
+            "number": dataset,
+            "dataset": place.listing.dataset_id,
+            "listing": place.listing.key,
+            "image": place.image,
+            "target": place.target.name,
+        }
+    )
 
 
 def content_of(descriptor: int) -> bytes:

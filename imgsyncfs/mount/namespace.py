@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.errors import CatalogError, CatalogMissing
+from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
@@ -37,6 +38,7 @@ from imgsyncfs.library.error_log import LOSS
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.numbers import address, dataset_number
 from imgsyncfs.library.picture_files import MOST_SIZES
+from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.tree import TreeChange
 from imgsyncfs.library.views.contract import DatasetFacts
 from imgsyncfs.library.views.registry import check_shown, find_view
@@ -134,6 +136,32 @@ class Namespace:
         """A listing that the responders have, whichever number its dataset has by now."""
         with self._lock:
             return self._listings.get((dataset_id, key))
+
+    def rendering_place(self, number: int, dataset_id: str, key: str, index: int, target: str) -> RenderingPlace | None:
+        """A file that is to be rendered.
+
+        Args:
+            number: of the dataset, in its view.
+            dataset_id: its id.
+            key: of the listing that it is shown from.
+            index: of the image in it.
+            target: name of the format.
+
+        Returns:
+            None if the listing is not in use any more.
+        """
+        with self._lock:
+            dataset = self._datasets.get(number)
+            held = [dataset.current, *(each.held for each in dataset.retired)] if dataset is not None else []
+        found = next((each for each in held if (each.listing.dataset_id, each.listing.key) == (dataset_id, key)), None)
+        if found is None:
+            return None
+        view = find_view(found.view) if found.view else None
+        shown = CONVERTIBLE[target] if view is None else view.target or CONVERTIBLE[HOUSE]
+        facts = found.read_facts()
+        classes = facts.classes if facts is not None else ()
+        longest_side = None if view is None else view.longest_side
+        return RenderingPlace(found.listing, index, shown, found.view, classes, longest_side)
 
     def name_of(self, number: int) -> str:
         """The path of a dataset's directory by its number; empty if there is none."""

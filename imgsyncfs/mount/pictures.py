@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import NamedTuple
 
-from imgsyncfs.errors import CatalogMissing
+from imgsyncfs.errors import CatalogMissing, PreviewError
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.pictures import MAKER, picture_key, read_parts
 from imgsyncfs.library.views.registry import find_view
@@ -139,5 +140,15 @@ class PictureFlights:
                 "choice": asdict(parts.choice),
                 "key": key,
             }
-            _, content = self._started().submit(job).result(MAKING_SECONDS)
+            makers = self._started()
+            answer = makers.submit(job)
+            try:
+                _, content = answer.result(MAKING_SECONDS)
+            except FutureTimeoutError:
+                # It may have hours to go, and the others would wait for it.
+                makers.give_up(answer)
+                raise PreviewError(
+                    f"{parts.name} could not be drawn within {MAKING_SECONDS:g} s: the image is too large, or has "
+                    "too many objects."
+                ) from None
         return MadePicture(key, content)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -47,6 +48,8 @@ def serve_mount(
     from imgsyncfs.library.processes import start_workers
 
     with ExitStack() as stack:
+        if settings.is_cache_temporary:
+            stack.callback(shutil.rmtree, settings.library.cache_dir, ignore_errors=True)
         workers = start_workers(settings.library, stack, template)
         workers.template.import_ahead(RESPONDER_MODULES)
         from imgsyncfs.mount.daemon import run

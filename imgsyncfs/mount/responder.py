@@ -96,7 +96,7 @@ class Responder:
         extents = CachedExtents(self._cache, lambda: self._board.reads_ahead, self._tell)
         contents = ContentReader(extents, lambda url: check_allowed(url, self._allowed))
         self._sources: FileSources = file_sources(
-            contents, setup["siblings"], SharedRenderings(board.renderings), self._report_loss
+            contents, setup["siblings"], SharedRenderings(board.renderings), self._report_loss, is_limited=True
         )
         self._tree = Tree()
         self._datasets = MappedDatasets(self._sources)

@@ -45,6 +45,9 @@ QUICK_DEATH_SECONDS = 1.0
 
 PAUSE_SECONDS = 0.2
 
+ALONE_SECONDS = 30.0
+"""How long to try to start responders when there is none: whoever reads meanwhile waits."""
+
 State = tuple[dict[str, Any], Sequence[int]]
 """A message that every responder gets: header and descriptors, which stay the sender's."""
 
@@ -77,6 +80,8 @@ class Responders:
         state: gives the messages that a new responder needs, and keeps them as they are for the time of a block.
         tick: called on the receiving thread every now and then; returns in how many seconds to call it again.
         ended: called when the kernel has ended the mount.
+        failed: called when nobody answers the kernel any more, and nobody can be put in their place.
+        alone_seconds: how long to try that.
     """
 
     def __init__(
@@ -89,12 +94,17 @@ class Responders:
         state: Callable[[], AbstractContextManager[list[State]]],
         tick: Callable[[], float],
         ended: Callable[[], None],
+        failed: Callable[[], None],
+        alone_seconds: float = ALONE_SECONDS,
     ) -> None:
         self._count = len(board.slots)
         self._take = take
         self._state = state
         self._tick = tick
         self._ended = ended
+        self._failed = failed
+        self._alone_seconds = alone_seconds
+        self._answering = time.monotonic()
         self.board = board
         self._device = -1
         self._lock = threading.Lock()
@@ -285,8 +295,17 @@ class Responders:
                         self._receive(responder)
                 pause = min(self._tick(), self._replace_due())
             except Exception:
-                logger.exception("A responder's message could not be handled.")
+                logger.exception("A responder's message could not be handled, or none be put in the place of another.")
                 pause = PAUSE_SECONDS
+            self._look_whether_anybody_answers(bool(by_descriptor))
+
+    def _look_whether_anybody_answers(self, answers: bool) -> None:
+        now = time.monotonic()
+        if answers or self._ending:
+            self._answering = now
+        elif now > self._answering + self._alone_seconds:
+            logger.error("No responder could be started for %g s: nobody answers the kernel.", self._alone_seconds)
+            self._failed()
 
     def _receive(self, responder: _Responder) -> None:
         try:

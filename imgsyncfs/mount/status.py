@@ -35,6 +35,7 @@ class Reported:
         namespace: what is shown of them.
         coordinator: brings what the responders lack.
         responders: answer the kernel.
+        cache_trouble: why the cache does not keep what it should; empty if it does.
     """
 
     settings: MountSettings
@@ -43,6 +44,7 @@ class Reported:
     namespace: Namespace
     coordinator: Coordinator
     responders: Responders
+    cache_trouble: str
 
 
 def health(trouble: str, away: Mapping[str, str], *, has_failed: bool) -> str:
@@ -95,8 +97,10 @@ def _status(mount: Reported) -> dict[str, Any]:
             "keep_free": library.settings.keep_free,
             "bytes": library.cache.volume(),
             **{name: counts[name] for name in ("hits", "misses", "damaged")},
+            "trouble": mount.cache_trouble,
         },
         "documents": mount.coordinator.documents.status(),
+        "renderings": mount.coordinator.renderings.status(),
         "store": {
             **asdict(library.fetcher.counts()),
             "waiting": mount.coordinator.waiting(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +36,14 @@ from imgsyncfs.pictures.shapes import (
 )
 from imgsyncfs.pictures.text import Anchor, draw_caption, draw_plates, place_plates
 
+MOST_DRAWN = 20_000
+"""Objects that are drawn: they cover each other many times over, and each takes half a millisecond."""
+
 MOST_SHOWN_PIXELS = 800
 """Along the longer side of what a notebook shows: all of it is seen at once."""
 
 
-def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
+def draw_annotation(image: Image.Image, annotation: Annotation, *, most: int = MOST_DRAWN) -> Image.Image:
     """Draw an annotation into a copy of its image.
 
     Boxes, rotated boxes with an arrow to the side that their angle points to, polygons, and what labelme alone knows
@@ -51,6 +55,7 @@ def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
         image: of any mode; turned first if it has an EXIF block that asks for it, as coordinates are those of the
             turned image. Values of more than 8 bits are spread from black to white, transparent parts are white.
         annotation: in this image's pixels; what lies outside of it is left out.
+        most: objects that are drawn; of more, the first are.
 
     Returns:
         An RGB image as large as the (turned) image.
@@ -60,14 +65,15 @@ def draw_annotation(image: Image.Image, annotation: Annotation) -> Image.Image:
     """
     picture = upright_rgb(image)
     strokes = strokes_for(picture.size)
-    drawn = [each for label in annotation.labels for each in _drawn(label, strokes)]
-    for label in annotation.labels:
+    labels, left_out = _first(annotation.labels, most)
+    drawn = [each for label in labels for each in _drawn(label, strokes)]
+    for label in labels:
         for item in label.objects if isinstance(label, ObjectLabel) else ():
             if isinstance(item, Mask):
                 draw_mask(picture, item, strokes)
     draw_outlines(picture, [each.outline for each in drawn], strokes)
     anchors = [anchor for each in drawn if (anchor := _anchor(each, picture.size)) is not None]
-    lines = _caption_lines(annotation, outside=len(drawn) - len(anchors))
+    lines = _caption_lines(annotation, outside=len(drawn) - len(anchors), left_out=left_out)
     boxes: npt.NDArray[np.float64] = np.array([anchor.box for anchor in anchors], dtype=np.float64).reshape(-1, 4)
     caption = draw_caption(picture, lines, boxes)
     draw_plates(picture, place_plates(anchors, picture.size, gap=strokes.reach, taken=caption))
@@ -144,10 +150,29 @@ def _enclosing(points: Points, size: tuple[int, int]) -> tuple[float, float, flo
     return x1, y1, x2, y2
 
 
-def _caption_lines(annotation: Annotation, *, outside: int) -> list[str]:
+def _first(labels: Sequence[Label], most: int) -> tuple[list[Label], int]:
+    """The labels with so many objects at most, and how many objects are left out."""
+    kept: list[Label] = []
+    room, left_out = most, 0
+    for label in labels:
+        if isinstance(label, ObjectLabel) and len(label.objects) > room:
+            left_out += len(label.objects) - room
+            kept.append(replace(label, objects=label.objects[:room]))
+            room = 0
+        elif isinstance(label, UnknownLabel) and not room:
+            left_out += 1
+        else:
+            room -= len(label.objects) if isinstance(label, ObjectLabel) else isinstance(label, UnknownLabel)
+            kept.append(label)
+    return kept, left_out
+
+
+def _caption_lines(annotation: Annotation, *, outside: int, left_out: int) -> list[str]:
     """What is said about the picture as a whole."""
     lines = [line for label in annotation.labels if (line := _value_line(label))]
     lines += _not_drawn(annotation.labels, outside)
+    if left_out:
+        lines.append(f"not drawn: {left_out} more objects")
     if annotation.object_count == 0:
         lines.append("checked: nothing to label" if annotation.label_checked else "not labelled yet")
     return lines

@@ -46,6 +46,9 @@ _CAPTION_PART = 0.6
 _MOST_HIDDEN = 0.4
 """A plate is left out if more than this part of it, or of an object, would be hidden and its text stands elsewhere."""
 
+MOST_SOUGHT = 2000
+"""After so many texts, only those that stand nowhere yet get one."""
+
 _COST_OF_PLATES, _COST_OF_OBJECTS, _COST_OF_MOVING, _COST_OF_LATER_WISH = 3.0, 1.0, 0.3, 0.02
 """Weights of a place: plates hidden, objects hidden, distance moved in plate heights, rank among the wishes."""
 
@@ -131,6 +134,9 @@ def place_plates(
     written: set[str] = set()
     font_size = font_size_for(size)
     for index, anchor in enumerate(anchors):
+        if index >= MOST_SOUGHT and (anchor.text in written or len(plates) >= 2 * MOST_SOUGHT):
+            # Each text is compared with all objects.
+            continue
         lettering = lettering_for(anchor.text, font_size, size[0])
         wishes = _wishes(anchor, lettering.size, gap)
         corners = [_within(wish, lettering.size, size) for wish in wishes]

@@ -22,6 +22,7 @@ class MountSettings:
         list_hidden: show the directories that begin with a dot in the root's listing.
         view: name of the view that the root shows; empty for the datasets' own directories.
         responders: how many processes answer the kernel.
+        is_cache_temporary: remove the cache folder when the mount ends.
     """
 
     library: LibrarySettings
@@ -33,6 +34,7 @@ class MountSettings:
     list_hidden: bool = False
     view: str = ""
     responders: int = 2
+    is_cache_temporary: bool = False
 
     def to_frame(self) -> dict[str, Any]:
         """As JSON-able fields; see `from_frame`."""

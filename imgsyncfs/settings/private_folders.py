@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgsyncfs.errors import CacheError
+from imgsyncfs.errors import CacheError, CacheFull
 
 CACHE_NAMES = frozenset({"catalogs", "documents", "extents", "journal", "logs"})
 """What lies in a cache folder."""
@@ -99,6 +99,26 @@ def own_file_fault(path: Path, status: os.stat_result) -> str | None:
     return None
 
 
+def open_own_file(path: Path) -> int:
+    """Open a file of the cache to read it; returns its descriptor. Waits for nobody: it may have become a pipe.
+
+    Raises:
+        OSError: it is not there, or is a link, no regular file, or somebody else's.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    fault = own_file_fault(path, os.fstat(descriptor))
+    if fault is not None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, fault, str(path))
+    return descriptor
+
+
+def read_own_file(path: Path) -> bytes:
+    """Read a file of the cache; raises what `open_own_file` raises."""
+    with os.fdopen(open_own_file(path), "rb") as file:
+        return file.read()
+
+
 def cache_folder(given: Path) -> Path:
     """Say which folder is the cache's, for all who are given the same one.
 
@@ -168,8 +188,14 @@ def check_own_folder(folder: Path) -> None:
         raise _unusable(folder, fault)
 
 
+def has_no_room(error: OSError) -> bool:
+    """Whether an error says that a disk is full, or that the user may not take up more of it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 def _unusable(folder: Path, reason: str | OSError) -> CacheError:
-    return CacheError(
+    kind = CacheFull if isinstance(reason, OSError) and has_no_room(reason) else CacheError
+    return kind(
         f"The cache folder {folder} cannot be used: {reason}; correct that, or choose another folder.",
         option="cache_dir",
     )

@@ -16,6 +16,10 @@ _STORE_VARIABLES = {
 }
 
 
+ENVIRONMENT = "environment:"
+"""Stands for what the environment has, among the config file's sections, where processes are given both."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreCredentials:
     """What opens a store in the cloud. The first one given counts, in the order of the attributes.
@@ -42,7 +46,7 @@ def store_credentials(
 
     Args:
         url: the store's URL; a section for a shorter URL (its account, or a folder above) serves as well.
-        stores: the config file's section.
+        stores: the config file's section, and what the environment of another process has (`ENVIRONMENT`).
         environment: the usual variables of Azure's own tools.
 
     Raises:
@@ -56,8 +60,10 @@ def store_credentials(
             f"The config file's section for {url} has the unknown key {min(unknown)!r}; known are "
             f"{', '.join(_STORE_VARIABLES)}."
         )
-    from_environment = {
-        name: environment[variable] for name, variable in _STORE_VARIABLES.items() if environment.get(variable)
-    }
     # A section says whose key it is; the environment's key would open another account.
-    return StoreCredentials(**(values or from_environment))
+    return StoreCredentials(**(values or stores.get(ENVIRONMENT) or environment_section(environment)))
+
+
+def environment_section(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the environment has for stores without a section of their own, by the keys of a section."""
+    return {name: environment[variable] for name, variable in _STORE_VARIABLES.items() if environment.get(variable)}

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from imgsyncfs.workers.environment import started_environment
 from imgsyncfs.workers.messages import connected_pair, receive, send
 
 logger = logging.getLogger(__name__)
@@ -153,8 +154,7 @@ class _TemplateProcess:
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C at a terminal is meant for whoever asks here.
                 start_new_session=True,
-                # numpy's linear algebra, which nobody here uses, would begin with a thread for each processor.
-                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
+                env=started_environment(),
             )
 
     @property

@@ -113,6 +113,22 @@ class WorkerPool:
         self._assign(job)
         return job.answer
 
+    def give_up(self, answer: Future[Answer]) -> None:
+        """End the process that has a job which takes too long; what else it has to do another one does.
+
+        Args:
+            answer: what `submit` returned; it is never done then.
+        """
+        with self._lock:
+            for worker in (*self._workers, *self._coming):
+                numbers = [number for number, job in worker.jobs.items() if job.answer is answer]
+                if numbers:
+                    del worker.jobs[numbers[0]]
+                    break
+            else:
+                return
+        worker.process.kill()
+
     def grow(self, count: int, *, first: dict[str, Any]) -> None:
         """Start more processes. They get jobs when they have come up: until then, the others are quicker.
 
@@ -208,7 +224,10 @@ class WorkerPool:
     def _take(self, worker: _Worker, header: dict[str, Any], payload: bytes) -> None:
         """Take what a worker sent."""
         with self._lock:
-            job = worker.jobs[header["id"]] if "part" in header else worker.jobs.pop(header["id"])
+            job = worker.jobs.get(header["id"]) if "part" in header else worker.jobs.pop(header["id"], None)
+        if job is None:
+            # It was given up.
+            return
         if "part" in header:
             if job.on_part is not None:
                 job.on_part((header["part"], payload))

@@ -277,3 +277,27 @@ def test_an_annotation_that_does_not_parse_reads_as_it_is_and_its_siblings_end_i
         told = (mountpoint / ".imgsyncfs" / "errors.log").read_text()
     assert "img_00000.json" in told
     assert "object[0].x" in told
+
+
+def test_an_annotation_that_parses_and_cannot_be_rendered_is_named(tmp_path: Path) -> None:
+    workplace = local_workplace(tmp_path)
+    folder = write_folder(tmp_path / "one", count=2)
+    annotation = orjson.loads((folder / "img_00000.json").read_bytes())
+    # As deep as JSON is read, and deeper than it is written.
+    annotation["labels"][0]["object"][0]["note"] = "NESTED"
+    nested = orjson.dumps(annotation).replace(b'"NESTED"', b"[" * 300 + b"]" * 300)
+    workplace.run("publish", folder, "--name", DATASET, "--loose")
+    [blob] = (tmp_path / "store").rglob("img_00000.*.json")
+    blob.chmod(0o644)
+    blob.write_bytes(nested)
+    with sqlite3.connect(tmp_path / "catalog.db") as connection:
+        connection.execute(
+            "UPDATE annotations SET md5 = ?, byte_count = ? WHERE name = 'img_00000'",
+            (hashlib.md5(nested).hexdigest(), len(nested)),
+        )
+    connection.close()
+    with workplace.mounted() as mountpoint:
+        with pytest.raises(OSError, match=r"\[Errno 5\]"):
+            (mountpoint / DATASET / "img_00000.labelme.json").read_bytes()
+        told = (mountpoint / ".imgsyncfs" / "errors.log").read_text()
+    assert f"{DATASET}/img_00000.json" in told

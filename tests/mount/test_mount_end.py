@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, all_end_after, demo_workplace, process_ids
+from support.mounting import Workplace, all_end_after, demo_workplace, eventually, mount_status, process_ids
 
 END_SECONDS = 15.0
 
@@ -34,6 +34,14 @@ def own_mount(workplace: Workplace, name: str) -> Iterator[Path]:
     finally:
         if is_mounted(mountpoint):
             workplace.run("umount", "--lazy", mountpoint)
+
+
+def is_up(mountpoint: Path) -> bool:
+    """Whether a mount says how it is doing."""
+    try:
+        return bool(mount_status(mountpoint))
+    except OSError:
+        return False
 
 
 def is_mounted(mountpoint: Path) -> bool:
@@ -116,6 +124,25 @@ def test_a_worker_that_dies_is_replaced_and_reading_goes_on(workplace: Workplace
             os.kill(worker, signal.SIGKILL)
         image = mountpoint / "original_20200207_fisheye_rbbox" / "original_20200207_fisheye_rbbox_00079.jpg"
         assert image.read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_mount_whose_process_fails_is_no_empty_directory(workplace: Workplace) -> None:
+    shown = 0
+    for descriptors in range(26, 34):
+        mountpoint = workplace.folder / f"with-{descriptors}"
+        mountpoint.mkdir()
+        # With so few, something fails before the mount comes up, after that, or not at all.
+        done = workplace.run("mount", mountpoint, status=None, under=("prlimit", f"--nofile={descriptors}"))
+        try:
+            if done.returncode == 0:
+                assert eventually(lambda: is_up(mountpoint) or not workplace.processes_left())  # noqa: B023
+                with contextlib.suppress(OSError):
+                    assert list(mountpoint.iterdir()), f"an empty directory with {descriptors} descriptors"
+                    shown += 1
+        finally:
+            if is_mounted(mountpoint):
+                workplace.run("umount", "--lazy", mountpoint, status=None)
+    assert shown
 
 
 def test_umount_of_a_busy_mount_says_who_uses_it(workplace: Workplace) -> None:

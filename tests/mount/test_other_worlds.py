@@ -26,6 +26,7 @@ from support.ordinary_user import AS_NOBODY, NOBODY, as_ordinary_user
 from support.places import SUPPORT, importing_support
 
 LIFE = SUPPORT / "life_of_a_mount.py"
+FORCED_END = SUPPORT / "forced_end.py"
 SECONDS = 100.0
 
 DATASET = "original_20260105_rgb_rbbox"
@@ -59,6 +60,19 @@ def test_an_ordinary_users_mount_keeps_open_files_and_ends_clean(tmp_path: Path)
     assert (told["user"], told["owner"], told["processes_of"]) == (user, user, [user])
     assert told["notifications"] > 0
     assert told["errors"] == 0
+
+
+def test_an_ordinary_user_ends_a_stopped_mount_by_force(tmp_path: Path) -> None:
+    under = () if os.geteuid() else as_ordinary_user()
+    done = subprocess.run(
+        [*under, sys.executable, str(FORCED_END), *([str(tmp_path)] if os.geteuid() else [])],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "PYTHONPATH": importing_support()},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of mounts everywhere")

@@ -43,6 +43,7 @@ from imgsyncfs.cli.preview_commands import output_paths
 from imgsyncfs.errors import PreviewError
 from imgsyncfs.formats.registry import FORMATS, ImageInfo
 from imgsyncfs.pictures.drawing import draw_annotation
+from imgsyncfs.pictures.text import MOST_SOUGHT, Anchor, place_plates
 from imgsyncfs.tools.demo import DEMO_FILES
 from imgsyncfs.tools.preview.picture import preview_file, save_picture
 
@@ -533,3 +534,22 @@ if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     for each in STORED:
         stored_size(preview_file(demo_file(each))).save(PICTURES / f"{each}.png", optimize=True)
+
+
+def test_of_too_many_objects_the_first_are_drawn_and_the_others_counted() -> None:
+    ground = Image.new("RGB", (640, 480), (60, 60, 60))
+    first, second = BoundingBox("person", 60, 160, 200, 280), BoundingBox("person", 400, 200, 600, 280)
+    place = (390, 150, 620, 330)
+    assert differs(draw_annotation(ground, annotated(first, second)).crop(place), ground.crop(place))
+    some = draw_annotation(ground, annotated(first, second), most=1)
+    assert not differs(some.crop(place), ground.crop(place))
+    assert differs(some, draw_annotation(ground, annotated(first))), "nobody is told what is left out"
+
+
+def test_of_very_many_texts_only_the_first_and_new_ones_are_placed() -> None:
+    box = (10.0, 10.0, 600.0, 400.0)
+    anchors = [Anchor(box, (10.0, 10.0), "person", (255, 0, 0), centred=False)] * (MOST_SOUGHT + 10)
+    other = Anchor(box, (10.0, 10.0), "face", (0, 255, 0), centred=False)
+    texts_placed = [plate.lettering.text for plate in place_plates([*anchors, other, *anchors], (640, 480), gap=2.0)]
+    assert texts_placed.count("face") == 1
+    assert len(texts_placed) <= MOST_SOUGHT + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -727,3 +728,10 @@ def test_connections_leave_no_threads_behind(postgresql_database: Database) -> N
     while threading.active_count() > before and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     assert threading.active_count() <= before
+
+
+def test_a_connection_to_postgresql_leaves_no_file_behind(postgresql_database: Database) -> None:
+    open_catalog(postgresql_database.url, password=postgresql_database.password, timeout=10.0).close()
+    with pytest.raises(CatalogRefused):
+        open_catalog(postgresql_database.url, password="wrong", timeout=10.0)
+    assert list(Path("/tmp").glob(f"psqlodbc_*{os.getpid()}.log")) == []

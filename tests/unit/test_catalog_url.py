@@ -156,6 +156,24 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     assert not re.search("hun|ter2", str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u@h/d?Debug=1", "Debug"),
+        ("postgresql://u@h/d?sslmode=require&CommLog=1", "CommLog"),
+        ("postgresql://u@h/d?sslmode%3Ddisable;Debug=1", "sslmode=disable;Debug"),
+        ("mssql://u@h/d?Encrypt%3Dno;x=1", "Encrypt=no;x"),
+        ("mssql://u@h/d?QueryLogFile=/tmp/x", "QueryLogFile"),
+        ("odbc:Driver=PostgreSQL;Server=h;Debug=1", "Debug"),
+        ("odbc:Driver=PostgreSQL;Server=h;commlog=1", "commlog"),
+        ("odbc:Driver=FreeTDS;Server=h;Dump File=/tmp/x", "Dump File"),
+    ],
+)
+def test_an_option_that_is_not_known_or_writes_passwords_to_a_file_is_refused(url: str, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(name)):
+        parse_catalog_url(url)
+
+
 def test_the_refusal_of_a_password_says_where_to_put_it() -> None:
     with pytest.raises(ConfigurationError, match=r"IMGSYNCFS_PASSWORD.*config file"):
         parse_catalog_url("mssql://u:hunter2@h/d")
@@ -172,14 +190,23 @@ def test_the_identity_is_the_same_however_an_sqlite_file_is_written(
 
 
 def test_the_identity_of_servers_tells_users_databases_and_options_apart() -> None:
-    urls = ["mssql://u@h/d", "mssql://v@h/d", "mssql://u@h/e", "mssql://u@h:1/d", "mssql://u@h/d?a=1", "mssql://u@i/d"]
+    urls = [
+        "mssql://u@h/d",
+        "mssql://v@h/d",
+        "mssql://u@h/e",
+        "mssql://u@h:1/d",
+        "mssql://u@h/d?app=1",
+        "mssql://u@i/d",
+    ]
     assert len({catalog_identity(url) for url in urls}) == len(urls)
-    assert catalog_identity("postgres://u@h/d?a=1&b=2") == catalog_identity("postgresql://u@H/d?b=2&a=1")
+    assert catalog_identity("postgres://u@h/d?sslmode=1&readonly=2") == catalog_identity(
+        "postgresql://u@H/d?readonly=2&sslmode=1"
+    )
     assert catalog_identity("odbc:A=1;b={2}") == catalog_identity("odbc: B={2} ; a=1;")
 
 
 def test_an_identity_is_a_url_of_the_same_catalog() -> None:
-    for url in ("postgresql://a%40b@[::1]:54/d%2Fe?x=%26", "odbc:a={1;2};b=3", "sqlite:///a b%20"):
+    for url in ("postgresql://a%40b@[::1]:54/d%2Fe?sslmode=%26", "odbc:a={1;2};b=3", "sqlite:///a b%20"):
         assert catalog_identity(catalog_identity(url)) == catalog_identity(url)
 
 

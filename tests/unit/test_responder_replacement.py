@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from queue import Queue
@@ -27,8 +29,11 @@ class Threadless:
 
     def __init__(self) -> None:
         self.ends: Queue[socket.socket] = Queue()
+        self.can_fork = True
 
     def fork(self, _run: str, _arguments: dict[str, Any], descriptors: Sequence[int]) -> NoProcess:
+        if not self.can_fork:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         end = socket.socket(fileno=os.dup(descriptors[2]))
         end.settimeout(WAIT_SECONDS)
         # It has come up.
@@ -52,7 +57,13 @@ def template() -> Threadless:
 
 
 @pytest.fixture
-def responders(template: Threadless) -> Iterator[Responders]:
+def failed() -> threading.Event:
+    """Set when nobody answers the kernel any more."""
+    return threading.Event()
+
+
+@pytest.fixture
+def responders(template: Threadless, failed: threading.Event) -> Iterator[Responders]:
     """One responder, whose part the test plays."""
     anything: Any = template
     made = Responders(
@@ -63,6 +74,8 @@ def responders(template: Threadless) -> Iterator[Responders]:
         state=lambda: nullcontext([]),
         tick=lambda: 60.0,
         ended=lambda: None,
+        failed=failed.set,
+        alone_seconds=0.5,
     )
     device = os.open("/dev/null", os.O_WRONLY)
     made.start(device)
@@ -108,3 +121,19 @@ def test_once_the_end_is_near_no_responder_is_replaced(responders: Responders, t
     responders.close()
     assert template.ends.empty()
     assert responders.replaced() == 0
+
+
+def test_the_mount_fails_when_nobody_can_be_put_in_the_place_of_the_last_responder(
+    responders: Responders, template: Threadless, failed: threading.Event
+) -> None:
+    template.can_fork = False
+    template.ends.get(timeout=WAIT_SECONDS).close()
+    assert failed.wait(WAIT_SECONDS)
+    assert responders.replaced() == 1
+
+
+@pytest.mark.usefixtures("responders")
+def test_the_mount_goes_on_when_a_responder_can_be_started_again(template: Threadless, failed: threading.Event) -> None:
+    template.ends.get(timeout=WAIT_SECONDS).close()
+    with closing(template.ends.get(timeout=WAIT_SECONDS)):
+        assert not failed.wait(1.0)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.mounting import all_end_after
+from support.mounting import all_end_after, eventually
 from support.places import importing_support
 
 from imgsyncfs.errors import AnnotationError, BlobMissing, WorkerLost
@@ -104,6 +104,15 @@ def test_a_job_that_kills_every_worker_ends_in_an_error_and_others_go_on(pool: W
     with pytest.raises(WorkerLost, match="died over the same job"):
         pool.submit({"do": "die"}).result(ANSWER_SECONDS)
     pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+
+
+def test_a_job_that_is_given_up_ends_with_its_worker_and_others_go_on(pool: WorkerPool, tmp_path: Path) -> None:
+    endless = pool.submit({"do": "wait for file", "marker": str(tmp_path / "never")})
+    pool.give_up(endless)
+    assert eventually(lambda: pool.replaced() == 1)
+    for _ in range(4):
+        pool.submit({"do": "echo"}).result(ANSWER_SECONDS)
+    assert not endless.done()
 
 
 def test_close_ends_the_workers_and_later_jobs_are_refused(pool: WorkerPool) -> None:

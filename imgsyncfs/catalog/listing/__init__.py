@@ -16,7 +16,16 @@ from imgsyncfs.catalog.listing.files import FileRecord
 from imgsyncfs.catalog.listing.image_values import ImageValues, join_values, load_values, save_values
 from imgsyncfs.catalog.listing.joined import ListingPart, chosen_indices, join_listings
 from imgsyncfs.catalog.listing.numbering import FileNumbers, continues, numbered
-from imgsyncfs.catalog.listing.saved import ListingFiles, load_listing, load_newest, map_listing, save_listing
+from imgsyncfs.catalog.listing.saved import (
+    ListingFiles,
+    listing_from_bytes,
+    listing_to_bytes,
+    load_listing,
+    load_newest,
+    map_listing,
+    remove_listing,
+    save_listing,
+)
 from imgsyncfs.catalog.listing.table import Listing
 
 __all__ = [
@@ -36,12 +45,15 @@ __all__ = [
     "continues",
     "join_listings",
     "join_values",
+    "listing_from_bytes",
+    "listing_to_bytes",
     "load_listing",
     "load_newest",
     "load_values",
     "map_listing",
     "numbered",
     "read_listing",
+    "remove_listing",
     "save_listing",
     "save_values",
     "unchanged",

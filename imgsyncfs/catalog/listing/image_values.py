@@ -21,6 +21,7 @@ import orjson
 from imgsyncfs.catalog.listing.columns import Column, compact
 from imgsyncfs.catalog.listing.table import Listing
 from imgsyncfs.errors import ListingDamaged
+from imgsyncfs.settings.private_folders import read_own_file
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def save_values(values: ImageValues, folder: Path, label_name: str | None) -> No
 def load_values(listing: Listing, folder: Path, label_name: str | None) -> ImageValues | None:
     """Load saved values of a listing's images; None if there are none that can be used. See `save_values`."""
     try:
-        values = ImageValues.from_bytes((folder / _file_name(label_name)).read_bytes())
+        values = ImageValues.from_bytes(read_own_file(folder / _file_name(label_name)))
     except (OSError, ListingDamaged):
         return None
     return values if len(values.numbers) == len(listing) else None

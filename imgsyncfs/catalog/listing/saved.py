@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -31,6 +32,7 @@ from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.catalog.listing.columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, Origin
 from imgsyncfs.errors import CacheError, ListingDamaged
+from imgsyncfs.settings.private_folders import open_own_file
 
 MAGIC = "imgsyncfs listing"
 VERSION = 5
@@ -39,6 +41,8 @@ COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
 HEADER_BYTES = 4096
 """More than a NPY header of one array takes."""
+
+_META_LENGTH = struct.Struct("<Q")
 
 MOST_TRIES = 100
 """How often other processes that save the same listing may interfere; each of them has saved it then."""
@@ -66,6 +70,56 @@ def save_listing(listing: Listing, folder: Path) -> None:
         raise _not_saved(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def listing_to_bytes(listing: Listing) -> bytes:
+    """What `listing_from_bytes` makes a listing of again, in another process: for one that no disk has room for."""
+    columns = io.BytesIO()
+    meta = _write_to(listing, columns)
+    return b"".join((_META_LENGTH.pack(len(meta)), meta, columns.getbuffer()))
+
+
+def listing_from_bytes(content: bytes, *, name: str) -> Listing:
+    """Put a listing into files in memory, and load it from there.
+
+    Args:
+        content: from `listing_to_bytes`.
+        name: for messages.
+
+    Raises:
+        ListingDamaged: it is not what was sent.
+        OSError: there is no memory for it.
+    """
+    (length,) = _META_LENGTH.unpack_from(content)
+    begin = _META_LENGTH.size + length
+    meta = _memory_file(memoryview(content)[_META_LENGTH.size : begin])
+    try:
+        columns = _memory_file(memoryview(content)[begin:])
+    except OSError:
+        os.close(meta)
+        raise
+    return map_listing(ListingFiles(meta, columns), name=name, is_checked=False)
+
+
+def _memory_file(content: memoryview) -> int:
+    descriptor = os.memfd_create("listing", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def remove_listing(folder: Path) -> None:
+    """Remove a saved listing, as far as that can be; one that may not be read is ours all the same."""
+    with contextlib.suppress(OSError):
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink()
+            return
+        folder.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_newest(folder: Path) -> Listing | None:
@@ -128,9 +182,9 @@ def open_listing_files(folder: Path) -> ListingFiles:
     Raises:
         OSError: one of them cannot be opened.
     """
-    meta = os.open(folder / META_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    meta = open_own_file(folder / META_FILE)
     try:
-        columns = os.open(folder / COLUMNS_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        columns = open_own_file(folder / COLUMNS_FILE)
     except OSError:
         os.close(meta)
         raise
@@ -170,9 +224,16 @@ def map_listing(files: ListingFiles, *, name: str, is_checked: bool) -> Listing:
 
 
 def _write(listing: Listing, folder: Path) -> None:
+    with _opened(folder / COLUMNS_FILE) as columns:
+        content = _write_to(listing, columns)
+    with _opened(folder / META_FILE) as file:
+        file.write(content)
+
+
+def _write_to(listing: Listing, columns: BinaryIO) -> bytes:
+    """Write a listing's columns; returns the content of the other file."""
     places, content = join_columns({name: listing.columns[name] for name in ALL_COLUMNS})
-    with _opened(folder / COLUMNS_FILE) as file:
-        np.save(file, content, allow_pickle=False)
+    np.save(columns, content, allow_pickle=False)
     meta = {
         "magic": MAGIC,
         "version": VERSION,
@@ -181,9 +242,8 @@ def _write(listing: Listing, folder: Path) -> None:
         "columns": places,
         "facts": asdict(listing.facts),
     }
-    with _opened(folder / META_FILE) as file:
-        # ASCII: a hidden name need not be valid UTF-8.
-        file.write(json.dumps(meta, ensure_ascii=True, indent=1).encode())
+    # ASCII: a hidden name need not be valid UTF-8.
+    return json.dumps(meta, ensure_ascii=True, indent=1).encode()
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -205,6 +265,8 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
             tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as old,
             contextlib.suppress(FileNotFoundError),  # somebody else saves it as well
         ):
+            # One that may not be written cannot be moved either.
+            folder.chmod(0o700)
             folder.rename(Path(old) / "old")
 
 
