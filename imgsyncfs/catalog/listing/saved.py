@@ -4,16 +4,15 @@ A saved listing is a folder of two files. ``columns.npy`` (NumPy's format NPY 1.
 one after the other, each at a multiple of 64 bytes: one file for all columns, since a mount may hold thousands of
 listings and the kernel allows a process 65,530 maps. ``meta.json`` has the place of each column, and everything else.
 
-Nothing of it is trusted before version, lengths and the digest of the columns have been checked, which takes 10 ms for
-a million images. So a listing is saved without waiting for the disk: one that a power cut left half written is found,
-and built again.
+Nothing of it is trusted before version, length and the digests of both files have been checked, which takes 10 ms for a
+million images: what a damaged file says is not even parsed, but for JSON. So a listing is saved without waiting for the
+disk: one that a power cut left half written is found, and built again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import mmap
 import os
@@ -33,13 +32,10 @@ from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, 
 from imgsyncfs.errors import CacheError, ListingDamaged
 
 MAGIC = "imgsyncfs listing"
-VERSION = 5
+VERSION = 6
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
-HEADER_BYTES = 4096
-"""More than a NPY header of one array takes."""
-
 MOST_TRIES = 100
 """How often other processes that save the same listing may interfere; each of them has saved it then."""
 
@@ -152,20 +148,15 @@ def map_listing(files: ListingFiles, *, name: str, is_checked: bool) -> Listing:
         meta = json.loads(os.pread(files.meta, os.fstat(files.meta).st_size, 0))
         if meta["magic"] != MAGIC or meta["version"] != VERSION:
             raise _damaged(name, "it was saved by another version")
-        # The descriptor's position is shared with other processes and not used.
-        header = io.BytesIO(os.pread(files.columns, HEADER_BYTES, 0))
-        if np.lib.format.read_magic(header) != (1, 0):
-            raise _damaged(name, "its columns are of another version")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-        if dtype != np.uint8 or shape != (meta["bytes"],):
-            raise _damaged(name, "its columns have the wrong length")
+        if meta.pop("meta_digest") != _digest(meta):
+            raise _damaged(name, f"its {META_FILE} has the wrong digest")
         mapped = mmap.mmap(files.columns, 0, access=mmap.ACCESS_READ)
-        content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=header.tell())
+        content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=meta["start"])
         if not is_checked and xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
             raise _damaged(name, "its columns have the wrong digest")
         columns = {column: take_column(content, meta["columns"][column]) for column in ALL_COLUMNS}
         return Listing(_facts(meta["facts"]), columns, files=files)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(name, str(error) or type(error).__name__) from error
 
 
@@ -173,17 +164,28 @@ def _write(listing: Listing, folder: Path) -> None:
     places, content = join_columns({name: listing.columns[name] for name in ALL_COLUMNS})
     with _opened(folder / COLUMNS_FILE) as file:
         np.save(file, content, allow_pickle=False)
+        start = file.tell() - len(content)
     meta = {
         "magic": MAGIC,
         "version": VERSION,
+        "start": start,
         "bytes": len(content),
         "digest": xxhash.xxh3_64_hexdigest(content.data),
         "columns": places,
         "facts": asdict(listing.facts),
     }
     with _opened(folder / META_FILE) as file:
-        # ASCII: a hidden name need not be valid UTF-8.
-        file.write(json.dumps(meta, ensure_ascii=True, indent=1).encode())
+        file.write(_encoded({**meta, "meta_digest": _digest(meta)}))
+
+
+def _encoded(meta: Mapping[str, Any]) -> bytes:
+    # ASCII: a hidden name need not be valid UTF-8.
+    return json.dumps(meta, ensure_ascii=True, indent=1).encode()
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """Of what ``meta.json`` says, however it is written; both when it is saved and when it was read."""
+    return xxhash.xxh3_64_hexdigest(_encoded(meta))
 
 
 def _opened(path: Path) -> BinaryIO:
