@@ -245,8 +245,8 @@ def open_modelled_catalog(folder: Path) -> ModelledCatalog:
 
 @cache
 def image_content(variant: int) -> bytes:
-    """The bytes of an "image"; each of 256 variants has other ones, and one in 64 is large."""
-    size = LARGE_BYTES if variant % 64 == 63 else SIZES[variant % len(SIZES)]
+    """The bytes of an "image"; each of 256 variants has other ones, and one in 32 is large."""
+    size = LARGE_BYTES if variant % 32 == 31 else SIZES[variant % len(SIZES)]
     return _text()[variant * 1009 : variant * 1009 + size]
 
 
