@@ -400,7 +400,7 @@ class CatalogMirror:
     def _save_table(self, content: bytes) -> None:
         temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
         try:
-            temporary.write_bytes(content)
+            temporary.write_bytes(b"%b\n%b" % (_digest(content), content))
             temporary.replace(self._folder / "datasets.json")
         except OSError as error:
             self._report(f"The table of datasets could not be saved ({error}); the next mount needs the database.")
@@ -408,12 +408,23 @@ class CatalogMirror:
     def _read_saved_table(self) -> DatasetTable | None:
         try:
             content = read_own_file(self._folder / "datasets.json")
-            return self._parse(content, hashlib.sha256(content).hexdigest(), 0.0)
+            # One that an earlier version saved has no digest.
+            if not content.startswith(b"{"):
+                digest, _, content = content.partition(b"\n")
+                if digest != _digest(content):
+                    logger.warning("The saved table of datasets is damaged and not used.")
+                    return None
+            return self._parse(content, _digest(content).decode(), 0.0)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             logger.warning("The saved table of datasets is damaged and not used: %s", error)
             return None
+
+
+def _digest(content: bytes) -> bytes:
+    """The digest of a table of datasets, as `imgsyncfs.catalog.worker` has it."""
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _made(kind: type[Row], columns: dict[str, list[Any]]) -> Iterator[Row]:

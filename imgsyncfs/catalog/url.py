@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.settings.values import expanded_path, is_utf8
 
 FORMS = (
     "a path to an SQLite file, sqlite:///path, mssql://user@server/database, postgresql://user@host/database or "
@@ -153,6 +154,11 @@ def parse_catalog_url(text: str) -> CatalogUrl:
     """
     if not text.strip():
         raise ConfigurationError(f"The catalog URL is empty; give {FORMS}.")
+    if not is_utf8(text):
+        # Not the URL itself: it may hold a password.
+        raise ConfigurationError(
+            "The catalog URL holds bytes that are no UTF-8; rename the file, or write them as %XX."
+        )
     if text.startswith("odbc:"):
         return OdbcUrl(_parse_attributes(text.removeprefix("odbc:")))
     if text.startswith("sqlite:"):
@@ -192,7 +198,7 @@ def _sqlite_path(rest: str) -> Path:
 def _absolute(path: str) -> Path:
     if not path or "\0" in path:
         raise ConfigurationError("The catalog URL names no file; write sqlite:///path/catalog.db.")
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # absolute() would keep '..'
+    return Path(os.path.abspath(expanded_path(path)))  # noqa: PTH100  # absolute() would keep '..'
 
 
 def _parse_server_url(scheme: str, text: str) -> ServerUrl:

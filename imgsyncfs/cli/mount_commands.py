@@ -27,7 +27,7 @@ from imgsyncfs.mount.options import parse_mount_options
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.memory_cache import MEMORY_BYTES, in_memory
 from imgsyncfs.settings.mount import MountSettings
-from imgsyncfs.settings.values import parse_seconds
+from imgsyncfs.settings.values import parse_seconds, utf8
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def make_settings(
     }
     return MountSettings(
         library=library_settings(configuration.allowing(parsed.allow_stores), values),
-        mountpoint=str(absolute(mountpoint)),
+        mountpoint=utf8(str(absolute(mountpoint)), "The mount point"),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
         umask=_umask(values),

@@ -15,7 +15,7 @@ from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.limits import parse_limits
 from imgsyncfs.settings.private_folders import cache_folder
-from imgsyncfs.settings.values import parse_seconds
+from imgsyncfs.settings.values import parse_seconds, utf8
 from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import ENVIRONMENT, environment_section
 
@@ -64,6 +64,11 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
     check_allowances(configuration.allow_stores)
     siblings = given.get("siblings", ",".join(DEFAULT_SIBLINGS)).replace(":", ",").split(",")
     cache_dir = cache_folder(Path(given.get("cache_dir") or configuration.cache_dir))
+    # Processes of their own are told of these.
+    utf8(str(cache_dir), "The cache folder", option="cache_dir")
+    utf8(given.get("subscription", ""), "The subscription", option="subscription")
+    for store in configuration.allowed_stores:
+        utf8(store, "The allowed store")
     limits = parse_limits(
         given.get("cache_size", configuration.cache_size),
         given.get("keep_free", configuration.keep_free),

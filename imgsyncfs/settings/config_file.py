@@ -30,6 +30,7 @@ import platformdirs
 
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.private_folders import path_fault, status_fault
+from imgsyncfs.settings.values import expanded_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -99,7 +100,7 @@ def load_configuration(path: Path | None = None, *, environment: Mapping[str, st
     return Configuration(
         catalog=environment.get(CATALOG_VARIABLE) or values.get("catalog"),
         password=environment.get(PASSWORD_VARIABLE) or values.get("password"),
-        cache_dir=Path(cache_dir).expanduser(),
+        cache_dir=expanded_path(cache_dir),
         stores=values.get("stores", {}),
         cache_size=_as_written(values, "cache_size"),
         keep_free=_as_written(values, "keep_free"),

@@ -52,12 +52,12 @@ def parse_share(text: str, *, total: int) -> int:
         ConfigurationError: it is neither, or more than all of the disk.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip(), flags=re.ASCII)
-    byte_count = int(total * float(match[1]) / 100) if match else parse_size(text)
+    byte_count = total * float(match[1]) / 100 if match else parse_size(text)
     if byte_count > total:
         raise ConfigurationError(
-            f"{text!r} is more than all of the disk; write a share such as 5%, or a size such as 10G."
+            f"{text!r:.40} is more than all of the disk; write a share such as 5%, or a size such as 10G."
         )
-    return byte_count
+    return int(byte_count)
 
 
 class DiskSpace(NamedTuple):

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgsyncfs.errors import CacheError, CacheFull
+from imgsyncfs.settings.values import expanded_path
 
 CACHE_NAMES = frozenset({"catalogs", "documents", "extents", "journal", "logs"})
 """What lies in a cache folder."""
@@ -132,8 +133,9 @@ def cache_folder(given: Path) -> Path:
 
     Raises:
         CacheError: somebody else could exchange it.
+        ConfigurationError: it begins with the folder of a user that there is not.
     """
-    named = given.expanduser().absolute()
+    named = expanded_path(given).absolute()
     fault = path_fault(named)
     if fault is not None:
         raise _unusable(named, fault)

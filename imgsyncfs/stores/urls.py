@@ -58,7 +58,12 @@ def parse_file_url(url: str) -> Path:
 def parse_azure_account(url: str) -> str | None:
     """The account that ``azure://ACCOUNT`` names, which allows all its containers and is no store; None for others."""
     account, _, rest = url.partition(":")[2].removeprefix("//").partition("/")
-    return account if not rest and _ACCOUNT.fullmatch(account) else None
+    return account if not rest and is_account(account) else None
+
+
+def is_account(name: str) -> bool:
+    """Whether a storage account may have a name."""
+    return _ACCOUNT.fullmatch(name) is not None
 
 
 def unknown_kind(url: str) -> ConfigurationError:
@@ -87,7 +92,7 @@ def parse_azure_url(url: str) -> ContainerLocation:
     account, _, rest = url.partition(":")[2].removeprefix("//").partition("/")
     container, _, prefix = rest.partition("/")
     prefix = prefix.strip("/")
-    if not _ACCOUNT.fullmatch(account):
+    if not is_account(account):
         raise ConfigurationError(
             f"Store URL {url!r} names no storage account: that is 3 to 24 lower-case letters and digits; write "
             "azure://ACCOUNT/CONTAINER[/PREFIX]."

@@ -181,6 +181,25 @@ def test_a_cache_folder_that_cannot_be_made_is_named(demo: Workplace, tmp_path: 
     assert str(tmp_path / "file") in refusal(demo, "mount", mountpoint, "--cache-dir", tmp_path / "file" / "cache")
 
 
+def test_names_that_are_no_utf8_are_refused_where_other_processes_are_to_be_told(
+    demo: Workplace, tmp_path: Path, mountpoint: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff"))
+    odd.mkdir()
+    for words in (
+        refusal(demo, "mount", odd),
+        refusal(demo, "mount", mountpoint, "--cache-dir", odd),
+        refusal(demo, "mount", mountpoint, "--subscription", odd.name),
+        refusal(Workplace(str(odd / "catalog.db"), tmp_path), "mount", mountpoint),
+    ):
+        assert "no UTF-8" in words
+
+
+def test_the_folder_of_a_user_that_there_is_not_is_refused(demo: Workplace, tmp_path: Path, mountpoint: Path) -> None:
+    assert "no such user" in refusal(demo, "mount", mountpoint, "--cache-dir", "~nobody-of-this-name/cache")
+    assert "no such user" in refusal(Workplace("~nobody-of-this-name/catalog.db", tmp_path), "mount", mountpoint)
+
+
 # Publishing
 
 

@@ -577,6 +577,10 @@ def edit_meta(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         lambda folder: edit_meta(folder, lambda meta: meta["columns"]["flags"].update(offset=10**9)),
         lambda folder: edit_meta(folder, lambda meta: meta["columns"]["flags"].update(dtype="O")),
         lambda folder: edit_meta(folder, lambda meta: meta["facts"].pop("exts")),
+        lambda folder: edit_meta(folder, lambda meta: meta["facts"].update(exts=["png"])),
+        lambda folder: edit_meta(folder, lambda meta: meta["facts"].update(store="file:///elsewhere")),
+        lambda folder: edit_meta(folder, lambda meta: meta.pop("meta_digest")),
+        lambda folder: (folder / "meta.json").write_text("[" * 100_000),
     ],
 )
 def test_a_damaged_listing_is_told_and_not_used(tmp_path: Path, damage: Callable[[Path], object]) -> None:
@@ -584,6 +588,15 @@ def test_a_damaged_listing_is_told_and_not_used(tmp_path: Path, damage: Callable
     damage(tmp_path / "x")
     with pytest.raises(ListingDamaged, match="built again"):
         load_listing(tmp_path / "x")
+
+
+def test_a_listing_whose_columns_have_a_damaged_header_is_what_was_saved_or_is_not_used(tmp_path: Path) -> None:
+    save_listing(many(), tmp_path / "x")
+    path = tmp_path / "x" / "columns.npy"
+    content = path.read_bytes()
+    for place in range(content.index(b"\n")):
+        path.write_bytes(content[:place] + b"(" + content[place + 1 :])
+        assert load_listing(tmp_path / "x").key == many().key
 
 
 def test_nothing_changed_between_the_same_listings() -> None:

@@ -106,7 +106,7 @@ def test_labels_and_values_are_known_while_the_database_is_away(reader: OneReade
 def test_a_table_that_an_earlier_version_saved_knows_no_labels(reader: OneReader, tmp_path: Path) -> None:
     started(reader, tmp_path / "mirror")
     saved = tmp_path / "mirror" / "datasets.json"
-    table = orjson.loads(saved.read_bytes())
+    table = orjson.loads(saved.read_bytes().partition(b"\n")[2])
     del table["dataset_labels"]
     saved.write_bytes(orjson.dumps(table))
     reader.is_away = True
@@ -142,6 +142,15 @@ def test_values_that_were_spoiled_on_disk_are_read_again(reader: OneReader, tmp_
     mirror = started(reader, tmp_path / "mirror")
     listing = mirror.listing(DATASET)
     before = mirror.image_values(listing, "Gender")
-    [saved] = (tmp_path / "mirror").rglob("values-*.npz")
+    [saved] = (tmp_path / "mirror").rglob("values-*")
     saved.write_bytes(saved.read_bytes()[:-30])
     assert np.array_equal(mirror.image_values(listing, "Gender").numbers, before.numbers)
+
+
+def test_a_saved_table_that_was_changed_is_not_used(reader: OneReader, tmp_path: Path) -> None:
+    started(reader, tmp_path / "mirror")
+    saved = tmp_path / "mirror" / "datasets.json"
+    saved.write_bytes(saved.read_bytes().replace(b"Female", b"Famale"))
+    reader.is_away = True
+    with pytest.raises(CatalogUnreachable):
+        started(reader, tmp_path / "mirror")

@@ -60,7 +60,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
+@pytest.mark.parametrize("text", ["9" * 400, "9999999T"])
+def test_a_size_that_no_disk_has_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="more than any disk"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", "", "1e300"])
 def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--refresh"):
         parse_seconds(text, option="--refresh")

@@ -60,6 +60,10 @@ def test_a_store_url_that_makes_no_sense_is_refused_with_a_hint(url: str, hint: 
         (StoreCredentials(connection_string="nonsense-SECRET"), "malformed"),
         (StoreCredentials(connection_string="AccountName=account"), "neither AccountKey nor SharedAccessSignature"),
         (StoreCredentials(connection_string="AccountName=other;AccountKey=a2V5"), "is for 'other'"),
+        (StoreCredentials(connection_string="AccountName=accountAccountKey=SECRET;AccountKey=a2V5"), "is for another;"),
+        (StoreCredentials(connection_string="AccountName=[;AccountKey=a2V5"), "is for another;"),
+        (StoreCredentials(connection_string="BlobEndpoint=https://[;AccountKey=a2V5"), "no plain URL"),
+        (StoreCredentials(sas_token="sig=SECRET", endpoint="https://host:99999999/"), "no plain URL"),
         (
             StoreCredentials(
                 connection_string="BlobEndpoint=https://other.blob.core.windows.net/;SharedAccessSignature=sig=SECRET"

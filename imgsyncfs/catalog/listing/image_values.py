@@ -1,7 +1,7 @@
 """The value of a classification of each image of a listing, such as ``Female``: in a column, and saved beside it.
 
 It belongs to one revision, as the listing does, so it is saved in the listing's own folder and goes with it. A mount
-then knows without the database which images have which value. NumPy's format NPZ, whose parts have checksums.
+then knows without the database which images have which value. A digest, and NumPy's format NPZ behind it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import hashlib
 import io
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import orjson
+import xxhash
 
 from imgsyncfs.catalog.listing.columns import Column, compact
 from imgsyncfs.catalog.listing.table import Listing
 from imgsyncfs.errors import ListingDamaged
 from imgsyncfs.settings.private_folders import read_own_file
+
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ class ImageValues:
         return cls(values, compact(np.fromiter(places, np.uint32, len(stems))))
 
     def to_bytes(self) -> bytes:
-        """For a file, or another process; see `from_bytes`."""
+        """For a file, or another process: a digest, and what it is of; see `from_bytes`."""
         target = io.BytesIO()
         np.savez(target, values=np.frombuffer(orjson.dumps(self.values), np.uint8), numbers=self.numbers)
-        return target.getvalue()
+        content = target.getvalue()
+        return xxhash.xxh3_128_digest(content) + content
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ImageValues:
@@ -64,13 +67,12 @@ class ImageValues:
         Raises:
             ListingDamaged: that is not what was made.
         """
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as parts:
-                return cls(tuple(orjson.loads(parts["values"].tobytes())), parts["numbers"])
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ListingDamaged(
-                f"The values of images cannot be used: {error}; they are read again from the catalog."
-            ) from error
+        made = content[DIGEST_BYTES:]
+        if xxhash.xxh3_128_digest(made) != content[:DIGEST_BYTES]:
+            raise ListingDamaged("The values of images are not what was saved; they are read again from the catalog.")
+        # Only now: NumPy's reader raises whatever it comes upon in a damaged file.
+        with np.load(io.BytesIO(made), allow_pickle=False) as parts:
+            return cls(tuple(orjson.loads(parts["values"].tobytes())), parts["numbers"])
 
 
 def join_values(listing: Listing, parts: Sequence[tuple[Listing, ImageValues]]) -> ImageValues:
@@ -125,4 +127,4 @@ def load_values(listing: Listing, folder: Path, label_name: str | None) -> Image
 def _file_name(label_name: str | None) -> str:
     # Names of labels hold whatever people write.
     named = "first" if label_name is None else hashlib.sha256(label_name.encode()).hexdigest()[:32]
-    return f"values-{named}.npz"
+    return f"values-{named}"

@@ -4,9 +4,9 @@ A saved listing is a folder of two files. ``columns.npy`` (NumPy's format NPY 1.
 one after the other, each at a multiple of 64 bytes: one file for all columns, since a mount may hold thousands of
 listings and the kernel allows a process 65,530 maps. ``meta.json`` has the place of each column, and everything else.
 
-Nothing of it is trusted before version, lengths and the digest of the columns have been checked, which takes 10 ms for
-a million images. So a listing is saved without waiting for the disk: one that a power cut left half written is found,
-and built again.
+Nothing of it is trusted before version, length and the digests of both files have been checked, which takes 10 ms for a
+million images: what a damaged file says is not even parsed, but for JSON. So a listing is saved without waiting for the
+disk: one that a power cut left half written is found, and built again.
 """
 
 from __future__ import annotations
@@ -35,13 +35,10 @@ from imgsyncfs.errors import CacheError, ListingDamaged
 from imgsyncfs.settings.private_folders import open_own_file
 
 MAGIC = "imgsyncfs listing"
-VERSION = 5
+VERSION = 6
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
-HEADER_BYTES = 4096
-"""More than a NPY header of one array takes."""
-
 _META_LENGTH = struct.Struct("<Q")
 
 MOST_TRIES = 100
@@ -206,20 +203,15 @@ def map_listing(files: ListingFiles, *, name: str, is_checked: bool) -> Listing:
         meta = json.loads(os.pread(files.meta, os.fstat(files.meta).st_size, 0))
         if meta["magic"] != MAGIC or meta["version"] != VERSION:
             raise _damaged(name, "it was saved by another version")
-        # The descriptor's position is shared with other processes and not used.
-        header = io.BytesIO(os.pread(files.columns, HEADER_BYTES, 0))
-        if np.lib.format.read_magic(header) != (1, 0):
-            raise _damaged(name, "its columns are of another version")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-        if dtype != np.uint8 or shape != (meta["bytes"],):
-            raise _damaged(name, "its columns have the wrong length")
+        if meta.pop("meta_digest") != _digest(meta):
+            raise _damaged(name, f"its {META_FILE} has the wrong digest")
         mapped = mmap.mmap(files.columns, 0, access=mmap.ACCESS_READ)
-        content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=header.tell())
+        content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=meta["start"])
         if not is_checked and xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
             raise _damaged(name, "its columns have the wrong digest")
         columns = {column: take_column(content, meta["columns"][column]) for column in ALL_COLUMNS}
         return Listing(_facts(meta["facts"]), columns, files=files)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(name, str(error) or type(error).__name__) from error
 
 
@@ -234,16 +226,27 @@ def _write_to(listing: Listing, columns: BinaryIO) -> bytes:
     """Write a listing's columns; returns the content of the other file."""
     places, content = join_columns({name: listing.columns[name] for name in ALL_COLUMNS})
     np.save(columns, content, allow_pickle=False)
+    start = columns.tell() - len(content)
     meta = {
         "magic": MAGIC,
         "version": VERSION,
+        "start": start,
         "bytes": len(content),
         "digest": xxhash.xxh3_64_hexdigest(content.data),
         "columns": places,
         "facts": asdict(listing.facts),
     }
+    return _encoded({**meta, "meta_digest": _digest(meta)})
+
+
+def _encoded(meta: Mapping[str, Any]) -> bytes:
     # ASCII: a hidden name need not be valid UTF-8.
     return json.dumps(meta, ensure_ascii=True, indent=1).encode()
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """Of what ``meta.json`` says, however it is written; both when it is saved and when it was read."""
+    return xxhash.xxh3_64_hexdigest(_encoded(meta))
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -7,12 +7,12 @@ import binascii
 import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 
 from imgsyncfs.errors import ConfigurationError
-from imgsyncfs.stores.urls import ContainerLocation
+from imgsyncfs.stores.urls import ContainerLocation, is_account
 
 if TYPE_CHECKING:
     from imgsyncfs.stores.credentials import StoreCredentials
@@ -101,19 +101,31 @@ def _endpoint_in(fields: dict[str, str]) -> str | None:
 
 
 def _check_same_account(location: ContainerLocation, fields: dict[str, str], endpoint: str | None) -> None:
-    host = urlsplit(endpoint or "").hostname or ""
+    host = (_parts(endpoint or "") or urlsplit("")).hostname or ""
     # A connection string with a SAS names its account in the endpoint alone.
     named = fields.get("accountname") or (host.partition(".")[0] if ".blob." in host else location.account)
     if named != location.account:
+        # Where a semicolon is missing, what stands for the name may hold the key.
+        shown = f"'{named}'" if is_account(named) else "another"
         raise ConfigurationError(
-            f"Store {location.url} is in the account '{location.account}', but the connection string is for '{named}'; "
+            f"Store {location.url} is in the account '{location.account}', but the connection string is for {shown}; "
             "correct the one or the other."
         )
 
 
+def _parts(url: str) -> SplitResult | None:
+    """The parts of a URL; None if it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
 def _checked_endpoint(endpoint: str) -> str:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+    parts = _parts(endpoint)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
         raise ConfigurationError(
             "The endpoint of the Azure store is no plain URL; write one like https://ACCOUNT.blob.core.windows.net."
         )
