@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.promises import TESTS, held
 from support.services import (
     Azurite,
     Container,
@@ -131,7 +132,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Two run at a time, and the run would else end with one of two minutes alone.
     """
+    holding = {name for tests in held().values() for name in tests}
     for item in items:
+        if f"{item.path.relative_to(TESTS)}::{getattr(item, 'originalname', item.name)}" in holding:
+            item.add_marker("semantics")
         for mark in {SERVERS[name] for name in SERVERS.keys() & set(getattr(item, "fixturenames", ()))}:
             item.add_marker(mark)
         if item.path.parent.name in {"mount", "soak"}:

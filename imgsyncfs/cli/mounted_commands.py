@@ -19,13 +19,16 @@ from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, absolute, mount_entries
 END_SECONDS = 30.0
 """How long the processes behind a mount may take to end: well below a second, on a machine that is not overloaded."""
 
+LAZY_SECONDS = 2.0
+"""The same where it may go on for what is open."""
+
 
 @click.command("umount")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 @click.option("--lazy", is_flag=True, help="Detach at once, even if it is in use; what is open goes on being read.")
 @click.option("--force", is_flag=True, help="End it even if it hangs: whoever waits for it gets an error.")
 def umount_command(*, mountpoint: Path, lazy: bool, force: bool) -> None:
-    """End the mount at MOUNTPOINT, and wait until its process has ended."""
+    """End the mount at MOUNTPOINT, and wait until its process has ended, or with --lazy goes on for what is open."""
     place = absolute(mountpoint)
     if force:
         end_by_force(place)
@@ -38,11 +41,17 @@ def umount_command(*, mountpoint: Path, lazy: bool, force: bool) -> None:
         raise MountError(
             f"The mount is gone, but its process {process_id} is stopped; end it with: kill -9 {process_id}"
         )
-    if not wait_for_end(process_id, END_SECONDS):
+    if wait_for_end(process_id, LAZY_SECONDS if lazy else END_SECONDS):
+        return
+    if not lazy:
         raise MountError(
             "The mount is gone, but its process has not ended: a program that has a file of it open, or a container "
             f"that has the mount too, goes on using it. It ends with that, or with: kill {process_id}"
         )
+    click.echo(
+        f"{place} is detached. Its process {process_id} ends when no program or container uses it any more.",
+        err=True,
+    )
 
 
 def read_status(mountpoint: Path) -> dict[str, Any]:
