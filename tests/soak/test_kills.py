@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 from support.mounting import Workplace, box_annotation, eventually, local_workplace, mount_status, process_ids
 
-KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "20"))
+KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "10"))
 SEED = int(os.environ.get("IMGSYNCFS_KILLS_SEED", "20261128"))
 
 COMMANDS = ("publish", "sync", "prefetch", "pin", "cache clear")
