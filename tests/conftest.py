@@ -110,7 +110,7 @@ def sqlite_odbc_url(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A mount of the demo's datasets and of 10,000 images with annotations of all label types; is only read."""
+    """A mount of the demo's datasets and of the generated images with annotations of all label types; is only read."""
     # Late: few tests wait for what this needs.
     from support.generated_dataset import mounted_with_demo
 

@@ -18,7 +18,7 @@ from imgsyncfs.library.views.registry import VIEWS
 
 DATASET = "original_20260105_rgb_rbbox"
 LATER = "original_20260106_rgb_rbbox"
-MANY = 4000
+MANY = 400
 
 NEVER = ("--refresh", "3600")
 """A mount that does not ask by itself while a test runs."""

@@ -24,7 +24,8 @@ from support.screens import screen
 FISHEYE = "original_20200207_fisheye_rbbox"
 CLASSIFIED = "opensource_imdbwiki&affectnet_rgb_clf&reg"
 
-# A look at 10,000 annotations takes some ten seconds, and labelme half a minute to start where the machine is busy.
+# With 10,000 generated images a look at all takes some ten seconds; labelme takes half a minute to start where the
+# machine is busy.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 PIXEL = 0.51

@@ -26,7 +26,7 @@ from imgsyncfs.tools.sync.copying import TEMPORARY_PREFIX
 from imgsyncfs.tools.sync.record import Entry, SyncRecord
 from imgsyncfs.tools.sync.run import sync
 
-KILLS = 20
+KILLS = 10
 COMMAND = [sys.executable, "-m", "support.killed_sync"]
 
 
@@ -37,7 +37,7 @@ def final_files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_sync_killed_twenty_times_leaves_whole_files_only_and_at_last_equals_the_source(tmp_path: Path) -> None:
+def test_a_sync_killed_ten_times_leaves_whole_files_only_and_at_last_equals_the_source(tmp_path: Path) -> None:
     moments = random.Random(20)
     target = tmp_path / "target"
     with open_place(tmp_path) as place:

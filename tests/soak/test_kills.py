@@ -27,7 +27,7 @@ from support.old_catalogs import take_additions_away
 
 from imgsyncfs.catalog import open_catalog
 
-KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "20"))
+KILLS = int(os.environ.get("IMGSYNCFS_KILLS", "10"))
 SEED = int(os.environ.get("IMGSYNCFS_KILLS_SEED", "20261128"))
 
 COMMANDS = ("publish", "sync", "prefetch", "pin", "cache clear")

@@ -1,4 +1,4 @@
-"""Sixteen readers for a minute, through a cache that is too small for them: nothing grows, every byte is right.
+"""Sixteen readers for half a minute, through a cache that is too small for them: nothing grows, every byte is right.
 
 ``IMGSYNCFS_SOAK_SECONDS=3600 scripts/test soak --timeout=4000`` does it for an hour.
 """
@@ -23,7 +23,7 @@ from support.mounting import Workplace, box_annotation, process_ids
 from support.places import SUPPORT
 from support.services import Container
 
-SECONDS = float(os.environ.get("IMGSYNCFS_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("IMGSYNCFS_SOAK_SECONDS", "30"))
 WARM_SHARE = 0.4
 """The share of the time after which everything has the size that it is to keep."""
 

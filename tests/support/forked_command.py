@@ -15,10 +15,25 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
-COMMANDS = ("cache", "catalog", "convert", "mount", "mounted", "preview", "publish", "sync")
+COMMANDS = (
+    "cache_commands",
+    "catalog_commands",
+    "completion_command",
+    "convert_commands",
+    "mount_commands",
+    "mounted_commands",
+    "pin_commands",
+    "preview_commands",
+    "publish_commands",
+    "query_command",
+    "selection_commands",
+    "split_command",
+    "status_command",
+    "sync_commands",
+)
 LATE_IMPORTS = (
-    *(f"imgsyncfs.cli.{name}_commands" for name in COMMANDS),
-    "imgsyncfs.cli.completion_command",
+    *(f"imgsyncfs.cli.{name}" for name in COMMANDS),
+    "imgsyncfs.cli.metrics",
     "PIL.Image",
     "imgsyncfs.catalog",
     "imgsyncfs.formats.labelme",

@@ -7,6 +7,7 @@ The dataset's id and its images' names hold ``_test_``, which readers that look 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from support.mounting import demo_workplace
 from support.publishing import noisy_jpeg
 
 DATASET = "opensource_test_rgb_bbox&rbbox&poly&seg&clf&reg"
-COUNT = 10_000
+COUNT = int(os.environ.get("IMGSYNCFS_GENERATED_IMAGES", "1000"))
+"""How many images: each ten in a row have one of each kind, so fewer find what depends on kinds as well."""
+
 WIDTH, HEIGHT = 64, 48
 CLASSES = ("person", "face", "traffic light", "R&D <人>")
 PICTURES = 16
@@ -79,10 +82,10 @@ def write_dataset(folder: Path, count: int = COUNT) -> Path:
 
 @contextmanager
 def mounted_with_demo(folder: Path, count: int = COUNT) -> Iterator[Path]:
-    """A mount of the demo's datasets and of this one; takes some 15 s for all images."""
+    """A mount of the demo's datasets and of this one; takes some 15 s for 10,000 images."""
     workplace = demo_workplace(folder)
     source = write_dataset(folder / "set", count)
-    # Some ten seconds, and minutes where the machine is busy.
+    # Some ten seconds for 10,000, and minutes where the machine is busy.
     workplace.run("publish", source, "--name", DATASET, "--classes", ",".join(CLASSES), seconds=300)
     # Whole-dataset files are waited for, however busy the machine is.
     with workplace.mounted("--refresh", "3600", "--timeout", "120") as mountpoint:
