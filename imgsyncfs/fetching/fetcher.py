@@ -358,8 +358,10 @@ class Fetcher:
         store = job.extents[0].store
         if isinstance(error, StoreUnreachable | StoreRefused | StoreMissing) and not isinstance(error, StoreNotAllowed):
             self.note_away(store, error)
-        elif not isinstance(error, WorkerLost):
+        elif isinstance(error, WorkerLost):
             # A worker that died says nothing about the store.
+            self._backoff.release(store)
+        else:
             self._backoff.end(store)
         if job.background:
             with self._lock:

@@ -74,6 +74,12 @@ class StoreBackoff:
                 return
             self._pauses[store] = _Pause(seconds, self._clock() + seconds, reason)
 
+    def release(self, store: str) -> None:
+        """Let another reader probe a store: nothing has come of the probe."""
+        with self._lock:
+            if store in self._pauses:
+                self._pauses[store].probing = False
+
     def refuse(self, store: str, reason: str) -> None:
         """Note that a store has answered, and that nothing can be read from it; readers go on asking it."""
         with self._lock:

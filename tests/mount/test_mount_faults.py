@@ -27,6 +27,8 @@ from support.services import Container
 
 DATASET = "original_20260105_rgb_rbbox"
 
+REFUSED = Fault(status=403, headers={"x-ms-error-code": "AuthenticationFailed"})
+
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
@@ -142,7 +144,7 @@ def test_credentials_that_are_refused_later_are_a_permission_error_told_once(
 ) -> None:
     workplace, proxy = proxied
     with workplace.mounted() as mountpoint:
-        with proxy.fault(Fault(status=403)):
+        with proxy.fault(REFUSED):
             for number in range(3):
                 assert read_error(mountpoint / DATASET / f"img_{number:05}.jpg") == errno.EACCES
         assert len(told(mountpoint)) == 1
@@ -201,7 +203,7 @@ PORTAL = b"<html><body>Please log in to the guest network.</body></html>"
 AWAY: dict[str, Callable[[HttpProxy], AbstractContextManager[None]]] = {
     "down": refused_connections,
     "silent": lambda proxy: proxy.fault(Fault(hold=True)),
-    "refusing": lambda proxy: proxy.fault(Fault(status=403)),
+    "refusing": lambda proxy: proxy.fault(REFUSED),
     "without the container": lambda proxy: proxy.fault(
         Fault(status=404, headers={"x-ms-error-code": "ContainerNotFound"})
     ),
@@ -242,7 +244,7 @@ def test_with_nothing_cached_a_store_that_refuses_keeps_the_catalog_from_being_m
 ) -> None:
     workplace, proxy = proxied
     (workplace.folder / "mnt").mkdir()
-    with proxy.fault(Fault(status=403)):
+    with proxy.fault(REFUSED):
         said = workplace.run("mount", workplace.folder / "mnt", status=1).stderr
     assert "refused the credentials" in said
 

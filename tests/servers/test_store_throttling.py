@@ -97,6 +97,9 @@ PORTALS = {
     "redirect": Fault(status=302, headers={"Location": "http://127.0.0.1:9/login"}, content=PORTAL),
     "other redirect": Fault(status=307, headers={"Location": "http://127.0.0.1:9/login"}, content=PORTAL),
     "log in": Fault(status=511, content=PORTAL),
+    "not found": Fault(status=404, content=PORTAL),
+    "blocked": Fault(status=403, content=PORTAL),
+    "a proxy's log-in": Fault(status=407, content=PORTAL),
     "page that is no web page": Fault(status=200, headers={"Content-Type": "application/xml"}, content=b"<a/>"),
 }
 

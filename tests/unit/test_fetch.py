@@ -200,6 +200,17 @@ def test_a_look_at_a_store_that_is_back_ends_its_pause(cache: CacheReader, tmp_p
     assert len(pool.checks) == 2
 
 
+def test_a_probe_whose_worker_dies_is_followed_by_another_one(cache: CacheReader, tmp_path: Path) -> None:
+    now = [1000.0]
+    fetcher, pool = hand_fetcher(cache, clock=lambda: now[0])
+    fetcher.note_away(request(tmp_path).store, StoreUnreachable("away"))
+    now[0] += 2
+    for number in range(2):
+        fetcher.leave(fetcher.start(request(tmp_path)))
+        pool.jobs[number][1].set_exception(WorkerLost("3 worker processes died"))
+    assert len(pool.jobs) == 2
+
+
 def test_an_answer_of_the_store_ends_the_pause_even_if_it_is_a_refusal(cache: CacheReader, tmp_path: Path) -> None:
     fetcher, pool = hand_fetcher(cache, timeout=0.1)
     with pytest.raises(StoreUnreachable):

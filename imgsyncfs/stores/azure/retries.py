@@ -49,14 +49,15 @@ class ForeignAnswer(ServiceResponseError):
 
 
 def is_foreign(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer that is no error, or says that nothing is there, cannot be the Blob service's.
+    """Whether an answer cannot be the Blob service's, which puts headers of its own into each one.
 
-    That puts headers of its own into each answer; see "Common REST API Headers".
+    That of a gateway which is overloaded, or finds no server behind it, is none the less one of the way there. See
+    "Common REST API Headers", Azure Storage REST API.
     """
     if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
         return True
-    is_claim = status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.NOT_FOUND
-    return is_claim and not any(name.lower().startswith("x-ms-") for name in headers)
+    is_passing = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return not is_passing and not any(name.lower().startswith("x-ms-") for name in headers)
 
 
 def seconds_to_wait(headers: Mapping[str, str], now: float) -> float:
