@@ -114,7 +114,7 @@ def prepare_cache(folder: Path, *, check: bool = False) -> str:
                 return f"The cache in {folder} was damaged, or none of ours ({error}), and has been begun anew."
             return ""
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        kind = CacheFull if _has_no_room(error) else CacheError
+        kind = CacheFull if is_without_room(error) else CacheError
         raise kind(
             f"The cache folder {folder} cannot be used ({error}); choose another one.", option="cache_dir"
         ) from error
@@ -128,7 +128,8 @@ def _is_none_of_ours(error: sqlite3.OperationalError) -> bool:
     )
 
 
-def _has_no_room(error: Exception) -> bool:
+def is_without_room(error: Exception) -> bool:
+    """Whether an error of the cache says that its disk is full."""
     if isinstance(error, OSError):
         return has_no_room(error)
     # Python before 3.11 does not give SQLite's number (SQLITE_FULL).

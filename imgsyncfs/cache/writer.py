@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE
 from imgsyncfs.cache.extent import Entry, content_tag
 from imgsyncfs.cache.files import ExtentFiles, RefusedFile, disk_bytes, new_name, part_name
 from imgsyncfs.cache.table import BUSY_SECONDS, INLINE_BYTES, ExtentTable
-from imgsyncfs.cache.upkeep import remove_orphans
+from imgsyncfs.cache.upkeep import is_without_room, remove_orphans
 from imgsyncfs.settings.limits import CacheLimits, disk_space
 
 logger = logging.getLogger(__name__)
@@ -67,10 +68,31 @@ class CacheWriter:
         self._folder = folder
         self._free_bytes = free_bytes
         self._limits = CacheLimits(size_limit, keep_free)
-        self._table = ExtentTable(folder, limits=self._limits, busy_timeout=busy_timeout)
+        self._busy_timeout = busy_timeout
+        self._open_lock = threading.Lock()
+        self._opened: ExtentTable | None = None
+        try:
+            self._opened = ExtentTable(folder, limits=self._limits, busy_timeout=busy_timeout)
+        except (OSError, sqlite3.Error) as error:
+            # To open it writes to it. Nothing is kept until there is room.
+            if not is_without_room(error):
+                raise
+            logger.warning("The cache's disk is full, and nothing is kept until it has room: %s", error)
         self._shared_bytes = min(SHARED_BYTES, size_limit // 16)
         self._log_bytes = min(LOG_BYTES, size_limit // 16)
         self._files = ExtentFiles(folder)
+
+    @property
+    def _table(self) -> ExtentTable:
+        """The table; opened when there is room for that.
+
+        Raises:
+            sqlite3.Error: there is none.
+        """
+        with self._open_lock:
+            if self._opened is None:
+                self._opened = ExtentTable(self._folder, limits=self._limits, busy_timeout=self._busy_timeout)
+            return self._opened
 
     def get(self, key: str) -> bytes | None:
         """An extent's content if it is there and undamaged; a damaged one is removed."""
@@ -179,7 +201,8 @@ class CacheWriter:
     def close(self) -> None:
         """Close the database."""
         self._files.close()
-        self._table.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def _read(self, entry: Entry) -> bytes | None:
         """What an entry holds; None if it is damaged or gone."""

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from cachetools import LRUCache, TTLCache
 
-from imgsyncfs.errors import AnnotationError, CacheError, ImgsyncfsError
+from imgsyncfs.errors import AnnotationError, CacheError, ImgsyncfsError, WorkerLost
 from imgsyncfs.formats.registry import Loss
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.rendered_alone import (
@@ -92,8 +92,8 @@ class RenderingFlights:
     def close(self) -> None:
         """End the threads and the processes; what they do is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        # The other end stays open: a thread may be about to hand it on.
         os.close(self._alive)
-        os.close(self._asking)
 
     def _land(self, key: str) -> None:
         with self._lock:
@@ -128,6 +128,10 @@ class RenderingFlights:
             for each in files:
                 stack.callback(os.close, each)
             process = self._library.template.fork(RUN, arguments, (*files, self._asking))
+            if not process.process_id:
+                raise WorkerLost(
+                    f"The process that was to render {place.name} did not come up; look again in a moment."
+                )
             if not process.wait(limits.seconds):
                 process.kill()
                 process.wait(END_SECONDS)

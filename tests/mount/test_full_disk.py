@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 from support.mounting import Workplace, copy_of, local_workplace, mount_status, write_folder
 
@@ -43,7 +44,7 @@ def workplace(published: Workplace, tmp_path: Path) -> Workplace:
 @contextlib.contextmanager
 def disk(folder: Path) -> Iterator[Path]:
     """A small disk of its own for as long as the block runs."""
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", folder], check=True)
     try:
         yield folder
@@ -87,6 +88,22 @@ def test_what_is_published_while_the_disk_is_full_shows(workplace: Workplace, tm
         fill(cache)
         workplace.run("publish", write_folder(tmp_path / "more", count=8), "--name", SEEN)
         assert "img_00007.jpg" in contents(mountpoint / SEEN)
+
+
+def test_what_is_made_of_images_and_long_annotations_is_read_while_the_disk_is_full(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "long", count=1)
+    annotation = orjson.loads((folder / "img_00000.json").read_bytes())
+    annotation["labels"][0]["object"][0]["note"] = "long " * 20_000
+    (folder / "img_00000.json").write_bytes(orjson.dumps(annotation))
+    workplace.run("publish", folder, "--name", SEEN)
+    with disk(tmp_path / "cache") as cache, workplace.mounted() as mountpoint:
+        fill(cache)
+        long = (mountpoint / SEEN / "img_00000.labelme.json").read_bytes()
+        assert len(orjson.loads(long)["shapes"]) == 1
+        assert (mountpoint / ".views" / "preview" / SEEN / "img_00000.jpg").read_bytes().startswith(b"\xff\xd8")
+        assert mount_status(mountpoint)["renderings"]["made"] == 1
 
 
 @pytest.mark.parametrize("was_used", [True, False])
