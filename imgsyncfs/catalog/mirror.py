@@ -31,10 +31,10 @@ from imgsyncfs.catalog.selections import datasets_of, selection_labels, selectio
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
 from imgsyncfs.errors import (
     CatalogError,
-    CatalogMissing,
     CatalogUnreachable,
     ImgsyncfsError,
     ListingDamaged,
+    NotInCatalog,
     WorkerLost,
 )
 from imgsyncfs.workers.pool import Answer, WorkerPool
@@ -300,7 +300,7 @@ class CatalogMirror:
         except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
         if result["path"] is None:
-            raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
+            raise NotInCatalog(f"Dataset {dataset_id} is no longer in the catalog.")
         # Late, as above.
         from imgsyncfs.catalog.listing import load_listing
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.errors import CatalogError, CatalogMissing
+from imgsyncfs.errors import CatalogError, NotInCatalog
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import ANNOTATION_SUFFIX, sizes_length
@@ -205,7 +205,7 @@ class Namespace:
         if place is None:
             place = self._place_before(number)
         if place is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
+            raise NotInCatalog("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
         facts = self._facts(place, listing)
         if facts is not None:

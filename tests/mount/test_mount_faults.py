@@ -155,6 +155,20 @@ def test_with_the_database_away_a_mount_starts_from_what_it_saw_last(tmp_path: P
         connection.close()
 
 
+def test_a_dataset_that_nobody_has_looked_into_is_not_missing_while_the_file_of_the_database_is_away(
+    tmp_path: Path, workplace: Workplace
+) -> None:
+    with workplace.mounted() as mountpoint:
+        (tmp_path / "catalog.db").rename(tmp_path / "away.db")
+        try:
+            assert read_error(mountpoint / DATASET / "img_00001.jpg") == errno.EIO
+            with pytest.raises(OSError, match=rf"\[Errno {errno.EIO}\]"):
+                os.listdir(mountpoint / DATASET)  # noqa: PTH208  # what fails is one call
+        finally:
+            (tmp_path / "away.db").rename(tmp_path / "catalog.db")
+        assert read_error(mountpoint / DATASET / "img_00001.jpg") is None
+
+
 @contextmanager
 def disk(folder: Path, *, byte_count: int) -> Iterator[None]:
     """Have a folder be a disk of its own of this size."""

@@ -47,8 +47,8 @@ from imgsyncfs.errors import (
     BlobChanged,
     BlobMissing,
     CatalogError,
-    CatalogMissing,
     ImgsyncfsError,
+    NotInCatalog,
     StoreError,
     StoreMissing,
 )
@@ -438,8 +438,8 @@ class LibraryModel(RuleBasedStateMachine):
         if files is None:
             try:
                 files = self._library().files(dataset)
-            except CatalogMissing:
-                assert dataset not in self.catalog.newest or self.catalog.is_catalog_away
+            except NotInCatalog:
+                assert dataset not in self.catalog.newest
                 return None
             except CatalogError:
                 assert self.catalog.is_catalog_away
