@@ -28,8 +28,19 @@ _SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogMissing, CatalogRefused,
 """Errors that concern all files alike: reported once a minute, for the file that was read first."""
 
 
-def error_number(error: BaseException) -> int:
-    """The errno that a reader gets for an exception."""
+def error_number(error: BaseException, operation: str) -> int:
+    """The errno that a reader gets for an exception.
+
+    Args:
+        error: what went wrong.
+        operation: what the kernel asked for.
+    """
+    number = _error_number(error)
+    # The C library takes ENOENT from reading a directory for its end: what is gone would look empty.
+    return errno.ESTALE if (number, operation) == (errno.ENOENT, "readdir") else number
+
+
+def _error_number(error: BaseException) -> int:
     if isinstance(error, (StoreRefused, BlobRefused, CatalogRefused)):
         return errno.EACCES
     if isinstance(error, (BlobChanged, DatasetChanged)):

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
@@ -167,6 +167,17 @@ def test_a_dataset_that_nobody_has_looked_into_is_not_missing_while_the_file_of_
         finally:
             (tmp_path / "away.db").rename(tmp_path / "catalog.db")
         assert read_error(mountpoint / DATASET / "img_00001.jpg") is None
+
+
+def test_a_dataset_that_is_gone_before_anybody_looked_into_it_does_not_look_empty(
+    tmp_path: Path, workplace: Workplace
+) -> None:
+    with workplace.mounted() as mountpoint:
+        with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection, connection:
+            connection.execute("DELETE FROM datasets")
+        with pytest.raises(OSError, match=rf"\[Errno {errno.ESTALE}\]"):
+            os.listdir(mountpoint / DATASET)  # noqa: PTH208  # what fails is one call
+        assert read_error(mountpoint / DATASET / "img_00001.jpg") == errno.ENOENT
 
 
 @contextmanager

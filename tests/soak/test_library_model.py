@@ -476,7 +476,7 @@ class LibraryModel(RuleBasedStateMachine):
         except ImgsyncfsError as error:
             failure = error
         assert self._may_fail(failure, file), f"{type(failure).__name__} for nothing: {failure}"
-        assert error_number(failure) == ERRNO[type(failure)]
+        assert error_number(failure, "read") == ERRNO[type(failure)]
         _steps["failure as documented"] += 1
         return None, None
 

@@ -357,7 +357,7 @@ class MountModel(RuleBasedStateMachine):
 
     def _check_unseen(self, dataset: str, failure: OSError) -> None:
         """A dataset cannot be looked into that is gone, or whose listing was never read while the catalog is away."""
-        is_gone = dataset not in self.catalog.newest and failure.errno == errno.ENOENT
+        is_gone = dataset not in self.catalog.newest and failure.errno in {errno.ENOENT, errno.ESTALE}
         assert is_gone or (self.catalog.is_catalog_away and failure.errno == errno.EIO), failure
 
     def _opened(self, dataset: str, name: str, candidates: Sequence[Revision]) -> int | None:
