@@ -2,7 +2,7 @@
 
 Hypothesis thinks up publishes, changes, removals, refreshes, reads, lists, evictions, damage, and stores and catalogs
 that go away; what it finds is made as short as it can be. ``IMGSYNCFS_MODEL_STEPS=1000000 scripts/test soak
---timeout=4000 -k library_model`` makes as many steps; a run says how many it made.
+-k library_reads`` makes as many steps; a run says how many it made.
 """
 
 from __future__ import annotations
