@@ -37,7 +37,7 @@ from imgsyncfs.catalog.listing import Listing
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.selections import MARK, find_selection
 from imgsyncfs.catalog.subscriptions import find_datasets, find_subscription, members
-from imgsyncfs.errors import CatalogMissing
+from imgsyncfs.errors import NotInCatalog
 from imgsyncfs.fetching.store_checks import check_stores
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.reader import LibraryReader
@@ -357,7 +357,7 @@ class Dataset:
             name: the image's stem, or its place in the catalog's order, from 0; below 0 from the end.
 
         Raises:
-            CatalogMissing: there is no such image.
+            NotInCatalog: there is no such image.
             IndexError: there is none at this place.
             TypeError: it is neither a stem nor a number.
             StoreError: bytes cannot be had, or are not what the catalog says.
@@ -390,7 +390,7 @@ class Dataset:
         """The image's file name: its stem with its extension.
 
         Raises:
-            CatalogMissing: there is no such image.
+            NotInCatalog: there is no such image.
         """
         return f"{name}.{self._listing.ext(self._index(name))}"
 
@@ -412,7 +412,7 @@ class Dataset:
     def _index(self, name: str) -> int:
         index = self._listing.find(name.encode(errors="surrogatepass"))
         if index < 0:
-            raise CatalogMissing(
+            raise NotInCatalog(
                 f"There is no image {name!r} in the dataset {self.id}; dataset.names gives those there are, "
                 "without their extensions."
             )

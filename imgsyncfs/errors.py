@@ -9,6 +9,7 @@
     ├── AnnotationError          an annotation that does not parse (has .field and .reason)
     ├── CatalogError
     │   ├── CatalogMissing       no such database file or database
+    │   │   └── NotInCatalog     the database is there, and a dataset or an image is not in it
     │   ├── NotACatalog          the database is there but holds no catalog
     │   ├── CatalogRefused       user or password refused
     │   ├── DatasetChanged       a dataset was published again since the table of datasets was read
@@ -83,6 +84,10 @@ class CatalogError(ImgsyncfsError):
 
 class CatalogMissing(CatalogError):
     """There is no such database."""
+
+
+class NotInCatalog(CatalogMissing):
+    """The database is there, and a dataset or an image is not in it (any more)."""
 
 
 class NotACatalog(CatalogError):

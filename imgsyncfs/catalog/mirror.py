@@ -36,6 +36,7 @@ from imgsyncfs.errors import (
     CatalogUnreachable,
     ImgsyncfsError,
     ListingDamaged,
+    NotInCatalog,
     WorkerLost,
 )
 from imgsyncfs.settings.private_folders import read_own_file
@@ -309,7 +310,7 @@ class CatalogMirror:
         except WorkerLost as error:
             raise CatalogUnreachable(str(error)) from error
         if result["path"] is None:
-            raise CatalogMissing(f"Dataset {dataset_id} is no longer in the catalog.")
+            raise NotInCatalog(f"Dataset {dataset_id} is no longer in the catalog.")
         # Late, as above.
         from imgsyncfs.catalog.listing import listing_from_bytes, load_listing
 

@@ -23,7 +23,7 @@ from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
 from imgsyncfs.catalog.subscriptions import find_datasets
 from imgsyncfs.catalog.volume import CatalogVolume
-from imgsyncfs.errors import CatalogMissing, StoreNotAllowed
+from imgsyncfs.errors import NotInCatalog, StoreNotAllowed
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
@@ -132,7 +132,7 @@ class Library:
         listing = self._listing(dataset_id, amount)
         row = self.row(dataset_id)
         if row is None:
-            raise CatalogMissing(f"There is no dataset {dataset_id} in the catalog.")
+            raise NotInCatalog(f"There is no dataset {dataset_id} in the catalog.")
         facts = facts_for(view, listing, row, self.mirror)
         return files_in_view(listing, view, self.sources, facts=facts)
 

@@ -655,11 +655,12 @@ class Coordinator:
 
     def _refuse(self, request: bytes, error: Exception, path: str) -> None:
         _, operation, unique, *_ = protocol.IN_HEADER.unpack_from(request)
-        report = error_report(error, path, protocol.OPERATION_NAMES.get(operation, ""))
+        name = protocol.OPERATION_NAMES.get(operation, "")
+        report = error_report(error, path, name)
         if report is not None:
             self._report(report)
         # After the report: whoever sees the error looks into the log.
-        protocol.write_quietly(self._device, protocol.refusal(unique, error_number(error)))
+        protocol.write_quietly(self._device, protocol.refusal(unique, error_number(error, name)))
 
     def _report(self, report: dict[str, Any]) -> None:
         if report["stale"]:

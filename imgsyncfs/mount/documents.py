@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imgsyncfs.cache.documents import DocumentsFolder, KeptDocument, NewDocument, write_document
-from imgsyncfs.errors import CacheError, CatalogMissing
+from imgsyncfs.errors import CacheError, NotInCatalog
 from imgsyncfs.formats.losses_file import losses_text
 from imgsyncfs.library.documents import WRITER, document_name, document_record, losses_of
 from imgsyncfs.library.error_log import LOSS
@@ -177,7 +177,7 @@ class DocumentFlights:
     def _bring(self, wanted: WantedDocument) -> KeptDocument:
         shown = self._namespace.shown(wanted.number)
         if shown is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
+            raise NotInCatalog("The dataset is no longer in the catalog.")
         document = self._found(wanted, shown)
         losses = losses_of(document)
         if not wanted.is_losses:

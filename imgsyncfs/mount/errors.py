@@ -15,6 +15,7 @@ from imgsyncfs.errors import (
     CatalogUnreachable,
     DatasetChanged,
     ImgsyncfsError,
+    NotInCatalog,
     StoreNotAllowed,
     StoreRefused,
     StoreUnreachable,
@@ -23,17 +24,28 @@ from imgsyncfs.library.error_log import kind_of
 
 logger = logging.getLogger(__name__)
 
-_SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogRefused, CatalogUnreachable)
+_SAME_FOR_ALL = (StoreRefused, StoreUnreachable, CatalogMissing, CatalogRefused, CatalogUnreachable)
 """Errors that concern all files alike: reported once a minute, for the file that was read first."""
 
 
-def error_number(error: BaseException) -> int:
-    """The errno that a reader gets for an exception."""
+def error_number(error: BaseException, operation: str) -> int:
+    """The errno that a reader gets for an exception.
+
+    Args:
+        error: what went wrong.
+        operation: what the kernel asked for.
+    """
+    number = _error_number(error)
+    # The C library takes ENOENT from reading a directory for its end: what is gone would look empty.
+    return errno.ESTALE if (number, operation) == (errno.ENOENT, "readdir") else number
+
+
+def _error_number(error: BaseException) -> int:
     if isinstance(error, (StoreRefused, BlobRefused, CatalogRefused)):
         return errno.EACCES
     if isinstance(error, (BlobChanged, DatasetChanged)):
         return errno.ESTALE
-    if isinstance(error, CatalogMissing):
+    if isinstance(error, NotInCatalog):
         return errno.ENOENT
     if isinstance(error, OSError) and error.errno:
         return error.errno
@@ -59,7 +71,7 @@ def error_report(error: Exception, path: str, operation: str) -> dict[str, Any] 
     if isinstance(error, StoreNotAllowed):
         # A line for each such store: one that is not allowed must not hide another.
         return {"message": f"{path}: {error}", "cause": str(error), **said}
-    if isinstance(error, _SAME_FOR_ALL):
+    if isinstance(error, _SAME_FOR_ALL) and not isinstance(error, NotInCatalog):
         return {"message": f"{path}: {error}", "cause": type(error).__name__, **said}
     if isinstance(error, ImgsyncfsError):
         return {"message": f"{path}: {error}", "cause": str(error), **said}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imgsyncfs.cache.documents import KeptDocument
 from imgsyncfs.catalog.rows import DatasetRow
-from imgsyncfs.errors import CatalogError, CatalogMissing
+from imgsyncfs.errors import CatalogError, NotInCatalog
 from imgsyncfs.formats.registry import CONVERTIBLE, HOUSE
 from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles
 from imgsyncfs.library.dataset_facts import facts_for
@@ -233,7 +233,7 @@ class Namespace:
         if place is None:
             place = self._place_before(number)
         if place is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
+            raise NotInCatalog("The dataset is no longer in the catalog.")
         listing = self._library.mirror.listing(place.dataset_id)
         facts = self._facts(place, listing)
         if facts is not None:

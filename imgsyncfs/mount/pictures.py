@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import NamedTuple
 
-from imgsyncfs.errors import CatalogMissing, PreviewError
+from imgsyncfs.errors import NotInCatalog, PreviewError
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.pictures import MAKER, picture_key, read_parts
 from imgsyncfs.library.views.registry import find_view
@@ -114,11 +114,11 @@ class PictureFlights:
     def _make(self, number: int, index: int) -> MadePicture:
         shown = self._namespace.place_of(number)
         if shown is None:
-            raise CatalogMissing("The dataset is no longer in the catalog.")
+            raise NotInCatalog("The dataset is no longer in the catalog.")
         where, listing = shown
         kind = find_view(where.view).picture
         if kind is None or index >= len(listing):
-            raise CatalogMissing("There is no such picture.")
+            raise NotInCatalog("There is no such picture.")
         key = picture_key(kind, listing, index)
         if self._library.cache.holds(key):
             return MadePicture(key, b"")

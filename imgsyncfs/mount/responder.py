@@ -195,11 +195,12 @@ class Responder:
         return operation
 
     def _refuse(self, operation: int, unique: int, node: int, length: int, error: Exception) -> None:
-        report = error_report(error, self._path(operation, node, length), protocol.OPERATION_NAMES.get(operation, ""))
+        name = protocol.OPERATION_NAMES.get(operation, "")
+        report = error_report(error, self._path(operation, node, length), name)
         # Before the answer: whoever sees the error looks into the log.
         if report is not None:
             self._tell({"error": report})
-        self._write(protocol.refusal(unique, error_number(error)))
+        self._write(protocol.refusal(unique, error_number(error, name)))
 
     def _write(self, message: bytes) -> None:
         protocol.write_quietly(self._device, message)

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import orjson
@@ -162,6 +162,31 @@ def test_with_the_database_away_a_mount_starts_from_what_it_saw_last(tmp_path: P
             assert "from what it saw last" in told(mountpoint)[0]
     finally:
         connection.close()
+
+
+def test_a_dataset_that_nobody_has_looked_into_is_not_missing_while_the_file_of_the_database_is_away(
+    tmp_path: Path, workplace: Workplace
+) -> None:
+    with workplace.mounted() as mountpoint:
+        (tmp_path / "catalog.db").rename(tmp_path / "away.db")
+        try:
+            assert read_error(mountpoint / DATASET / "img_00001.jpg") == errno.EIO
+            with pytest.raises(OSError, match=rf"\[Errno {errno.EIO}\]"):
+                os.listdir(mountpoint / DATASET)  # noqa: PTH208  # what fails is one call
+        finally:
+            (tmp_path / "away.db").rename(tmp_path / "catalog.db")
+        assert read_error(mountpoint / DATASET / "img_00001.jpg") is None
+
+
+def test_a_dataset_that_is_gone_before_anybody_looked_into_it_does_not_look_empty(
+    tmp_path: Path, workplace: Workplace
+) -> None:
+    with workplace.mounted() as mountpoint:
+        with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection, connection:
+            connection.execute("DELETE FROM datasets")
+        with pytest.raises(OSError, match=rf"\[Errno {errno.ESTALE}\]"):
+            os.listdir(mountpoint / DATASET)  # noqa: PTH208  # what fails is one call
+        assert read_error(mountpoint / DATASET / "img_00001.jpg") == errno.ENOENT
 
 
 @contextmanager

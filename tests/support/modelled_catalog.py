@@ -35,6 +35,9 @@ LARGE_BYTES = 8 * MEBIBYTE + 4097
 
 BROKEN_ANNOTATION = b'{"anno_version": "0.2.0", "labels": ['
 
+TIME = 1_700_000_000
+"""Before the first publish, in Unix seconds."""
+
 BLOB_FAULTS = ("gone", "altered", "shorter")
 
 
@@ -69,11 +72,13 @@ class Revision:
     """One revision of a dataset.
 
     Attributes:
+        dataset: its id.
         number: counts all publishes of the catalog.
         key: that of its listing.
         files: what it must show.
     """
 
+    dataset: str
     number: int
     key: str
     files: Files
@@ -100,6 +105,8 @@ class ModelledCatalog:
     blob_faults: dict[str, str] = field(default_factory=dict)
     is_store_away: bool = False
     is_catalog_away: bool = False
+    _times: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """When each content was first published under a name: a mount keeps a file's time as long as its content."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -130,7 +137,12 @@ class ModelledCatalog:
             blob = f"{dataset}/{name}-{_md5(fresh[name])}"
             self._write(blob, fresh[name])
             placed[name] = (blob, 0)
-        made = {name: ModelFile(fresh[name], 1_700_000_000 + number, *placed[name]) for name in fresh}
+        made = {
+            name: ModelFile(
+                content, self._times.setdefault((dataset, name, _md5(content)), TIME + number), *placed[name]
+            )
+            for name, content in fresh.items()
+        }
         return self._put(dataset, {**kept, **made}, number)
 
     def remove(self, dataset: str) -> None:
@@ -183,7 +195,7 @@ class ModelledCatalog:
         annotations = {name: file for name, file in files.items() if name.endswith(".json")}
         row = DatasetRow(
             dataset, "1.0.0", "fisheye360", ("person",), ("roadside",), ("bbox",), len(images), "", self.store.as_uri(),
-            0, 1_700_000_000 + number,
+            0, TIME + number,
         )  # fmt: skip
         self.catalog.replace_dataset(
             row,
@@ -206,7 +218,7 @@ class ModelledCatalog:
         row_now = self.catalog.dataset(dataset)
         assert row_now is not None
         key = row_now.listing_key(self.catalog.identity())
-        revision = self.history.get(key) or Revision(number, key, dict(files))
+        revision = self.history.get(key) or Revision(dataset, number, key, dict(files))
         self.newest[dataset] = self.history[key] = revision
         return revision
 
