@@ -183,11 +183,16 @@ def catalog_identity(url: str) -> str:
     return parse_catalog_url(url).identity
 
 
+_LIKE_A_PASSWORD = re.compile(r"^[^/].*:[^/]*@|(?:pwd|passw|secret|token)\w*\s*=", re.IGNORECASE)
+"""What a URL or connection string with a password has. A path from the root may have ``:`` and ``@``."""
+
+
 def _sqlite_path(rest: str) -> Path:
     if not rest.startswith("//"):
         return _absolute(rest)
     path = rest[2:]
     if not path.startswith("/"):
+        _check_no_password(path)
         raise ConfigurationError(
             f"sqlite://{path} has two slashes; write sqlite:///path with three for an absolute path, or "
             f"sqlite:{path} for one seen from the working directory."
@@ -198,7 +203,17 @@ def _sqlite_path(rest: str) -> Path:
 def _absolute(path: str) -> Path:
     if not path or "\0" in path:
         raise ConfigurationError("The catalog URL names no file; write sqlite:///path/catalog.db.")
+    _check_no_password(path)
     return Path(os.path.abspath(expanded_path(path)))  # noqa: PTH100  # absolute() would keep '..'
+
+
+def _check_no_password(path: str) -> None:
+    """Refuse what was taken for a path because its beginning is mistyped: messages and listings name paths."""
+    if _LIKE_A_PASSWORD.search(path) and not os.path.lexists(os.path.expanduser(path)):  # noqa: PTH111  # any text
+        raise ConfigurationError(
+            f"The catalog is no file, and looks like a URL or connection string with a password in it; give {FORMS}, "
+            "and the password in IMGSYNCFS_PASSWORD or the config file."
+        )
 
 
 def _parse_server_url(scheme: str, text: str) -> ServerUrl:
@@ -212,6 +227,10 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         ) from None
     options = tuple(parse_qsl(parts.query, keep_blank_values=True))
     if parts.password or any(_is_secret(key, value) for key, value in options):
+        raise _holds_password()
+    user = unquote(parts.username or "")
+    if ":" in user:
+        # Percent-encoded, so that it is the name's for whoever reads the URL by its rules.
         raise _holds_password()
     unknown = next((key for key, _ in options if key.lower() not in _OPTIONS[scheme]), None)
     if unknown is not None:
@@ -238,7 +257,7 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         scheme=scheme,
         host=host,
         port=port,
-        user=unquote(parts.username or ""),
+        user=user,
         database=database,
         options=tuple((key, value) for key, value in options if key != "host"),
     )

@@ -10,7 +10,7 @@ import warnings
 import click
 
 from imgsyncfs import __version__
-from imgsyncfs.errors import ImgsyncfsError
+from imgsyncfs.errors import ImgsyncfsError, printable
 from imgsyncfs.settings.values import did_you_mean
 
 INTERRUPTED = 130
@@ -115,7 +115,9 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except ImgsyncfsError as error:
-        click.echo(f"imgsyncfs: {_told(error)}", err=True)
+        # A message may name what a catalog, store or folder holds, which a terminal must not take for a command.
+        told = "\n".join(map(printable, _told(error).split("\n")))
+        click.echo(f"imgsyncfs: {told}", err=True)
         sys.exit(1)
 
 

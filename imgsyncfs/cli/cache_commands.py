@@ -16,7 +16,7 @@ from imgsyncfs.cache.documents import clear_documents, documents_volume, verify_
 from imgsyncfs.cache.pins import pins
 from imgsyncfs.cache.upkeep import cache_content, clear_cache, extents_folder, verify_cache
 from imgsyncfs.catalog.listing import read_listing
-from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_configured_catalog, table_console
+from imgsyncfs.cli.common import catalog_options, cell, counted, echo_json, open_configured_catalog, table_console
 from imgsyncfs.cli.progress_bar import ProgressBar
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.fetching.contents import belongs_to, store_and_folder
@@ -86,7 +86,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     limit = f" of {decimal(content.limits.size_limit)}" if content.limits else ""
     keep = f", {decimal(content.limits.keep_free)} are kept free" if content.limits else ""
     facts = Table(show_header=False, box=None)
-    facts.add_row("folder", str(folder))
+    facts.add_row("folder", cell(str(folder)))
     facts.add_row("size", f"{decimal(content.byte_count)}{limit}")
     facts.add_row("disk", f"{decimal(disk.free)} free{keep}")
     facts.add_row("extents", f"{entries:,}")
@@ -102,7 +102,7 @@ def stats_command(*, configuration: Configuration, folder: Path, as_json: bool) 
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("store", overflow="fold")
     for (store, name), (count, byte_count) in groups[:MOST_SHOWN]:
-        table.add_row(name, f"{count:,}", decimal(byte_count), store)
+        table.add_row(cell(name), f"{count:,}", decimal(byte_count), cell(store))
     console.print(table)
     if len(groups) > MOST_SHOWN:
         console.print(f"The {MOST_SHOWN} largest of {len(groups):,}; --json shows them all.")

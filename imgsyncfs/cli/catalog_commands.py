@@ -24,6 +24,7 @@ from imgsyncfs.cli.common import (
     LEFT_OUT_STATUS,
     allow_store_option,
     catalog_options,
+    cell,
     counted,
     echo_json,
     echo_some,
@@ -32,7 +33,7 @@ from imgsyncfs.cli.common import (
     tell_mounts,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar
-from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.errors import ConfigurationError, printable
 from imgsyncfs.library.configuration import catalog_url
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
@@ -146,7 +147,7 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
         known = catalog.datasets()
     rows = matching(known, conditions)
     for hint in near_values(known, conditions):
-        click.echo(hint, err=True)
+        click.echo(printable(hint), err=True)
     if not known:
         click.echo("The catalog has no datasets yet; publish one with: imgsyncfs publish FOLDER --name ID", err=True)
     if form:
@@ -155,17 +156,18 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
         _print_table(rows)
     else:
         for row in rows:
-            # A tab or a newline within a value would be taken for the next column or line.
-            click.echo("\t".join(" ".join(field.split()) for field in shown_fields(row).values()))
+            # A tab or a newline within a value would be taken for the next column or line; what is left is escaped.
+            click.echo("\t".join(printable(" ".join(field.split())) for field in shown_fields(row).values()))
 
 
 def _print_table(rows: Sequence[DatasetRow]) -> None:
     """The datasets as a table: ids whole, and as many of the other columns as fit."""
     console = Console()
-    cells = [
+    fields = [
         {**shown_fields(row), "note": textwrap.shorten(row.note, NOTE_CHARACTERS, placeholder="…")} for row in rows
     ]
-    widths = {column: max(map(cell_len, [column, *(each[column] for each in cells)])) for column in COLUMNS}
+    cells = [{column: cell(each[column]) for column in COLUMNS} for each in fields]
+    widths = {column: max(cell_len(column), *(each[column].cell_len for each in cells), 0) for column in COLUMNS}
     shown = list(COLUMNS)
     # The id, which people copy, and how many images; the others go from the right.
     while len(shown) > len(LEAST_COLUMNS) and sum(widths[column] + 3 for column in shown) + 1 > console.width:
@@ -236,12 +238,12 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
         echo_json(listed)
     elif name:
         for row in datasets[name]:
-            click.echo(row.dataset_id)
+            click.echo(printable(row.dataset_id))
     else:
         for subscription in chosen:
             named = f"{len(subscription.dataset_ids)} named" if subscription.dataset_ids else ""
             how = " and ".join(filter(None, (named, ", ".join(subscription.conditions))))
-            click.echo(f"{subscription.name}: {len(datasets[subscription.name])} datasets ({how})")
+            click.echo(printable(f"{subscription.name}: {len(datasets[subscription.name])} datasets ({how})"))
         if not chosen:
             click.echo("There are no subscriptions; keep one with: imgsyncfs subscribe NAME [DATASET]…", err=True)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from imgsyncfs.errors import CatalogRefused, CatalogUnreachable
+from imgsyncfs.errors import CatalogRefused, CatalogUnreachable, printable
 from imgsyncfs.library.configuration import catalog_url, library_settings
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.stores.allowed import check_allowances
@@ -24,6 +24,7 @@ from imgsyncfs.stores.credentials import store_credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from imgsyncfs.catalog import Catalog
     from imgsyncfs.library.library import Library
@@ -197,6 +198,13 @@ def table_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
 
 
+def cell(value: str) -> Text:
+    """What a table shows of a text from a catalog, store or folder: no markup, and nothing that a terminal would do."""
+    from rich.text import Text
+
+    return Text(printable(value))
+
+
 def echo_json(value: object) -> None:
     """Print a value as indented JSON."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
@@ -210,7 +218,7 @@ def counted(count: int, thing: str) -> str:
 def echo_some(lines: Sequence[str], count: int) -> None:
     """Print the first ones of `count` lines on standard error, and how many there are beyond them."""
     for line in lines:
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {printable(line)}", err=True)
     if count > len(lines):
         click.echo(f"  and {count - len(lines):,} more", err=True)
 
@@ -221,7 +229,7 @@ def echo_kinds(what: str, kinds: Sequence[KindCount]) -> None:
         named = [name if count == 1 else f"{name}: {count:,}" for name, count in kind.files.items()]
         more = ["…"] if kind.file_count > len(named) else []
         files = f"{counted(kind.file_count, 'file')} ({', '.join(named + more)})"
-        click.echo(f"{what}: {kind.count:,} {kind.what} in {files}: {kind.reason}.", err=True)
+        click.echo(printable(f"{what}: {kind.count:,} {kind.what} in {files}: {kind.reason}."), err=True)
 
 
 strict_option = click.option(

@@ -16,6 +16,7 @@ from imgsyncfs.cli.common import (
     allow_store_option,
     cache_options,
     catalog_options,
+    cell,
     checked_settings,
     chosen_datasets,
     counted,
@@ -109,7 +110,8 @@ def _list(folder: Path, *, as_json: bool) -> None:
     for name in ("dataset", "revision", "here", "size", "catalog"):
         table.add_column(name, no_wrap=name != "catalog", overflow="fold")
     for each, here, _ in found:
-        table.add_row(each.dataset_id, f"{each.revision}", _here(each, here), decimal(each.bytes), each.catalog)
+        facts = (f"{each.revision}", _here(each, here), decimal(each.bytes))
+        table.add_row(cell(each.dataset_id), *facts, cell(each.catalog))
     console.print(table)
 
 

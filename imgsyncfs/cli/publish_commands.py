@@ -23,7 +23,7 @@ from imgsyncfs.cli.common import (
     with_options,
 )
 from imgsyncfs.cli.progress_bar import ProgressBar
-from imgsyncfs.errors import PublishError
+from imgsyncfs.errors import PublishError, printable
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.private_folders import cache_folder
 from imgsyncfs.stores.allowed import allowed_stores, is_allowed, open_allowed_store
@@ -201,8 +201,8 @@ def _report(summary: PublishSummary, dataset_id: str, configuration: Configurati
     if summary.changed:
         tell_mounts(configuration)
     if summary.removed:
-        click.echo(f"No longer in it: {len(summary.removed):,} images, {', '.join(summary.removed[:5])} …")
+        click.echo(f"No longer in it: {len(summary.removed):,} images, {printable(', '.join(summary.removed[:5]))} …")
     echo_kinds("Note", summary.changes)
     for warning in summary.warnings:
-        click.echo(f"Note: {warning}", err=True)
+        click.echo(f"Note: {printable(warning)}", err=True)
     exit_if_left_out(summary.left_out, len(summary.left_out))

@@ -96,7 +96,7 @@ def query_command(
             # Who reads has enough, as `head` does; nor must the interpreter complain of it at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for loss in answer.losses:
-        click.echo(f"Note: the tables do not show {loss.count:,} {loss.what}: {loss.reason}.", err=True)
+        click.echo(printable(f"Note: the tables do not show {loss.count:,} {loss.what}: {loss.reason}."), err=True)
 
 
 def _print_csv(answer: Answer) -> None:

@@ -10,7 +10,7 @@ from imgsyncfs.catalog.rows import SelectionRow
 from imgsyncfs.catalog.selecting import SelectionCounts, count_selection, select
 from imgsyncfs.catalog.selections import find_selection
 from imgsyncfs.cli.common import catalog_options, counted, echo_json, open_configured_catalog, tell_mounts
-from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.errors import ConfigurationError, printable
 from imgsyncfs.settings.config_file import Configuration
 
 
@@ -97,7 +97,9 @@ def selections_command(*, name: str | None, remove: bool, as_json: bool, configu
         for each in chosen:
             images = counted(sum(counts[each.name].images.values()), "image")
             how = ", ".join(_described(each)) or "all images"
-            click.echo(f"{each.name}: {images} of {counted(len(counts[each.name].images), 'dataset')} ({how})")
+            click.echo(
+                printable(f"{each.name}: {images} of {counted(len(counts[each.name].images), 'dataset')} ({how})")
+            )
         if not chosen:
             click.echo("There are no selections; keep one with: imgsyncfs select NAME --where class=person", err=True)
 
@@ -119,8 +121,8 @@ def _echo_counts(selection: SelectionRow, counts: SelectionCounts) -> None:
     total = counted(sum(counts.images.values()), "image")
     click.echo(f"{selection.name}: {total} of {counted(len(counts.images), 'dataset')}")
     for dataset_id, images in counts.images.items():
-        click.echo(f"  {dataset_id}: {counted(images, 'image')}")
+        click.echo(f"  {printable(dataset_id)}: {counted(images, 'image')}")
     if counts.objects:
         click.echo("Classes, in the order that gives them their numbers:")
         for number, (name, objects) in enumerate(counts.objects.items()):
-            click.echo(f"  {number} {name}: {counted(objects, 'object')}")
+            click.echo(f"  {number} {printable(name)}: {counted(objects, 'object')}")

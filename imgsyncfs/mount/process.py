@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from imgsyncfs.library.modules import CATALOG_MODULES
+from imgsyncfs.workers.core_files import write_no_core_files
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.frames import read_frame, write_frame
 
@@ -44,6 +45,7 @@ def serve_mount(
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
+    write_no_core_files()
     # Late, as the next one: see above.
     from imgsyncfs.library.processes import start_workers
 

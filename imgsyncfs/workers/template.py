@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from imgsyncfs.workers.core_files import write_no_core_files
 from imgsyncfs.workers.messages import close_all, receive, send
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s process %(process)d %(levelname)s %(name)s: %(message)s"
     )
+    write_no_core_files()
     # A library that prints does it where log lines go.
     os.dup2(2, 1)
     # The coordinator decides when the mount ends, and whoever is forked has nobody to wait for it.

@@ -150,6 +150,14 @@ def test_a_url_that_makes_no_sense_is_refused_with_the_reason(url: str, said: st
         "mssql://u@h/d?AccessToken=hunter2",
         "odbc:Driver=x;PWD=hunter2",
         "odbc:Driver=x;Password={hunter2}",
+        "postgresql:/u:hunter2@h/d",
+        "postgresql://u%3Ahunter2@h/d",
+        "jdbc:postgresql://h/d?user=u&password=hunter2",
+        "sqlite://u:hunter2@h/d",
+        "sqlite:u:hunter2@h/d",
+        "u:hunter2@h/d",
+        "Server=h;Uid=u;Pwd=hunter2",
+        "/srv/catalog.db?password=hunter2",
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
@@ -175,6 +183,30 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 def test_an_option_that_is_not_known_or_writes_passwords_to_a_file_is_refused(url: str, name: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(name)):
         parse_catalog_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "odbc:Driver={x;Pwd=hunter2",
+        "odbc:hunter2",
+        "postgresql+psycopg2://u:hunter2@h/d",
+        "postgresql://u:hunter2@h:12ab/d",
+        "postgresql://u:hunter2@[::1/d",
+        "mssql://u:hunter2",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_catalog_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_whose_path_looks_like_a_url_with_a_password_is_a_catalog(tmp_path: Path) -> None:
+    path = tmp_path / "a:b@c" / "catalog.db"
+    path.parent.mkdir()
+    path.touch()
+    assert parse_catalog_url(f"sqlite://{path}") == parse_catalog_url(str(path)) == SqliteUrl(path)
 
 
 def test_the_refusal_of_a_password_says_where_to_put_it() -> None:
