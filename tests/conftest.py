@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.examples import EXAMPLES
 from support.promises import TESTS, held
 from support.services import (
     Azurite,
@@ -30,10 +31,8 @@ pytest_plugins = ["support.divided_dataset", "support.empty_catalogs"]
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["tools/*"]
 
 # No example fails for being slow: the machine may be busy.
-settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("usual", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
-# For a second and third version of Python: a bug in the code is found on the first, with all examples.
-settings.register_profile("few", settings.get_profile("usual"), max_examples=10)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -83,13 +83,19 @@ def seconds_to_end(reader: subprocess.Popen[bytes], signal_number: signal.Signal
 
 
 @pytest.mark.parametrize("signal_number", ENDING)
-@pytest.mark.parametrize(("command", "name"), [("cat", "img_00001.jpg"), ("stat", "img_00001.xml")])
-def test_a_reader_that_waits_for_a_slow_store_ends_at_once(
-    slow: SlowMount, command: str, name: str, signal_number: signal.Signals
-) -> None:
-    with slow.started(command, slow.folder / name) as reader:
+def test_a_reader_that_waits_for_a_slow_store_ends_at_once(slow: SlowMount, signal_number: signal.Signals) -> None:
+    with slow.started("cat", slow.folder / "img_00001.jpg") as reader:
         assert seconds_to_end(reader, signal_number) < AT_ONCE_SECONDS
     assert reader.returncode == -signal_number
+
+
+def test_who_waits_for_the_size_of_a_rendered_file_ends_at_once(slow: SlowMount) -> None:
+    for number, signal_number in enumerate(ENDING):
+        with slow.started("stat", slow.folder / f"img_{number:05}.xml") as reader:
+            assert seconds_to_end(reader, signal_number) < AT_ONCE_SECONDS, signal_number
+        assert reader.returncode == -signal_number
+        # Only then is whatever waits the next one.
+        assert eventually(lambda: slow.waiting() == 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of processes everywhere")
@@ -177,12 +183,12 @@ def two_datasets(tmp_path: Path) -> Workplace:
     return workplace
 
 
-@pytest.mark.parametrize("signal_number", ENDING)
-def test_who_waits_for_a_listing_ends_at_once(two_datasets: Workplace, signal_number: signal.Signals) -> None:
+def test_who_waits_for_a_listing_ends_at_once(two_datasets: Workplace) -> None:
     with two_datasets.mounted() as mountpoint, locked(two_datasets.catalog):
-        reader = subprocess.Popen(["ls", mountpoint / DATASET], stdout=subprocess.DEVNULL)
-        assert eventually(lambda: is_in_kernel(reader.pid))
-        assert seconds_to_end(reader, signal_number) < AT_ONCE_SECONDS
+        for signal_number in ENDING:
+            reader = subprocess.Popen(["ls", mountpoint / DATASET], stdout=subprocess.DEVNULL)
+            assert eventually(lambda process=reader.pid: is_in_kernel(process))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            assert seconds_to_end(reader, signal_number) < AT_ONCE_SECONDS, signal_number
 
 
 def test_who_looks_into_a_dataset_whose_listing_is_saved_waits_for_no_other(two_datasets: Workplace) -> None:

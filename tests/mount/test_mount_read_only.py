@@ -10,16 +10,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.mounting import demo_workplace
+from support.mounting import Workplace, demo_workplace
 
 FISHEYE = "original_20200207_fisheye_rbbox"
 
 
 @pytest.fixture(scope="module")
-def mountpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The demo catalog, made once."""
+    return demo_workplace(tmp_path_factory.mktemp("read-only"))
+
+
+@pytest.fixture(scope="module")
+def mountpoint(demo: Workplace) -> Iterator[Path]:
     """The demo, mounted."""
-    with demo_workplace(tmp_path_factory.mktemp("read-only")).mounted() as mounted:
+    with demo.mounted() as mounted:
         yield mounted
+
+
+@pytest.fixture
+def workplace(demo: Workplace, tmp_path: Path) -> Workplace:
+    """The demo catalog, to be mounted elsewhere with a cache of its own."""
+    return Workplace(demo.catalog, tmp_path)
 
 
 def error_number(action: Callable[[], object]) -> int | None:
@@ -96,14 +108,14 @@ def test_a_copy_can_be_edited_and_removed_by_whoever_made_it(mountpoint: Path, t
 
 
 @pytest.mark.parametrize("arguments", [("--umask", "077"), ("-o", "umask=077")])
-def test_the_umask_says_what_nobody_may(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    with demo_workplace(tmp_path).mounted(*arguments) as mounted:
+def test_the_umask_says_what_nobody_may(workplace: Workplace, arguments: tuple[str, ...]) -> None:
+    with workplace.mounted(*arguments) as mounted:
         assert (mounted / FISHEYE).stat().st_mode & 0o777 == 0o700
         assert (mounted / FISHEYE / f"{FISHEYE}_00079.xml").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_umask_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = demo_workplace(tmp_path).run("mount", tmp_path / "mnt", "--umask", "9", status=1)
+def test_a_umask_that_is_none_is_refused(workplace: Workplace) -> None:
+    done = workplace.run("mount", workplace.folder / "mnt", "--umask", "9", status=1)
     assert "--umask takes an octal number" in done.stderr
 
 
@@ -119,6 +131,6 @@ def test_what_begins_with_a_dot_is_there_and_not_listed(mountpoint: Path) -> Non
 
 
 @pytest.mark.parametrize("arguments", [("--list-hidden",), ("-o", "list_hidden")])
-def test_whoever_wants_to_sees_the_hidden_directories(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    with demo_workplace(tmp_path).mounted(*arguments) as mounted:
+def test_whoever_wants_to_sees_the_hidden_directories(workplace: Workplace, arguments: tuple[str, ...]) -> None:
+    with workplace.mounted(*arguments) as mounted:
         assert {".by", ".imgsyncfs", ".subscriptions"} < set(os.listdir(mounted))  # noqa: PTH208  # likewise

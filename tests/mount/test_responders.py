@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -406,16 +408,41 @@ REMEMBERED = (
 )
 
 
-@pytest.mark.parametrize("name", REMEMBERED)
-def test_what_an_nfs_server_remembers_leads_to_the_same_after_the_next_mount(workplace: Workplace, name: str) -> None:
+@dataclass(frozen=True)
+class Remembered:
+    """What an NFS server keeps of a file or directory, and what it must lead to: content, or names."""
+
+    handle: FileHandle
+    expected: bytes | list[str]
+
+
+@pytest.fixture(scope="module")
+def remembered(
+    prepared: Workplace, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workplace, Mapping[str, Remembered]]:
+    """A workplace, and what is remembered of a mount of it that has ended."""
+    workplace = copy_of(prepared, tmp_path_factory.mktemp("remembered"))
     workplace.run("select", "chosen", "--first", "1")
     libc = ctypes.CDLL(None, use_errno=True)
-    handle, mount_id = FileHandle(byte_count=128), ctypes.c_int()
+    kept = {}
     with workplace.mounted() as mountpoint:
-        place = mountpoint / name
-        expected = [*numbers_in(place)] if place.is_dir() else place.read_bytes()
-        path = os.fsencode(place)
-        assert libc.name_to_handle_at(-100, path, ctypes.byref(handle), ctypes.byref(mount_id), 0) == 0
+        for name in REMEMBERED:
+            handle, mount_id = FileHandle(byte_count=128), ctypes.c_int()
+            place = mountpoint / name
+            expected = [*numbers_in(place)] if place.is_dir() else place.read_bytes()
+            path = os.fsencode(place)
+            assert libc.name_to_handle_at(-100, path, ctypes.byref(handle), ctypes.byref(mount_id), 0) == 0
+            kept[name] = Remembered(handle, expected)
+    return workplace, kept
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+def test_what_an_nfs_server_remembers_leads_to_the_same_after_the_next_mount(
+    remembered: tuple[Workplace, Mapping[str, Remembered]], name: str
+) -> None:
+    workplace, kept = remembered
+    handle, expected = kept[name].handle, kept[name].expected
+    libc = ctypes.CDLL(None, use_errno=True)
     # The kernel finds the way to a directory by reading those above it.
     with workplace.mounted("--list-hidden") as mountpoint:
         root = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)

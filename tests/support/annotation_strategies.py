@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -27,8 +26,6 @@ LARGEST_INTEGER = 2**63 - 1
 
 # An example is fast, but the machine that runs the tests may be busy with something else for a while.
 unhurried = settings(deadline=None)
-# A hundred at each run; IMGSYNCFS_EXAMPLES=10000 tries as many as somebody has patience for.
-thorough = settings(deadline=None, max_examples=int(os.environ.get("IMGSYNCFS_EXAMPLES", "100")))
 
 texts = st.text(max_size=12)
 names = st.one_of(st.sampled_from(["person", "face", "人", "", " ", "a & <b>", "\x01\ufffe\r\n", "😀"]), texts)

@@ -1,17 +1,19 @@
-"""How many examples property tests try."""
+"""How many examples property tests try; each run tries others."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
 
-USUAL = 100
+USUAL = 50
+
+EXAMPLES = int(os.environ.get("IMGSYNCFS_EXAMPLES", str(USUAL)))
+"""Of a test that has no number of its own. Where somebody is content with few, no test tries more."""
 
 
 def examples(count: int) -> int:
-    """How many examples a test tries that has a number of its own; a profile with few has as few here.
+    """How many examples a test tries that has a number of its own.
 
     Args:
-        count: on the tests' own Python.
+        count: unless somebody is content with few.
     """
-    most = settings().max_examples
-    return count if most >= USUAL else min(count, most)
+    return count if EXAMPLES >= USUAL else min(count, EXAMPLES)

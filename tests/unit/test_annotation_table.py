@@ -239,9 +239,10 @@ def test_rows_come_in_groups_and_are_all_there(monkeypatch: pytest.MonkeyPatch) 
     assert 0 < last <= 100
 
 
-def test_long_polygons_end_a_group_early() -> None:
-    outline = Polygon("face", tuple((float(number), number / 2) for number in range(20_000)))
-    content, _ = written(AnnotationTable("1.0.0"), [entry(outline, name=f"i{number}") for number in range(200)])
+def test_long_polygons_end_a_group_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotation_table, "ROW_GROUP_BYTES", 1 << 20)
+    outline = Polygon("face", tuple((float(number), number / 2) for number in range(5000)))
+    content, _ = written(AnnotationTable("1.0.0"), [entry(outline, name=f"i{number}") for number in range(50)])
     assert pq.ParquetFile(io.BytesIO(content)).num_row_groups > 2
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.annotation_strategies import bounding_boxes, coordinates, house_annotations, rotated_boxes, thorough
+from support.annotation_strategies import bounding_boxes, coordinates, house_annotations, rotated_boxes, unhurried
 from support.dota_reader import read_dota
 from support.labelme_files import BOX, IMAGE, MASK, POLYGON, ROTATED, annotation_of, annotation_with, objects_of
 from support.places import SAMPLES
@@ -55,7 +55,7 @@ def read_beside(content: bytes, original: Annotation) -> Annotation:
 
 
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_a_strict_reader_takes_every_file(annotation: Annotation) -> None:
     rendered = DOTA.render(annotation, IMAGE)
     hidden = sum(loss.count for loss in rendered.losses if loss.what in ("polygons", "masks", "rotated boxes"))
@@ -64,7 +64,7 @@ def test_a_strict_reader_takes_every_file(annotation: Annotation) -> None:
 
 
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_beside_its_original_an_unedited_file_is_the_same_annotation(annotation: Annotation) -> None:
     said = read_beside(DOTA.render(annotation, IMAGE).content, annotation)
     # Outlines that lie on each other may change places: nobody sees the difference.
@@ -82,7 +82,7 @@ def test_beside_its_original_every_number_and_key_comes_back() -> None:
 
 
 @given(st.lists(rotated_boxes(coordinates, st.floats(-10, 10)), max_size=5))
-@thorough
+@unhurried
 def test_rotated_boxes_come_back_by_their_corners(boxes: list[RotatedBox]) -> None:
     wide = [replace(box, w=abs(box.w) + 5, h=abs(box.h) + 5) for box in boxes]
     content = DOTA.render(annotation_of(ObjectLabel("rbbox", tuple(wide))), IMAGE).content
@@ -95,7 +95,7 @@ def test_rotated_boxes_come_back_by_their_corners(boxes: list[RotatedBox]) -> No
 
 
 @given(st.lists(bounding_boxes(coordinates), max_size=5))
-@thorough
+@unhurried
 def test_corners_of_upright_boxes_are_exact(boxes: list[BoundingBox]) -> None:
     content = DOTA.render(annotation_of(ObjectLabel("bbox", tuple(boxes))), IMAGE).content
     assert [(row.corners[0], row.corners[2]) for row in read_dota(content)] == [

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.annotation_strategies import (
     house_annotations,
-    thorough,
     unhurried,
 )
 from support.labelme_files import (
@@ -53,7 +52,7 @@ from imgsyncfs.formats.registry import FORMATS, ImageInfo, Loss, get_format
 
 
 @given(house_annotations)
-@thorough
+@unhurried
 def test_there_and_back_loses_nothing(annotation: Annotation) -> None:
     content = LABELME.render(annotation, IMAGE).content
     assert dump_annotation(LABELME.parse(content)) == dump_annotation(annotation)
@@ -61,7 +60,7 @@ def test_there_and_back_loses_nothing(annotation: Annotation) -> None:
 
 
 @given(house_annotations, st.booleans())
-@thorough
+@unhurried
 def test_a_save_without_an_edit_loses_nothing(annotation: Annotation, drops_repeated_points: bool) -> None:
     document = saved_by_labelme(rendered(annotation), drops_repeated_points=drops_repeated_points)
     assert dump_annotation(parsed(document)) == dump_annotation(annotation)

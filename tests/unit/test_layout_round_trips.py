@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.document_entries import CLASSES, HEIGHT, WIDTH, covering_masks, objects_of
+from support.examples import examples
 from support.layout_folders import write_layout
 
 from imgsyncfs.annotations.geometry import corners, decode_run_length
@@ -33,7 +34,7 @@ from imgsyncfs.tools.layouts.contract import AnnotationEntry, AnnotationFile, Fo
 from imgsyncfs.tools.layouts.reading import format_of, read_entries, read_file
 from imgsyncfs.tools.layouts.registry import read_folder
 
-few = settings(deadline=None, max_examples=25)
+few = settings(deadline=None, max_examples=examples(25))
 """Each example writes a folder."""
 
 names = st.sampled_from(CLASSES[:2])

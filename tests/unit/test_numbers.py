@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from imgsyncfs.catalog.listing import (
     FileNumbers,
@@ -36,7 +37,7 @@ from imgsyncfs.library.numbers import (
     named_number,
 )
 
-FEW = settings(max_examples=80)
+FEW = settings(max_examples=examples(80))
 
 CONTENTS = st.dictionaries(st.sampled_from("abcdefghij"), st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=10)
 """Stem to what stands for the content of the image and of the annotation, which is not there at 0."""

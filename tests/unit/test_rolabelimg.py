@@ -15,7 +15,6 @@ from support.annotation_strategies import (
     coordinates,
     house_annotations,
     rotated_boxes,
-    thorough,
     unhurried,
 )
 from support.places import SAMPLES
@@ -132,7 +131,7 @@ def without_what_travels_along(content: bytes) -> bytes:
 
 
 @given(house_annotations)
-@thorough
+@unhurried
 def test_there_and_back_loses_nothing(annotation: Annotation) -> None:
     content = rendered(annotation)
     assert dump_annotation(ROLABELIMG.parse(content)) == dump_annotation(annotation)

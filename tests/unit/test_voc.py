@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from lxml import etree
-from support.annotation_strategies import house_annotations, thorough
+from support.annotation_strategies import house_annotations, unhurried
 from support.labelme_files import BOX, IMAGE, MASK, POLYGON, ROTATED, annotation_of, annotation_with, objects_of
 from support.voc_reader import read_voc
 
@@ -34,13 +34,13 @@ def saved_by_labelimg(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("reader", [VOC, ROLABELIMG])
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_nothing_is_lost_on_the_way_there_and_back(reader: FormatDescription, annotation: Annotation) -> None:
     assert reader.parse(VOC.render(annotation, IMAGE).content) == annotation
 
 
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_a_strict_reader_takes_every_file(annotation: Annotation) -> None:
     shown = read_voc(VOC.render(annotation, IMAGE).content)
     assert shown.file_name == "00079.jpg"

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given
-from support.annotation_strategies import house_annotations, thorough, unhurried
+from support.annotation_strategies import house_annotations, unhurried
 from support.labelme_files import (
     BOX,
     IMAGE,
@@ -106,13 +106,13 @@ def drawn_file(*shapes: dict[str, Any], **others: Any) -> bytes:
 
 
 @given(house_annotations)
-@thorough
+@unhurried
 def test_nothing_is_lost_on_the_way_there_and_back(annotation: Annotation) -> None:
     assert XANYLABELING.parse(XANYLABELING.render(annotation, IMAGE).content) == annotation
 
 
 @given(house_annotations)
-@thorough
+@unhurried
 def test_what_the_tool_saves_unedited_is_the_same_annotation(annotation: Annotation) -> None:
     content = saved_by_xanylabeling(XANYLABELING.render(annotation, IMAGE).content)
     assert XANYLABELING.parse(content) == annotation

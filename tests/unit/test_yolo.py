@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.annotation_strategies import house_annotations, thorough
+from support.annotation_strategies import house_annotations, unhurried
 from support.labelme_files import BOX, MASK, POLYGON, ROTATED, annotation_of, annotation_with, objects_of
 from support.yolo_reader import read_yolo
 
@@ -50,7 +50,7 @@ def losses(known: Format, *objects: LabelledObject) -> dict[str, int]:
 
 @ALL
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_ultralytics_drops_no_picture(known: Format, annotation: Annotation) -> None:
     names = {item.class_name for label in annotation.labels if isinstance(label, ObjectLabel) for item in label.objects}
     content = known.render(annotation, replace(IMAGE, classes=tuple(sorted(names)))).content
@@ -58,7 +58,7 @@ def test_ultralytics_drops_no_picture(known: Format, annotation: Annotation) -> 
 
 
 @given(x1=inside_x, y1=inside_y, x2=inside_x, y2=inside_y)
-@thorough
+@unhurried
 def test_a_bounding_box_inside_comes_back(x1: float, y1: float, x2: float, y2: float) -> None:
     assume(abs(x1 - x2) > 1 and abs(y1 - y2) > 1)
     rendered = DETECT.render(annotation_with(BoundingBox("person", x1, y1, x2, y2)), IMAGE)
@@ -73,7 +73,7 @@ def test_a_bounding_box_inside_comes_back(x1: float, y1: float, x2: float, y2: f
 @given(
     x=st.floats(200, 400), y=st.floats(200, 280), w=st.floats(20, 200), h=st.floats(20, 200), a=st.floats(0.001, 3.14)
 )
-@thorough
+@unhurried
 def test_an_oriented_box_inside_comes_back(x: float, y: float, w: float, h: float, a: float) -> None:
     rendered = OBB.render(annotation_with(RotatedBox("arm", x, y, w, h, a)), IMAGE)
     assert rendered.losses == ()
@@ -84,7 +84,7 @@ def test_an_oriented_box_inside_comes_back(x: float, y: float, w: float, h: floa
 
 
 @given(points=st.lists(st.tuples(inside_x, inside_y), min_size=3, max_size=9))
-@thorough
+@unhurried
 def test_an_outline_inside_comes_back(points: list[tuple[float, float]]) -> None:
     assume(all(max(axis) - min(axis) > 1 for axis in zip(*points, strict=True)) and points[0] != points[-1])
     rendered = SEGMENT.render(annotation_with(Polygon("arm", tuple(points))), IMAGE)
@@ -118,7 +118,7 @@ def test_beside_its_original_an_unedited_file_changes_nothing(known: Format) -> 
 
 @ALL
 @given(annotation=house_annotations)
-@thorough
+@unhurried
 def test_beside_its_original_no_object_and_no_key_is_lost(known: Format, annotation: Annotation) -> None:
     annotation = replace(annotation, height=480, width=640)
     said = read_beside(known, known.render(annotation, IMAGE).content, annotation).annotation
