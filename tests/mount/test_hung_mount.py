@@ -152,8 +152,9 @@ def test_a_read_that_has_begun_may_finish_when_a_signal_ends_the_mount(workplace
     with workplace.mounted() as mountpoint:
         assert (mountpoint / IMAGE).exists()
         processes = process_ids(mountpoint)
-        with reader_of(mountpoint / IMAGE) as reader:
+        with contextlib.ExitStack() as stack:
             with stopped(mount_status(mountpoint)["workers"]["process_ids"]):
+                reader = stack.enter_context(reader_of(mountpoint / IMAGE))
                 assert eventually(lambda: waiting(mountpoint))
                 os.kill(processes[0], signal.SIGTERM)
                 assert eventually(lambda: not is_mounted(mountpoint))
