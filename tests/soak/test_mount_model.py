@@ -1,7 +1,8 @@
 """A mount beside plain dictionaries that say what it must show, under whatever may happen to it.
 
 As `test_library_model`, through the kernel: with open and mapped files, processes that are killed, and mounts that end
-and come up again. ``IMGSYNCFS_MOUNT_MODEL_STEPS=100000 scripts/test soak -k mount_gives`` makes as many steps; a run says how many it made.
+and come up again. ``IMGSYNCFS_MOUNT_MODEL_STEPS=100000 scripts/test soak -k mount_gives`` makes as many
+steps; a run says how many it made.
 """
 
 from __future__ import annotations
