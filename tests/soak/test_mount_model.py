@@ -42,7 +42,7 @@ from support.mounting import Workplace, eventually, mount_status, process_ids
 from imgsyncfs.cache import CacheWriter, extents_folder
 from imgsyncfs.cache.table import DATABASE_NAME
 
-STEPS = int(os.environ.get("IMGSYNCFS_MOUNT_MODEL_STEPS", "1500"))
+STEPS = int(os.environ.get("IMGSYNCFS_MOUNT_MODEL_STEPS", "3000"))
 STEPS_EACH = 60
 """Most rules that one example goes through; one that reads makes several steps."""
 
