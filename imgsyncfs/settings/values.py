@@ -77,10 +77,8 @@ def parse_seconds(text: str, *, option: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ConfigurationError(
-            f"{option} takes a number of seconds above 0 and up to {_LONGEST_SECONDS:g}, not {text!r:.40}.",
-            option=option,
-        )
+        most = f" and up to {_LONGEST_SECONDS:g}" if seconds > _LONGEST_SECONDS else ""
+        raise ConfigurationError(f"{option} takes a number of seconds above 0{most}, not {text!r:.40}.", option=option)
     return seconds
 
 

@@ -138,7 +138,14 @@ def test_no_secret_is_in_an_argument_a_log_a_control_file_a_copy_or_the_cache(
         run("sync", tmp_path / "copy", DATASET)
         run("publish", write_folder(tmp_path / "two", count=1), "--name", OTHER)
         search.look_at_commands()
-        for fault in (REFUSED, Fault(status=403), Fault(status=404), Fault(status=500), Fault(cut_after=10), Fault(hold=True)):
+        for fault in (
+            REFUSED,
+            Fault(status=403),
+            Fault(status=404),
+            Fault(status=500),
+            Fault(cut_after=10),
+            Fault(hold=True),
+        ):
             with planted.proxy.fault(fault), pytest.raises(OSError, match="Errno"):
                 (mountpoint / OTHER / "img_00000.jpg").read_bytes()
         with planted.proxy.fault(REFUSED):

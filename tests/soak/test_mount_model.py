@@ -1,8 +1,8 @@
 """A mount beside plain dictionaries that say what it must show, under whatever may happen to it.
 
 As `test_library_model`, through the kernel: with open and mapped files, processes that are killed, and mounts that end
-and come up again. ``IMGSYNCFS_MOUNT_MODEL_STEPS=100000 scripts/test soak -k mount_gives`` makes as many steps; a run
-says how many it made.
+and come up again. ``IMGSYNCFS_MOUNT_MODEL_STEPS=100000 scripts/test soak -k mount_gives`` makes as many
+steps; a run says how many it made.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from support.mounting import Workplace, eventually, mount_status, process_ids
 from imgsyncfs.cache import CacheWriter, extents_folder
 from imgsyncfs.cache.table import DATABASE_NAME
 
-STEPS = int(os.environ.get("IMGSYNCFS_MOUNT_MODEL_STEPS", "1500"))
+STEPS = int(os.environ.get("IMGSYNCFS_MOUNT_MODEL_STEPS", "3000"))
 STEPS_EACH = 60
 """Most rules that one example goes through; one that reads makes several steps."""
 
