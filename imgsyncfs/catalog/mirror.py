@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from imgsyncfs.annotations.splits import SplitRule
-from imgsyncfs.catalog.listing_folder import listing_folder
+from imgsyncfs.catalog.listing_folder import LISTINGS, UNFINISHED, listing_folder
 from imgsyncfs.catalog.rows import DatasetLabelsRow, DatasetRow, SelectionRow, SplitRow, SubscriptionRow
 from imgsyncfs.catalog.selections import datasets_of, selection_labels, selection_row
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscription_fault
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import ImageValues, Listing
 
 logger = logging.getLogger(__name__)
-
-LISTINGS = "listings"
-"""The folder of the saved listings of a catalog, within its own."""
 
 Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
@@ -172,6 +169,10 @@ class CatalogMirror:
         """Why the last refresh failed; empty if it did not."""
         with self._lock:
             return self._trouble
+
+    def tidy(self) -> None:
+        """Have what killed processes have left in the folder removed; does not wait for that."""
+        self._pool.submit({"question": "tidy", "folder": str(self._folder)})
 
     def refresh(self) -> bool:
         """Ask the database whether datasets have changed.
@@ -399,7 +400,7 @@ class CatalogMirror:
         )
 
     def _save_table(self, content: bytes) -> None:
-        temporary = self._folder / f"datasets.json.{threading.get_native_id()}"
+        temporary = self._folder / f"{UNFINISHED}datasets.json.{threading.get_native_id()}"
         try:
             temporary.write_bytes(b"%b\n%b" % (_digest(content), content))
             temporary.replace(self._folder / "datasets.json")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from imgsyncfs.catalog import Catalog, DatasetRow, SubscriptionRow, open_catalog
-from imgsyncfs.catalog.listing_folder import listing_folder
+from imgsyncfs.catalog.listing_folder import listing_folder, remove_unfinished
 from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
@@ -75,8 +75,8 @@ class CatalogReader:
             arguments: ``question`` is "datasets" (with ``known``, the digest of the table the asker has), "listing"
                 (with ``dataset``, or a selection with its mark, and ``folder``, that of all listings), "annotations"
                 (with ``dataset`` and ``label_version``), "values" (with ``dataset``, ``folder``, its saved listing's,
-                and ``label``, the name of a classification, None for the first of each image), "byte counts", or
-                "nothing": be ready for a listing.
+                and ``label``, the name of a classification, None for the first of each image), "byte counts",
+                "tidy" (with ``folder``, the catalog's: see `remove_unfinished`), or "nothing": be ready for a listing.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
@@ -96,6 +96,9 @@ class CatalogReader:
                 return {"byte_counts": self._connect().byte_counts()}, b""
             if arguments["question"] == "nothing":
                 importlib.import_module("imgsyncfs.catalog.listing")
+                return {}, b""
+            if arguments["question"] == "tidy":
+                remove_unfinished(Path(arguments["folder"]))
                 return {}, b""
             if arguments["question"] == "annotations":
                 return self._annotations(arguments["dataset"], arguments["label_version"])

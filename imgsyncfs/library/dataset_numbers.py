@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
+from imgsyncfs.catalog.listing_folder import UNFINISHED
 from imgsyncfs.library.numbers import MOST_DATASETS
 from imgsyncfs.settings.private_folders import read_own_file
 
@@ -100,7 +101,7 @@ class DatasetNumbers:
         if self._is_saved:
             return
         self._is_saved = True
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.{threading.get_native_id()}")
+        temporary = self._path.with_name(f"{UNFINISHED}{self._path.name}.{os.getpid()}.{threading.get_native_id()}")
         try:
             temporary.write_bytes(orjson.dumps(self._numbers))
             temporary.replace(self._path)

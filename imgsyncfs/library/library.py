@@ -221,6 +221,7 @@ class Library:
         first = {"open": stores[:MOST_STORES_OPENED], "own_store": self.own_store}
         self.fetch_pool.grow(FETCH_PROCESSES, first=first)
         self.fetch_pool.submit({"remove_orphans": True})
+        self.mirror.tidy()
 
     def import_ahead(self) -> None:
         """Import the modules that a start leaves out and a first reader would wait for, 0.3 s here and in a worker."""

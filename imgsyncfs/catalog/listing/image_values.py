@@ -20,6 +20,7 @@ import xxhash
 
 from imgsyncfs.catalog.listing.columns import Column, compact
 from imgsyncfs.catalog.listing.table import Listing
+from imgsyncfs.catalog.listing_folder import UNFINISHED
 from imgsyncfs.errors import ListingDamaged
 from imgsyncfs.settings.private_folders import read_own_file
 
@@ -105,7 +106,7 @@ def save_values(values: ImageValues, folder: Path, label_name: str | None) -> No
     Raises:
         OSError: they cannot be written; nothing is left behind.
     """
-    descriptor, name = tempfile.mkstemp(dir=folder)
+    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(values.to_bytes())

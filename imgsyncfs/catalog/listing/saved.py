@@ -31,6 +31,7 @@ import xxhash
 from imgsyncfs.annotations.class_choice import ClassChoice
 from imgsyncfs.catalog.listing.columns import join_columns, take_column
 from imgsyncfs.catalog.listing.table import ALL_COLUMNS, Listing, ListingFacts, Origin
+from imgsyncfs.catalog.listing_folder import UNFINISHED
 from imgsyncfs.errors import CacheError, ListingDamaged
 from imgsyncfs.settings.private_folders import open_own_file
 
@@ -57,7 +58,7 @@ def save_listing(listing: Listing, folder: Path) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise _not_saved(folder, error) from error
     try:
@@ -129,7 +130,11 @@ def load_newest(folder: Path) -> Listing | None:
         The listing; None if there is none that can be used.
     """
     with contextlib.suppress(OSError):
-        saved = [(entry.stat().st_mtime_ns, entry.name) for entry in folder.iterdir() if not entry.name.startswith(".")]
+        saved = [
+            (entry.stat().st_mtime_ns, entry.name)
+            for entry in folder.iterdir()
+            if not entry.name.startswith(UNFINISHED)
+        ]
         for _, name in sorted(saved, reverse=True):
             with contextlib.suppress(ListingDamaged):
                 return load_listing(folder / name)
