@@ -7,18 +7,16 @@ pins may have a key; its extent is pinned as long as one of them is there.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-import diskcache
 import orjson
 
 from imgsyncfs.cache.table import PINNED_TIME, USE, ExtentTable, number_of_bytes
-from imgsyncfs.errors import CacheError
+from imgsyncfs.cache.upkeep import table_faults
 from imgsyncfs.settings.private_folders import check_own_folder
 
 _RELEASE = (
@@ -175,14 +173,5 @@ def _release(table: _PinnedTable, name: str) -> None:
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[_PinnedTable]:
     check_own_folder(folder)
-    try:
-        with contextlib.closing(_PinnedTable(folder)) as table:
-            yield table
-    except diskcache.Timeout as error:
-        raise CacheError(
-            f"The cache in {folder} is busy; try again when the mounts that use it have less to do."
-        ) from error
-    except (OSError, sqlite3.Error) as error:
-        raise CacheError(
-            f"The cache in {folder} cannot be used ({error}); if it is damaged, clear it with: imgsyncfs cache clear"
-        ) from error
+    with table_faults(folder), contextlib.closing(_PinnedTable(folder)) as table:
+        yield table

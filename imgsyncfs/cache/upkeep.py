@@ -268,9 +268,23 @@ def _is_meant(key: object, chosen: Chosen | None) -> bool:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[tuple[ExtentTable, ExtentFiles]]:
+    with (
+        table_faults(folder),
+        contextlib.closing(ExtentTable(folder)) as table,
+        contextlib.closing(ExtentFiles(folder)) as files,
+    ):
+        yield table, files
+
+
+@contextlib.contextmanager
+def table_faults(folder: Path) -> Iterator[None]:
+    """Make a `CacheError` of what the cache's table, or its files, may raise.
+
+    Args:
+        folder: the cache's.
+    """
     try:
-        with contextlib.closing(ExtentTable(folder)) as table, contextlib.closing(ExtentFiles(folder)) as files:
-            yield table, files
+        yield
     except diskcache.Timeout as error:
         raise CacheError(
             f"The cache in {folder} is busy; try again when the mounts that use it have less to do."

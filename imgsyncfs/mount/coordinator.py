@@ -34,13 +34,13 @@ from imgsyncfs.fetching.contents import locate
 from imgsyncfs.fetching.fetcher import InFlight
 from imgsyncfs.fetching.job import Outcome
 from imgsyncfs.formats.registry import Loss
-from imgsyncfs.library.control_files import CONTROL_NUMBER, ControlFiles, refresh_answer
+from imgsyncfs.library.control_files import ControlFiles, refresh_answer
 from imgsyncfs.library.library import Library
-from imgsyncfs.library.nodes import DIRECTORY_MODE, FILE_MODE, Attributes, Owner
-from imgsyncfs.library.numbers import ROOT
+from imgsyncfs.library.nodes import Owner
 from imgsyncfs.library.rendered_alone import RenderingPlace
 from imgsyncfs.library.renderings import loss_report
 from imgsyncfs.mount import protocol
+from imgsyncfs.mount.control_answers import ControlAnswers
 from imgsyncfs.mount.documents import DocumentFlights, DocumentPart, WantedDocument
 from imgsyncfs.mount.errors import error_number, error_report
 from imgsyncfs.mount.namespace import Namespace
@@ -157,7 +157,7 @@ class Coordinator:
         self._library = library
         self._namespace = namespace
         self._control = control
-        self._owner = owner
+        self._control_answers = ControlAnswers(library, control, owner)
         self._stale = stale
         self._refresh = refresh
         self._lock = threading.Lock()
@@ -575,9 +575,8 @@ class Coordinator:
         self._refresh(lambda trouble: self._refreshed(unique, waiting, trouble))
 
     def _answer(self, request: bytes) -> None:
-        _, operation, unique, number, *_ = protocol.IN_HEADER.unpack_from(request)
         try:
-            message = self._control_answer(operation, unique, number, request)
+            message = self._control_answers.answer(request)
         except Exception as error:  # noqa: BLE001  # the boundary: it becomes an errno, and a line in the log
             self._refuse(request, error, "/.imgsyncfs")
         else:
@@ -593,56 +592,6 @@ class Coordinator:
         _, offset, size, *_ = protocol.READ_IN.unpack_from(request, protocol.IN_HEADER.size)
         content = refresh_answer(int(self._library.mirror.table.read_at), trouble)
         protocol.write_quietly(self._device, protocol.answer(unique, content[offset : offset + size]))
-
-    def _control_answer(self, operation: int, unique: int, number: int, request: bytes) -> bytes:
-        if operation == protocol.STATFS:
-            rows = self._library.rows.values()
-            total_bytes = self._library.volume.total_bytes()
-            return protocol.statfs_answer(unique, total_bytes=total_bytes, files=sum(row.size for row in rows))
-        if operation == protocol.LOOKUP:
-            return self._look_up(unique, number, request[protocol.IN_HEADER.size : -1])
-        if operation == protocol.GETATTR:
-            attributes = self._directory() if number == CONTROL_NUMBER else self._control.attributes(number)
-            if attributes is None:
-                raise OSError(errno.ESTALE, "this file is gone")
-            return protocol.attr_answer(unique, number, attributes, self._owner)
-        _, offset, size, *_ = protocol.READ_IN.unpack_from(request, protocol.IN_HEADER.size)
-        if operation == protocol.READDIR and number == CONTROL_NUMBER:
-            return protocol.answer(unique, self._entries(offset, size))
-        content = self._control.read(number, offset, size) if operation == protocol.READ else None
-        if content is None:
-            raise OSError(errno.ESTALE if operation == protocol.READ else errno.ENOTDIR, "this file is gone")
-        return protocol.answer(unique, content)
-
-    def _look_up(self, unique: int, number: int, name: bytes) -> bytes:
-        if name == b"..":
-            return protocol.entry_answer(unique, ROOT, Attributes(DIRECTORY_MODE, 0, self._control.since), self._owner)
-        if name == b".":
-            attributes = self._directory() if number == CONTROL_NUMBER else self._control.attributes(number)
-            if attributes is None:
-                raise OSError(errno.ESTALE, "this file is gone")
-            return protocol.entry_answer(unique, number, attributes, self._owner)
-        file = self._control.look_up(name)
-        if file is None:
-            return protocol.absence_answer(unique)
-        valid = protocol.FOREVER if file.lasts else 0
-        return protocol.entry_answer(unique, file.number, file.attributes, self._owner, entry_valid=valid)
-
-    def _directory(self) -> Attributes:
-        return Attributes(DIRECTORY_MODE, 0, self._control.since)
-
-    def _entries(self, position: int, size: int) -> bytes:
-        names = [(b".", DIRECTORY_MODE), (b"..", DIRECTORY_MODE), *((name, FILE_MODE) for name in self._control.names)]
-        parts, taken = [], 0
-        for place, (name, mode) in enumerate(itertools.islice(names, position, None), position):
-            # Their numbers change with each look-up; any that is not 0 will do here.
-            number = CONTROL_NUMBER if name == b"." else ROOT if name == b".." else CONTROL_NUMBER + place
-            part = protocol.directory_entry(number, place + 1, name, mode)
-            taken += len(part)
-            if taken > size:
-                break
-            parts.append(part)
-        return b"".join(parts)
 
     # Errors.
 

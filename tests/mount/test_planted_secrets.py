@@ -161,6 +161,7 @@ def test_no_secret_is_in_an_argument_a_log_a_control_file_a_copy_or_the_cache(
         run("umount", mountpoint)
     assert "waited" in workplace.log()
     search.look_below(tmp_path, but=frozenset({planted.config}))
+    print(f"{search.places} places searched")  # pytest -s shows it
     assert not search.found
     assert search.places > 80
     # What it was given is found where it is.
