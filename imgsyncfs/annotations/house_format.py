@@ -200,10 +200,14 @@ def parse_annotation(content: bytes) -> Annotation:
 
     Raises:
         AnnotationError: it does not parse; `field` says where, for example ``labels[0].object[3].w``.
+        MemoryError: this process may take no more memory.
     """
     try:
         document = orjson.loads(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
+        if "enough memory" in error.msg:
+            # Nothing is wrong with the annotation; orjson says this as if there were.
+            raise MemoryError(error.msg) from error
         fault = encoding_fault(content)
         raise AnnotationError(fault or f"it is not valid JSON ({error}); write it again") from error
     return annotation_from_json(document)

@@ -10,6 +10,7 @@ all of them are rendered once.
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,7 @@ from imgsyncfs.library.library import Library
 from imgsyncfs.library.views.contract import DatasetFacts, Document, View
 from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.workers.limits import limit_memory, physical_memory
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 WRITER = "imgsyncfs.library.documents:DocumentWriter"
 """The handler of a pool that writes documents; its settings are those of the library."""
+
+LEAST_MEMORY = 4 << 30
+"""What a writer may take on any machine; on a large one half of what there is."""
 
 PROGRESS_SECONDS = 0.3
 """How often the coordinator is told how far a document is."""
@@ -106,12 +111,19 @@ def losses_of(document: KeptDocument) -> list[Loss]:
 class DocumentWriter:
     """Writes documents; see `imgsyncfs.workers.process.Handler`.
 
+    Its process gets a limit of memory: how much a document takes depends on what somebody has published.
+
     Args:
         settings: fields of the `LibrarySettings`.
+        most_memory: what it may take beside what the process has before, in bytes.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], *, most_memory: int | None = None) -> None:
         self._settings = LibrarySettings.from_fields(settings)
+        self._most_memory = most_memory or max(LEAST_MEMORY, physical_memory() // 2)
+        # What is imported is not what is written; numpy comes with it.
+        importlib.import_module("imgsyncfs.formats.dataset_documents.contract")
+        limit_memory(self._most_memory)
 
     def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
         """Write a document.
@@ -126,8 +138,19 @@ class DocumentWriter:
 
         Raises:
             CatalogError: the catalog has another revision by now.
-            CacheError: the file cannot be written, or takes up too much.
+            CacheError: the file cannot be written, or takes up too much, on the disk or in memory.
         """
+        try:
+            self._write(arguments, send)
+        except MemoryError:
+            raise CacheError(
+                f"The documents of {arguments['dataset']} in the view {arguments['view']} take more than "
+                f"{self._most_memory / (1 << 30):.1f} GiB of memory to write; look for annotations that are far too "
+                "long, or select fewer images with: imgsyncfs select"
+            ) from None
+        return {}, b""
+
+    def _write(self, arguments: dict[str, Any], send: Send) -> None:
         # Late: numpy comes with it.
         from imgsyncfs.formats.dataset_documents.contract import LossTally
 
@@ -158,7 +181,6 @@ class DocumentWriter:
                     f"{document.name.decode()} of {dataset} cannot be written ({error.strerror}); make room on the "
                     "disk of the cache."
                 ) from error
-        return {}, b""
 
 
 def compose_document(

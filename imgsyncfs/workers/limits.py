@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 from pathlib import Path
 
@@ -15,6 +16,14 @@ def limit(kind: int, most: int) -> None:
 
 
 def limit_memory(byte_count: int) -> None:
-    """Let this process take so much memory beside what it has; what needs more raises MemoryError."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit(resource.RLIMIT_AS, pages * resource.getpagesize() + byte_count)
+    """Let this process take so much memory beside what it has; what needs more raises MemoryError.
+
+    Only what it may write to counts (getrlimit(2), RLIMIT_DATA): threads reserve far more addresses than they use.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    limit(resource.RLIMIT_DATA, pages * resource.getpagesize() + byte_count)
+
+
+def physical_memory() -> int:
+    """The machine's memory, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

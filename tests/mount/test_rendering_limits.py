@@ -6,7 +6,8 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,19 @@ from support.mounting import (
     process_ids,
     write_image,
 )
+from support.places import importing_support
 
-from imgsyncfs.errors import AnnotationError
+from imgsyncfs.errors import AnnotationError, CacheError, WorkerLost
 from imgsyncfs.formats.registry import CONVERTIBLE
 from imgsyncfs.library.configuration import library_settings
+from imgsyncfs.library.documents import facts_digest
 from imgsyncfs.library.library import Library
 from imgsyncfs.library.rendered_alone import RenderingLimits, RenderingPlace
+from imgsyncfs.library.views.registry import find_view
 from imgsyncfs.mount.renderings import RenderingFlights
 from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.workers.forking import Template
+from imgsyncfs.workers.pool import WorkerPool
 
 DATASET = "original_20260105_rgb_bbox&seg"
 
@@ -218,3 +224,35 @@ def test_a_rendering_beyond_its_limits_is_refused_at_once_when_asked_for_again(
                 render(name, "labelme")
         assert time.monotonic() - began < limits.seconds / 2
         assert render("light", "labelme") == rendered(fresh, "light", "labelme")
+
+
+def test_a_document_that_takes_too_much_memory_is_an_error_and_the_next_one_is_written(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", importing_support())
+    contents = {"original_20260106_rgb_bbox": boxes(250_000), "original_20260107_rgb_bbox": boxes(2)}
+    for dataset, content in contents.items():
+        folder = tmp_path / dataset
+        folder.mkdir()
+        write_image(folder / "a.jpg")
+        (folder / "a.json").write_bytes(content)
+        workplace.run("publish", folder, "--name", dataset)
+    settings = library_settings(load_configuration(None, environment=workplace.variables()), {"siblings": "none"})
+    target = tmp_path / "document"
+
+    def write(writers: WorkerPool, dataset: str) -> None:
+        with Library(settings) as library:
+            files = library.view_files(dataset, find_view("coco"))
+        job = {"dataset": dataset, "listing": files.listing.key, "view": "coco", "facts": facts_digest(files.facts)}
+        writers.submit({**job, "place": 0, "target": str(target), "most_bytes": 1 << 30}).result(60)
+
+    with closing(Template()) as template:
+        writers = WorkerPool(
+            "support.frugal_writer:FrugalWriter", asdict(settings), count=1, threads=1, template=template
+        )
+        with closing(writers):
+            # Most of what needs memory says that there is none; orjson may also end its process.
+            with pytest.raises((CacheError, WorkerLost)):
+                write(writers, "original_20260106_rgb_bbox")
+            write(writers, "original_20260107_rgb_bbox")
+            assert target.read_bytes().count(b'"bbox":') == 2
