@@ -219,3 +219,27 @@ def test_umount_of_a_busy_mount_names_who_has_a_file_of_it_mapped(workplace: Wor
             done = workplace.run("umount", mountpoint, status=1)
             assert f"({user.pid})" in done.stderr
             assert "import mmap" in done.stderr
+
+
+IN_A_NAMESPACE = (
+    "mount -t fusectl none /sys/fs/fuse/connections && "
+    'exec "$0" -m imgsyncfs umount --force "$1"'  # no process of the mount is seen there, so none is killed
+)
+
+
+def test_umount_by_force_has_the_kernel_end_what_waits_for_processes_that_it_cannot_kill(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        processes = process_ids(mountpoint)
+        with stopped(processes), reader_of(mountpoint / IMAGE) as reader:
+            namespace = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_NAMESPACE]
+            subprocess.run(
+                [*namespace, sys.executable, mountpoint], env=workplace.variables(), timeout=LIMIT_SECONDS, check=True
+            )
+            assert reader.wait(LIMIT_SECONDS) != 0
+            assert all(map(is_running, processes))
+        # They see that it has ended as soon as they go on.
+        assert all_end_after(processes)
+        with pytest.raises(OSError, match="not connected"):
+            list(mountpoint.iterdir())
+        workplace.run("umount", mountpoint)
+        assert not is_mounted(mountpoint)
