@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 
 import orjson
 
@@ -23,7 +23,7 @@ from imgsyncfs.catalog.schema import (
     LONGEST_LABEL_NAME,
     LONGEST_LABEL_VALUE,
 )
-from imgsyncfs.catalog.statements import NAMES_AT_ONCE, PARAMETERS_AT_ONCE, insert, portions
+from imgsyncfs.catalog.statements import NAMES_AT_ONCE, insert, insert_all, portions
 
 MOST_VALUES = 20_000
 """Values of one label, or classes, that are kept of a dataset as a whole, the first by name: more are free text, and
@@ -186,8 +186,7 @@ def _write_annotation_labels(
             marks = ", ".join("?" * len(names))
             connection.execute(f"{delete} AND name IN ({marks})", (*key, *names))
     rows = ((*key, name, place, *label) for name in fresh for place, label in enumerate(labels[name]))
-    while some := list(islice(rows, PARAMETERS_AT_ONCE // len(_COLUMNS))):
-        insert(connection, "annotation_labels", _COLUMNS, some)
+    insert_all(connection, "annotation_labels", _COLUMNS, rows)
     return bool(stale or fresh)
 
 

@@ -37,7 +37,7 @@ from imgsyncfs.catalog.schema import (
     dataset_columns,
     select_datasets,
 )
-from imgsyncfs.catalog.statements import NAMES_AT_ONCE, PARAMETERS_AT_ONCE, insert, portions
+from imgsyncfs.catalog.statements import NAMES_AT_ONCE, insert, insert_all, portions
 from imgsyncfs.errors import CatalogError
 
 _REVISION, _UPDATED_AT, _PUBLISH_ID = map(DATASET_COLUMNS.index, ("revision", "updated_at", "publish_id"))
@@ -234,9 +234,7 @@ def _write(connection: Connection, table: _Table, difference: _Difference, progr
         marks = ", ".join("?" * len(names))
         connection.execute(f"{delete} AND name IN ({marks})", (*key, *names))
     columns = (*table.key, *table.columns)
-    for rows in portions(difference.fresh, PARAMETERS_AT_ONCE // len(columns)):
-        insert(connection, table.name, columns, [(*key, *row) for row in rows])
-        progress(len(rows))
+    insert_all(connection, table.name, columns, ((*key, *row) for row in difference.fresh), progress)
 
 
 def _write_digests(
@@ -261,8 +259,8 @@ def _write_digests(
         marks = ", ".join("?" * len(names))
         statement = f"DELETE FROM extent_digests WHERE dataset_id = ? AND md5 IN ({marks})"  # noqa: S608  # marks alone
         connection.execute(statement, (*key, *names))
-    for rows in portions([(row.dataset_id, *entry) for entry in given.items()], NAMES_AT_ONCE):
-        insert(connection, "extent_digests", ("dataset_id", "md5", "xxh3"), rows)
+    fresh = ((row.dataset_id, *entry) for entry in given.items())
+    insert_all(connection, "extent_digests", ("dataset_id", "md5", "xxh3"), fresh)
     return bool(given)
 
 

@@ -175,6 +175,9 @@ def test_a_dataset_that_is_not_there_is_none(catalog: Catalog) -> None:
     assert read_listing(catalog, "nothing") is None
 
 
+MANY = 6000
+"""Rows that no way of writing them puts into one statement."""
+
 ODD_TEXTS = (
     *("a\nb", "q'u\"o`t[e]", "ünï日本😀", "e\u0301", "..", " lead", "x" * 300, "?", "%", "{", "\\", "a;b", "Ä" * 150),
     *("NULL", "--", "/*", "\t", "a/b", "\x01", "''"),
@@ -204,12 +207,13 @@ def test_names_that_differ_in_case_or_composition_are_different_names(catalog: C
 
 
 def test_many_rows_go_through_portions_of_statements(catalog: Catalog) -> None:
-    images = [make_image(number) for number in range(2500)]
-    annotations = [make_annotation(number) for number in range(0, 2500, 2)]
+    texts = [ODD_TEXTS[number % len(ODD_TEXTS)] for number in range(MANY)]
+    images = [make_image(number, name=f"{number:05}{text}", blob=text) for number, text in enumerate(texts)]
+    annotations = [make_annotation(number, name=image.name) for number, image in enumerate(images) if number % 2]
     counts: list[int] = []
     catalog.replace_dataset(DATASET, images, annotations, progress=counts.append)
     assert sum(counts) == len(images) + len(annotations)
-    assert max(counts) < 100
+    assert max(counts) < MANY
     assert contents(catalog)[1:] == (images, annotations)
 
 
