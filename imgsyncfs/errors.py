@@ -14,6 +14,8 @@
     │   ├── CatalogRefused       user or password refused
     │   ├── DatasetChanged       a dataset was published again since the table of datasets was read
     │   └── CatalogUnreachable   server unreachable, or no answer in time
+    │       ├── CatalogNotReady  the server is there, and says that it will answer later
+    │       └── CatalogConflict  others write to it at the same time: what was undone can be done again
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
     │   ├── StoreRefused         credentials refused
@@ -104,6 +106,14 @@ class DatasetChanged(CatalogError):
 
 class CatalogUnreachable(CatalogError):
     """The server cannot be reached, or did not answer in time."""
+
+
+class CatalogNotReady(CatalogUnreachable):
+    """The server is there and will answer later: its database resumes, moves to another machine, or is busy."""
+
+
+class CatalogConflict(CatalogUnreachable):
+    """Others write to the catalog at the same time; what was undone for that can be done again."""
 
 
 class StoreError(ImgsyncfsError):

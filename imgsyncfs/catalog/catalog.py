@@ -18,7 +18,7 @@ from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.catalog_settings import CatalogSettings
 from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
-from imgsyncfs.catalog.faults import DuplicateRow
+from imgsyncfs.catalog.fault_kinds import DuplicateRow
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
 from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (

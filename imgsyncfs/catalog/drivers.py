@@ -46,7 +46,13 @@ _MACHINE_FOLDERS = {"aarch64": "arm64", "amd64": "x86_64"}
 
 
 def connection_string(
-    url: ServerUrl | OdbcUrl, password: str | None, *, timeout: float, create: bool, installed: Sequence[str]
+    url: ServerUrl | OdbcUrl,
+    password: str | None,
+    *,
+    timeout: float,
+    create: bool,
+    installed: Sequence[str],
+    packaged: Path | None = None,
 ) -> str:
     """Write the connection string for a catalog.
 
@@ -56,6 +62,7 @@ def connection_string(
         timeout: seconds to wait for a lock, for drivers that take it here.
         create: whether a missing SQLite file is made.
         installed: names of the ODBC drivers there are.
+        packaged: see `packaged_sql_server_driver`.
 
     Returns:
         The connection string. It holds the password: for the driver, and nobody else.
@@ -67,7 +74,7 @@ def connection_string(
         return _odbc(url, password, timeout=timeout, create=create)
     if url.scheme == "postgresql":
         return _postgresql(url, password, find_postgresql_driver(installed))
-    return _sql_server(url, password, find_sql_server_driver(installed, packaged_sql_server_driver()))
+    return _sql_server(url, password, find_sql_server_driver(installed, packaged))
 
 
 def find_postgresql_driver(installed: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Errors of database drivers, as imgsyncfs's own.
 
-Drivers agree on little: psqlODBC gives 08001 for every failure to connect and SQLite's driver HY000 for everything, so
-that the words of the message have to decide.
+SQL Server's are told apart by their numbers (`imgsyncfs.catalog.server_numbers`). For the rest drivers agree on little:
+psqlODBC gives 08001 for every failure to connect and SQLite's driver HY000 for everything, so that the words of the
+message have to decide.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imgsyncfs.catalog.fault_kinds import DuplicateRow, FaultKind
+from imgsyncfs.catalog.server_numbers import kind_by_number
 from imgsyncfs.errors import (
+    CatalogConflict,
     CatalogError,
     CatalogMissing,
+    CatalogNotReady,
     CatalogRefused,
     CatalogUnreachable,
     ConfigurationError,
@@ -23,26 +28,18 @@ from imgsyncfs.errors import (
 LONGEST_DRIVER_TEXT = 300
 
 
-class DuplicateRow(CatalogError):
-    """A row whose key is there already: somebody else wrote it in the meantime."""
-
-
 @dataclass(frozen=True)
-class _Rule:
-    """One kind of failure.
+class _Rule(FaultKind):
+    """One kind of failure, and what shows it.
 
     Attributes:
         states: SQLSTATEs, a regular expression for the whole of it.
         words: in the message, a regular expression for a part of it.
-        kind: the error to be raised.
-        remedy: what to do.
         vague: its SQLSTATE also comes with other failures: the words are asked first.
     """
 
     states: str
     words: str
-    kind: type[ImgsyncfsError]
-    remedy: str
     vague: bool = False
 
 
@@ -50,60 +47,82 @@ _RULES = (
     _Rule(
         states="IM00[2349]",
         words="can't open lib|data source name not found",
-        kind=ConfigurationError,
+        error=ConfigurationError,
         remedy="install the ODBC driver, or correct its name (odbcinst -q -d lists those there are)",
     ),
     _Rule(
         states="3D000",
         words='database ".*" does not exist|cannot open database|connect failed \\(14\\)|unable to open database file',
-        kind=CatalogMissing,
+        error=CatalogMissing,
         remedy="make it, or correct the catalog URL",
     ),
     _Rule(
         states="28...|42501",
         words="password authentication failed|no password supplied|login failed|authentication failed|access denied|"
         "permission denied|permission was denied|no pg_hba.conf entry|role .* does not exist",
-        kind=CatalogRefused,
+        error=CatalogRefused,
         remedy="check the user in the catalog URL, and IMGSYNCFS_PASSWORD or password in the config file",
         vague=True,
     ),
     _Rule(
         states="42P01|42S02|42S22|42703",
         words="no such table|no such column|not a database|invalid object name|invalid column name",
-        kind=NotACatalog,
+        error=NotACatalog,
         remedy="correct the catalog URL, or make a catalog with: imgsyncfs init",
     ),
-    _Rule(states="23505|23000", words="unique constraint|duplicate key", kind=DuplicateRow, remedy="try again"),
+    _Rule(states="23505", words="unique constraint|duplicate key", error=DuplicateRow, remedy="try again"),
+    _Rule(
+        states="23...",
+        words="not-null constraint|not null constraint|foreign key constraint|check constraint",
+        error=CatalogError,
+        remedy="the table has a column, key or rule of its own that imgsyncfs knows nothing of: give the column a "
+        "default, or drop the rule",
+    ),
     _Rule(
         states="55P03|40001|40P01",
         words="is locked|lock timeout|lock request time|deadlock",
-        kind=CatalogUnreachable,
+        error=CatalogConflict,
         remedy="try again when nobody else is writing to it",
     ),
     _Rule(
-        states="08...|HYT0.|57...|53300",
+        states="57P03|53300",
+        words="the database system is (starting up|shutting down|in recovery mode)|too many (clients|connections)",
+        error=CatalogNotReady,
+        remedy="the server is busy: try again in a minute",
+    ),
+    _Rule(
+        states="never",
+        words="certificate|SSL Provider|TLS Provider|SSL error",
+        error=CatalogRefused,
+        remedy="install the certificate of the authority that has signed the server's, or, in a network that you "
+        "trust, do without: TrustServerCertificate=yes in the URL of an SQL Server, sslmode=require in that of a "
+        "PostgreSQL",
+        vague=True,
+    ),
+    _Rule(
+        states="08...|HYT0.|57...",
         words="timeout|timed out|could not connect|connection refused|connection .* lost|could not translate host|"
         "communication link|server closed the connection",
-        kind=CatalogUnreachable,
+        error=CatalogUnreachable,
         remedy="check the network, the server and the catalog URL",
         vague=True,
     ),
     _Rule(
         states="25006",
         words="readonly database|read-only",
-        kind=CatalogError,
+        error=CatalogError,
         remedy="make the database writable, or write as another user",
     ),
     _Rule(
         states="53100",
         words="disk is full|disk full|no space left",
-        kind=CatalogError,
+        error=CatalogError,
         remedy="make room on the database's disk",
     ),
-    _Rule(states="XX00.", words="malformed", kind=CatalogError, remedy="restore the database from a backup"),
+    _Rule(states="XX00.", words="malformed", error=CatalogError, remedy="restore the database from a backup"),
 )
 
-_UNKNOWN = _Rule(states="", words="", kind=CatalogError, remedy="see what the database's own log says")
+_UNKNOWN = FaultKind(CatalogError, "see what the database's own log says")
 
 
 def driver_fault(where: str, text: str, *, state: str = "", secrets: Iterable[str] = ()) -> ImgsyncfsError:
@@ -119,11 +138,11 @@ def driver_fault(where: str, text: str, *, state: str = "", secrets: Iterable[st
         The error, to be raised: its message holds the driver's words without secrets.
     """
     reason = readable(text, secrets)
-    rule = _find_rule(state, text)
-    return rule.kind(f"The catalog {where} cannot be used: {reason}; {rule.remedy}.")
+    kind = kind_by_number(text) or _find_rule(state, text)
+    return kind.error(f"The catalog {where} cannot be used: {reason}; {kind.remedy}.")
 
 
-def _find_rule(state: str, text: str) -> _Rule:
+def _find_rule(state: str, text: str) -> FaultKind:
     for rule in _RULES:
         if not rule.vague and re.fullmatch(rule.states, state):
             return rule
@@ -143,7 +162,14 @@ def readable(text: str, secrets: Iterable[str]) -> str:
             if form:
                 text = text.replace(form, "***")
     text = re.sub(r"(?i)\b(pwd|password)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;\s]*)", r"\1=***", text)
-    text = re.sub(r"^(\[[^\]]*\]\s*)+", "", text)
-    text = re.sub(r"(\s*\(\d+\))*(\s*\(SQL\w+\))?\s*$", "", text)
-    text = " ".join(text.split()).rstrip(".;")
+    parts = (_without_tags(part) for part in re.split(r";\s*(?=\[\w{5}\]\s*\[)", text))
+    text = "; ".join(dict.fromkeys(filter(None, parts)))
     return text if len(text) <= LONGEST_DRIVER_TEXT else text[:LONGEST_DRIVER_TEXT] + "…"
+
+
+def _without_tags(text: str) -> str:
+    """One message of a driver: its words, and the number if that is the server's own."""
+    kept = r"\2" if "[SQL Server]" in text else ""
+    text = re.sub(r"^(\[[^\]]*\]\s*)+", "", text)
+    text = re.sub(r"((?:\s*\(-?\d+\))*?)(\s*\([1-9]\d*\))?(\s*\(SQL\w+\))?\s*$", kept, text)
+    return " ".join(text.split()).rstrip(".;")

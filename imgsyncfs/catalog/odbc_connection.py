@@ -22,9 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imgsyncfs.catalog.drivers import connection_string
+from imgsyncfs.catalog.drivers import connection_string, packaged_sql_server_driver
 from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.schema import find_dialect
+from imgsyncfs.catalog.server_address import check_listening
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, ImgsyncfsError
 
@@ -119,13 +120,24 @@ class OdbcConnection:
         self._timeout = timeout
         self._pyodbc = _load_pyodbc()
         text = connection_string(
-            url, password, timeout=timeout * SERVER_SHARE, create=create, installed=self._pyodbc.drivers()
+            url,
+            password,
+            timeout=timeout * SERVER_SHARE,
+            create=create,
+            installed=self._pyodbc.drivers(),
+            packaged=packaged_sql_server_driver(),
         )
         self._secrets = [password] if password else []
         self._thread = TimeLimitedThread("catalog", timeout)
         seconds = max(1, int(timeout * SERVER_SHARE))
+
+        def connected() -> Any:
+            if isinstance(url, ServerUrl):
+                check_listening(url, seconds)
+            return self._pyodbc.connect(text, autocommit=True, timeout=seconds)
+
         try:
-            self._connection: Any = self._call(lambda: self._pyodbc.connect(text, autocommit=True, timeout=seconds))
+            self._connection: Any = self._call(connected)
         except BaseException:
             self._thread.end()
             _remove_driver_logs()

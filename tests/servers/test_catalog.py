@@ -620,11 +620,18 @@ def test_a_driver_or_data_source_that_is_missing_is_a_matter_of_configuration() 
             open_catalog(url)
 
 
-def test_a_server_that_is_away_is_told_at_once() -> None:
+@pytest.mark.parametrize("scheme", ["postgresql", "mssql"])
+def test_a_port_that_refuses_and_a_host_that_is_unknown_are_told_at_once(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(CatalogUnreachable, match="check the network"):
-        open_catalog(f"postgresql://u@127.0.0.1:{port}/d")
+    began = time.monotonic()
+    with pytest.raises(
+        CatalogUnreachable, match=rf"nothing answers at port {port} of 127.0.0.1 \(Connection refused\)"
+    ):
+        open_catalog(f"{scheme}://u@127.0.0.1:{port}/d", password="x")
+    with pytest.raises(CatalogUnreachable, match="the host no-such-host.invalid is not found"):
+        open_catalog(f"{scheme}://u@no-such-host.invalid/d", password="x")
+    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:

@@ -17,6 +17,7 @@ from imgsyncfs.catalog.drivers import (
     library_in,
     packaged_sql_server_driver,
 )
+from imgsyncfs.catalog.fault_kinds import DuplicateRow
 from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.schema import (
     POSTGRESQL,
@@ -33,8 +34,10 @@ from imgsyncfs.catalog.schema import (
 )
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl, SqliteUrl, parse_catalog_url
 from imgsyncfs.errors import (
+    CatalogConflict,
     CatalogError,
     CatalogMissing,
+    CatalogNotReady,
     CatalogRefused,
     CatalogUnreachable,
     ConfigurationError,
@@ -440,7 +443,12 @@ def test_the_dialect_follows_what_the_driver_says_the_database_is() -> None:
         ("42S02", "[42S02] Invalid object name 'catalog_settings'. (208)", NotACatalog),
         ("42P01", '[42P01] ERROR: relation "catalog_settings" does not exist', NotACatalog),
         ("", "file is not a database", NotACatalog),
-        ("", "database is locked", CatalogUnreachable),
+        ("57P03", "[57P03] FATAL: the database system is starting up", CatalogNotReady),
+        ("08001", "[08001] FATAL:  sorry, too many clients already (101) (SQLDriverConnect)", CatalogNotReady),
+        ("40P01", "[40P01] ERROR: deadlock detected", CatalogConflict),
+        ("23502", '[23502] ERROR: null value in column "owner" violates not-null constraint', CatalogError),
+        ("08001", "[08001] SSL error: certificate verify failed (101) (SQLDriverConnect)", CatalogRefused),
+        ("", "database is locked", CatalogConflict),
         ("", "database disk image is malformed", CatalogError),
         ("01000", "[01000] [unixODBC][Driver Manager]Can't open lib 'x' : file not found (0)", ConfigurationError),
         ("IM002", "[IM002] [unixODBC][Driver Manager]Data source name not found", ConfigurationError),
@@ -451,6 +459,68 @@ def test_what_a_driver_says_becomes_the_error_that_it_means(state: str, text: st
     fault = driver_fault("mssql://u@h/d", text, state=state)
     assert type(fault) is kind
     assert re.fullmatch(r"The catalog mssql://u@h/d cannot be used: [^;\[]+; [^;]+\.", str(fault), re.DOTALL)
+
+
+MICROSOFT = "[{state}] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]{words} ({number}) ({function})"
+FREETDS = "[{state}] [FreeTDS][SQL Server]{words} ({number}) ({function})"
+
+
+@pytest.mark.parametrize("template", [MICROSOFT, FREETDS, f"{FREETDS}; [08001] [FreeTDS]Unable to connect (0) (SQLD)"])
+@pytest.mark.parametrize("words", ["Some words.", "无法打开登录所请求的数据库。登录失败。", "Fehler: 'ä' (siehe Log)."])
+@pytest.mark.parametrize(
+    ("numbers", "kind", "remedy"),
+    [
+        ((40613, 922, 18401), CatalogNotReady, "a database that was paused"),
+        ((40197, 4221, 596), CatalogNotReady, "moving to another server"),
+        (
+            (40501, 10928, 10929, 10936, 49918, 49919, 49920, 701, 8645, 17809, 17830),
+            CatalogNotReady,
+            "the server is busy",
+        ),
+        ((37396,), CatalogNotReady, "takes a new one"),
+        ((40615, 40914), CatalogRefused, "firewall rule"),
+        ((47073,), CatalogRefused, "private endpoint"),
+        ((47072,), CatalogRefused, "TLS"),
+        ((40532,), CatalogRefused, "user@server"),
+        ((4060,), CatalogMissing, "correct the database's name in the catalog URL, or have the user given access"),
+        ((916,), CatalogRefused, "CREATE USER … FOR LOGIN …"),
+        ((18470,), CatalogRefused, "enabled"),
+        ((18486,), CatalogRefused, "unlocked"),
+        ((18487, 18488), CatalogRefused, "a new password"),
+        ((18456,), CatalogRefused, "IMGSYNCFS_PASSWORD"),
+        ((229, 230, 262, 2760), CatalogRefused, "GRANT SELECT"),
+        ((1205, 1222, 3960), CatalogConflict, "nobody else is writing"),
+        ((2601, 2627), DuplicateRow, "try again"),
+        ((2628, 8152), CatalogError, "shorten that value"),
+        ((515, 547), CatalogError, "of its own"),
+        ((1105, 9002, 40544), CatalogError, "room"),
+        ((40552,), CatalogError, "fewer images"),
+        ((42119,), CatalogError, "free allowance"),
+        ((3906,), CatalogError, "writable"),
+        ((208, 207), NotACatalog, "imgsyncfs init"),
+    ],
+)
+def test_an_error_of_sql_server_is_what_its_number_says_in_any_language(
+    numbers: tuple[int, ...], kind: type[ImgsyncfsError], remedy: str, words: str, template: str
+) -> None:
+    for number in numbers:
+        text = template.format(state="42000", words=words, number=number, function="SQLExecDirectW")
+        fault = driver_fault("mssql://u@h/d", text, state="42000")
+        assert type(fault) is kind
+        assert remedy in str(fault)
+        assert f"({number})" in str(fault)
+        assert "[" not in str(fault)
+        assert "SQLExec" not in str(fault)
+
+
+@pytest.mark.parametrize("reason", ["self-signed certificate", "subject name does not match host name"])
+def test_a_certificate_that_nobody_vouches_for_is_no_matter_of_the_network(reason: str) -> None:
+    error = f"[error:0A000086:SSL routines::certificate verify failed:{reason}]"
+    text = f"[08001] [Microsoft][ODBC Driver 18 for SQL Server]SSL Provider: {error} (-1) (SQLDriverConnect)"
+    fault = driver_fault("mssql://u@h/d", text, state="08001")
+    assert type(fault) is CatalogRefused
+    assert "TrustServerCertificate=yes" in str(fault)
+    assert "network," not in str(fault)
 
 
 @pytest.mark.parametrize("echo", ["{}", "PWD={}", "pwd={{{}}}", "UID=x;PWD={};SERVER=y", "login '{}' failed"])
