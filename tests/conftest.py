@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,9 @@ from support.services import (
     start_azurite,
     start_postgresql,
 )
+
+if TYPE_CHECKING:
+    from support.tds_server import TdsServer
 
 pytest_plugins = ["support.divided_dataset", "support.empty_catalogs"]
 
@@ -105,6 +109,16 @@ def sqlite_odbc_url(tmp_path: Path) -> str:
     """The catalog URL of a SQLite file that is reached through ODBC; the file is not there yet."""
     # Timeout: how many milliseconds a statement waits for another connection's lock.
     return f"odbc:Driver={odbc_driver('SQLite3')};Database={tmp_path / 'catalog.db'};Timeout=5000"
+
+
+@pytest.fixture
+def sql_server(tmp_path: Path) -> Iterator[TdsServer]:
+    """A server that speaks as SQL Server does, with an empty database."""
+    # Late: the layer unit does without what this needs.
+    from support.tds_server import tds_server
+
+    with tds_server(tmp_path / "datasets.db") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The ODBC driver for a catalog, and its connection string.
 
-Drivers read braces in different ways, as trials show: Microsoft's and FreeTDS take ``{…}`` off every value,
-psqlODBC off the password alone (a braced user name is looked up with its braces), SQLite's off none.
+Drivers read braces in different ways, as trials show: Microsoft's and FreeTDS take ``{…}`` off every value, in which
+Microsoft's alone reads ``}}`` as one; psqlODBC takes them off the password alone (a braced user name is looked up with
+its braces), SQLite's off none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from imgsyncfs.errors import ConfigurationError
 POSTGRESQL_DRIVERS = ("PostgreSQL Unicode", "PostgreSQL Unicode(x64)", "PostgreSQL")
 SQL_SERVER_DRIVERS = ("ODBC Driver 18 for SQL Server", "ODBC Driver 17 for SQL Server")
 FREETDS_DRIVER = "FreeTDS"
+DRIVER_OPTION = "driver"
+"""Of a URL, which names the driver to be taken for an SQL Server."""
 
 INSTALL_POSTGRESQL = "install it with: apt install odbc-postgresql"
 INSTALL_SQL_SERVER = "install it with: pip install 'imgsyncfs[mssql]', or Microsoft's package msodbcsql18"
@@ -74,7 +77,13 @@ def connection_string(
         return _odbc(url, password, timeout=timeout, create=create)
     if url.scheme == "postgresql":
         return _postgresql(url, password, find_postgresql_driver(installed))
-    return _sql_server(url, password, find_sql_server_driver(installed, packaged))
+    named = next((value for key, value in url.options if key.lower() == DRIVER_OPTION), None)
+    return _sql_server(url, password, named or find_sql_server_driver(installed, packaged))
+
+
+def leaves_certificates_unchecked(connection_string: str) -> bool:
+    """Whether the driver takes any certificate of a server, as FreeTDS does of one that its own files do not name."""
+    return connection_string.startswith(f"DRIVER={_braced(FREETDS_DRIVER)};")
 
 
 def find_postgresql_driver(installed: Sequence[str]) -> str:
@@ -173,20 +182,21 @@ def _postgresql(url: ServerUrl, password: str | None, driver: str) -> str:
 
 def _sql_server(url: ServerUrl, password: str | None, driver: str) -> str:
     freetds = driver == FREETDS_DRIVER
+    braced = _freetds_braced if freetds else _braced
     host = _plain("server", url.host)
     attributes = {"DRIVER": driver if driver.startswith("/") else _braced(driver)}
     if freetds:
         attributes |= {"SERVER": host, "PORT": str(url.port or 1433)}
     else:
         attributes["SERVER"] = f"{host},{url.port}" if url.port else host
-    attributes["DATABASE"] = _braced(url.database)
+    attributes["DATABASE"] = braced(url.database)
     if url.user:
-        attributes["UID"] = _braced(url.user)
+        attributes["UID"] = braced(url.user)
         if password:
-            attributes["PWD"] = _braced(password)
+            attributes["PWD"] = braced(password)
     elif not any(key.lower() == "authentication" for key, _ in url.options):
         attributes["Trusted_Connection"] = "yes"
-    options = {_plain("option", key): _braced(value) for key, value in url.options}
+    options = {_plain("option", key): braced(value) for key, value in url.options if key.lower() != DRIVER_OPTION}
     return _joined(attributes, _FREETDS_DEFAULTS if freetds else _SQL_SERVER_DEFAULTS, options)
 
 
@@ -212,6 +222,20 @@ def _joined(attributes: Mapping[str, str], defaults: Mapping[str, str], options:
 def _braced(value: str) -> str:
     """A value that ends where it ends, whatever it holds."""
     return "{" + value.replace("}", "}}") + "}"
+
+
+def _freetds_braced(value: str) -> str:
+    """The same for FreeTDS, which reads up to the first ``};`` and undoubles nothing.
+
+    Raises:
+        ConfigurationError: it would be read as something else.
+    """
+    if "};" in value:
+        raise ConfigurationError(
+            "FreeTDS takes no value with '};' in it, as one for this catalog has, or its password; use another one, or "
+            "Microsoft's driver: pip install 'imgsyncfs[mssql]'"
+        )
+    return "{" + value + "}"
 
 
 def _plain(what: str, value: str) -> str:

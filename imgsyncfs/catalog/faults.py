@@ -101,7 +101,8 @@ _RULES = (
     ),
     _Rule(
         states="08...|HYT0.|57...",
-        words="timeout|timed out|could not connect|connection refused|connection .* lost|could not translate host|"
+        words=r"timeout|timed out|could not connect|\[FreeTDS\]\[SQL Server\]Unknown error|"
+        "connection refused|connection .* lost|could not translate host|"
         "communication link|server closed the connection",
         error=CatalogUnreachable,
         remedy="check the network, the server and the catalog URL",

@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imgsyncfs.catalog.drivers import connection_string, packaged_sql_server_driver
+from imgsyncfs.catalog.drivers import connection_string, leaves_certificates_unchecked, packaged_sql_server_driver
 from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.schema import find_dialect
 from imgsyncfs.catalog.server_address import check_listening
@@ -127,6 +128,8 @@ class OdbcConnection:
             installed=self._pyodbc.drivers(),
             packaged=packaged_sql_server_driver(),
         )
+        if leaves_certificates_unchecked(text):
+            _warn_of_certificates(self.where)
         self._secrets = [password] if password else []
         self._thread = TimeLimitedThread("catalog", timeout)
         seconds = max(1, int(timeout * SERVER_SHARE))
@@ -240,6 +243,16 @@ class OdbcConnection:
             return driver_fault(self.where, text, state=state, secrets=self._secrets)
         except (UnicodeError, OverflowError) as error:
             return CatalogError(f"The catalog {self.where} cannot hold a value: {error}; correct the value.")
+
+
+@cache
+def _warn_of_certificates(where: str) -> None:
+    """Say it once for each catalog."""
+    logger.warning(
+        "FreeTDS does not check the certificate of %s: whoever is between may read what is sent, the password too. Use "
+        "Microsoft's driver: pip install 'imgsyncfs[mssql]'",
+        where,
+    )
 
 
 def _remove_driver_logs() -> None:

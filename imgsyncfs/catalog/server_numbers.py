@@ -16,9 +16,11 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
+    CatalogUnreachable,
     NotACatalog,
 )
 
+# Those of 200xx are FreeTDS's own, about its connection.
 _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
     (
         (40613, 922, 18401),
@@ -102,6 +104,10 @@ _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
     ),
     ((3906, 3908), FaultKind(CatalogError, "make the database writable, or write to its primary replica")),
     ((823, 824, 825, 5242), FaultKind(CatalogError, "restore the database from a backup")),
+    (
+        (20002, 20003, 20004, 20006, 20009, 20012, 20013, 20017),
+        FaultKind(CatalogUnreachable, "check the network, the server and the catalog URL"),
+    ),
     ((207, 208, 213), FaultKind(NotACatalog, "correct the catalog URL, or make a catalog with: imgsyncfs init")),
 )
 

@@ -14,7 +14,9 @@ from itertools import chain, islice
 from typing import Any
 
 from imgsyncfs.catalog.connection import Connection
+from imgsyncfs.catalog.row_values import LARGEST
 from imgsyncfs.catalog.schema import INTEGER_COLUMNS, POSTGRESQL, SQL_SERVER
+from imgsyncfs.errors import CatalogError
 
 PARAMETERS_AT_ONCE = 900
 """Older SQLite takes 999 parameters in a statement, SQL Server 2,100."""
@@ -136,14 +138,22 @@ def _json(table: str, columns: Sequence[str]) -> _Way:
         f"{column} {'BIGINT' if column in INTEGER_COLUMNS else 'NVARCHAR(MAX)'} '$[{place}]'"
         for place, column in enumerate(columns)
     )
-    # FreeTDS sends long texts as NTEXT, which OPENJSON does not take.
+    # Drivers send long texts as NTEXT, which OPENJSON does not take.
     source = f"OPENJSON(CAST(? AS NVARCHAR(MAX))) WITH ({fields})"
     statement = f"{_insert_into(table, columns)} SELECT {', '.join(columns)} FROM {source}"  # noqa: S608  # constant names
     return _Way(
         ROWS_AT_ONCE,
         lambda _: statement,
-        lambda rows: [json.dumps(list(map(list, rows)), ensure_ascii=False, separators=(",", ":"))],
+        _json_parameters,
     )
+
+
+def _json_parameters(rows: Sequence[Row]) -> list[str]:
+    for number in chain.from_iterable(rows):
+        if isinstance(number, int) and abs(number) > LARGEST:
+            # OPENJSON would take it for NULL.
+            raise CatalogError(f"A catalog cannot hold the number {number}, which has more than 64 bits; correct it.")
+    return [json.dumps(list(map(list, rows)), ensure_ascii=False, separators=(",", ":"))]
 
 
 def _insert_into(table: str, columns: Sequence[str]) -> str:

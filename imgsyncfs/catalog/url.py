@@ -45,6 +45,7 @@ _OPTIONS = {
             "clientcharset",
             "connectretrycount",
             "connectretryinterval",
+            "driver",
             "encrypt",
             "encryption",
             "failover_partner",

@@ -18,6 +18,7 @@ from typing import Any
 import pyodbc
 import pytest
 from support.services import Database, PostgreSql, odbc_driver
+from support.tds_server import TdsServer
 
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.catalog.connection import Connection
@@ -96,7 +97,7 @@ class Address:
         return open_catalog(self.url, password=self.password, timeout=timeout, create=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
+@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc", "sql_server", "freetds"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     """An empty database of each kind."""
     if request.param == "sqlite":
@@ -104,6 +105,9 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     if request.param == "postgresql":
         database: Database = request.getfixturevalue("postgresql_database")
         return Address(database.url, database.password)
+    if request.param in {"sql_server", "freetds"}:
+        server: TdsServer = request.getfixturevalue("sql_server")
+        return Address(server.url_with(freetds=request.param == "freetds"), server.password)
     # Without the fixture's own Timeout, so that the catalog's time limit counts.
     url: str = request.getfixturevalue("sqlite_odbc_url")
     return Address(url.removesuffix(";Timeout=5000"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.old_catalogs import take_additions_away
 from support.services import Database
+from support.tds_server import TdsServer
 
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.catalog import AnnotationRow, Catalog, DatasetRow, ImageRow, open_catalog
@@ -23,13 +24,16 @@ STREET, HOUSE = "original_20260101_rgb_bbox", "opensource_people_fisheye_clf"
 DAY = 86_400
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
+@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc", "sql_server"])
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
     """A catalog of two datasets, in each kind of database."""
     url, password = f"sqlite://{tmp_path}/catalog.db", None
     if request.param == "postgresql":
         database: Database = request.getfixturevalue("postgresql_database")
         url, password = database.url, database.password
+    elif request.param == "sql_server":
+        server: TdsServer = request.getfixturevalue("sql_server")
+        url, password = server.url, server.password
     elif request.param == "sqlite_odbc":
         url = request.getfixturevalue("sqlite_odbc_url")
     with open_catalog(url, password=password, create=True) as opened:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.old_catalogs import take_additions_away
 from support.services import Database
+from support.tds_server import TdsServer
 
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.catalog import Catalog, DatasetRow, ImageRow, open_catalog
@@ -22,13 +23,16 @@ IMAGES = [ImageRow(name, "jpg", 4, 3, 3, 10, "", "blob", 0, place, "", 7) for pl
 RULE = SplitRule((7, 2, 1), r"^(cam\d+)_")
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
+@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc", "sql_server"])
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
     """A catalog of two datasets in a database of each kind."""
     url, password = f"sqlite://{tmp_path}/catalog.db", None
     if request.param == "postgresql":
         database: Database = request.getfixturevalue("postgresql_database")
         url, password = database.url, database.password
+    elif request.param == "sql_server":
+        server: TdsServer = request.getfixturevalue("sql_server")
+        url, password = server.url, server.password
     elif request.param == "sqlite_odbc":
         url = request.getfixturevalue("sqlite_odbc_url")
     with open_catalog(url, password=password, create=True) as opened:

@@ -49,10 +49,17 @@ DRIVER_18 = "ODBC Driver 18 for SQL Server"
 DRIVER_17 = "ODBC Driver 17 for SQL Server"
 
 
-def odbc(url: str, password: str | None = None, *, installed: tuple[str, ...] = (), create: bool = False) -> str:
+def odbc(
+    url: str,
+    password: str | None = None,
+    *,
+    installed: tuple[str, ...] = (),
+    packaged: Path | None = None,
+    create: bool = False,
+) -> str:
     parsed = parse_catalog_url(url)
     assert not isinstance(parsed, SqliteUrl)
-    return connection_string(parsed, password, timeout=30.0, create=create, installed=installed)
+    return connection_string(parsed, password, timeout=30.0, create=create, installed=installed, packaged=packaged)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +375,7 @@ def test_the_driver_is_found_in_the_package_that_carries_it(tmp_path: Path, monk
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "debian"})
     assert packaged_sql_server_driver() == package / library
-    text = odbc("mssql://u@h/d")
+    text = odbc("mssql://u@h/d", packaged=package / library)
     assert text.startswith(f"DRIVER={package / library};SERVER=h;")
 
 

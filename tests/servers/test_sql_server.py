@@ -1,0 +1,128 @@
+"""SQL Server through Microsoft's driver and FreeTDS: what it says by number, passwords, certificates, lost sessions."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.certificates import private_authority
+from support.tds_server import Fails, Fault, TdsServer, tds_server
+
+from imgsyncfs.catalog import Catalog, open_catalog
+from imgsyncfs.errors import (
+    CatalogConflict,
+    CatalogError,
+    CatalogMissing,
+    CatalogNotReady,
+    CatalogRefused,
+    CatalogUnreachable,
+    ConfigurationError,
+)
+
+DRIVERS = ("microsoft", "freetds")
+STORE = "file:///data"
+
+NUMBERS: dict[int, tuple[type[CatalogError], str, str]] = {
+    40613: (CatalogNotReady, "服务器上的数据库当前不可用。", "a database that was paused"),
+    4060: (CatalogMissing, "无法打开登录所请求的数据库。登录失败。", "correct the database's name"),
+    18486: (CatalogRefused, "Fehler bei der Anmeldung: Das Konto ist gesperrt.", "unlocked"),
+    40615: (CatalogRefused, "Client with IP address '10.0.0.1' is not allowed to access the server.", "firewall rule"),
+    229: (CatalogRefused, "拒绝了对对象的 SELECT 权限。", "GRANT SELECT"),
+    1222: (CatalogConflict, "已超过了锁请求超时时段。", "nobody else is writing"),
+    1205: (CatalogConflict, "La transacción quedó en interbloqueo.", "nobody else is writing"),
+    2628: (CatalogError, "String or binary data would be truncated in table 'images'.", "shorten that value"),
+    42119: (CatalogError, "The monthly free amount of the database is used up.", "free allowance"),
+}
+
+
+def url_of(server: TdsServer, driver: str) -> str:
+    return server.url_with(freetds=driver == "freetds")
+
+
+def failing(words: str, fault: Fault | str) -> Fails:
+    """Has statements with some words fail."""
+    return lambda statement: fault if words in statement else None
+
+
+def opened(server: TdsServer, driver: str) -> Catalog:
+    return open_catalog(url_of(server, driver), password=server.password, timeout=10)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_what_a_server_says_to_a_statement_means_what_its_number_says(sql_server: TdsServer, driver: str) -> None:
+    with opened(sql_server, driver) as catalog:
+        catalog.initialize(store=STORE)
+        for number, (kind, words, remedy) in NUMBERS.items():
+            sql_server.fails = failing("FROM datasets", (number, words))
+            with pytest.raises(CatalogError, match=rf"\({number}\)") as caught:
+                catalog.datasets()
+            assert type(caught.value) is kind
+            assert remedy in str(caught.value)
+            assert words.rstrip(".") in str(caught.value)
+        sql_server.fails = lambda _: None
+        assert catalog.datasets() == []
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("number", [40613, 4060, 18486, 40615])
+def test_what_a_server_says_to_a_login_means_what_its_number_says(
+    sql_server: TdsServer, driver: str, number: int
+) -> None:
+    kind, words, remedy = NUMBERS[number]
+    sql_server.fails = failing("LOGIN", (number, words))
+    with pytest.raises(CatalogError, match=remedy) as caught:
+        opened(sql_server, driver)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("password", ["plain", "a}b", "}", "{x}", "a;b=c", "}}", "ä日 ", "a};b"])
+def test_any_password_arrives_as_it_is_or_is_refused_with_the_reason(
+    sql_server: TdsServer, driver: str, password: str
+) -> None:
+    sql_server.password = password
+    if driver == "freetds" and "};" in password:
+        with pytest.raises(ConfigurationError, match="FreeTDS takes no value with '};'"):
+            opened(sql_server, driver)
+        return
+    opened(sql_server, driver).close()
+    assert [login.password for login in sql_server.logins] == [password]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_session_that_the_server_ends_is_told_as_unreachable(sql_server: TdsServer, driver: str) -> None:
+    with opened(sql_server, driver) as catalog:
+        catalog.initialize(store=STORE)
+        sql_server.end_sessions()
+        with pytest.raises(CatalogUnreachable):
+            catalog.datasets()
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Iterator[TdsServer]:
+    """A server with a certificate that nobody vouches for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # No newer one goes into the messages of this version of the protocol.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    _, certificate = private_authority(tmp_path)
+    context.load_cert_chain(certificate)
+    with tds_server(tmp_path / "datasets.db", tls=context) as server:
+        yield server
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_url_says_so(encrypted: TdsServer) -> None:
+    with pytest.raises(CatalogRefused, match="TrustServerCertificate=yes"):
+        opened(encrypted, "microsoft")
+    trusting = f"{encrypted.url}?TrustServerCertificate=yes"
+    with open_catalog(trusting, password=encrypted.password, timeout=10) as catalog:
+        assert catalog.initialize(store=STORE)
+
+
+def test_who_connects_through_freetds_is_told_once_that_certificates_are_not_checked(
+    encrypted: TdsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        opened(encrypted, "freetds").close()
+    assert caplog.text.count("FreeTDS does not check the certificate") == 1
