@@ -137,9 +137,9 @@ class Catalog:
         """End the connection."""
         self._connection.close()
 
-    def is_replaced(self) -> bool:
-        """Whether another catalog stands at its place by now, which a connection opened anew would reach."""
-        return self._connection.is_replaced()
+    def is_stale(self) -> bool:
+        """Whether it should be opened anew: another catalog is at its place, or what it has logged in with ends soon."""
+        return self._connection.is_stale()
 
     def check(self) -> None:
         """Make sure that this is a catalog.

@@ -39,8 +39,8 @@ class Connection(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction for a ``with`` block: all of it happens, or, if it raises, nothing."""
 
-    def is_replaced(self) -> bool:
-        """Whether the database that this connects to is no longer the one at its place."""
+    def is_stale(self) -> bool:
+        """Whether it should be opened anew: another database is at its place, or what it has logged in with ends soon."""
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
+from imgsyncfs.catalog.url import AUTH_OPTION, OdbcUrl, ServerUrl
 from imgsyncfs.errors import ConfigurationError
 
 POSTGRESQL_DRIVERS = ("PostgreSQL Unicode", "PostgreSQL Unicode(x64)", "PostgreSQL")
@@ -194,9 +194,14 @@ def _sql_server(url: ServerUrl, password: str | None, driver: str) -> str:
         attributes["UID"] = braced(url.user)
         if password:
             attributes["PWD"] = braced(password)
-    elif not any(key.lower() == "authentication" for key, _ in url.options):
+    elif not any(key.lower() in {"authentication", AUTH_OPTION} for key, _ in url.options):
         attributes["Trusted_Connection"] = "yes"
-    options = {_plain("option", key): braced(value) for key, value in url.options if key.lower() != DRIVER_OPTION}
+    if freetds and url.uses_entra:
+        raise ConfigurationError(
+            "FreeTDS cannot log in with Entra ID (auth=entra); use Microsoft's driver: pip install 'imgsyncfs[mssql]'"
+        )
+    ours = {DRIVER_OPTION, AUTH_OPTION}
+    options = {_plain("option", key): braced(value) for key, value in url.options if key.lower() not in ours}
     return _joined(attributes, _FREETDS_DEFAULTS if freetds else _SQL_SERVER_DEFAULTS, options)
 
 

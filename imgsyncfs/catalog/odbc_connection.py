@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import pwd
 import queue
+import struct
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -109,6 +112,12 @@ ROWS_AT_ONCE = 2000
 
 _DRIVER_LOGS = Path("/tmp")  # noqa: S108  # where psqlODBC puts them
 
+_ACCESS_TOKEN = 1256
+"""SQL_COPT_SS_ACCESS_TOKEN, of Microsoft's driver."""
+
+TOKEN_SECONDS = 300.0
+"""So long before its access token ends a connection is opened anew."""
+
 SERVER_SHARE = 0.8
 """Part of the time limit that the server is given to answer: what it gives up itself, it also stops working at."""
 
@@ -131,13 +140,15 @@ class OdbcConnection:
         if leaves_certificates_unchecked(text):
             _warn_of_certificates(self.where)
         self._secrets = [password] if password else []
+        self._ends_at = math.inf
         self._thread = TimeLimitedThread("catalog", timeout)
         seconds = max(1, int(timeout * SERVER_SHARE))
 
         def connected() -> Any:
             if isinstance(url, ServerUrl):
                 check_listening(url, seconds)
-            return self._pyodbc.connect(text, autocommit=True, timeout=seconds)
+            before = self._token_attribute(url)
+            return self._pyodbc.connect(text, autocommit=True, timeout=seconds, attrs_before=before)
 
         try:
             self._connection: Any = self._call(connected)
@@ -193,14 +204,29 @@ class OdbcConnection:
             raise
         self._set_autocommit(on=True)
 
-    def is_replaced(self) -> bool:
-        """Never: a server ends the connections to a database that it drops."""
-        return False
+    def is_stale(self) -> bool:
+        """Whether the access token that it was opened with ends soon.
+
+        A server ends the connections to a database that it drops by itself.
+        """
+        return time.time() > self._ends_at - TOKEN_SECONDS
 
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         self._thread.last(self._connection.close)
         _remove_driver_logs()
+
+    def _token_attribute(self, url: ServerUrl | OdbcUrl) -> dict[int, bytes]:
+        """What the driver is given to log in with Entra ID, if the URL says so."""
+        if not isinstance(url, ServerUrl) or not url.uses_entra:
+            return {}
+        from imgsyncfs.stores.azure.entra import database_token
+
+        token = database_token(self.where, timeout=self._timeout)
+        self._ends_at = token.ends_at
+        self._secrets.append(token.text)
+        encoded = token.text.encode("utf-16-le")
+        return {_ACCESS_TOKEN: struct.pack("<I", len(encoded)) + encoded}
 
     def _undo(self, error: BaseException) -> None:
         """Roll back; a connection that is gone has done so itself."""

@@ -83,7 +83,7 @@ class SqliteConnection:
                 self._connection.rollback()
             raise
 
-    def is_replaced(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether the file was removed, or another one was put in its place: this connection still has the old one."""
         return _file_identity(self._path) != self._file
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -41,6 +42,7 @@ _OPTIONS = {
         {
             "app",
             "applicationintent",
+            "auth",
             "authentication",
             "clientcharset",
             "connectretrycount",
@@ -68,6 +70,10 @@ _OPTIONS = {
 }
 """The options of each kind of server's URL. Others are refused: drivers have some that write the password to a file for
 everyone to read (``Debug``, ``CommLog``), and a name with ``;`` or ``=`` would be taken for more than one."""
+
+AUTH_OPTION = "auth"
+ENTRA = "entra"
+"""How a URL says that an access token of Entra ID logs in: ``?auth=entra``."""
 
 _LOGGING_KEYS = frozenset({"debug", "commlog", "b2", "b3", "dumpfile", "dumpfileappend", "trace", "tracefile"})
 """Attributes with which drivers write what is sent to a server, the password among it, to a file."""
@@ -117,6 +123,11 @@ class ServerUrl:
         port = f":{self.port}" if self.port else ""
         options = "&".join(f"{quote(key)}={quote(value, safe='')}" for key, value in sorted(self.options))
         return f"{self.scheme}://{user}{host}{port}/{quote(self.database, safe='')}{'?' if options else ''}{options}"
+
+    @property
+    def uses_entra(self) -> bool:
+        """Whether an access token of Entra ID logs in."""
+        return any(key.lower() == AUTH_OPTION for key, _ in self.options)
 
 
 @dataclass(frozen=True)
@@ -254,6 +265,7 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         host = "localhost"
     if not host:
         raise ConfigurationError(f"The catalog URL names no server; write {form}.")
+    _check_log_in({key.lower(): value.lower() for key, value in options}, user)
     return ServerUrl(
         scheme=scheme,
         host=host,
@@ -262,6 +274,27 @@ def _parse_server_url(scheme: str, text: str) -> ServerUrl:
         database=database,
         options=tuple((key, value) for key, value in options if key != "host"),
     )
+
+
+def _check_log_in(options: Mapping[str, str], user: str) -> None:
+    """Refuse ways to log in that there are not, or that contradict each other."""
+    if options.get("authentication") == "activedirectorydefault":
+        raise ConfigurationError(
+            "No ODBC driver knows Authentication=ActiveDirectoryDefault; write auth=entra in the catalog URL, which "
+            "takes a managed or workload identity, or who is logged in with `az login`."
+        )
+    if AUTH_OPTION not in options:
+        return
+    if options[AUTH_OPTION] != ENTRA:
+        raise ConfigurationError(
+            f"The catalog URL has auth={options[AUTH_OPTION]}; write auth=entra, or leave it out to log in with user and "
+            "password."
+        )
+    if user:
+        raise ConfigurationError(
+            "The catalog URL names a user, and auth=entra, which has none; leave one of them out. A managed identity is "
+            "chosen with AZURE_CLIENT_ID."
+        )
 
 
 def _parse_attributes(text: str) -> tuple[tuple[str, str], ...]:

@@ -264,7 +264,7 @@ class CatalogReader:
 
     def _connect(self) -> Catalog:
         catalog: Catalog | None = getattr(self._local, "catalog", None)
-        if catalog is not None and catalog.is_replaced():
+        if catalog is not None and catalog.is_stale():
             self._disconnect()
             catalog = None
         if catalog is None:

@@ -160,8 +160,8 @@ class WatchedConnection:
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         return self._inner.transaction()
 
-    def is_replaced(self) -> bool:
-        return self._inner.is_replaced()
+    def is_stale(self) -> bool:
+        return self._inner.is_stale()
 
     def close(self) -> None:
         self._inner.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 
 from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.stores.azure.entra import LOG_IN, default_credential
 from imgsyncfs.stores.urls import ContainerLocation, is_account
 
 if TYPE_CHECKING:
@@ -144,21 +144,14 @@ def _check_key(key: str, variable: str) -> None:
 
 def _entra_account(endpoint: str, *, timeout: float) -> Account:
     variables = "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
-    try:
-        # By name: the package is an extra, and takes another third of a second to import.
-        identity = importlib.import_module("azure.identity")
-    except ImportError:
-        raise ConfigurationError(
-            f"No key for the Azure store is set, and logging in with Entra ID needs a package; set {variables}, or run "
-            "pip install 'imgsyncfs[azure-identity]'."
-        ) from None
+    credential = default_credential(
+        timeout=timeout,
+        lacking=f"No key for the Azure store is set, and logging in with Entra ID needs a package; set {variables}, or run "
+        "pip install 'imgsyncfs[azure-identity]'.",
+    )
     if urlsplit(endpoint).scheme != "https":
         raise ConfigurationError(
             f"No key for the Azure store is set, and Entra ID works with https:// alone; set {variables}."
         )
-    credential = identity.DefaultAzureCredential(process_timeout=max(1, int(timeout / 3)))
-    remedy = (
-        "run `az login` or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, with a role such as Storage "
-        f"Blob Data Reader; or set {variables}"
-    )
+    remedy = f"{LOG_IN}, with a role such as Storage Blob Data Reader; or set {variables}"
     return Account(endpoint, credential, remedy)
