@@ -138,7 +138,7 @@ class Catalog:
         self._connection.close()
 
     def is_stale(self) -> bool:
-        """Whether it should be opened anew: another catalog is at its place, or what it has logged in with ends soon."""
+        """Whether to open it anew: another catalog is at its place, or what it has logged in with ends soon."""
         return self._connection.is_stale()
 
     def check(self) -> None:

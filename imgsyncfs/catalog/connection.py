@@ -40,7 +40,7 @@ class Connection(Protocol):
         """A transaction for a ``with`` block: all of it happens, or, if it raises, nothing."""
 
     def is_stale(self) -> bool:
-        """Whether it should be opened anew: another database is at its place, or what it has logged in with ends soon."""
+        """Whether to open it anew: another database is at its place, or what it has logged in with ends soon."""
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

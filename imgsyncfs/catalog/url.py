@@ -287,13 +287,13 @@ def _check_log_in(options: Mapping[str, str], user: str) -> None:
         return
     if options[AUTH_OPTION] != ENTRA:
         raise ConfigurationError(
-            f"The catalog URL has auth={options[AUTH_OPTION]}; write auth=entra, or leave it out to log in with user and "
-            "password."
+            f"The catalog URL has auth={options[AUTH_OPTION]}; write auth=entra, or leave it out to log in with user "
+            "and password."
         )
     if user:
         raise ConfigurationError(
-            "The catalog URL names a user, and auth=entra, which has none; leave one of them out. A managed identity is "
-            "chosen with AZURE_CLIENT_ID."
+            "The catalog URL names a user, and auth=entra, which has none; leave one of them out. A managed identity "
+            "is chosen with AZURE_CLIENT_ID."
         )
 
 

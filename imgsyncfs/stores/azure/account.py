@@ -146,8 +146,8 @@ def _entra_account(endpoint: str, *, timeout: float) -> Account:
     variables = "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
     credential = default_credential(
         timeout=timeout,
-        lacking=f"No key for the Azure store is set, and logging in with Entra ID needs a package; set {variables}, or run "
-        "pip install 'imgsyncfs[azure-identity]'.",
+        lacking=f"No key for the Azure store is set, and logging in with Entra ID needs a package; set {variables}, or "
+        "run pip install 'imgsyncfs[azure-identity]'.",
     )
     if urlsplit(endpoint).scheme != "https":
         raise ConfigurationError(

@@ -62,7 +62,8 @@ def database_token(where: str, *, timeout: float) -> Token:
     """
     credential = default_credential(
         timeout=timeout,
-        lacking=f"The catalog {where} asks for Entra ID, which needs a package: pip install 'imgsyncfs[azure-identity]'.",
+        lacking=f"The catalog {where} asks for Entra ID, which needs a package; run pip install "
+        "'imgsyncfs[azure-identity]'.",
     )
     from azure.core.exceptions import AzureError
 
