@@ -1,4 +1,4 @@
-"""Logging in to SQL Server with Entra ID: tokens of a machine's own identity, through azure-identity's default chain."""
+"""Logging in to SQL Server with Entra ID: tokens of a machine's own identity, by azure-identity's default chain."""
 
 from __future__ import annotations
 
