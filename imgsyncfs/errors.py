@@ -15,6 +15,7 @@
     │   ├── DatasetChanged       a dataset was published again since the table of datasets was read
     │   └── CatalogUnreachable   server unreachable, or no answer in time
     │       ├── CatalogNotReady  the server is there, and says that it will answer later
+    │       ├── CatalogSessionEnded  the server or the network has ended the session: another one can be opened
     │       └── CatalogConflict  others write to it at the same time: what was undone can be done again
     ├── StoreError
     │   ├── StoreMissing         no such folder or container
@@ -110,6 +111,10 @@ class CatalogUnreachable(CatalogError):
 
 class CatalogNotReady(CatalogUnreachable):
     """The server is there and will answer later: its database resumes, moves to another machine, or is busy."""
+
+
+class CatalogSessionEnded(CatalogUnreachable):
+    """The server, or the network, has ended the session; another one can be opened."""
 
 
 class CatalogConflict(CatalogUnreachable):

@@ -6,6 +6,7 @@ All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing
 from __future__ import annotations
 
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -70,7 +71,13 @@ from imgsyncfs.catalog.selecting import (
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
-from imgsyncfs.errors import CatalogError, ConfigurationError
+from imgsyncfs.errors import (
+    CatalogConflict,
+    CatalogError,
+    CatalogNotReady,
+    CatalogSessionEnded,
+    ConfigurationError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +93,25 @@ _ORIENTATIONS = f"SELECT {', '.join(ORIENTATION_COLUMNS)} FROM image_orientation
 _SPLIT_RULES = f"SELECT {', '.join(SPLIT_COLUMNS)} FROM split_rules"  # noqa: S608  # constant names
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
 
+PUBLISH_ATTEMPTS = 5
+RERUN_SECONDS = 0.2
+"""How long to wait before the first rerun of a publish's transaction, at most; doubled with each."""
+
 _EXIF_ORIENTATIONS = range(1, 9)
 
 FileRow = TypeVar("FileRow", ImageRow, AnnotationRow, OrientationRow)
 Kept = TypeVar("Kept", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
 
-def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0, create: bool = False) -> Catalog:
+def open_catalog(
+    url: str,
+    *,
+    password: str | None = None,
+    timeout: float = 30.0,
+    create: bool = False,
+    patience: float = 0.0,
+    waiting: Callable[[float], None] = lambda _: None,
+) -> Catalog:
     """Connect to a catalog. Whether the database holds one is found out by `Catalog.check`.
 
     Args:
@@ -100,6 +119,9 @@ def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0
         password: for the user in the URL, if one is needed.
         timeout: for one answer of the database, or another connection's lock, in seconds.
         create: whether a missing SQLite file is made, to be initialized.
+        patience: how long to ask a server again that says that it will be ready soon, in seconds: a serverless
+            database that sleeps takes up to a minute.
+        waiting: is told now and then for how many seconds that was done so far.
 
     Returns:
         The catalog; to be closed, or used in a ``with`` statement.
@@ -113,7 +135,10 @@ def open_catalog(url: str, *, password: str | None = None, timeout: float = 30.0
     """
     if timeout <= 0:
         raise ConfigurationError(f"The time limit is {timeout:g} s; give one above 0.")
-    return Catalog(connect(parse_catalog_url(url), password=password, timeout=timeout, create=create))
+    parsed = parse_catalog_url(url)
+    return Catalog(
+        connect(parsed, password=password, timeout=timeout, create=create, patience=patience, waiting=waiting)
+    )
 
 
 class Catalog:
@@ -136,6 +161,10 @@ class Catalog:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def rest(self) -> None:
+        """End the session with a server while nobody needs it, so that a serverless database may sleep."""
+        self._connection.rest()
 
     def is_stale(self) -> bool:
         """Whether to open it anew: another catalog is at its place, or what it has logged in with ends soon."""
@@ -373,23 +402,35 @@ class Catalog:
         """
         images, annotations = list(images), list(annotations)
         self._settings.make_additions()
+        told = _ToldOnce(progress or (lambda _: None))
         publish = partial(
             replace_dataset,
             self._connection,
             row,
             images,
             annotations,
-            progress or (lambda _: None),
+            told.more,
             extent_digests=extent_digests or {},
             orientations=orientations or {},
             labels=labels,
             additions=self._settings.level,
         )
-        try:
-            return publish()
-        except DuplicateRow:
-            # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
-            return publish()
+        deadline = time.monotonic() + self._connection.timeout
+        for attempt in range(PUBLISH_ATTEMPTS):
+            try:
+                return publish()
+            except DuplicateRow:
+                # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
+                if attempt:
+                    raise
+            except (CatalogConflict, CatalogNotReady, CatalogSessionEnded) as error:
+                # Whether what was lost with the session was committed is seen by comparing again.
+                if attempt == PUBLISH_ATTEMPTS - 1 or time.monotonic() > deadline:
+                    raise
+                logger.info("The catalog is written once more: %s", error)
+                told.begin_anew()
+                time.sleep(random.uniform(0.5, 1.0) * 2**attempt * RERUN_SECONDS)  # noqa: S311  # no secret
+        raise AssertionError("the last attempt returns or raises")
 
     def subscriptions(self) -> list[SubscriptionRow]:
         """All subscriptions, ordered by name (by code points); odd rows are logged."""
@@ -547,6 +588,29 @@ class Catalog:
                 )
             else:
                 yield row
+
+
+class _ToldOnce:
+    """Progress of what may be begun anew: what was told once is not told again.
+
+    Args:
+        progress: is told how many more are done.
+    """
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._done = self._told = 0
+
+    def begin_anew(self) -> None:
+        """Nothing is done any more."""
+        self._done = 0
+
+    def more(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        if self._done > self._told:
+            self._progress(self._done - self._told)
+            self._told = self._done
 
 
 def _logging_faults(read: Callable[[list[str]], list[Kept]]) -> list[Kept]:

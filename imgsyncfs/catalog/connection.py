@@ -6,7 +6,7 @@ error is raised as one of imgsyncfs's, by `imgsyncfs.catalog.faults`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ class Connection(Protocol):
     dialect: Dialect
     where: str
     """Names the catalog in messages."""
+    timeout: float
+    """For one answer of the database, or another connection's lock, in seconds."""
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement that gives no rows."""
@@ -42,17 +44,32 @@ class Connection(Protocol):
     def is_stale(self) -> bool:
         """Whether to open it anew: another database is at its place, or what it has logged in with ends soon."""
 
+    def rest(self) -> None:
+        """End the session with a server, which the next question opens anew; a file stays open."""
+
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
 
 
-def connect(url: CatalogUrl, *, password: str | None, timeout: float, create: bool) -> Connection:
+def connect(
+    url: CatalogUrl,
+    *,
+    password: str | None,
+    timeout: float,
+    create: bool,
+    patience: float = 0.0,
+    waiting: Callable[[float], None] = lambda _: None,
+) -> Connection:
     """Connect to a catalog's database; see `imgsyncfs.catalog.catalog.open_catalog`."""
     # Late: a mount's start waits for the first connection, which needs one of them.
     if isinstance(url, SqliteUrl):
         from imgsyncfs.catalog.sqlite_connection import SqliteConnection
 
         return SqliteConnection(url, timeout=timeout, create=create)
+    from imgsyncfs.catalog.lasting_connection import LastingConnection
     from imgsyncfs.catalog.odbc_connection import OdbcConnection
 
-    return OdbcConnection(url, password=password, timeout=timeout, create=create)
+    def open_session() -> Connection:
+        return OdbcConnection(url, password=password, timeout=timeout, create=create)
+
+    return LastingConnection(open_session, patience=patience, waiting=waiting)

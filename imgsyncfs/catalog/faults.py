@@ -19,6 +19,7 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
+    CatalogSessionEnded,
     CatalogUnreachable,
     ConfigurationError,
     ImgsyncfsError,
@@ -91,6 +92,14 @@ _RULES = (
         remedy="the server is busy: try again in a minute",
     ),
     _Rule(
+        states="08S01|08003|08007|57P0[1245]",
+        words=r"server closed the connection|connection .* lost|communication link|terminating connection|"
+        r"TCP Provider: Error|no connection to the server|SSL connection has been closed|"
+        r"\[FreeTDS\]\[SQL Server\]Unknown error",
+        error=CatalogSessionEnded,
+        remedy="check the network, the server and the catalog URL",
+    ),
+    _Rule(
         states="never",
         words="certificate|SSL Provider|TLS Provider|SSL error",
         error=CatalogRefused,
@@ -101,9 +110,7 @@ _RULES = (
     ),
     _Rule(
         states="08...|HYT0.|57...",
-        words=r"timeout|timed out|could not connect|\[FreeTDS\]\[SQL Server\]Unknown error|"
-        "connection refused|connection .* lost|could not translate host|"
-        "communication link|server closed the connection",
+        words="timeout|timed out|could not connect|connection refused|could not translate host",
         error=CatalogUnreachable,
         remedy="check the network, the server and the catalog URL",
         vague=True,

@@ -127,7 +127,7 @@ class OdbcConnection:
 
     def __init__(self, url: ServerUrl | OdbcUrl, *, password: str | None, timeout: float, create: bool) -> None:
         self.where = url.identity
-        self._timeout = timeout
+        self.timeout = timeout
         self._pyodbc = _load_pyodbc()
         text = connection_string(
             url,
@@ -211,6 +211,9 @@ class OdbcConnection:
         """
         return time.time() > self._ends_at - TOKEN_SECONDS
 
+    def rest(self) -> None:
+        """Nothing; `imgsyncfs.catalog.lasting_connection` ends sessions."""
+
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         self._thread.last(self._connection.close)
@@ -222,7 +225,7 @@ class OdbcConnection:
             return {}
         from imgsyncfs.stores.azure.entra import database_token
 
-        token = database_token(self.where, timeout=self._timeout)
+        token = database_token(self.where, timeout=self.timeout)
         self._ends_at = token.ends_at
         self._secrets.append(token.text)
         encoded = token.text.encode("utf-16-le")
@@ -253,7 +256,7 @@ class OdbcConnection:
             outcome = self._thread.call(lambda: self._attempt(function))
         except TimeLimitExceeded:
             raise CatalogUnreachable(
-                f"The catalog {self.where} did not answer within {self._timeout:g} s; check the network and the "
+                f"The catalog {self.where} did not answer within {self.timeout:g} s; check the network and the "
                 "server, or allow more time."
             ) from None
         if isinstance(outcome, ImgsyncfsError):

@@ -16,6 +16,7 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
+    CatalogSessionEnded,
     CatalogUnreachable,
     NotACatalog,
 )
@@ -27,7 +28,11 @@ _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
         FaultKind(CatalogNotReady, "a database that was paused is there again within a minute or two: try again then"),
     ),
     (
-        (40197, 4221, 596),
+        (596,),
+        FaultKind(CatalogSessionEnded, "the server's administrator, or its resources, ended the session: try again"),
+    ),
+    (
+        (40197, 4221),
         FaultKind(CatalogNotReady, "the database is moving to another server: try again in a minute"),
     ),
     (
@@ -105,7 +110,11 @@ _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
     ((3906, 3908), FaultKind(CatalogError, "make the database writable, or write to its primary replica")),
     ((823, 824, 825, 5242), FaultKind(CatalogError, "restore the database from a backup")),
     (
-        (20002, 20003, 20004, 20006, 20009, 20012, 20013, 20017),
+        (20004, 20006, 20017),
+        FaultKind(CatalogSessionEnded, "check the network, the server and the catalog URL"),
+    ),
+    (
+        (20002, 20003, 20009, 20012, 20013),
         FaultKind(CatalogUnreachable, "check the network, the server and the catalog URL"),
     ),
     ((207, 208, 213), FaultKind(NotACatalog, "correct the catalog URL, or make a catalog with: imgsyncfs init")),

@@ -29,6 +29,7 @@ class SqliteConnection:
 
     def __init__(self, url: SqliteUrl, *, timeout: float, create: bool) -> None:
         self.where = str(url.path)
+        self.timeout = timeout
         self._path = url.path
         _check_file(url.path, create=create)
         mode = "rwc" if create else "rw"  # SQLite reads a file that may not be written in mode rw, too
@@ -86,6 +87,9 @@ class SqliteConnection:
     def is_stale(self) -> bool:
         """Whether the file was removed, or another one was put in its place: this connection still has the old one."""
         return _file_identity(self._path) != self._file
+
+    def rest(self) -> None:
+        """Nothing: a file that is open keeps nobody awake."""
 
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""

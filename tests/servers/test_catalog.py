@@ -144,6 +144,7 @@ class WatchedConnection:
     def __init__(self, inner: Connection) -> None:
         self.dialect = inner.dialect
         self.where = inner.where
+        self.timeout = inner.timeout
         self.statements: list[tuple[str, Sequence[object]]] = []
         self._inner = inner
 
@@ -162,6 +163,9 @@ class WatchedConnection:
 
     def is_stale(self) -> bool:
         return self._inner.is_stale()
+
+    def rest(self) -> None:
+        self._inner.rest()
 
     def close(self) -> None:
         self._inner.close()
@@ -711,17 +715,40 @@ def test_a_server_that_falls_silent_is_given_up_in_time(postgresql_database: Dat
         assert time.monotonic() - began < 5
 
 
-def test_a_connection_that_the_server_ends_is_told(postgresql_database: Database) -> None:
+def end_sessions(database: Database) -> None:
+    """As a server does that is started again, or a firewall that forgets who has been silent."""
+    with database.postgresql.connection() as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ?", database.name)
+
+
+def test_a_session_that_the_server_ended_is_opened_anew(postgresql_database: Database) -> None:
     with open_catalog(postgresql_database.url, password=postgresql_database.password) as catalog:
         catalog.initialize(store=STORE)
-        with postgresql_database.postgresql.connection() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ?", postgresql_database.name
-            )
-        with pytest.raises(CatalogUnreachable):
-            catalog.datasets()
-        with pytest.raises(CatalogError):
-            catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS)
+        end_sessions(postgresql_database)
+        assert catalog.datasets() == []
+        end_sessions(postgresql_database)
+        assert catalog.replace_dataset(DATASET, IMAGES, ANNOTATIONS) == 1
+        catalog.rest()
+        assert contents(catalog) == (replace(DATASET, revision=1), IMAGES, ANNOTATIONS)
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_publish_whose_session_ends_within_its_transaction_is_done_once_more(
+    postgresql_database: Database, at: int
+) -> None:
+    """At the first row that is written, and at the last."""
+    with open_catalog(postgresql_database.url, password=postgresql_database.password) as catalog:
+        catalog.initialize(store=STORE)
+        told: list[int] = []
+
+        def tell(count: int) -> None:
+            told.append(count)
+            if sum(told) == at and len(told) <= at:
+                end_sessions(postgresql_database)
+
+        assert catalog.replace_dataset(DATASET, IMAGES[:at], [], progress=tell) == 1
+        assert sum(told) == at
+        assert by_name(catalog.images(DATASET.dataset_id)) == IMAGES[:at]
 
 
 def test_a_time_limit_must_be_above_zero(tmp_path: Path) -> None:

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 from support.certificates import private_authority
+from support.mounting import eventually
 from support.tds_server import Fails, Fault, TdsServer, tds_server
 
-from imgsyncfs.catalog import Catalog, open_catalog
+from imgsyncfs.catalog import Catalog, DatasetRow, ImageRow, open_catalog
 from imgsyncfs.errors import (
     CatalogConflict,
     CatalogError,
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
-    CatalogUnreachable,
     ConfigurationError,
 )
 
 DRIVERS = ("microsoft", "freetds")
 STORE = "file:///data"
+DATASET = DatasetRow("original_20260101_rgb_bbox", "1.0.0", "rgb", (), (), (), 2, "", STORE, 0, 5)
+IMAGES = [ImageRow(name, "jpg", 4, 3, 3, 10, "", "blob", 0, place, "", 7) for place, name in enumerate("ab")]
 
 NUMBERS: dict[int, tuple[type[CatalogError], str, str]] = {
     40613: (CatalogNotReady, "服务器上的数据库当前不可用。", "a database that was paused"),
@@ -92,12 +94,43 @@ def test_any_password_arrives_as_it_is_or_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_session_that_the_server_ends_is_told_as_unreachable(sql_server: TdsServer, driver: str) -> None:
+def test_a_session_that_the_server_ended_is_opened_anew(sql_server: TdsServer, driver: str) -> None:
     with opened(sql_server, driver) as catalog:
         catalog.initialize(store=STORE)
         sql_server.end_sessions()
-        with pytest.raises(CatalogUnreachable):
-            catalog.datasets()
+        assert catalog.datasets() == []
+        sql_server.end_sessions()
+        assert catalog.replace_dataset(DATASET, IMAGES, []) == 1
+        assert [row.name for row in catalog.images(DATASET.dataset_id)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [1205, 1222, 3960, 40501, 596])
+def test_a_publish_that_others_were_in_the_way_of_is_done_once_more(sql_server: TdsServer, number: int) -> None:
+    with opened(sql_server, "microsoft") as catalog:
+        catalog.initialize(store=STORE)
+        faults = iter([(number, "Some words.")] * 2)
+        sql_server.fails = lambda statement: next(faults, None) if statement.startswith("INSERT INTO images") else None
+        assert catalog.replace_dataset(DATASET, IMAGES, []) == 1
+        assert [row.name for row in catalog.images(DATASET.dataset_id)] == ["a", "b"]
+
+
+def test_a_database_that_wakes_up_is_asked_until_it_is_there(sql_server: TdsServer) -> None:
+    faults = iter([(40613, "The database is not currently available.")] * 2)
+    sql_server.fails = lambda statement: next(faults, None) if statement == "LOGIN" else None
+    waited: list[float] = []
+    catalog = open_catalog(sql_server.url, password=sql_server.password, timeout=10, patience=20, waiting=waited.append)
+    with catalog:
+        assert catalog.initialize(store=STORE)
+    assert len(waited) == 2
+    assert len(sql_server.logins) == 3
+
+
+def test_between_questions_no_session_is_open_for_who_rests(sql_server: TdsServer) -> None:
+    with opened(sql_server, "microsoft") as catalog:
+        catalog.initialize(store=STORE)
+        catalog.rest()
+        assert eventually(lambda: sql_server.session_count == 0)
+        assert catalog.datasets() == []
 
 
 @pytest.fixture

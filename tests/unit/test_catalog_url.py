@@ -39,6 +39,7 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
+    CatalogSessionEnded,
     CatalogUnreachable,
     ConfigurationError,
     ImgsyncfsError,
@@ -445,8 +446,8 @@ def test_the_dialect_follows_what_the_driver_says_the_database_is() -> None:
         ("08001", '[08001] connection to server failed: FATAL: database "d" does not exist', CatalogMissing),
         ("08001", "[08001] connection to server failed: Connection refused", CatalogUnreachable),
         ("HYT00", "[HYT00] Login timeout expired", CatalogUnreachable),
-        ("57P01", "[57P01] FATAL: terminating connection due to administrator command", CatalogUnreachable),
-        ("08S01", "[08S01] TCP Provider: Error code 0x68", CatalogUnreachable),
+        ("57P01", "[57P01] FATAL: terminating connection due to administrator command", CatalogSessionEnded),
+        ("08S01", "[08S01] TCP Provider: Error code 0x68", CatalogSessionEnded),
         ("42S02", "[42S02] Invalid object name 'catalog_settings'. (208)", NotACatalog),
         ("42P01", '[42P01] ERROR: relation "catalog_settings" does not exist', NotACatalog),
         ("", "file is not a database", NotACatalog),
@@ -472,13 +473,22 @@ MICROSOFT = "[{state}] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]{wo
 FREETDS = "[{state}] [FreeTDS][SQL Server]{words} ({number}) ({function})"
 
 
-@pytest.mark.parametrize("template", [MICROSOFT, FREETDS, f"{FREETDS}; [08001] [FreeTDS]Unable to connect (0) (SQLD)"])
-@pytest.mark.parametrize("words", ["Some words.", "无法打开登录所请求的数据库。登录失败。", "Fehler: 'ä' (siehe Log)."])
+@pytest.mark.parametrize(
+    "template",
+    [MICROSOFT, FREETDS, f"{FREETDS}; [08001] [FreeTDS]Unable to connect (0) (SQLD)"],
+    ids=["microsoft", "freetds", "freetds, two messages"],
+)
+@pytest.mark.parametrize(
+    "words",
+    ["Some words.", "无法打开登录所请求的数据库。登录失败。", "Fehler: 'ä' (siehe Log)."],
+    ids=["english", "chinese", "german"],
+)
 @pytest.mark.parametrize(
     ("numbers", "kind", "remedy"),
     [
         ((40613, 922, 18401), CatalogNotReady, "a database that was paused"),
-        ((40197, 4221, 596), CatalogNotReady, "moving to another server"),
+        ((40197, 4221), CatalogNotReady, "moving to another server"),
+        ((596,), CatalogSessionEnded, "ended the session"),
         (
             (40501, 10928, 10929, 10936, 49918, 49919, 49920, 701, 8645, 17809, 17830),
             CatalogNotReady,
