@@ -162,6 +162,11 @@ class Catalog:
         """End the connection."""
         self._connection.close()
 
+    @property
+    def has_session(self) -> bool:
+        """Whether a session with a server is open."""
+        return self._connection.has_session
+
     def rest(self) -> None:
         """End the session with a server while nobody needs it, so that a serverless database may sleep."""
         self._connection.rest()

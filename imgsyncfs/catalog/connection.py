@@ -44,6 +44,10 @@ class Connection(Protocol):
     def is_stale(self) -> bool:
         """Whether to open it anew: another database is at its place, or what it has logged in with ends soon."""
 
+    @property
+    def has_session(self) -> bool:
+        """Whether a session with a server is open; never for a file."""
+
     def rest(self) -> None:
         """End the session with a server, which the next question opens anew; a file stays open."""
 

@@ -76,6 +76,11 @@ class LastingConnection:
         """Whether what the session has logged in with ends soon."""
         return self._session is not None and self._session.is_stale()
 
+    @property
+    def has_session(self) -> bool:
+        """Whether a session is open."""
+        return self._session is not None
+
     def rest(self) -> None:
         """End the session; the next question opens another one."""
         session, self._session = self._session, None

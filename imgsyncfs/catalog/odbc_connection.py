@@ -211,6 +211,11 @@ class OdbcConnection:
         """
         return time.time() > self._ends_at - TOKEN_SECONDS
 
+    @property
+    def has_session(self) -> bool:
+        """Always."""
+        return True
+
     def rest(self) -> None:
         """Nothing; `imgsyncfs.catalog.lasting_connection` ends sessions."""
 

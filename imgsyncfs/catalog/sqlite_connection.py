@@ -88,6 +88,11 @@ class SqliteConnection:
         """Whether the file was removed, or another one was put in its place: this connection still has the old one."""
         return _file_identity(self._path) != self._file
 
+    @property
+    def has_session(self) -> bool:
+        """Never: this is a file."""
+        return False
+
     def rest(self) -> None:
         """Nothing: a file that is open keeps nobody awake."""
 

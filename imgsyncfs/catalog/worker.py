@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -31,6 +32,7 @@ from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_sel
 from imgsyncfs.errors import (
     CacheError,
     CatalogError,
+    CatalogSessionEnded,
     CatalogUnreachable,
     DatasetChanged,
     ListingDamaged,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from imgsyncfs.catalog.selecting import SelectedImages
     from imgsyncfs.workers.frames import Send
 
+logger = logging.getLogger(__name__)
+
 LARGE_DATASET = 100_000
 """From this number of images on a second process pays: it takes 0.3 s to start."""
 
@@ -53,18 +57,68 @@ LONGEST_READING_SECONDS = 3600.0
 """Each answer of the database has its own time limit; this is for all annotations of the largest datasets."""
 
 
+REST_SECONDS = 5.0
+"""After so long without a job a session with a server is ended: a serverless database sleeps only without any."""
+
+
+class _Held:
+    """What one thread has opened.
+
+    Args:
+        rest_seconds: after so long without a job its session is ended.
+
+    Attributes:
+        catalog: None if nothing is.
+        lock: held during a job, and while the session is ended after it.
+        rest: ends the session in a while.
+    """
+
+    def __init__(self, rest_seconds: float) -> None:
+        self._rest_seconds = rest_seconds
+        self.catalog: Catalog | None = None
+        self.lock = threading.Lock()
+        self.rest: threading.Timer | None = None
+
+    def rest_soon(self) -> None:
+        """Have the session ended, unless another job comes."""
+        if self.catalog is not None and self.catalog.has_session:
+            self.rest = threading.Timer(self._rest_seconds, self._rest)
+            self.rest.daemon = True
+            self.rest.start()
+
+    def stay(self) -> None:
+        """Have the session not ended."""
+        if self.rest is not None:
+            self.rest.cancel()
+            self.rest = None
+
+    def _rest(self) -> None:
+        if self.lock.acquire(blocking=False):
+            try:
+                if self.catalog is not None:
+                    self.catalog.rest()
+            except CatalogError as error:
+                logger.debug("A session could not be ended: %s", error)
+            finally:
+                self.lock.release()
+
+
 class CatalogReader:
-    """Answers the coordinator's questions about a catalog; one connection a thread.
+    """Answers the coordinator's questions about a catalog; one connection a thread, and none for long in between.
 
     Args:
         settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog, and whether it is ``offline``: not to
             be asked; False if that is not said.
         large_dataset: images from which on a second process reads the annotations.
+        rest_seconds: after so long without a job a session with a server is ended.
     """
 
-    def __init__(self, settings: dict[str, Any], *, large_dataset: int = LARGE_DATASET) -> None:
+    def __init__(
+        self, settings: dict[str, Any], *, large_dataset: int = LARGE_DATASET, rest_seconds: float = REST_SECONDS
+    ) -> None:
         self._settings = settings
         self._large_dataset = large_dataset
+        self._rest_seconds = rest_seconds
         # These are a worker's own threads, which live as long as it does: a thread-local is safe here.
         self._local = threading.local()
 
@@ -89,26 +143,47 @@ class CatalogReader:
         Raises:
             CatalogError: the catalog cannot be read.
         """
+        held = self._held()
+        held.stay()
         try:
-            if arguments["question"] == "datasets":
-                return self._datasets(arguments["known"])
-            if arguments["question"] == "byte counts":
-                return {"byte_counts": self._connect().byte_counts()}, b""
-            if arguments["question"] == "nothing":
-                importlib.import_module("imgsyncfs.catalog.listing")
-                return {}, b""
-            if arguments["question"] == "tidy":
-                remove_unfinished(Path(arguments["folder"]))
-                return {}, b""
-            if arguments["question"] == "annotations":
-                return self._annotations(arguments["dataset"], arguments["label_version"])
-            if arguments["question"] == "values":
-                return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
-            return self._listing(arguments["dataset"], Path(arguments["folder"]))
+            with held.lock:
+                try:
+                    return self._answer(arguments)
+                except CatalogSessionEnded:
+                    # In the middle of an answer: it is asked for once more.
+                    self._disconnect()
+                    return self._answer(arguments)
         except CatalogError:
             # The next job begins with a fresh connection: this one may be broken.
             self._disconnect()
             raise
+        finally:
+            held.rest_soon()
+
+    def _held(self) -> _Held:
+        if not hasattr(self._local, "held"):
+            self._local.held = _Held(self._rest_seconds)
+        held: _Held = self._local.held
+        return held
+
+    def _answer(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """See `handle`."""
+        question = arguments["question"]
+        if question == "datasets":
+            return self._datasets(arguments["known"])
+        if question == "byte counts":
+            return {"byte_counts": self._connect().byte_counts()}, b""
+        if question == "nothing":
+            importlib.import_module("imgsyncfs.catalog.listing")
+            return {}, b""
+        if question == "tidy":
+            remove_unfinished(Path(arguments["folder"]))
+            return {}, b""
+        if question == "annotations":
+            return self._annotations(arguments["dataset"], arguments["label_version"])
+        if question == "values":
+            return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
+        return self._listing(arguments["dataset"], Path(arguments["folder"]))
 
     def _datasets(self, known: str) -> tuple[dict[str, Any], bytes]:
         found = self._connect().table()
@@ -263,25 +338,23 @@ class CatalogReader:
         return wait
 
     def _connect(self) -> Catalog:
-        catalog: Catalog | None = getattr(self._local, "catalog", None)
-        if catalog is not None and catalog.is_stale():
+        held = self._held()
+        if held.catalog is not None and held.catalog.is_stale():
             self._disconnect()
-            catalog = None
-        if catalog is None:
+        if held.catalog is None:
             settings = self._settings
             if settings.get("offline"):
                 raise CatalogUnreachable(
                     "The catalog is not asked, as this mount was made to be offline: what was saved is shown. Mount "
                     "without the option to see the rest."
                 )
-            catalog = open_catalog(settings["url"], password=settings["password"], timeout=settings["timeout"])
-            catalog.check()
-            self._local.catalog = catalog
-        return catalog
+            held.catalog = open_catalog(settings["url"], password=settings["password"], timeout=settings["timeout"])
+            held.catalog.check()
+        return held.catalog
 
     def _disconnect(self) -> None:
-        catalog: Catalog | None = getattr(self._local, "catalog", None)
-        self._local.catalog = None
+        held = self._held()
+        catalog, held.catalog = held.catalog, None
         if catalog is not None:
             catalog.close()
 

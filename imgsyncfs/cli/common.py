@@ -40,6 +40,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 LEFT_OUT_STATUS = 3
 """Exit status when the rest was done but something was left out: a script should notice."""
 
+WAKE_SECONDS = 90.0
+"""How long a database is waited for that says that it will be ready soon: one that sleeps takes up to a minute."""
+
 PIPE_COLUMNS = 250
 """A pipe has no width; 80 columns would cut ids and paths that a script is about to read."""
 
@@ -125,14 +128,30 @@ def open_configured_catalog(
     from imgsyncfs.catalog import open_catalog
 
     url = catalog_url(configuration)
+
+    def opened(configuration: Configuration) -> Catalog:
+        return open_catalog(
+            url,
+            password=configuration.password,
+            timeout=timeout,
+            create=create,
+            patience=WAKE_SECONDS,
+            waiting=tell_waking,
+        )
+
     try:
-        return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
+        return opened(configuration), configuration
     except CatalogRefused:
         password = another_password(configuration.password)
         if password is None:
             raise
     configuration = replace(configuration, password=password)
-    return open_catalog(url, password=configuration.password, timeout=timeout, create=create), configuration
+    return opened(configuration), configuration
+
+
+def tell_waking(seconds: float) -> None:
+    """Say for how long a database has been waited for."""
+    click.echo(f"The database is waking up ({seconds:.0f} s) …", err=True)
 
 
 def checked_settings(configuration: Configuration, given: dict[str, str | None]) -> LibrarySettings:

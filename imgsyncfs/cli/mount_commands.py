@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,15 @@ from typing import Any
 
 import click
 
-from imgsyncfs.cli.common import allow_store_option, another_password, cache_options, catalog_options
-from imgsyncfs.errors import CacheFull, CatalogRefused, ConfigurationError
+from imgsyncfs.cli.common import (
+    WAKE_SECONDS,
+    allow_store_option,
+    another_password,
+    cache_options,
+    catalog_options,
+    tell_waking,
+)
+from imgsyncfs.errors import CacheFull, CatalogNotReady, CatalogRefused, ConfigurationError
 from imgsyncfs.formats.registry import DEFAULT_SIBLINGS, FORMATS
 from imgsyncfs.library.configuration import library_settings
 from imgsyncfs.library.nodes import DEFAULT_UMASK
@@ -30,6 +38,9 @@ from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.settings.values import parse_seconds, utf8
 
 logger = logging.getLogger(__name__)
+
+WAKE_PAUSE_SECONDS = 3.0
+"""Between two starts of a mount whose database is waking up."""
 
 DEFAULT_REFRESH = "60"
 
@@ -114,12 +125,28 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     check_mountpoint(Path(settings.mountpoint))
     start = _stay if foreground else _launch
     try:
-        _start_with_some_cache(start, settings)
+        _start_when_awake(start, settings)
     except CatalogRefused:
         password = another_password(settings.library.password)
         if password is None:
             raise
-        _start_with_some_cache(start, replace(settings, library=replace(settings.library, password=password)))
+        _start_when_awake(start, replace(settings, library=replace(settings.library, password=password)))
+
+
+def _start_when_awake(start: Callable[[MountSettings], None], settings: MountSettings) -> None:
+    """Mount as soon as the database is awake, which no mount waits for that has saved what the database says."""
+    began = time.monotonic()
+    while True:
+        try:
+            _start_with_some_cache(start, settings)
+        except CatalogNotReady:
+            waited = time.monotonic() - began
+            if waited + WAKE_PAUSE_SECONDS > WAKE_SECONDS:
+                raise
+        else:
+            return
+        tell_waking(waited)
+        time.sleep(WAKE_PAUSE_SECONDS)
 
 
 def _start_with_some_cache(start: Callable[[MountSettings], None], settings: MountSettings) -> None:

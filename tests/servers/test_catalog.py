@@ -164,6 +164,10 @@ class WatchedConnection:
     def is_stale(self) -> bool:
         return self._inner.is_stale()
 
+    @property
+    def has_session(self) -> bool:
+        return self._inner.has_session
+
     def rest(self) -> None:
         self._inner.rest()
 

@@ -12,6 +12,8 @@ from support.mounting import eventually
 from support.tds_server import Fails, Fault, TdsServer, tds_server
 
 from imgsyncfs.catalog import Catalog, DatasetRow, ImageRow, open_catalog
+from imgsyncfs.catalog.listing import load_listing
+from imgsyncfs.catalog.worker import CatalogReader
 from imgsyncfs.errors import (
     CatalogConflict,
     CatalogError,
@@ -159,3 +161,20 @@ def test_who_connects_through_freetds_is_told_once_that_certificates_are_not_che
     for _ in range(2):
         opened(encrypted, "freetds").close()
     assert caplog.text.count("FreeTDS does not check the certificate") == 1
+
+
+def test_a_mounts_worker_leaves_no_session_open_and_begins_anew_where_one_was_ended(
+    sql_server: TdsServer, tmp_path: Path
+) -> None:
+    with opened(sql_server, "microsoft") as catalog:
+        catalog.initialize(store=STORE)
+        catalog.replace_dataset(DATASET, IMAGES, [])
+    reader = CatalogReader({"url": sql_server.url, "password": sql_server.password, "timeout": 10.0}, rest_seconds=0.1)
+    ends = iter(["close"])
+    # In the middle of a listing, whose images are there already.
+    sql_server.fails = lambda statement: next(ends, None) if "FROM annotations" in statement else None
+    question = {"question": "listing", "dataset": DATASET.dataset_id, "folder": str(tmp_path / "listings")}
+    result, _ = reader.handle(question, lambda *_: None)
+    assert len(load_listing(Path(result["path"]))) == 2
+    assert eventually(lambda: sql_server.session_count == 0)
+    assert reader.handle({"question": "datasets", "known": ""}, lambda *_: None)[1]
