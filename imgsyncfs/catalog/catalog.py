@@ -20,6 +20,7 @@ from imgsyncfs.catalog.catalog_settings import CatalogSettings
 from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.fault_kinds import DuplicateRow
+from imgsyncfs.catalog.fingerprint import read_fingerprint
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
 from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
@@ -224,6 +225,11 @@ class Catalog:
             self._selections(faults),
             faults,
         )
+
+    def fingerprint(self) -> str | None:
+        """What tells `table` from another one; None if that is to be read to know. See `read_fingerprint`."""
+        self._settings.value("store")
+        return read_fingerprint(self._connection, self._settings.level)
 
     def datasets(self) -> list[DatasetRow]:
         """All datasets, ordered by id (by code points, whatever the database's own order); odd rows are logged."""

@@ -45,6 +45,7 @@ class TcpProxy:
     Attributes:
         port: the proxy's own.
         disturbed: how many connections and pieces a fault concerned.
+        byte_count: how much has passed, both ways.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -52,6 +53,7 @@ class TcpProxy:
         self._reserved = reserve_port(0)
         self.port: int = self._reserved.getsockname()[1]
         self.disturbed = 0
+        self.byte_count = 0
         self._fault = TcpFault()
         self._passes = asyncio.Event()
         self._listener: asyncio.Server | None = None
@@ -135,6 +137,7 @@ class TcpProxy:
             writer.write(piece)
             await writer.drain()
             passed += len(piece)
+            self.byte_count += len(piece)
             if is_answer and fault.cut_after is not None and passed >= fault.cut_after:
                 break
         raise ConnectionError("one end has ended")

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -311,9 +312,19 @@ class _Session:
         if statement.startswith(("IF @@TRANCOUNT > 0", "COMMIT", "ROLLBACK")) and self._database.in_transaction:
             self._database.execute("COMMIT" if "COMMIT" in statement else "ROLLBACK")
 
+    def _checksums(self, statement: str, end: int) -> bytes:
+        """What SQLite has no functions for."""
+        found = []
+        for table in re.findall(r" FROM (\w+) AS t", statement):
+            rows = self._database.execute(f"SELECT * FROM {table}").fetchall()
+            found.append([table, len(rows), _checksum(rows), 0, 0])
+        return tds.rows(["name", "n", "checksum", "r", "u"], found) + tds.done(len(found), token=end)
+
     def _result(self, statement: str, parameters: Sequence[Any], end: int) -> bytes:
         # It does not know how tables say how they are ordered.
         sqlglot.parse_one(re.sub(r" NONCLUSTERED|, INDEX \w+ CLUSTERED \([^)]*\)", "", statement), read="tsql")
+        if "BINARY_CHECKSUM" in statement:
+            return self._checksums(statement, end)
         if "sys.databases" in statement:
             names = [name for name in self._server.settings if name in statement]
             return tds.rows(names, [[self._server.settings[name] for name in names]]) + tds.done(1, token=end)
@@ -323,6 +334,10 @@ class _Session:
             return tds.done(max(cursor.rowcount, 0), token=end)
         found = cursor.fetchall()
         return tds.rows([name for name, *_ in cursor.description], found) + tds.done(len(found), token=end)
+
+
+def _checksum(rows: Sequence[Sequence[Any]]) -> int:
+    return zlib.crc32(repr(sorted(rows, key=repr)).encode())
 
 
 def _failed(fault: Fault | str) -> bytes:
