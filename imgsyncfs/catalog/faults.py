@@ -102,7 +102,8 @@ _RULES = (
     _Rule(
         states="never",
         words="certificate|SSL Provider|TLS Provider|SSL error",
-        error=CatalogRefused,
+        # No other password helps, and what was saved is no answer to a server that may be another one.
+        error=CatalogError,
         remedy="install the certificate of the authority that has signed the server's, or, in a network that you "
         "trust, do without: TrustServerCertificate=yes in the URL of an SQL Server, sslmode=require in that of a "
         "PostgreSQL",

@@ -42,15 +42,15 @@ _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
     ((37396,), FaultKind(CatalogNotReady, "the access token has ended: try again, which takes a new one")),
     (
         (40615, 40914),
-        FaultKind(CatalogRefused, "have a firewall rule for this machine's address added to the server"),
+        FaultKind(CatalogUnreachable, "have a firewall rule for this machine's address added to the server"),
     ),
     (
         (47073,),
-        FaultKind(CatalogRefused, "the server takes no connections from public networks: use its private endpoint"),
+        FaultKind(CatalogUnreachable, "the server takes no connections from public networks: use its private endpoint"),
     ),
     (
         (47072,),
-        FaultKind(CatalogRefused, "the server asks for a newer version of TLS: install Microsoft's ODBC driver 18"),
+        FaultKind(CatalogUnreachable, "the server asks for a newer version of TLS: install Microsoft's ODBC driver 18"),
     ),
     (
         (40532,),

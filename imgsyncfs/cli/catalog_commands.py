@@ -141,7 +141,7 @@ def datasets_command(*, configuration: Configuration, conditions: tuple[str, ...
 
     On a terminal as a table, of as many columns as fit; in a pipe a line for each, its columns separated by tabs.
     """
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         known = catalog.datasets()
@@ -202,7 +202,7 @@ def subscribe_command(
     """Keep a choice of datasets under NAME: these, and all that meet the conditions, now or later."""
     if source:
         conditions = (*conditions, f"source={source}")
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         subscription = subscribe(catalog, name, dataset_ids=dataset_ids, conditions=conditions)
@@ -220,7 +220,7 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
     """List subscriptions, or the datasets of the subscription NAME."""
     if remove and not name:
         raise ConfigurationError("Say which subscription to forget: imgsyncfs subscriptions NAME --remove")
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         known = {subscription.name: subscription for subscription in catalog.subscriptions()}
@@ -253,7 +253,7 @@ def subscriptions_command(*, name: str | None, remove: bool, as_json: bool, conf
 @catalog_options
 def unsubscribe_command(*, name: str, configuration: Configuration) -> None:
     """Forget the subscription NAME. Its datasets stay, and copies of them."""
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         known = {subscription.name: subscription for subscription in catalog.subscriptions()}

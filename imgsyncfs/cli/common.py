@@ -9,6 +9,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from imgsyncfs.errors import CatalogRefused, CatalogUnreachable, printable
+from imgsyncfs.errors import (
+    CatalogError,
+    CatalogRefused,
+    CatalogUnreachable,
+    ConfigurationError,
+    StoreError,
+    printable,
+)
 from imgsyncfs.library.configuration import catalog_url, library_settings
 from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.stores.allowed import check_allowances
@@ -147,6 +155,28 @@ def open_configured_catalog(
             raise
     configuration = replace(configuration, password=password)
     return opened(configuration), configuration
+
+
+def _leave_mark(configuration: Configuration) -> None:
+    """Mark a catalog on a server as changed, if its store keeps marks and we may write there."""
+    from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
+    from imgsyncfs.library.change_watch import SECONDS_BETWEEN, leave_mark
+    from imgsyncfs.stores.opening import open_store
+
+    if isinstance(parse_catalog_url(catalog_url(configuration)), SqliteUrl):
+        return
+    try:
+        catalog, configuration = open_configured_catalog(configuration)
+        with catalog:
+            url, catalog_id = catalog.default_store(), catalog.identity()
+        with closing(open_store(url, credentials=store_credentials(url, configuration.stores))) as store:
+            leave_mark(store, catalog_id)
+    except (CatalogError, StoreError, ConfigurationError) as error:
+        logger.warning(
+            "Mounts of other machines may show this only in %.0f minutes, or after `imgsyncfs refresh` there: %s",
+            SECONDS_BETWEEN / 60,
+            error,
+        )
 
 
 def tell_waking(seconds: float) -> None:
@@ -280,10 +310,14 @@ def exit_if_left_out(left_out: Sequence[LeftOut], count: int) -> None:
 
 
 def tell_mounts(configuration: Configuration) -> None:
-    """Have the mounts of a catalog that has just changed show it, those of this machine, and say which do."""
+    """Have the mounts of a catalog that has just changed show it, those of this machine, and say which do.
+
+    Those of other machines see it at their next refresh, by a mark in the catalog's store.
+    """
     # Late: only few commands change a catalog.
     from imgsyncfs.mount.local_mounts import mounts_of, refresh_mounts
 
+    _leave_mark(configuration)
     for each in refresh_mounts(mounts_of(catalog_url(configuration))):
         if each.trouble:
             click.echo(

@@ -44,7 +44,7 @@ def select_command(
     height>=480, width, depth, bytes, date>=2026-01-31 (=, !=, <, <=, >, >=), or of datasets: image_type=rgb,
     label_type, label_version, project, source. It stays a condition: images that are published later join.
     """
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         rows, labels = catalog.datasets(), catalog.dataset_labels()
@@ -77,7 +77,7 @@ def selections_command(*, name: str | None, remove: bool, as_json: bool, configu
     """List selections, or what is in the selection NAME: images of each dataset, objects of each class."""
     if remove and not name:
         raise ConfigurationError("Say which selection to forget: imgsyncfs selections NAME --remove")
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         known = {selection.name: selection for selection in catalog.selections()}

@@ -42,7 +42,7 @@ def split_command(
     """
     if reset and (weights is not None or group_by is not None):
         raise ConfigurationError("--reset goes back to the usual rule; give neither weights nor --group-by with it.")
-    catalog, _ = open_configured_catalog(configuration)
+    catalog, configuration = open_configured_catalog(configuration)
     with catalog:
         catalog.check()
         [dataset] = find_datasets(catalog.datasets(), [dataset_id])

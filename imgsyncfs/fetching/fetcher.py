@@ -16,6 +16,7 @@ operations only. The lock of `imgsyncfs.fetching.store_backoff` may be taken wit
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from imgsyncfs.cache import CacheReader, OpenExtent
 from imgsyncfs.errors import (
     BlobChanged,
+    ConfigurationError,
     StoreError,
     StoreMissing,
     StoreNotAllowed,
@@ -40,6 +42,8 @@ from imgsyncfs.fetching.job import Job, Outcome, read_outcomes
 from imgsyncfs.fetching.queue import MOST_BACKGROUND, MOST_IN_REQUEST, FetchQueue
 from imgsyncfs.fetching.store_backoff import StoreBackoff
 from imgsyncfs.workers.pool import Answer, WorkerPool
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,17 @@ class Fetcher:
             self._backoff.end(store)
         elif isinstance(error, StoreRefused | StoreMissing):
             self._backoff.refuse(store, str(error))
+
+    def mark_etag(self, name: str) -> str:
+        """Look at a mark in the catalog's own store; gives its etag, ``""`` if there is none, or nobody may look."""
+        own_store = self._own_store()
+        try:
+            answer = self._pool.submit({"mark": name, "in": own_store, "own_store": own_store})
+            etag: str = answer.result(self._timeout)[0]["etag"]
+        except (StoreError, ConfigurationError, WorkerLost, FutureTimeoutError) as error:
+            logger.info("The mark of changes cannot be looked at; the database is asked instead: %s", error)
+            return ""
+        return etag
 
     def note_used(self) -> None:
         """Have the cache note which extents were used; else that is noted with the next fetch."""

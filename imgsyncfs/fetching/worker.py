@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.errors import ConfigurationError, StoreError, StoreUnreachable
+from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreError, StoreUnreachable
 from imgsyncfs.fetching.extent import Extent, verify_extent
 from imgsyncfs.fetching.job import Job, OutcomeSender
 from imgsyncfs.fetching.whole_checks import WholeChecks
@@ -76,6 +76,7 @@ class ExtentFetcher:
                 - ``job``, the fields of a `imgsyncfs.fetching.job.Job`: extents to bring into the cache;
                 - ``used``, the keys of extents that were used since the last job, the oldest use first;
                 - ``open``, the URLs of stores that will be asked soon, with ``own_store``, that of the catalog's own;
+                - ``mark``, the name of a mark to look at in the store ``in``, likewise;
                 - ``check``, the URL of a store that must be there and let us read, likewise;
                 - ``remove_orphans``: search the cache for files without an entry;
                 - nothing.
@@ -83,9 +84,10 @@ class ExtentFetcher:
             send: sends outcomes of extents ahead of others of the job.
 
         Returns:
-            For a job the outcomes that were not sent ahead, as `imgsyncfs.fetching.job.OutcomeSender` puts them, with
-            ``requests`` and ``bytes``: what was asked of stores; ``unverified``: the number of extents that could not
-            be compared with anything; and ``latencies``: that of each store that was asked, in seconds.
+            For a mark its ``etag``, empty if there is none. For a job the outcomes that were not sent ahead, as
+            `imgsyncfs.fetching.job.OutcomeSender` puts them, with ``requests`` and ``bytes``: what was asked of stores;
+            ``unverified``: the number of extents that could not be compared with anything; and ``latencies``: that of
+            each store that was asked, in seconds.
 
         Raises:
             StoreNotAllowed: a store is neither the catalog's own nor allowed.
@@ -100,6 +102,12 @@ class ExtentFetcher:
                 self._store(url, arguments["own_store"])
         if "remove_orphans" in arguments:
             self._cache.remove_orphans()
+        if "mark" in arguments:
+            try:
+                info = self._store(arguments["in"], arguments["own_store"]).describe(arguments["mark"])
+            except BlobMissing:
+                return {"etag": ""}, b""
+            return {"etag": info.etag}, b""
         if "check" in arguments:
             self._store(arguments["check"], arguments["own_store"]).check()
         return {}, b""

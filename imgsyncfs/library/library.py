@@ -22,12 +22,14 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
 from imgsyncfs.catalog.subscriptions import find_datasets
+from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
 from imgsyncfs.catalog.volume import CatalogVolume
 from imgsyncfs.errors import NotInCatalog, StoreNotAllowed
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
 from imgsyncfs.fetching.fetcher import Fetcher
 from imgsyncfs.fetching.readahead import Readahead
 from imgsyncfs.formats.registry import get_format
+from imgsyncfs.library.change_watch import ChangeWatch, mark_name
 from imgsyncfs.library.dataset_facts import facts_for
 from imgsyncfs.library.dataset_files import DatasetFiles, FileSources
 from imgsyncfs.library.error_log import CATALOG, ErrorLog, kind_of
@@ -102,9 +104,17 @@ class Library:
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
         self.contents = ContentReader(self.extents, self.check_store)
         self.sources = file_sources(self.contents, settings.siblings)
+        self.watch = ChangeWatch(self._change_mark)
         self.take_over()
         if not started_ahead:
             self.start_other_workers()
+
+    def _change_mark(self) -> str:
+        """The etag of the mark of changes; a file is asked itself, which wakes nobody."""
+        catalog_id = self.mirror.table.catalog_id
+        if not catalog_id or isinstance(parse_catalog_url(self.settings.catalog), SqliteUrl):
+            return ""
+        return self.fetcher.mark_etag(mark_name(catalog_id))
 
     @property
     def datasets(self) -> Mapping[bytes, DatasetRow]:

@@ -314,8 +314,11 @@ class Namespace:
                     del held[place]
                     self._broadcast(({"documents": number, "gone": place}, ()))
 
-    def refresh(self) -> None:
+    def refresh(self, surely: bool) -> None:  # what `Refresher` calls
         """Take over what has changed in the catalog, and tell the kernel.
+
+        Args:
+            surely: ask the database, whatever the mark of changes says.
 
         Raises:
             CatalogError: the catalog, or a listing, cannot be read.
@@ -328,7 +331,14 @@ class Namespace:
         library.fetcher.look_again()
         self._drop_forgotten()
         self._drop_nameless()
-        changed = library.mirror.refresh()
+        changed = False
+        # Looked at first, so that a change that comes meanwhile is seen the next time.
+        is_due = library.watch.is_due()
+        if is_due or surely or library.mirror.trouble:
+            changed = library.mirror.refresh()
+            library.watch.note_asked()
+        else:
+            library.mirror.confirm()
         if changed:
             library.take_over()
             self._is_outdated = True

@@ -20,12 +20,12 @@ class Refresher:
     """The thread that keeps a mount up to date.
 
     Args:
-        refresh: asks the catalog, and takes over what has changed.
+        refresh: asks the catalog, and takes over what has changed; is told whether somebody waits for that.
         errors: gets what went wrong.
         interval: seconds between two questions to the catalog.
     """
 
-    def __init__(self, refresh: Callable[[], None], errors: ErrorLog, *, interval: float) -> None:
+    def __init__(self, refresh: Callable[[bool], None], errors: ErrorLog, *, interval: float) -> None:
         self._refresh = refresh
         self._errors = errors
         self._interval = interval
@@ -62,21 +62,21 @@ class Refresher:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(self._interval)
+            surely = self._wake.wait(self._interval)
             self._wake.clear()
             if self._ending.is_set():
                 return
             # Who asks from here on wants to know of later changes.
             with self._lock:
                 asked, self._asked = self._asked, []
-            trouble = self._try()
+            trouble = self._try(surely)
             for done in asked:
                 done(trouble)
 
-    def _try(self) -> str:
+    def _try(self, surely: bool) -> str:
         """Ask, and take over; returns why that could not be done, empty if it was."""
         try:
-            self._refresh()
+            self._refresh(surely)
         except (CatalogError, ConfigurationError) as error:
             self._errors.report(f"The catalog could not be asked for changes: {error}", kind=kind_of(type(error)))
             return str(error)

@@ -30,6 +30,10 @@ LONGEST_BLOB_NAME = 1024
 """Azure's limit on a blob's name, in characters; the local store keeps to it too, so that catalogs can move."""
 
 
+MARKS_FOLDER = ".imgsyncfs/"
+"""What begins the names of marks, which are no blobs of a catalog's; see `Store.mark`."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
     """What a store says about one blob.
@@ -281,6 +285,20 @@ class Store(ABC):
         Args:
             prefix: any text, not only whole folders; empty means every blob.
         """
+
+    def mark(self, name: str) -> bool:  # noqa: ARG002  # for stores that keep marks
+        """Leave a mark, over the one that is there: whoever describes it sees another etag than before.
+
+        Args:
+            name: begins with `MARKS_FOLDER`. `list` gives no marks.
+
+        Returns:
+            Whether this store keeps marks.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027  # a store that keeps no connections has nothing to do
         """Close all connections; the store cannot be used afterwards."""

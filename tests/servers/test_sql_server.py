@@ -20,6 +20,7 @@ from imgsyncfs.errors import (
     CatalogMissing,
     CatalogNotReady,
     CatalogRefused,
+    CatalogUnreachable,
     ConfigurationError,
 )
 
@@ -32,7 +33,11 @@ NUMBERS: dict[int, tuple[type[CatalogError], str, str]] = {
     40613: (CatalogNotReady, "服务器上的数据库当前不可用。", "a database that was paused"),
     4060: (CatalogMissing, "无法打开登录所请求的数据库。登录失败。", "correct the database's name"),
     18486: (CatalogRefused, "Fehler bei der Anmeldung: Das Konto ist gesperrt.", "unlocked"),
-    40615: (CatalogRefused, "Client with IP address '10.0.0.1' is not allowed to access the server.", "firewall rule"),
+    40615: (
+        CatalogUnreachable,
+        "Client with IP address '10.0.0.1' is not allowed.",
+        "firewall rule",
+    ),
     229: (CatalogRefused, "拒绝了对对象的 SELECT 权限。", "GRANT SELECT"),
     1222: (CatalogConflict, "已超过了锁请求超时时段。", "nobody else is writing"),
     1205: (CatalogConflict, "La transacción quedó en interbloqueo.", "nobody else is writing"),
@@ -148,7 +153,7 @@ def encrypted(tmp_path: Path) -> Iterator[TdsServer]:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_url_says_so(encrypted: TdsServer) -> None:
-    with pytest.raises(CatalogRefused, match="TrustServerCertificate=yes"):
+    with pytest.raises(CatalogError, match="TrustServerCertificate=yes"):
         opened(encrypted, "microsoft")
     trusting = f"{encrypted.url}?TrustServerCertificate=yes"
     with open_catalog(trusting, password=encrypted.password, timeout=10) as catalog:

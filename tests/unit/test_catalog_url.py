@@ -495,9 +495,9 @@ FREETDS = "[{state}] [FreeTDS][SQL Server]{words} ({number}) ({function})"
             "the server is busy",
         ),
         ((37396,), CatalogNotReady, "takes a new one"),
-        ((40615, 40914), CatalogRefused, "firewall rule"),
-        ((47073,), CatalogRefused, "private endpoint"),
-        ((47072,), CatalogRefused, "TLS"),
+        ((40615, 40914), CatalogUnreachable, "firewall rule"),
+        ((47073,), CatalogUnreachable, "private endpoint"),
+        ((47072,), CatalogUnreachable, "TLS"),
         ((40532,), CatalogRefused, "user@server"),
         ((4060,), CatalogMissing, "correct the database's name in the catalog URL, or have the user given access"),
         ((916,), CatalogRefused, "CREATE USER … FOR LOGIN …"),
@@ -535,7 +535,7 @@ def test_a_certificate_that_nobody_vouches_for_is_no_matter_of_the_network(reaso
     error = f"[error:0A000086:SSL routines::certificate verify failed:{reason}]"
     text = f"[08001] [Microsoft][ODBC Driver 18 for SQL Server]SSL Provider: {error} (-1) (SQLDriverConnect)"
     fault = driver_fault("mssql://u@h/d", text, state="08001")
-    assert type(fault) is CatalogRefused
+    assert type(fault) is CatalogError
     assert "TrustServerCertificate=yes" in str(fault)
     assert "network," not in str(fault)
 

@@ -41,6 +41,7 @@ from imgsyncfs.stores.azure.retries import RetryUntilDeadline
 from imgsyncfs.stores.azure.signing import signing_policy
 from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import (
+    MARKS_FOLDER,
     BlobInfo,
     Content,
     RangeRead,
@@ -245,6 +246,13 @@ class AzureStore(Store):
                 return
             yield from self._describe_page(page)
 
+    def mark(self, name: str) -> bool:
+        """Leave a mark."""
+        check_blob_name(name, self.url)
+        with self._translated(name):
+            self._client.get_blob_client(self._full_name(name)).upload_blob(uuid.uuid4().bytes, overwrite=True)
+        return True
+
     def close(self) -> None:
         """Close all connections."""
         self._read_transport.close()
@@ -353,6 +361,8 @@ class AzureStore(Store):
             ):
                 continue
             blob = name.removeprefix(self._location.prefix)
+            if blob.startswith(MARKS_FOLDER):
+                continue
             fault = blob_name_fault(blob)
             if fault:
                 logger.warning("Blob %r in %s is left out: %s.", blob, self.url, fault)
