@@ -58,8 +58,6 @@ def launch(settings: MountSettings) -> list[str]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount.
-                start_new_session=True,
                 env=started_environment(),
                 pass_fds=() if handed is None else (handed,),
                 cwd="/",

@@ -81,6 +81,9 @@ def main() -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
         def ready(warnings: Sequence[str]) -> None:
+            # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount. Not
+            # sooner: while autofs has a place mounted, all but its own process group wait for that.
+            os.setsid()
             write_frame(output, {"warnings": list(warnings)})
             output.close()
 

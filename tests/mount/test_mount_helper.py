@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, all_end_after, demo_workplace, process_ids
+from support.mounting import Workplace, all_end_after, demo_workplace, eventually, process_ids
 
 HELPER = Path("/sbin/mount.imgsyncfs")
 
@@ -114,3 +115,30 @@ def test_mount_takes_the_type_that_findmnt_shows(workplace: Workplace) -> None:
     finally:
         mount8(workplace, "umount", mountpoint)
     assert all_end_after(processes)
+
+
+@pytest.mark.skipif(
+    shutil.which("automount") is None or not Path("/dev/autofs").exists() or os.geteuid() != 0,
+    reason="autofs is not installed, or is root's",
+)
+def test_autofs_mounts_when_somebody_looks(workplace: Workplace) -> None:
+    folder = workplace.folder / "autofs"
+    folder.mkdir()
+    (workplace.folder / "auto.map").write_text(
+        f"datasets -fstype=imgsyncfs,ro,cache_dir={workplace.folder}/cache :{workplace.catalog}\n"
+    )
+    master = workplace.folder / "auto.master"
+    master.write_text(f"{folder} {workplace.folder}/auto.map --timeout=600\n")
+    words = ["automount", "--foreground", "--pid-file", workplace.folder / "automount.pid", master]
+    # Its own process group sees what lies below, and has nothing mounted.
+    automount = subprocess.Popen(words, env=workplace.variables(), start_new_session=True)
+    try:
+        assert eventually(lambda: f" {folder} autofs " in Path("/proc/mounts").read_text())
+        listed = subprocess.run(["ls", folder / "datasets"], capture_output=True, text=True, timeout=30, check=True)
+        assert "original_20200207_fisheye_rbbox" in listed.stdout
+        processes = process_ids(folder / "datasets")
+        mount8(workplace, "umount", folder / "datasets")
+        assert all_end_after(processes)
+    finally:
+        automount.terminate()
+        automount.wait(30)
