@@ -27,7 +27,17 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         place = tmp_path / "source" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes((REPOSITORY / name).read_bytes())
-    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, tmp_path / "source"]
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(tmp_path / "source"),
+    ]
     subprocess.run(words, timeout=BUILD_SECONDS, check=True)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

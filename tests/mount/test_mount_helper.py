@@ -129,7 +129,7 @@ def test_autofs_mounts_when_somebody_looks(workplace: Workplace) -> None:
     )
     master = workplace.folder / "auto.master"
     master.write_text(f"{folder} {workplace.folder}/auto.map --timeout=600\n")
-    words = ["automount", "--foreground", "--pid-file", workplace.folder / "automount.pid", master]
+    words: list[str | Path] = ["automount", "--foreground", "--pid-file", workplace.folder / "automount.pid", master]
     # Its own process group sees what lies below, and has nothing mounted.
     automount = subprocess.Popen(words, env=workplace.variables(), start_new_session=True)
     try:
