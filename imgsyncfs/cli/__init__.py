@@ -40,6 +40,8 @@ _COMMANDS = {
     "umount": ("mounted_commands:umount_command", "End a mount."),
     "refresh": ("mounted_commands:refresh_command", "Have a mount show now what the catalog says."),
     "status": ("status_command:status_command", "Show how a mount is doing."),
+    "install-helper": ("system_commands:install_helper_command", "Have mount(8) and /etc/fstab find imgsyncfs."),
+    "systemd-unit": ("system_commands:systemd_unit_command", "Print a systemd service that mounts a catalog."),
     "completion": ("completion_command:completion_command", "Print what makes a shell complete commands."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }

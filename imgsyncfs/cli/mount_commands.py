@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from imgsyncfs.library.nodes import DEFAULT_UMASK
 from imgsyncfs.library.views.registry import VIEWS, find_view
 from imgsyncfs.mount import updatedb
 from imgsyncfs.mount.ending import clear_if_dead
+from imgsyncfs.mount.handed_device import check_handed_device, handed_device
 from imgsyncfs.mount.launch import launch
-from imgsyncfs.mount.mountpoint import absolute, check_mountpoint, check_system
+from imgsyncfs.mount.mountpoint import absolute, check_libfuse, check_mountpoint, check_system
 from imgsyncfs.mount.options import parse_mount_options
+from imgsyncfs.mount.service_manager import tell_service_manager
 from imgsyncfs.settings.config_file import Configuration
 from imgsyncfs.settings.memory_cache import MEMORY_BYTES, in_memory
 from imgsyncfs.settings.mount import MountSettings
@@ -72,7 +74,7 @@ def make_settings(
     }
     return MountSettings(
         library=library_settings(configuration.allowing(parsed.allow_stores), values),
-        mountpoint=utf8(str(absolute(mountpoint)), "The mount point"),
+        mountpoint=utf8(str(_place(mountpoint)), "The mount point"),
         refresh=parse_seconds(values["refresh"], option="--refresh"),
         options=dict(parsed.for_fuse),
         umask=_umask(values),
@@ -81,6 +83,11 @@ def make_settings(
         responders=_responders(values),
         owner=(_owner_id(values, "uid", os.getuid()), _owner_id(values, "gid", os.getgid())),
     )
+
+
+def _place(mountpoint: Path) -> Path:
+    """Where to mount: an absolute path, or the descriptor that was handed over."""
+    return absolute(mountpoint) if handed_device(str(mountpoint)) is None else mountpoint
 
 
 MOST_RESPONDERS = 8
@@ -120,9 +127,14 @@ def mount(settings: MountSettings, *, foreground: bool = False) -> None:
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
     """
-    check_system(settings.options)
-    clear_if_dead(Path(settings.mountpoint))
-    check_mountpoint(Path(settings.mountpoint))
+    handed = handed_device(settings.mountpoint)
+    if handed is None:
+        check_system(settings.options)
+        clear_if_dead(Path(settings.mountpoint))
+        check_mountpoint(Path(settings.mountpoint))
+    else:
+        check_libfuse()
+        check_handed_device(handed)
     start = _stay if foreground else _launch
     try:
         _start_when_awake(start, settings)
@@ -169,7 +181,13 @@ def _stay(settings: MountSettings) -> None:
     # Late: most mounts do without.
     from imgsyncfs.mount.process import serve_mount
 
-    serve_mount(settings, ready=lambda _: click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True))
+    def ready(warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            logger.warning("%s", warning)
+        click.echo(f"Mounted at {settings.mountpoint}; Ctrl-C ends it.", err=True)
+        tell_service_manager("READY=1", f"STATUS=Mounted at {settings.mountpoint}")
+
+    serve_mount(settings, ready=ready, ending=lambda: tell_service_manager("STOPPING=1", "STATUS=The mount ends"))
 
 
 @click.command("mount")

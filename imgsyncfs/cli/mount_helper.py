@@ -15,8 +15,14 @@ import click
 
 from imgsyncfs.cli.mount_commands import make_settings, mount
 from imgsyncfs.errors import ConfigurationError, ImgsyncfsError
+from imgsyncfs.mount.ending import clear_if_dead
+from imgsyncfs.mount.local_mounts import source_name
+from imgsyncfs.mount.mountpoint import FILESYSTEM_TYPE, mount_entry
 from imgsyncfs.mount.options import parse_mount_options
 from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.settings.mount import MountSettings
+
+logger = logging.getLogger(__name__)
 
 WRONG_USAGE = 1
 MOUNT_FAILURE = 32
@@ -46,8 +52,23 @@ def mount_helper(
     config = parse_mount_options(options).ours.get("config")
     configuration = replace(load_configuration(Path(config) if config else None), catalog=catalog)
     settings = make_settings(configuration, mountpoint, {}, options)
-    if not fake:
+    if fake:
+        return
+    clear_if_dead(Path(settings.mountpoint))
+    if _is_mounted(settings):
+        # `mount -a` runs this for every line whose source is written in another way than the system's table has it.
+        logger.info("%s is mounted already.", settings.mountpoint)
+    else:
         mount(settings)
+
+
+def _is_mounted(settings: MountSettings) -> bool:
+    """Whether the same catalog is mounted at the place."""
+    entry = mount_entry(Path(settings.mountpoint))
+    return entry is not None and (entry.filesystem_type, entry.source) == (
+        FILESYSTEM_TYPE,
+        source_name(settings.library.catalog),
+    )
 
 
 def main() -> None:

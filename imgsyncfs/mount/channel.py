@@ -16,6 +16,7 @@ from pathlib import Path
 import fuse
 
 from imgsyncfs.errors import MountError
+from imgsyncfs.mount.handed_device import handed_device
 from imgsyncfs.mount.mountpoint import mount_entry
 from imgsyncfs.mount.protocol import REQUEST_BYTES, Limits, init_answer
 
@@ -45,7 +46,7 @@ class Channel:
     """A mount, and the device that its requests come from.
 
     Args:
-        mountpoint: an empty directory.
+        mountpoint: an empty directory, or ``/dev/fd/N`` for a device that somebody else has mounted, and unmounts.
         options: for libfuse and the kernel, name to value, or to True for a flag.
         limits: what the kernel is told.
 
@@ -55,15 +56,10 @@ class Channel:
 
     def __init__(self, mountpoint: Path, options: Mapping[str, str | bool], limits: Limits) -> None:
         self._mountpoint = mountpoint
-        words = [b"imgsyncfs"]
-        for name, value in options.items():
-            words += [b"-o", os.fsencode(name if value is True else f"{name}={value}")]
-        arguments = _Arguments(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
-        self._channel = _LIBFUSE.fuse_mount(os.fsencode(mountpoint), ctypes.byref(arguments))
-        if not self._channel:
-            raise MountError(f"{mountpoint} could not be mounted: libfuse refused.")
+        handed = handed_device(str(mountpoint))
+        self._channel = None if handed is not None else _mount(mountpoint, options)
         self._entry = mount_entry(mountpoint)
-        self.device: int = _LIBFUSE.fuse_chan_fd(self._channel)
+        self.device: int = handed if handed is not None else _LIBFUSE.fuse_chan_fd(self._channel)
         """The descriptor of ``/dev/fuse``."""
         os.set_inheritable(self.device, False)
         try:
@@ -85,3 +81,19 @@ class Channel:
         channel, self._channel = self._channel, None
         if channel and mount_entry(self._mountpoint) == self._entry:
             _LIBFUSE.fuse_unmount(os.fsencode(self._mountpoint), channel)
+
+
+def _mount(mountpoint: Path, options: Mapping[str, str | bool]) -> int:
+    """Have libfuse mount; returns its channel.
+
+    Raises:
+        MountError: it refused.
+    """
+    words = [b"imgsyncfs"]
+    for name, value in options.items():
+        words += [b"-o", os.fsencode(name if value is True else f"{name}={value}")]
+    arguments = _Arguments(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
+    channel: int | None = _LIBFUSE.fuse_mount(os.fsencode(mountpoint), ctypes.byref(arguments))
+    if not channel:
+        raise MountError(f"{mountpoint} could not be mounted: libfuse refused.")
+    return channel

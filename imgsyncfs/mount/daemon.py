@@ -60,7 +60,13 @@ _NOTED_BY_THREAD = 0
 _NOTES_BYTES = 1024
 
 
-def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Sequence[str]], None]) -> None:
+def run(
+    settings: MountSettings,
+    workers: LibraryWorkers,
+    *,
+    ready: Callable[[Sequence[str]], None],
+    ending: Callable[[], None],
+) -> None:
     """Mount, see to it that the kernel is answered until the mount ends, and leave nothing behind. On the main thread.
 
     Args:
@@ -68,6 +74,7 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
         workers: the library's processes, and the template, started ahead.
         ready: called when the mount can be used, with warnings: a catalog or a store that cannot be reached,
             or a store that may not be read.
+        ending: called when the mount begins to end.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -83,6 +90,7 @@ def run(settings: MountSettings, workers: LibraryWorkers, *, ready: Callable[[Se
         try:
             daemon.begin()
             end.is_noted(None)
+            ending()
         except BaseException:
             logger.exception("The mount at %s fails from now on.", settings.mountpoint)
             leave_dead()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from imgsyncfs.errors import CacheError, CacheFull, MountError
+from imgsyncfs.mount.handed_device import handed_device
 from imgsyncfs.settings.mount import MountSettings
 from imgsyncfs.settings.private_folders import has_no_room, make_own_folder, own_file_fault
 from imgsyncfs.workers.environment import started_environment
@@ -45,6 +46,7 @@ def launch(settings: MountSettings) -> list[str]:
         ImgsyncfsError: it could not be mounted, and why.
     """
     path = log_path(settings)
+    handed = handed_device(settings.mountpoint)
     for folder in (path.parent.parent, path.parent):
         make_own_folder(folder)
     try:
@@ -56,9 +58,8 @@ def launch(settings: MountSettings) -> list[str]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount.
-                start_new_session=True,
                 env=started_environment(),
+                pass_fds=() if handed is None else (handed,),
                 cwd="/",
             )
     except OSError as error:
@@ -82,8 +83,9 @@ def launch(settings: MountSettings) -> list[str]:
         if isinstance(error_raised, MountError):
             raise MountError(f"{error_raised}{_last_words(path, before)}")
         raise error_raised
-    # The kernel's first question waits until the daemon answers.
-    os.stat(settings.mountpoint)  # noqa: PTH116  # a Path would do the same
+    if handed is None:
+        # The kernel's first question waits until the daemon answers.
+        os.stat(settings.mountpoint)  # noqa: PTH116  # a Path would do the same
     warnings: list[str] = frame[0]["warnings"]
     return warnings
 

@@ -84,8 +84,7 @@ def check_system(options: Collection[str] = ()) -> None:
     Raises:
         MountError: something is missing; the message says how to get it.
     """
-    if ctypes.util.find_library("fuse") is None:
-        raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
+    check_libfuse()
     if shutil.which("fusermount") is None:
         raise MountError(f"fusermount is not installed; {_INSTALL} fuse3")
     if not DEVICE.exists():
@@ -100,6 +99,16 @@ def check_system(options: Collection[str] = ()) -> None:
             f"Only root may mount with {others[0]} here; let users do so with: "
             f"echo user_allow_other | sudo tee -a {FUSE_CONFIGURATION}"
         )
+
+
+def check_libfuse() -> None:
+    """See that libfuse is installed.
+
+    Raises:
+        MountError: it is not; the message says how to get it.
+    """
+    if ctypes.util.find_library("fuse") is None:
+        raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
 
 
 def _lets_users_allow_others() -> bool:

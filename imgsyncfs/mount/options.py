@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.errors import ConfigurationError, MountError
 from imgsyncfs.mount.protocol import MOST_READ, MOST_REQUESTS, Limits
 from imgsyncfs.settings.values import did_you_mean
 
@@ -37,10 +37,15 @@ FOR_KERNEL = frozenset(Limits.__dataclass_fields__)
 _FOR_OTHERS = frozenset(
     {"attr_timeout", "entry_timeout", "negative_timeout", "debug",
      "ro", "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail",
-     "async", "relatime", "strictatime", "diratime", "nodiratime"}
+     "async", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "lazytime",
+     "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud", "symfollow", "nosymfollow", "uhelper"}
 )  # fmt: skip
 """For mount(8), systemd and fstab; the mount is read-only and keeps no access times, so these change nothing. mount(8)
 itself adds ``rw`` when nobody said ``ro``. Nor do timeouts: the kernel keeps what it knows until it changes."""
+
+
+_PREFIXES_FOR_OTHERS = ("x-", "X-", "comment")
+"""``x-systemd.automount`` and the like: for programs that read fstab."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,12 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
 
     Raises:
         ConfigurationError: an option is unknown or lacks its value.
+        MountError: it is ``remount``.
     """
     ours: dict[str, str] = {}
     for_fuse: dict[str, str | bool] = {}
     allow_stores: list[str] = []
-    for option in (part.strip() for text in texts for part in text.split(",")):
-        if not option:
-            continue
+    for option in _separated(texts):
         written, equals, value = option.partition("=")
         name = written.replace("-", "_")
         if name in OURS:
@@ -88,12 +92,26 @@ def parse_mount_options(texts: tuple[str, ...]) -> MountOptions:
             ours[name] = ""
         elif name in _FOR_FUSE:
             for_fuse[name] = value if equals else True
-        elif name not in _FOR_OTHERS and not written.startswith(("x-", "comment")):
+        elif name not in _FOR_OTHERS and not written.startswith(_PREFIXES_FOR_OTHERS):
             hint = did_you_mean(
                 name, [*OURS, *OUR_FLAGS, *_FOR_FUSE], otherwise=f"known are {', '.join(sorted(OURS | OUR_FLAGS))}."
             )
             raise ConfigurationError(f"There is no mount option {written}; {hint}")
     return MountOptions(ours, for_fuse, tuple(allow_stores))
+
+
+def _separated(texts: tuple[str, ...]) -> list[str]:
+    """The single options.
+
+    Raises:
+        MountError: one is ``remount``, beside which mount(8) repeats what the kernel says of the mount.
+    """
+    options = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    if "remount" in options:
+        raise MountError(
+            "A mount cannot be given other options while it is there (remount); end it with umount, and mount it again."
+        )
+    return options
 
 
 def limits_of(options: Mapping[str, str | bool]) -> Limits:

@@ -33,7 +33,11 @@ RESPONDER_MODULES = ("imgsyncfs.mount.responder", "imgsyncfs.catalog.listing", "
 
 
 def serve_mount(
-    settings: MountSettings, template: Template | None = None, *, ready: Callable[[Sequence[str]], None]
+    settings: MountSettings,
+    template: Template | None = None,
+    *,
+    ready: Callable[[Sequence[str]], None],
+    ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Mount, answer until the mount ends, and leave nothing behind. Runs on the main thread.
 
@@ -41,6 +45,7 @@ def serve_mount(
         settings: what to mount, where and how.
         template: as for `imgsyncfs.library.processes.start_workers`.
         ready: called with warnings when the mount can be used: a catalog or a store cannot be reached.
+        ending: called when the mount begins to end.
 
     Raises:
         ImgsyncfsError: it cannot be mounted, and why.
@@ -56,7 +61,7 @@ def serve_mount(
         workers.template.import_ahead(RESPONDER_MODULES)
         from imgsyncfs.mount.daemon import run
 
-        run(settings, workers, ready=ready)
+        run(settings, workers, ready=ready, ending=ending)
 
 
 def main() -> None:
@@ -76,6 +81,9 @@ def main() -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
         def ready(warnings: Sequence[str]) -> None:
+            # Its own session: closing the terminal, or Ctrl-C for the next command, is not meant for the mount. Not
+            # sooner: while autofs has a place mounted, all but its own process group wait for that.
+            os.setsid()
             write_frame(output, {"warnings": list(warnings)})
             output.close()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mounting import Workplace, all_end_after, demo_workplace, process_ids
+from support.mounting import Workplace, all_end_after, demo_workplace, eventually, process_ids
 
 HELPER = Path("/sbin/mount.imgsyncfs")
+
+SUDO = [] if os.geteuid() == 0 else ["sudo", "--preserve-env"]
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +25,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 def mount8(workplace: Workplace, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run mount(8), with sudo when the tests do not run as root."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "--preserve-env"]
-    command = [*sudo, *map(str, arguments)]
+    command = [*SUDO, *map(str, arguments)]
     return subprocess.run(command, env=workplace.variables(), capture_output=True, text=True, timeout=60, check=False)
+
+
+def as_root(*words: str | Path) -> None:
+    """Run a command that changes the machine."""
+    subprocess.run([*SUDO, *words], timeout=60, check=True)
 
 
 def test_mount_and_umount_take_the_type_the_catalog_and_the_options(workplace: Workplace) -> None:
@@ -60,3 +68,77 @@ def test_a_mistake_reaches_the_one_who_typed_mount(workplace: Workplace) -> None
     done = mount8(workplace, "mount", "-t", "imgsyncfs", workplace.catalog, empty, "-o", "refersh=5")
     assert done.returncode != 0
     assert "did you mean refresh" in done.stderr
+
+
+def test_a_line_of_fstab_may_be_mounted_again(workplace: Workplace) -> None:
+    mountpoint = workplace.folder / "from_fstab"
+    options = "_netdev,nofail,x-systemd.automount,x-systemd.mount-timeout=90,X-mount.mkdir"
+    table = workplace.folder / "fstab"
+    table.write_text(f"{workplace.catalog} {mountpoint} imgsyncfs {options},cache_dir={workplace.folder}/cache 0 0\n")
+    assert (done := mount8(workplace, "mount", "--all", "--fstab", table)).returncode == 0, done.stderr
+    processes = process_ids(mountpoint)
+    try:
+        again = mount8(workplace, "mount", "--all", "--fstab", table)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert process_ids(mountpoint) == processes
+        shown = mount8(workplace, "findmnt", "--noheadings", "--output", "SOURCE,FSTYPE", mountpoint).stdout.split()
+        assert shown == [f"sqlite://{workplace.catalog}", "fuse.imgsyncfs"]
+    finally:
+        mount8(workplace, "umount", mountpoint)
+    assert all_end_after(processes)
+
+
+@pytest.fixture
+def with_fuse_link() -> Iterator[None]:
+    """What `imgsyncfs install-helper` makes beside `HELPER`."""
+    link = HELPER.with_name("mount.fuse.imgsyncfs")
+    if link.exists():
+        yield
+        return
+    as_root("ln", "--symbolic", "--force", "--no-dereference", HELPER, link)
+    yield
+    as_root("rm", link)
+
+
+@pytest.mark.usefixtures("with_fuse_link")
+def test_mount_takes_the_type_that_findmnt_shows(workplace: Workplace) -> None:
+    mountpoint = workplace.folder / "by_type"
+    mountpoint.mkdir()
+    cache = f"cache_dir={workplace.folder}/cache"
+    done = mount8(workplace, "mount", "-t", "fuse.imgsyncfs", workplace.catalog, mountpoint, "-o", cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    processes = process_ids(mountpoint)
+    try:
+        remounted = mount8(workplace, "mount", "-o", "remount,refresh=5", mountpoint)
+        assert remounted.returncode == 32
+        assert "end it with umount" in remounted.stderr
+    finally:
+        mount8(workplace, "umount", mountpoint)
+    assert all_end_after(processes)
+
+
+@pytest.mark.skipif(
+    shutil.which("automount") is None or not Path("/dev/autofs").exists() or os.geteuid() != 0,
+    reason="autofs is not installed, or is root's",
+)
+def test_autofs_mounts_when_somebody_looks(workplace: Workplace) -> None:
+    folder = workplace.folder / "autofs"
+    folder.mkdir()
+    (workplace.folder / "auto.map").write_text(
+        f"datasets -fstype=imgsyncfs,ro,cache_dir={workplace.folder}/cache :{workplace.catalog}\n"
+    )
+    master = workplace.folder / "auto.master"
+    master.write_text(f"{folder} {workplace.folder}/auto.map --timeout=600\n")
+    words: list[str | Path] = ["automount", "--foreground", "--pid-file", workplace.folder / "automount.pid", master]
+    # Its own process group sees what lies below, and has nothing mounted.
+    automount = subprocess.Popen(words, env=workplace.variables(), start_new_session=True)
+    try:
+        assert eventually(lambda: f" {folder} autofs " in Path("/proc/mounts").read_text())
+        listed = subprocess.run(["ls", folder / "datasets"], capture_output=True, text=True, timeout=30, check=True)
+        assert "original_20200207_fisheye_rbbox" in listed.stdout
+        processes = process_ids(folder / "datasets")
+        mount8(workplace, "umount", folder / "datasets")
+        assert all_end_after(processes)
+    finally:
+        automount.terminate()
+        automount.wait(30)

@@ -30,6 +30,7 @@ COMMANDS = (
     "split_command",
     "status_command",
     "sync_commands",
+    "system_commands",
 )
 LATE_IMPORTS = (
     *(f"imgsyncfs.cli.{name}" for name in COMMANDS),

@@ -455,7 +455,7 @@ def test_the_dialect_follows_what_the_driver_says_the_database_is() -> None:
         ("08001", "[08001] FATAL:  sorry, too many clients already (101) (SQLDriverConnect)", CatalogNotReady),
         ("40P01", "[40P01] ERROR: deadlock detected", CatalogConflict),
         ("23502", '[23502] ERROR: null value in column "owner" violates not-null constraint', CatalogError),
-        ("08001", "[08001] SSL error: certificate verify failed (101) (SQLDriverConnect)", CatalogRefused),
+        ("08001", "[08001] SSL error: certificate verify failed (101) (SQLDriverConnect)", CatalogError),
         ("", "database is locked", CatalogConflict),
         ("", "database disk image is malformed", CatalogError),
         ("01000", "[01000] [unixODBC][Driver Manager]Can't open lib 'x' : file not found (0)", ConfigurationError),

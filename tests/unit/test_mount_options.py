@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsyncfs.errors import ConfigurationError
+from imgsyncfs.errors import ConfigurationError, MountError
 from imgsyncfs.mount.options import limits_of, parse_mount_options
 from imgsyncfs.mount.protocol import Limits
 from imgsyncfs.settings.values import parse_seconds, parse_size
@@ -44,6 +44,17 @@ def test_a_missing_value_is_refused() -> None:
 def test_any_text_is_sorted_or_refused_in_words(text: str) -> None:
     with contextlib.suppress(ConfigurationError):
         parse_mount_options((text,))
+
+
+@pytest.mark.parametrize("options", ["remount", "ro,nosuid,user_id=0,group_id=0,remount"])
+def test_remount_is_refused_with_the_remedy(options: str) -> None:
+    with pytest.raises(MountError, match="remount.*umount"):
+        parse_mount_options((options,))
+
+
+def test_what_fstab_says_to_others_is_no_option_of_ours() -> None:
+    line = "_netdev,nofail,x-systemd.automount,x-systemd.mount-timeout=90,X-mount.mkdir=0755,comment=x,nolazytime"
+    assert parse_mount_options((line,)).for_fuse == {}
 
 
 @pytest.mark.parametrize(
