@@ -70,6 +70,7 @@ from imgsyncfs.catalog.selecting import (
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
+from imgsyncfs.catalog.writing_rights import check_lengths, check_rights
 from imgsyncfs.errors import CatalogError, ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,20 @@ class Catalog:
         """Make the tables of an empty database; see `CatalogSettings.initialize`."""
         return self._settings.initialize(store=store)
 
+    def check_writable(self, values: Mapping[str, str]) -> None:
+        """Make sure, before anything is uploaded, that a dataset can be published.
+
+        Args:
+            values: name of a column of ``datasets`` to the text that will stand there; others are not looked at.
+
+        Raises:
+            CatalogRefused: the user lacks rights, which are named.
+            CatalogError: the catalog is read-only, or a text is too long for it.
+        """
+        self._settings.refuse_read_only()
+        check_lengths(self._connection.where, values)
+        check_rights(self._connection, level=self._settings.level)
+
     def missing_additions(self) -> list[str]:
         """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
         return self._settings.missing_additions()
@@ -163,6 +178,9 @@ class Catalog:
         An earlier version has published them. Nothing where there is no catalog yet.
         """
         if not self._settings.has_table("catalog_settings"):
+            return []
+        self._settings.read()
+        if self._settings.known("read_only"):
             return []
         known = {(row.dataset_id, row.label_version) for row in self.dataset_labels()}
         return [row for row in self.datasets() if (row.dataset_id, row.label_version) not in known]
@@ -319,6 +337,7 @@ class Catalog:
         Raises:
             CatalogError: the catalog cannot be written, or has no tables for that.
         """
+        self._settings.refuse_read_only()
         publish_id = uuid.uuid4().hex
         with self._connection.transaction():
             # This locks the dataset, as a publish does, unless there was one.
@@ -372,6 +391,7 @@ class Catalog:
             CatalogError: the rows contradict each other, or could not be written; the catalog is as it was before.
         """
         images, annotations = list(images), list(annotations)
+        self._settings.refuse_read_only()
         self._settings.make_additions()
         publish = partial(
             replace_dataset,
@@ -500,6 +520,7 @@ class Catalog:
             CatalogError: there is no such dataset, or the catalog cannot be written, or an earlier version made it
                 and its tables may not be changed.
         """
+        self._settings.refuse_read_only()
         self._settings.make_additions()
         if self._settings.level < SPLITS_LEVEL:
             raise CatalogError(

@@ -100,6 +100,8 @@ _LENGTHS = {
 }
 """The longest length of texts in characters; others may have any."""
 
+_KEY_LENGTHS = {"dataset_id": 200, "name": 450}
+
 TABLES = (
     "catalog_settings",
     "datasets",
@@ -184,6 +186,11 @@ def find_dialect(dbms_name: str) -> Dialect:
     """
     known = {dialect.name.lower(): dialect for dialect in (SQLITE, POSTGRESQL, SQL_SERVER)}
     return known.get(dbms_name.lower(), STANDARD)
+
+
+def longest_text(column: str) -> int:
+    """The longest length of a text in a column, in characters; 0 if it may have any."""
+    return _KEY_LENGTHS.get(column) or _COMPARED.get(column) or _LENGTHS.get(column, 0)
 
 
 def create_statements(dialect: Dialect) -> list[str]:
