@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
@@ -72,6 +72,10 @@ from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.catalog.writing_rights import check_lengths, check_rights
 from imgsyncfs.errors import CatalogError, ConfigurationError
+
+if TYPE_CHECKING:
+    from imgsyncfs.catalog.adoption import Adoption, Finding
+    from imgsyncfs.catalog.mapping import CatalogMapping
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +171,27 @@ class Catalog:
         self._settings.refuse_read_only()
         check_lengths(self._connection.where, values)
         check_rights(self._connection, level=self._settings.level)
+
+    def look_at_mapping(self, mapping: CatalogMapping, *, schema: str = "") -> list[Finding]:
+        """Check what is to be adopted against the database; see `imgsyncfs.catalog.adoption.look_at`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import look_at
+
+        return look_at(self._connection, mapping, schema=schema)
+
+    def adoption(self, mapping: CatalogMapping, *, schema: str = "") -> Adoption:
+        """What makes the catalog of another system's tables; see `imgsyncfs.catalog.adoption.plan`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import plan
+
+        return plan(self._connection, mapping, schema=schema)
+
+    def adopt(self, adoption: Adoption) -> None:
+        """Make the catalog of another system's tables, in one transaction."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import adopt
+
+        adopt(self._connection, adoption)
 
     def missing_additions(self) -> list[str]:
         """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
