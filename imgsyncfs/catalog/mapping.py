@@ -86,7 +86,9 @@ dataset_id = "set_name"
 name = "stem"                               # that of the image
 byte_count = "size_in_bytes"
 blob = "path"
-# label_version, label_checked (1 or 0), object_count, md5, blob_offset, etag, modified_at
+# label_checked (1 or 0)
+# object_count                              # 1 where it is left out; with 0 and not checked, nothing is rendered
+# label_version, md5, blob_offset, etag, modified_at
 """
 
 
@@ -234,7 +236,8 @@ def column_value(given: TableMapping, column: str, dialect: Dialect) -> str:
         prefix = "" if isinstance(given.source, Sql) else "s."
         return prefix + quoted(value, dialect)
     if column in INTEGER_COLUMNS:
-        return "CAST(0 AS BIGINT)"
+        # An annotation without objects that nobody has checked gets no rendered siblings.
+        return "CAST(1 AS BIGINT)" if column == "object_count" else "CAST(0 AS BIGINT)"
     text = "'1.0.0'" if column == "label_version" else "''"
     if dialect is POSTGRESQL:
         return f"CAST({text} AS TEXT)"
