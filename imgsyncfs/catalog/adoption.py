@@ -30,6 +30,7 @@ from imgsyncfs.catalog.mapping import (
 from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.row_values import LARGEST, is_utf8
 from imgsyncfs.catalog.schema import (
+    CODE_POINTS,
     INTEGER_COLUMNS,
     POSTGRESQL,
     SCHEMA_ADDITIONS,
@@ -123,6 +124,9 @@ def plan(connection: Connection, mapping: CatalogMapping, *, schema: str = "") -
         # CREATE TABLE name (…), or CREATE INDEX name ON name (…).
         target = re.match(r"CREATE (?:TABLE|INDEX \w+ ON) (\w+)", statement)
         if target is not None and target[1] not in KEYS:
+            if "dataset_id" in statement:
+                # Compared with the views' columns: SQL Server compares no two columns of different collations.
+                statement = statement.replace(CODE_POINTS, "DATABASE_DEFAULT")  # noqa: PLW2901  # the same, adapted
             start = target.start(1)
             statements.append(f"{statement[:start]}{prefix}{statement[start:]}")
     settings = {

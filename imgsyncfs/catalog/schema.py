@@ -157,10 +157,12 @@ POSTGRESQL = Dialect(
     ),
 )
 
+CODE_POINTS = "Latin1_General_100_BIN2"
+"""The collation of SQL Server that compares code points; the usual ones take 'A' for 'a'."""
+
 SQL_SERVER = Dialect(
     name="Microsoft SQL Server",
-    # The usual collations take 'A' for 'a'; this one compares code points.
-    key=lambda length: f"NVARCHAR({length}) COLLATE Latin1_General_100_BIN2",
+    key=lambda length: f"NVARCHAR({length}) COLLATE {CODE_POINTS}",
     text=lambda length: f"NVARCHAR({length})",
     long_text="NVARCHAR(MAX)",
     # A clustered key may have 900 bytes, this one 1,700: dataset_id, label_version and name come to 1,400.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 from support.publishing import Place, WatchedStore, annotated_folder
@@ -13,7 +14,7 @@ from support.publishing import Place, WatchedStore, annotated_folder
 from imgsyncfs.annotations.splits import SplitRule
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.catalog.adoption import plan
-from imgsyncfs.catalog.mapping import COLUMNS, EXAMPLE, CatalogMapping, parse_mapping, quoted, rows_query
+from imgsyncfs.catalog.mapping import COLUMNS, EXAMPLE, KEYS, CatalogMapping, parse_mapping, quoted, rows_query
 from imgsyncfs.catalog.rows import SelectionRow, SubscriptionRow
 from imgsyncfs.catalog.schema import POSTGRESQL, SQL_SERVER, SQLITE
 from imgsyncfs.errors import CatalogError, ConfigurationError
@@ -230,3 +231,33 @@ def test_sql_server_gets_its_own_quotation_and_texts() -> None:
     assert "N'' AS etag" in query
     assert query.endswith("FROM [photos] s WHERE gone = 0")
     assert query.count(" AS ") - query.count("CAST(") == len(COLUMNS["images"])
+
+
+class _SqlServer:
+    """Stands for a connection to SQL Server, of which the SQL takes the dialect alone."""
+
+    dialect = SQL_SERVER
+    where = "nowhere"
+
+
+@pytest.mark.parametrize("schema", ["", "image ]sync["])
+def test_what_sql_server_gets_is_transact_sql(schema: str) -> None:
+    adoption = plan(_SqlServer(), mapped(), schema=schema)  # type: ignore[arg-type]  # the dialect alone
+    # sqlglot knows no PRIMARY KEY NONCLUSTERED; the tables are the ones that a catalog always has.
+    for statement in (each for each in adoption.statements if not each.startswith("CREATE TABLE")):
+        (parsed,) = sqlglot.parse(statement, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
+        assert not isinstance(parsed, sqlglot.exp.Command), statement
+    views = [parsed for parsed in adoption.statements if parsed.startswith("CREATE VIEW")]
+    assert [view.partition(" AS SELECT")[0].rpartition(".")[2].split()[-1] for view in views] == [*KEYS]
+    if schema:
+        assert all("[image ]]sync[]" in statement for statement in adoption.statements)
+        assert adoption.for_users.endswith("WITH DEFAULT_SCHEMA = [image ]]sync[]")
+    assert adoption.separator == ";\nGO\n"
+
+
+def test_columns_that_are_compared_with_the_views_have_the_databases_collation() -> None:
+    statements = plan(_SqlServer(), mapped()).statements  # type: ignore[arg-type]  # the dialect alone
+    labels = next(each for each in statements if each.startswith("CREATE TABLE annotation_labels"))
+    assert "dataset_id NVARCHAR(200) COLLATE DATABASE_DEFAULT" in labels
+    names = next(each for each in statements if each.startswith("CREATE TABLE selections"))
+    assert "name NVARCHAR(200) COLLATE Latin1_General_100_BIN2" in names
