@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.publishing import Place, annotated_folder, fill, jpeg
-from support.services import Database
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from support.ordinary_user import NOBODY
+from support.publishing import Place, WatchedStore, annotated_folder, fill, jpeg
+from support.services import Container, Database
 
 from imgsyncfs.catalog import Catalog, open_catalog
-from imgsyncfs.errors import CatalogError, CatalogRefused
+from imgsyncfs.errors import CatalogError, CatalogRefused, StoreRefused
+from imgsyncfs.stores.credentials import StoreCredentials
+from imgsyncfs.stores.opening import open_store
 from imgsyncfs.tools.publish.container import index
 from imgsyncfs.tools.publish.folder import publish
 from imgsyncfs.tools.publish.publication import DatasetOptions
@@ -107,3 +115,52 @@ def test_finding_out_leaves_nothing_in_the_catalog(place: Place) -> None:
     before = list(place.catalog._connection.rows("SELECT name, value FROM catalog_settings ORDER BY name"))
     place.catalog.check_writable({})
     assert list(place.catalog._connection.rows("SELECT name, value FROM catalog_settings ORDER BY name")) == before
+
+
+def store_that_allows(container: Container, **rights: bool) -> WatchedStore:
+    token: str = generate_container_sas(
+        container.azurite.account,
+        container.name,
+        account_key=container.azurite.key,
+        permission=ContainerSasPermissions(read=True, list=True, **rights),
+        expiry=dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1),
+    )
+    credentials = StoreCredentials(sas_token=token, endpoint=container.azurite.endpoint)
+    return WatchedStore(open_store(container.url, credentials=credentials))
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_container_that_may_only_be_read_is_told_before_anything_is_read_or_written(
+    place: Place, container: Container
+) -> None:
+    place.store = store_that_allows(container)
+    with pytest.raises(StoreRefused, match="AZURE_STORAGE_SAS_TOKEN"):
+        try_to_publish(place)
+    assert place.store.written == []
+
+
+@pytest.mark.parametrize("rights", [{"write": True}, {"create": True}, {"write": True, "create": True}])
+def test_finding_out_leaves_nothing_in_a_container(container: Container, rights: dict[str, bool]) -> None:
+    store = store_that_allows(container, **rights)
+    store.check_writable(DATASET)
+    with container.azurite.client() as client:
+        assert [*client.get_container_client(container.name).list_blobs(include=["uncommittedblobs"])] == []
+
+
+def test_a_folder_that_may_not_be_written_is_told_and_finding_out_leaves_nothing() -> None:
+    # Not pytest's own folder, through which nobody else passes.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = open_store(folder.as_uri())
+        store.check_writable(DATASET)
+        folder.chmod(0o555)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(StoreRefused, match="may not be written; have its owner give you"):
+                store.check_writable(DATASET)
+        finally:
+            os.seteuid(before)
+            folder.chmod(0o755)
+        assert [*folder.iterdir()] == []

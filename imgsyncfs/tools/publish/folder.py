@@ -115,6 +115,7 @@ def publish(
     """
     options, progress = options or DatasetOptions(), progress or SilentProgress()
     check_first(catalog, dataset_id, options, store_url=store.url)
+    store.check_writable(dataset_id)
     published = read_published(catalog, dataset_id, options.label_version)
     if published.dataset is not None and published.dataset.store != store.url:
         raise PublishError(
