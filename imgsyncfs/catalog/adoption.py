@@ -42,8 +42,8 @@ from imgsyncfs.catalog.schema import (
     create_statements,
     longest_text,
 )
-from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, printable
-from imgsyncfs.stores.contract import blob_name_fault
+from imgsyncfs.errors import BlobMissing, CatalogError, CatalogUnreachable, ConfigurationError, printable
+from imgsyncfs.stores.contract import Store, blob_name_fault
 
 SAMPLE_ROWS = 1000
 """Rows of each table that are looked at one by one."""
@@ -105,6 +105,42 @@ def look_at(connection: Connection, mapping: CatalogMapping, *, schema: str = ""
     if usable:
         findings += _strangers(connection, mapping)
         findings += _revision_faults(connection, mapping)
+    return findings
+
+
+def blob_findings(connection: Connection, mapping: CatalogMapping, store: Store) -> list[Finding]:
+    """Compare what a mapping says of some blobs with the store; without those of datasets that name their own store.
+
+    Args:
+        connection: to the database.
+        mapping: without faults, as `look_at` finds them.
+        store: the mapping's.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    findings: list[Finding] = []
+    if "store" in mapping.tables["datasets"].columns:
+        return findings
+    for table in ("images", "annotations"):
+        if table not in mapping.tables:
+            continue
+        query = f"SELECT blob, byte_count, blob_offset FROM {_probe(mapping, table, connection)}"  # noqa: S608
+        rows = connection.rows(query)
+        sample = list(islice(rows, _NAMED))
+        rows.close()  # type: ignore[attr-defined]  # a generator
+        for blob, byte_count, offset in sample:
+            named = f"{table}.blob: {printable(blob)} in {store.url}"
+            try:
+                there = store.describe(blob).byte_count
+            except BlobMissing:
+                findings.append(Finding(f"{named} is not there; correct blob, or the store."))
+                continue
+            end = int(offset or 0) + int(byte_count)
+            if there < end or ("blob_offset" not in mapping.tables[table].columns and there != end):
+                findings.append(
+                    Finding(f"{named} has {there:,} bytes, where byte_count says {end:,}; correct byte_count.")
+                )
     return findings
 
 

@@ -76,6 +76,7 @@ from imgsyncfs.errors import CatalogError, ConfigurationError
 if TYPE_CHECKING:
     from imgsyncfs.catalog.adoption import Adoption, Finding
     from imgsyncfs.catalog.mapping import CatalogMapping
+    from imgsyncfs.stores.contract import Store
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +179,13 @@ class Catalog:
         from imgsyncfs.catalog.adoption import look_at
 
         return look_at(self._connection, mapping, schema=schema)
+
+    def blob_findings(self, mapping: CatalogMapping, store: Store) -> list[Finding]:
+        """Compare some blobs with what is to be adopted; see `imgsyncfs.catalog.adoption.blob_findings`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import blob_findings
+
+        return blob_findings(self._connection, mapping, store)
 
     def adoption(self, mapping: CatalogMapping, *, schema: str = "") -> Adoption:
         """What makes the catalog of another system's tables; see `imgsyncfs.catalog.adoption.plan`."""

@@ -37,13 +37,14 @@ def adopt_tables(path: Path, configuration: Configuration, *, create: bool, sche
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The mapping {path} cannot be read ({error}); check its path.") from error
     mapping = parse_mapping(text, str(path))
-    with closing(open_configured_store(mapping.store, configuration)) as store:
+    catalog, configuration = open_configured_catalog(configuration)
+    with catalog, closing(open_configured_store(mapping.store, configuration)) as store:
         store.check()
         mapping = replace(mapping, store=store.url)
-    catalog, configuration = open_configured_catalog(configuration)
-    with catalog:
         adoption = catalog.adoption(mapping, schema=schema)
         findings = catalog.look_at_mapping(mapping, schema=schema)
+        if not any(finding.is_fault for finding in findings):
+            findings += catalog.blob_findings(mapping, store)
         for finding in findings:
             click.echo(f"{'Fault' if finding.is_fault else 'Note'}: {printable(finding.text)}", err=True)
         if any(finding.is_fault for finding in findings):

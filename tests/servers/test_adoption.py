@@ -168,6 +168,16 @@ def test_a_statement_that_fails_leaves_nothing(database: Catalog) -> None:
     assert not database._settings.has_table("datasets")
 
 
+def test_blobs_are_compared_with_what_the_mapping_says_of_them(database: Catalog, store: WatchedStore) -> None:
+    for blob, byte_count in (("x/a.jpg", 10), ("x/b.jpg", 21)):
+        store.write(blob, bytes(byte_count))
+    missing, longer = sorted(finding.text for finding in database.blob_findings(mapped(), store))
+    assert missing.startswith("annotations.blob: x/a.json in ")
+    assert "is not there" in missing
+    assert "x/b.jpg" in longer
+    assert "has 21 bytes, where byte_count says 20" in longer
+
+
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
 def test_a_schema_of_its_own_keeps_the_names_apart(database: Catalog) -> None:
     database._connection.execute("CREATE TABLE images (x BIGINT)")
