@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsyncfs.annotations.label_counts import LabelCount
 from imgsyncfs.annotations.splits import SplitRule
@@ -72,6 +72,7 @@ from imgsyncfs.catalog.selecting import (
 )
 from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
+from imgsyncfs.catalog.writing_rights import check_lengths, check_rights
 from imgsyncfs.errors import (
     CatalogConflict,
     CatalogError,
@@ -79,6 +80,11 @@ from imgsyncfs.errors import (
     CatalogSessionEnded,
     ConfigurationError,
 )
+
+if TYPE_CHECKING:
+    from imgsyncfs.catalog.adoption import Adoption, Finding
+    from imgsyncfs.catalog.mapping import CatalogMapping
+    from imgsyncfs.stores.contract import Store
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +194,48 @@ class Catalog:
         """Make the tables of an empty database; see `CatalogSettings.initialize`."""
         return self._settings.initialize(store=store)
 
+    def check_writable(self, values: Mapping[str, str]) -> None:
+        """Make sure, before anything is uploaded, that a dataset can be published.
+
+        Args:
+            values: name of a column of ``datasets`` to the text that will stand there; others are not looked at.
+
+        Raises:
+            CatalogRefused: the user lacks rights, which are named.
+            CatalogError: the catalog is read-only, or a text is too long for it.
+        """
+        self._settings.refuse_read_only()
+        check_lengths(self._connection.where, values)
+        check_rights(self._connection, level=self._settings.level)
+
+    def look_at_mapping(self, mapping: CatalogMapping, *, schema: str = "") -> list[Finding]:
+        """Check what is to be adopted against the database; see `imgsyncfs.catalog.adoption.look_at`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import look_at
+
+        return look_at(self._connection, mapping, schema=schema)
+
+    def blob_findings(self, mapping: CatalogMapping, store: Store) -> list[Finding]:
+        """Compare some blobs with what is to be adopted; see `imgsyncfs.catalog.adoption.blob_findings`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import blob_findings
+
+        return blob_findings(self._connection, mapping, store)
+
+    def adoption(self, mapping: CatalogMapping, *, schema: str = "") -> Adoption:
+        """What makes the catalog of another system's tables; see `imgsyncfs.catalog.adoption.plan`."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import plan
+
+        return plan(self._connection, mapping, schema=schema)
+
+    def adopt(self, adoption: Adoption) -> None:
+        """Make the catalog of another system's tables, in one transaction."""
+        # Late: a mount has no use for it.
+        from imgsyncfs.catalog.adoption import adopt
+
+        adopt(self._connection, adoption)
+
     def missing_additions(self) -> list[str]:
         """What `initialize` would add to the schema of a catalog, for people; nothing where there is no catalog yet."""
         return self._settings.missing_additions()
@@ -198,6 +246,9 @@ class Catalog:
         An earlier version has published them. Nothing where there is no catalog yet.
         """
         if not self._settings.has_table("catalog_settings"):
+            return []
+        self._settings.read()
+        if self._settings.known("read_only"):
             return []
         known = {(row.dataset_id, row.label_version) for row in self.dataset_labels()}
         return [row for row in self.datasets() if (row.dataset_id, row.label_version) not in known]
@@ -359,6 +410,7 @@ class Catalog:
         Raises:
             CatalogError: the catalog cannot be written, or has no tables for that.
         """
+        self._settings.refuse_read_only()
         publish_id = uuid.uuid4().hex
         with self._connection.transaction():
             # This locks the dataset, as a publish does, unless there was one.
@@ -412,6 +464,7 @@ class Catalog:
             CatalogError: the rows contradict each other, or could not be written; the catalog is as it was before.
         """
         images, annotations = list(images), list(annotations)
+        self._settings.refuse_read_only()
         self._settings.make_additions()
         told = _ToldOnce(progress or (lambda _: None))
         publish = partial(
@@ -552,6 +605,7 @@ class Catalog:
             CatalogError: there is no such dataset, or the catalog cannot be written, or an earlier version made it
                 and its tables may not be changed.
         """
+        self._settings.refuse_read_only()
         self._settings.make_additions()
         if self._settings.level < SPLITS_LEVEL:
             raise CatalogError(

@@ -24,6 +24,10 @@ _ADDITIONS = "schema_additions"
 """The setting that names the level of the additions to its schema that a catalog has; absent without additions."""
 
 
+_READ_ONLY = "read_only"
+"""The setting of a catalog whose datasets are views of another system's tables: what is not to be written, and why."""
+
+
 class CatalogSettings:
     """The settings of a catalog as they were read last, and the tables that go with them.
 
@@ -77,6 +81,19 @@ class CatalogSettings:
                 "upgrade imgsyncfs, or make a new catalog with: imgsyncfs init"
             )
 
+    def refuse_read_only(self) -> None:
+        """Make sure that datasets may be changed here; reads the settings.
+
+        Raises:
+            CatalogError: they are views of another system's tables.
+        """
+        self.read()
+        if self.known(_READ_ONLY):
+            raise CatalogError(
+                f"The catalog {self._connection.where} is read-only: its datasets are views of other tables (imgsyncfs "
+                "init --adopt); change those, or publish to a catalog of its own, made with: imgsyncfs init"
+            )
+
     def initialize(self, *, store: str) -> bool:
         """Make the tables of an empty database.
 
@@ -99,7 +116,8 @@ class CatalogSettings:
                     f"The catalog {self._connection.where} has the store {self.value('store')} and not {store}; give "
                     "that one, or make the catalog in another database."
                 )
-            self.make_additions(must=True)
+            if not self.known(_READ_ONLY):
+                self.make_additions(must=True)
             return False
         if there:
             raise CatalogError(
@@ -131,6 +149,8 @@ class CatalogSettings:
         Without the right to do so, all goes on as before, or, if it must be done, a `CatalogError` says so.
         """
         self.read()
+        if self.known(_READ_ONLY):
+            return
         while (level := self.level) < int(SCHEMA_ADDITIONS):
             try:
                 self._add_levels(level)

@@ -100,6 +100,8 @@ _LENGTHS = {
 }
 """The longest length of texts in characters; others may have any."""
 
+_KEY_LENGTHS = {"dataset_id": 200, "name": 450}
+
 TABLES = (
     "catalog_settings",
     "datasets",
@@ -155,10 +157,12 @@ POSTGRESQL = Dialect(
     ),
 )
 
+CODE_POINTS = "Latin1_General_100_BIN2"
+"""The collation of SQL Server that compares code points; the usual ones take 'A' for 'a'."""
+
 SQL_SERVER = Dialect(
     name="Microsoft SQL Server",
-    # The usual collations take 'A' for 'a'; this one compares code points.
-    key=lambda length: f"NVARCHAR({length}) COLLATE Latin1_General_100_BIN2",
+    key=lambda length: f"NVARCHAR({length}) COLLATE {CODE_POINTS}",
     text=lambda length: f"NVARCHAR({length})",
     long_text="NVARCHAR(MAX)",
     # A clustered key may have 900 bytes, this one 1,700: dataset_id, label_version and name come to 1,400.
@@ -184,6 +188,11 @@ def find_dialect(dbms_name: str) -> Dialect:
     """
     known = {dialect.name.lower(): dialect for dialect in (SQLITE, POSTGRESQL, SQL_SERVER)}
     return known.get(dbms_name.lower(), STANDARD)
+
+
+def longest_text(column: str) -> int:
+    """The longest length of a text in a column, in characters; 0 if it may have any."""
+    return _KEY_LENGTHS.get(column) or _COMPARED.get(column) or _LENGTHS.get(column, 0)
 
 
 def create_statements(dialect: Dialect) -> list[str]:

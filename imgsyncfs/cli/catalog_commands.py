@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +18,11 @@ from rich.table import Table
 
 from imgsyncfs.catalog import Catalog
 from imgsyncfs.catalog.dataset_table import COLUMNS, matching, near_values, shown_fields, to_csv, to_json
+from imgsyncfs.catalog.mapping import EXAMPLE
 from imgsyncfs.catalog.naming import SOURCES
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.subscriptions import find_subscription, members, subscribe
+from imgsyncfs.cli.adopt_command import adopt_tables
 from imgsyncfs.cli.common import (
     LEFT_OUT_STATUS,
     allow_store_option,
@@ -51,13 +54,23 @@ NOTE_CHARACTERS = 40
 @click.command("init")
 @click.option(
     "--store",
-    required=True,
     metavar="URL",
     help="Where images and annotations will lie: file:///path or azure://ACCOUNT/CONTAINER[/PREFIX].",
 )
+@click.option(
+    "--adopt",
+    metavar="MAPPING.toml",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make a read-only catalog of tables that are there: check them, and print the SQL for it.",
+)
+@click.option("--create", is_flag=True, help="With --adopt: run the SQL, in one transaction.")
+@click.option("--schema", default="", metavar="NAME", help="With --adopt: a schema of its own for the views.")
+@click.option("--example", is_flag=True, help="Print an example of a MAPPING.toml.")
 @catalog_options
 @allow_store_option
-def init_command(*, store: str, configuration: Configuration) -> None:
+def init_command(
+    *, store: str | None, adopt: Path | None, create: bool, schema: str, example: bool, configuration: Configuration
+) -> None:
     """Make a catalog, or bring one of an earlier version up to date.
 
     A new one: its tables in the database, and the store if it is missing. One of an earlier version gets the tables
@@ -65,7 +78,21 @@ def init_command(*, store: str, configuration: Configuration) -> None:
     read of which the catalog does not know what they say: each of these gets a new revision. All that is said before it
     begins. Interrupted, it goes on where it stopped when it is typed again. The exit status is 3 if datasets had to be
     left.
+
+    With --adopt, the catalog is another system's tables, seen through views: MAPPING.toml says which column gives what.
     """
+    if example:
+        click.echo(EXAMPLE, nl=False)
+        return
+    if adopt is not None:
+        if store is not None:
+            raise click.UsageError("--adopt takes the store from its mapping; leave --store out.")
+        adopt_tables(adopt, configuration, create=create, schema=schema)
+        return
+    if create or schema:
+        raise click.UsageError("--create and --schema belong to --adopt MAPPING.toml; add it.")
+    if store is None:
+        raise click.UsageError("Missing option '--store'.")
     with closing(open_configured_store(store, configuration)) as opened:
         opened.create()
         opened.check()

@@ -144,6 +144,16 @@ class Store(ABC):
     def check(self) -> None:
         """Return if the folder or container is there and may be read; it asks at most twice, for a person waits."""
 
+    def check_writable(self, folder: str) -> None:  # noqa: B027  # whatever cannot tell says so at the first blob
+        """Return if blobs may be written below a folder of the store, as far as that can be told without writing any.
+
+        Args:
+            folder: the first part of the blobs' names, without a slash.
+
+        Raises:
+            StoreRefused: they may not.
+        """
+
     @abstractmethod
     def create(self) -> None:
         """Make the folder or container unless it is there already."""

@@ -121,6 +121,17 @@ class LocalStore(Store):
         with self._translated(blob):
             return _describe(blob, _regular(self._status(blob)))
 
+    def check_writable(self, folder: str) -> None:
+        """Ask the operating system."""
+        self.check()
+        place = self._folder / folder
+        place = place if place.is_dir() else self._folder
+        if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+            raise StoreRefused(
+                f"Store {self.url} may not be written; have its owner give you the right to write to {place}, or "
+                "publish as another user."
+            )
+
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """Yield the blobs whose names start with `prefix`, folder by folder."""
         inner = prefix.rpartition("/")[0]

@@ -152,6 +152,8 @@ def stem_fault(stem: str) -> str | None:
     for ending in _RESERVED_ENDINGS:
         if stem.endswith(ending):
             return f"it ends in {ending!r}, which is kept for the rendered annotations; rename it"
+    if stem.endswith(" "):
+        return "it ends in a space before its extension, which SQL Server does not tell from none; rename it"
     if any(unicodedata.category(character) == "Cc" for character in stem):
         return "it holds a control character such as a newline; rename it"
     length = len(stem.encode())

@@ -98,6 +98,9 @@ class WatchedStore(Store):
     def check(self) -> None:
         self.inner.check()
 
+    def check_writable(self, folder: str) -> None:
+        self.inner.check_writable(folder)
+
     def create(self) -> None:
         self.inner.create()
 

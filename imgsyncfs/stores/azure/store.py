@@ -145,6 +145,17 @@ class AzureStore(Store):
             if not isinstance(error, BlobMissing):
                 raise error
 
+    def check_writable(self, folder: str) -> None:
+        """Try to replace a blob that is not there: with the rights to write, nothing comes of it."""
+        with self._translated(folder):
+            try:
+                self._client.get_blob_client(self._full_name(f"{folder}/{_PROBE}")).upload_blob(
+                    b"", overwrite=True, etag='"0x0"', match_condition=MatchConditions.IfNotModified, retry_total=1
+                )
+            except HttpResponseError as error:
+                if error.status_code not in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND):
+                    raise
+
     def create(self) -> None:
         """Make the container unless it is there."""
         try:

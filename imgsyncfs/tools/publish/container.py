@@ -37,6 +37,7 @@ from imgsyncfs.tools.publish.publication import (
     PublishSummary,
     annotation_row,
     changed_at,
+    check_first,
     image_row,
     read_published,
     record,
@@ -86,6 +87,7 @@ def index(
         StoreError: what the store says.
     """
     options, progress = options or DatasetOptions(), progress or SilentProgress()
+    check_first(catalog, dataset_id, options, store_url=store.url)
     published = read_published(catalog, dataset_id, options.label_version)
     blobs, left_out = _listed(store, progress)
     written = _written_files(store, blobs)

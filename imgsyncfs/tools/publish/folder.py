@@ -41,6 +41,7 @@ from imgsyncfs.tools.publish.publication import (
     PublishSummary,
     annotation_row,
     changed_at,
+    check_first,
     image_row,
     read_published,
     record,
@@ -113,6 +114,8 @@ def publish(
         StoreError: what the store says.
     """
     options, progress = options or DatasetOptions(), progress or SilentProgress()
+    check_first(catalog, dataset_id, options, store_url=store.url)
+    store.check_writable(dataset_id)
     published = read_published(catalog, dataset_id, options.label_version)
     if published.dataset is not None and published.dataset.store != store.url:
         raise PublishError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from imgsyncfs.catalog.labels import can_be_kept, dataset_labels
 from imgsyncfs.catalog.naming import parse_dataset_name
 from imgsyncfs.catalog.rows import AnnotationRow, DatasetLabelsRow, DatasetRow, ImageRow
-from imgsyncfs.errors import PublishError, printable
+from imgsyncfs.errors import CatalogError, PublishError, printable
 from imgsyncfs.tools.tally import KindCount, KindTally, described
 
 if TYPE_CHECKING:
@@ -233,6 +233,37 @@ def changed_at(file_time: int, row: ImageRow | AnnotationRow | None) -> int:
     """
     now = int(time.time())
     return max(min(file_time, now), 0 if row is None else row.modified_at + 1)
+
+
+def check_first(catalog: Catalog, dataset_id: str, options: DatasetOptions, *, store_url: str) -> None:
+    """Find out whether a dataset can be written into a catalog, before anything is uploaded.
+
+    Args:
+        catalog: where it will be written.
+        dataset_id: the dataset's id.
+        options: what is said about it.
+        store_url: where its blobs will lie.
+
+    Raises:
+        CatalogError: it cannot; the message says why.
+    """
+    listed = {"label_type": options.label_type, "classes": options.classes, "projects": options.projects}
+    for column, items in listed.items():
+        for item in items or ():
+            if "," in item:
+                raise CatalogError(
+                    f"The dataset {dataset_id} cannot be published: {item!r} in the column {column} holds a comma, "
+                    "which separates values there; rename it."
+                )
+    catalog.check_writable(
+        {
+            "dataset_id": dataset_id,
+            "label_version": options.label_version or "",
+            "image_type": options.image_type or "",
+            "label_type": ",".join(options.label_type or ()),
+            "store": store_url,
+        }
+    )
 
 
 def record(
