@@ -152,7 +152,7 @@ def plan(connection: Connection, mapping: CatalogMapping, *, schema: str = "") -
     """
     dialect = connection.dialect
     if schema and dialect not in (POSTGRESQL, SQL_SERVER):
-        raise ConfigurationError(f"{dialect.name} has no schemas; leave --schema out.")
+        raise ConfigurationError(f"{dialect.name} has no schemas; leave it out.", option="schema")
     prefix = f"{quoted(schema, dialect)}." if schema else ""
     statements = [f"CREATE SCHEMA {quoted(schema, dialect)}"] if schema else []
     statements += [f"CREATE VIEW {prefix}{table} AS {rows_query(mapping, table, dialect)}" for table in KEYS]
@@ -209,7 +209,9 @@ def _clashes(connection: Connection, schema: str) -> Iterator[Finding]:
     for table in TABLES:
         if settings.has_table(table):
             remedy = (
-                "make the catalog in another database" if connection.dialect is SQLITE else "add --schema imgsyncfs"
+                "make the catalog in another database"
+                if connection.dialect is SQLITE
+                else "give the views a schema of their own"
             )
             yield Finding(f"The database has a table {table} already; {remedy}.")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -500,6 +501,22 @@ def _flipped(content: bytes, place: int) -> bytes:
 @pytest.mark.slow
 # What is found is made as short as it can be, for up to five minutes.
 @pytest.mark.timeout(600 + STEPS // 50)
+@pytest.fixture
+def _logs_hold_no_objects() -> Iterator[None]:
+    """What is logged is kept until a test ends: errors would keep their tracebacks, and these the files of libraries."""
+    before = logging.getLogRecordFactory()
+
+    def as_text(*arguments: Any, **named: Any) -> logging.LogRecord:
+        record = before(*arguments, **named)
+        record.msg, record.args = record.getMessage(), ()
+        return record
+
+    logging.setLogRecordFactory(as_text)
+    yield
+    logging.setLogRecordFactory(before)
+
+
+@pytest.mark.usefixtures("_logs_hold_no_objects")
 def test_every_byte_that_a_library_reads_is_what_its_model_has_or_fails_as_documented() -> None:
     begun = time.monotonic()
     while sum(_steps.values()) < STEPS:

@@ -23,7 +23,7 @@ COMMANDS_ALONE = ("cli", "mount")
 
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
-NAMES_BOTH = ("connect(", "imgsyncfs init --store")
+NAMES_BOTH = ("connect(", "imgsyncfs init --store", "imgsyncfs init --adopt", "imgsyncfs init --example")
 """What a message has that says what to do in Python as well, or names a whole command."""
 
 
