@@ -503,7 +503,7 @@ def _flipped(content: bytes, place: int) -> bytes:
 @pytest.mark.timeout(600 + STEPS // 50)
 @pytest.fixture
 def _logs_hold_no_objects() -> Iterator[None]:
-    """What is logged is kept until a test ends: errors would keep their tracebacks, and these the files of libraries."""
+    """What is logged is kept until a test ends; errors keep their tracebacks, and these the files of libraries."""
     before = logging.getLogRecordFactory()
 
     def as_text(*arguments: Any, **named: Any) -> logging.LogRecord:
