@@ -42,6 +42,7 @@ _COMMANDS = {
     "status": ("status_command:status_command", "Show how a mount is doing."),
     "install-helper": ("system_commands:install_helper_command", "Have mount(8) and /etc/fstab find imgsyncfs."),
     "systemd-unit": ("system_commands:systemd_unit_command", "Print a systemd service that mounts a catalog."),
+    "profile": ("profile_commands:profile_command", "Keep settings under names."),
     "completion": ("completion_command:completion_command", "Print what makes a shell complete commands."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),
 }
@@ -57,6 +58,7 @@ _REMEDIES = {
     "drawn": "--drawn",
     "layout": "--from NAME",
     "output": "add --output DIR",
+    "profile": "--profile NAME",
     "timeout": "--timeout SECONDS",
     "where": "--where COLUMN=VALUE",
 }

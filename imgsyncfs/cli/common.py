@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +27,7 @@ from imgsyncfs.errors import (
     printable,
 )
 from imgsyncfs.library.configuration import catalog_url, library_settings
-from imgsyncfs.settings.config_file import Configuration, load_configuration
+from imgsyncfs.settings.config_file import PASSWORD_VARIABLE, Configuration, load_configuration
 from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import store_credentials
 
@@ -77,10 +78,13 @@ cache_options = with_options(
 
 
 def catalog_options(command: Command) -> Command:
-    """Add ``--catalog`` and ``--config``; the command gets a `Configuration` as its argument ``configuration``."""
+    """Add ``--catalog``, ``--profile`` and ``--config``; the command gets a `Configuration` as ``configuration``."""
 
     @click.option(
         "--catalog", metavar="URL", help="The catalog: a path to an SQLite file, or a URL. [IMGSYNCFS_CATALOG]"
+    )
+    @click.option(
+        "--profile", metavar="NAME", help="A profile of the config file; see: imgsyncfs profile. [IMGSYNCFS_PROFILE]"
     )
     @click.option(
         "--config",
@@ -88,10 +92,12 @@ def catalog_options(command: Command) -> Command:
         help="A config file instead of the usual ones. [IMGSYNCFS_CONFIG]",
     )
     @functools.wraps(command)
-    def wrapped(*arguments: Any, catalog: str | None, config: Path | None, **options: Any) -> Any:
-        configuration = load_configuration(config)
+    def wrapped(*arguments: Any, catalog: str | None, profile: str | None, config: Path | None, **options: Any) -> Any:
+        configuration = load_configuration(config, profile=profile)
         if catalog:
-            configuration = replace(configuration, catalog=catalog)
+            configuration = configuration.at(catalog)
+            if os.environ.get(PASSWORD_VARIABLE):
+                configuration = replace(configuration, password=os.environ[PASSWORD_VARIABLE])
         return command(*arguments, configuration=configuration, **options)
 
     return wrapped  # type: ignore[return-value]  # the same but for the options that click adds
@@ -136,6 +142,7 @@ def open_configured_catalog(
     from imgsyncfs.catalog import open_catalog
 
     url = catalog_url(configuration)
+    configuration = configuration.with_secrets()
 
     def opened(configuration: Configuration) -> Catalog:
         return open_catalog(
@@ -237,7 +244,7 @@ def open_configured_store(url: str, configuration: Configuration, *, timeout: fl
     """
     from imgsyncfs.stores.opening import open_store
 
-    return open_store(url, credentials=store_credentials(url, configuration.stores), timeout=timeout)
+    return open_store(url, credentials=store_credentials(url, configuration.with_secrets().stores), timeout=timeout)
 
 
 def table_console() -> Console:

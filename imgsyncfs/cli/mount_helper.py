@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,6 +24,7 @@ from imgsyncfs.settings.mount import MountSettings
 logger = logging.getLogger(__name__)
 
 WRONG_USAGE = 1
+NO_SOURCE = "none"
 MOUNT_FAILURE = 32
 
 
@@ -47,10 +47,13 @@ def mount_helper(
     verbose: bool,
     **_ignored: object,
 ) -> None:
-    """Mount CATALOG at MOUNTPOINT, as mount(8) and /etc/fstab ask."""
+    """Mount CATALOG at MOUNTPOINT, as mount(8) and /etc/fstab ask; "none" stands for that of the profile."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="mount.imgsyncfs: %(message)s")
-    config = parse_mount_options(options).ours.get("config")
-    configuration = replace(load_configuration(Path(config) if config else None), catalog=catalog)
+    ours = parse_mount_options(options).ours
+    config = ours.get("config")
+    configuration = load_configuration(Path(config) if config else None, profile=ours.get("profile"))
+    if catalog != NO_SOURCE:
+        configuration = configuration.at(catalog)
     settings = make_settings(configuration, mountpoint, {}, options)
     if fake:
         return

@@ -16,7 +16,7 @@ from imgsyncfs.errors import ConfigurationError, MountError
 from imgsyncfs.mount.launch import START_SECONDS
 from imgsyncfs.mount.mountpoint import absolute
 from imgsyncfs.mount.systemd_unit import systemd_unit
-from imgsyncfs.settings.config_file import load_configuration
+from imgsyncfs.settings.config_file import load_configuration, read_config_file
 
 HELPER = "mount.imgsyncfs"
 
@@ -86,17 +86,24 @@ def _program(name: str) -> Path:
     "-o", "options", metavar="OPTIONS", multiple=True, help="As for `imgsyncfs mount`, for example allow_other."
 )
 def systemd_unit_command(*, catalog: str, mountpoint: Path, is_user: bool, options: tuple[str, ...]) -> None:
-    """Print a systemd service that mounts CATALOG at MOUNTPOINT.
+    """Print a systemd service that mounts CATALOG, a URL or the name of a profile, at MOUNTPOINT.
 
     Passwords and keys stay out of it; it reads them where every mount does, from the config file.
     """
     place = absolute(mountpoint)
     # Mistakes are told now, and not when the machine starts.
-    settings = make_settings(replace(load_configuration(), catalog=catalog), place, {}, options)
+    is_profile = catalog in read_config_file().profiles
+    configuration = load_configuration(profile=catalog if is_profile else None)
+    # What secrets are is no matter here: none is read.
+    configuration = replace(configuration, password_reference=None, stores={})
+    if not is_profile:
+        configuration = replace(configuration, catalog=catalog)
+    settings = make_settings(configuration, place, {}, options)
+    words = ["--profile", catalog] if is_profile else _catalog_words(catalog)
     unit = systemd_unit(
         [str(_program("imgsyncfs"))],
         settings.mountpoint,
-        [*_catalog_words(catalog), *(word for text in options for word in ("-o", text))],
+        [*words, *(word for text in options for word in ("-o", text))],
         is_user=is_user,
         start_seconds=round(2 * settings.library.timeout + START_SECONDS),
     )

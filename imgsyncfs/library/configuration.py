@@ -60,6 +60,7 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
         ConfigurationError: an option makes no sense.
         FormatError: a sibling's format is unknown.
     """
+    configuration = configuration.with_secrets()
     given = {name: value for name, value in options.items() if value is not None}
     check_allowances(configuration.allow_stores)
     siblings = given.get("siblings", ",".join(DEFAULT_SIBLINGS)).replace(":", ",").split(",")

@@ -149,7 +149,7 @@ class LibraryReader:
 
 
 def _from_pickle(settings: LibrarySettings, config: Path | None) -> LibraryReader:
-    configuration = load_configuration(config)
+    configuration = load_configuration(config).with_secrets()
     full = replace(settings, password=configuration.password, stores=store_sections(configuration))
     key = repr((settings, config))
     made = LibraryReader(full, config)

@@ -17,7 +17,7 @@ from imgsyncfs.settings.values import did_you_mean
 OURS = frozenset(
     {
         "subscription", "siblings", "cache_dir", "cache_size", "keep_free", "allow_store", "refresh", "timeout",
-        "config", "uid", "gid", "umask", "responders", "view",
+        "config", "profile", "uid", "gid", "umask", "responders", "view",
     }
 )  # fmt: skip
 

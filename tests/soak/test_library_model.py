@@ -498,9 +498,6 @@ def _flipped(content: bytes, place: int) -> bytes:
     return content[:at] + bytes(byte ^ 1 for byte in content[at : at + 1]) + content[at + 1 :]
 
 
-@pytest.mark.slow
-# What is found is made as short as it can be, for up to five minutes.
-@pytest.mark.timeout(600 + STEPS // 50)
 @pytest.fixture
 def _logs_hold_no_objects() -> Iterator[None]:
     """What is logged is kept until a test ends; errors keep their tracebacks, and these the files of libraries."""
@@ -516,6 +513,9 @@ def _logs_hold_no_objects() -> Iterator[None]:
     logging.setLogRecordFactory(before)
 
 
+@pytest.mark.slow
+# What is found is made as short as it can be, for up to five minutes.
+@pytest.mark.timeout(600 + STEPS // 50)
 @pytest.mark.usefixtures("_logs_hold_no_objects")
 def test_every_byte_that_a_library_reads_is_what_its_model_has_or_fails_as_documented() -> None:
     begun = time.monotonic()
