@@ -21,6 +21,7 @@ from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.fault_kinds import DuplicateRow
 from imgsyncfs.catalog.fingerprint import read_fingerprint
+from imgsyncfs.catalog.isolation import find_isolation
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
 from imgsyncfs.catalog.replacement import replace_dataset
 from imgsyncfs.catalog.row_values import (
@@ -281,6 +282,14 @@ class Catalog:
         """What tells `table` from another one; None if that is to be read to know. See `read_fingerprint`."""
         self._settings.value("store")
         return read_fingerprint(self._connection, self._settings.level)
+
+    def readers_wait(self) -> bool:
+        """Whether who reads waits for who publishes; `imgsyncfs.catalog.isolation.REMEDY` says what to do."""
+        return find_isolation(self._connection).readers_wait
+
+    def described(self) -> str:
+        """The kind of database, and what it is reached through, for people."""
+        return self._connection.described()
 
     def datasets(self) -> list[DatasetRow]:
         """All datasets, ordered by id (by code points, whatever the database's own order); odd rows are logged."""

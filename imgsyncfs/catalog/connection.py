@@ -41,6 +41,9 @@ class Connection(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction for a ``with`` block: all of it happens, or, if it raises, nothing."""
 
+    def described(self) -> str:
+        """The kind of database, and what it is reached through, for people."""
+
     def is_stale(self) -> bool:
         """Whether to open it anew: another database is at its place, or what it has logged in with ends soon."""
 

@@ -72,6 +72,10 @@ class LastingConnection:
             finally:
                 self._is_in_transaction = False
 
+    def described(self) -> str:
+        """The kind of database and the driver."""
+        return self._attempt(lambda session: session.described())
+
     def is_stale(self) -> bool:
         """Whether what the session has logged in with ends soon."""
         return self._session is not None and self._session.is_stale()

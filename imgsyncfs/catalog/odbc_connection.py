@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from imgsyncfs.catalog.drivers import connection_string, leaves_certificates_unchecked, packaged_sql_server_driver
 from imgsyncfs.catalog.faults import driver_fault
+from imgsyncfs.catalog.isolation import READ_COMMITTED, READ_SNAPSHOTS, find_isolation
 from imgsyncfs.catalog.schema import find_dialect
 from imgsyncfs.catalog.server_address import check_listening
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
@@ -160,6 +161,9 @@ class OdbcConnection:
             self.dialect = find_dialect(self._call(lambda: self._connection.getinfo(self._pyodbc.SQL_DBMS_NAME)))
             for statement in self.dialect.session(max(1, int(timeout * SERVER_SHARE * 1000))):
                 self.execute(statement)
+            self._isolation = find_isolation(self)
+            if self._isolation.reads_snapshots:
+                self.execute(READ_SNAPSHOTS)
         except BaseException:
             self.close()
             raise
@@ -195,6 +199,9 @@ class OdbcConnection:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what happens in a ``with`` block happen as a whole, or not at all."""
+        if self._isolation.reads_snapshots:
+            # What is written is compared with what is there now.
+            self.execute(READ_COMMITTED)
         self._set_autocommit(on=False)
         try:
             yield
@@ -203,6 +210,14 @@ class OdbcConnection:
             self._undo(error)
             raise
         self._set_autocommit(on=True)
+        if self._isolation.reads_snapshots:
+            self.execute(READ_SNAPSHOTS)
+
+    def described(self) -> str:
+        """The kind of database and the driver."""
+        wanted = (self._pyodbc.SQL_DBMS_NAME, self._pyodbc.SQL_DRIVER_NAME, self._pyodbc.SQL_DRIVER_VER)
+        server, driver, version = self._call(lambda: [str(self._connection.getinfo(number)) for number in wanted])
+        return f"{server} through {driver} {version}"
 
     def is_stale(self) -> bool:
         """Whether the access token that it was opened with ends soon.
@@ -241,6 +256,8 @@ class OdbcConnection:
         try:
             self._call(self._connection.rollback)
             self._set_autocommit(on=True)
+            if self._isolation.reads_snapshots:
+                self.execute(READ_SNAPSHOTS)
         except CatalogError as second:
             if not isinstance(error, CatalogError):
                 raise second from error

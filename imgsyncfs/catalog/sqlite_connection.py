@@ -84,6 +84,10 @@ class SqliteConnection:
                 self._connection.rollback()
             raise
 
+    def described(self) -> str:
+        """The version of SQLite."""
+        return f"SQLite {sqlite3.sqlite_version}"
+
     def is_stale(self) -> bool:
         """Whether the file was removed, or another one was put in its place: this connection still has the old one."""
         return _file_identity(self._path) != self._file

@@ -42,6 +42,7 @@ _COMMANDS = {
     "status": ("status_command:status_command", "Show how a mount is doing."),
     "install-helper": ("system_commands:install_helper_command", "Have mount(8) and /etc/fstab find imgsyncfs."),
     "systemd-unit": ("system_commands:systemd_unit_command", "Print a systemd service that mounts a catalog."),
+    "check": ("check_command:check_command", "Look whether all is there that a mount needs."),
     "profile": ("profile_commands:profile_command", "Keep settings under names."),
     "completion": ("completion_command:completion_command", "Print what makes a shell complete commands."),
     "cache": ("cache_commands:cache_command", "Look at the disk cache, empty it, or check it."),

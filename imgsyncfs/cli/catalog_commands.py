@@ -18,6 +18,7 @@ from rich.table import Table
 
 from imgsyncfs.catalog import Catalog
 from imgsyncfs.catalog.dataset_table import COLUMNS, matching, near_values, shown_fields, to_csv, to_json
+from imgsyncfs.catalog.isolation import REMEDY
 from imgsyncfs.catalog.mapping import EXAMPLE
 from imgsyncfs.catalog.naming import SOURCES
 from imgsyncfs.catalog.rows import DatasetRow
@@ -105,6 +106,8 @@ def init_command(
         # What was given here alone has to be given again.
         given = "" if load_configuration().catalog == configuration.catalog else f" --catalog {shlex.quote(url)}"
         click.echo(f"{url} {what}; next: imgsyncfs publish FOLDER --name ID{given}")
+        if catalog.readers_wait():
+            click.echo(f"Note: {REMEDY}", err=True)
         if unread:
             _read_annotations(catalog, unread, configuration)
 

@@ -94,7 +94,7 @@ def check_system(options: Collection[str] = ()) -> None:
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         raise MountError(f"You may not use {DEVICE}; let everyone with: sudo chmod 0666 {DEVICE}")
     others = sorted({"allow_other", "allow_root"}.intersection(options))
-    if others and os.geteuid() != 0 and not _lets_users_allow_others():
+    if others and os.geteuid() != 0 and not lets_users_allow_others():
         raise MountError(
             f"Only root may mount with {others[0]} here; let users do so with: "
             f"echo user_allow_other | sudo tee -a {FUSE_CONFIGURATION}"
@@ -111,7 +111,7 @@ def check_libfuse() -> None:
         raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
 
 
-def _lets_users_allow_others() -> bool:
+def lets_users_allow_others() -> bool:
     """Whether fusermount's configuration has the line ``user_allow_other``."""
     try:
         lines = FUSE_CONFIGURATION.read_text(errors="replace").splitlines()

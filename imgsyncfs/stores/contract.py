@@ -296,6 +296,14 @@ class Store(ABC):
             prefix: any text, not only whole folders; empty means every blob.
         """
 
+    def clock_skew(self) -> float | None:
+        """How far the store's clock is ahead of ours, in seconds; None for one without a clock of its own.
+
+        Raises:
+            StoreError: it cannot be asked.
+        """
+        return None
+
     def mark(self, name: str) -> bool:  # noqa: ARG002  # for stores that keep marks
         """Leave a mark, over the one that is there: whoever describes it sees another etag than before.
 

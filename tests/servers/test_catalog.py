@@ -161,6 +161,9 @@ class WatchedConnection:
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         return self._inner.transaction()
 
+    def described(self) -> str:
+        return self._inner.described()
+
     def is_stale(self) -> bool:
         return self._inner.is_stale()
 

@@ -183,3 +183,20 @@ def test_a_mounts_worker_leaves_no_session_open_and_begins_anew_where_one_was_en
     assert len(load_listing(Path(result["path"]))) == 2
     assert eventually(lambda: sql_server.session_count == 0)
     assert reader.handle({"question": "datasets", "known": ""}, lambda *_: None)[1]
+
+
+@pytest.mark.parametrize(
+    ("versions", "snapshots", "asks", "waits"), [(1, 0, False, False), (0, 1, True, False), (0, 0, False, True)]
+)
+def test_readers_do_not_wait_for_a_publish_where_the_database_keeps_versions_of_rows(
+    sql_server: TdsServer, versions: int, snapshots: int, asks: bool, waits: bool
+) -> None:
+    sql_server.settings |= {"is_read_committed_snapshot_on": versions, "snapshot_isolation_state": snapshots}
+    with opened(sql_server, "microsoft") as catalog:
+        assert (sql_server.statements[-1] == "SET TRANSACTION ISOLATION LEVEL SNAPSHOT") is asks
+        assert catalog.readers_wait() is waits
+        catalog.initialize(store=STORE)
+        sql_server.statements.clear()
+        catalog.replace_dataset(DATASET, IMAGES, [])
+        levels = [each.rpartition("LEVEL ")[2] for each in sql_server.statements if each.startswith("SET TRANSACTION")]
+        assert levels == (["READ COMMITTED", "SNAPSHOT"] if asks else [])

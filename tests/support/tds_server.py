@@ -288,6 +288,8 @@ class _Session:
 
     def _run(self, statement: str, parameters: Sequence[Any], *, end: int) -> bytes:
         if _IGNORED.match(statement):
+            if statement.startswith("SET TRANSACTION"):
+                self._server.statements.append(statement)
             self._set(statement.strip().upper())
             return tds.done(token=end)
         self._server.statements.append(statement)

@@ -15,6 +15,7 @@ import logging
 import time
 import uuid
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -256,6 +257,12 @@ class AzureStore(Store):
             if page is None:
                 return
             yield from self._describe_page(page)
+
+    def clock_skew(self) -> float | None:
+        """By the date of an answer, which has whole seconds."""
+        answer = self._send(_PROBE, RangeInParts(memoryview(bytearray(1)), 0, 1), "", retry_total=1)
+        date = answer.headers.get("date")
+        return parsedate_to_datetime(date).timestamp() - time.time() if date else None
 
     def mark(self, name: str) -> bool:
         """Leave a mark."""
