@@ -25,6 +25,7 @@ The config file is TOML::
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -94,10 +95,15 @@ class Configuration:
             ConfigurationError: one cannot be read.
         """
         password = self.password
-        if password is None and self.password_reference is not None:
+        if password is None and self.password_reference is not None and self._is_on_a_server:
             password = read_secret(self.password_reference)
         stores = {url: _with_secrets(url, section) for url, section in self.stores.items()}
         return replace(self, password=password, password_reference=None, stores=stores)
+
+    @property
+    def _is_on_a_server(self) -> bool:
+        """Whether the catalog may ask for a password, which a file does not."""
+        return re.match(r"(?i)(?!sqlite:)\w+://|odbc:", self.catalog or "") is not None
 
     def at(self, catalog: str) -> Configuration:
         """The same for another catalog, which a profile's password is not told to."""

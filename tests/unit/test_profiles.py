@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.config_file import Configuration, load_configuration, read_config_file
 from imgsyncfs.settings.secrets import read_secret
+
+SERVER = "postgresql://reader@server/datasets"
 
 CONFIG = """
 catalog = "/common.db"
@@ -118,8 +121,10 @@ def test_a_command_gives_the_password_when_it_is_needed_and_once(tmp_path: Path)
     script = tmp_path / "tell"
     script.write_text(f"#!/bin/sh\necho asked >> '{tmp_path}/asked'\nprintf 'the password of %s\\n' \"$1\"\n")
     script.chmod(0o700)
-    config = written(tmp_path, f'[profiles.work]\npassword_command = ["{script}", "a b"]\n')
+    config = written(tmp_path, f'catalog = "{SERVER}"\n[profiles.work]\npassword_command = ["{script}", "a b"]\n')
     work = loaded(config, "work")
+    assert work.at("/a/file.db").with_secrets().password is None
+    assert replace(work, catalog="sqlite:///a/file.db").with_secrets().password is None
     assert not (tmp_path / "asked").exists()
     assert [work.with_secrets().password for _ in range(2)] == ["the password of a b"] * 2
     assert (tmp_path / "asked").read_text() == "asked\n"
@@ -129,7 +134,7 @@ def test_a_file_gives_the_password_if_nobody_else_may_read_it(tmp_path: Path) ->
     secret = tmp_path / "secret"
     secret.write_text("of a file\n")
     secret.chmod(0o600)
-    config = written(tmp_path, f'password_file = "{secret}"\n')
+    config = written(tmp_path, f'catalog = "{SERVER}"\npassword_file = "{secret}"\n')
     assert loaded(config).with_secrets().password == "of a file"
     read_secret.cache_clear()
     secret.chmod(0o640)
@@ -151,7 +156,7 @@ def test_a_file_gives_the_password_if_nobody_else_may_read_it(tmp_path: Path) ->
     ],
 )
 def test_a_secret_that_cannot_be_had_is_told_with_the_reason(tmp_path: Path, line: str, said: str) -> None:
-    config = written(tmp_path, line)
+    config = written(tmp_path, f'catalog = "{SERVER}"\n{line}')
     with pytest.raises(ConfigurationError, match=said):
         loaded(config).with_secrets()
 
