@@ -368,7 +368,10 @@ def check_range(offset: int, length: int) -> None:
 
 def blob_missing(blob: str, url: str) -> BlobMissing:
     """The exception for a blob that is not there."""
-    return BlobMissing(f"Blob {blob} is missing in {url}; bring it back, or publish or index its dataset again.")
+    return BlobMissing(
+        f"Blob {blob} is missing in {url}; bring it back (undelete it, where the store keeps what is deleted), or "
+        "publish or index its dataset again."
+    )
 
 
 def blob_changed(blob: str, url: str, reason: str) -> BlobChanged:

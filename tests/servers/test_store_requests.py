@@ -21,7 +21,7 @@ from support.services import Container
 from support.store_reads import read_whole
 
 from imgsyncfs.blob_layout import EXTENT_BYTES, MEBIBYTE, WHOLE_BLOB_BYTES
-from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing
+from imgsyncfs.errors import BlobChanged, BlobMissing, StoreError, StoreMissing, StoreRefused
 from imgsyncfs.stores.buffers import RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
 
@@ -177,12 +177,30 @@ def test_an_answer_with_another_range_is_not_taken() -> None:
             store_at(server).read_parts("x", RangeInParts(memoryview(bytearray(5)), 10, 10))
 
 
-def test_an_archived_blob_is_named() -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "said"),
+    [
+        (409, "BlobArchived", StoreError, "Blob x in .* lies in the archive tier .*az storage blob set-tier"),
+        (409, "BlobBeingRehydrated", StoreError, "Blob x in .* look again in some hours"),
+        (409, "BlobUsesCustomerSpecifiedEncryption", StoreError, "Blob x in .* a key that requests have to bring"),
+        (403, "AccountIsDisabled", StoreRefused, "have its owner enable it"),
+        (403, "AuthorizationFailure", StoreRefused, "refused the credentials .* network rules"),
+        (403, "AuthorizationSourceIPMismatch", StoreRefused, "other addresses"),
+        (403, "KeyBasedAuthenticationNotPermitted", StoreRefused, "Entra ID"),
+        (403, "KeyVaultEncryptionKeyNotFound", StoreRefused, "vault"),
+        (403, "KeyVaultAccessTokenCannotBeAcquired", StoreRefused, "vault"),
+        (409, "PublicAccessNotPermitted", StoreRefused, "without credentials"),
+        (403, "AuthenticationFailed", StoreRefused, "refused the credentials"),
+    ],
+)
+def test_an_error_code_says_more_than_its_status(status: int, code: str, kind: type[StoreError], said: str) -> None:
     with (
-        scripted_server(lambda handler: handler.send(b"", 409, x_ms_error_code="BlobArchived")) as server,
-        pytest.raises(StoreError, match=r"Blob x in azure://account/container lies in the archive tier; move it"),
+        scripted_server(lambda handler: handler.send(b"", status, x_ms_error_code=code)) as server,
+        pytest.raises(StoreError, match=said) as caught,
     ):
         store_at(server).read("x", 0, 10)
+    assert type(caught.value) is kind
+    assert code in str(caught.value)
 
 
 def test_an_answer_that_nobody_foresaw_is_given_with_its_code() -> None:

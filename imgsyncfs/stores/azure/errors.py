@@ -26,8 +26,58 @@ if TYPE_CHECKING:
 _ERROR_CODE_HEADER = "x-ms-error-code"
 
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-_REFUSED_CODES = {"InvalidAuthenticationInfo", "NoAuthenticationInformation", "PublicAccessNotPermitted"}
+_REFUSED_CODES = {"InvalidAuthenticationInfo", "NoAuthenticationInformation"}
 _CONTAINER_CODES = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
+
+
+_BY_CODE: dict[str, tuple[type[StoreError], str, str]] = {
+    "AccountBeingCreated": (StoreUnreachable, "its account is being made", "try again in a minute"),
+    "AccountIsDisabled": (StoreRefused, "its account is disabled", "have its owner enable it"),
+    "AuthorizationProtocolMismatch": (StoreRefused, "its signature is for https alone", "use an https endpoint"),
+    "AuthorizationResourceTypeMismatch": (
+        StoreRefused,
+        "its signature is not for blobs",
+        "have one made for containers and objects",
+    ),
+    "AuthorizationServiceMismatch": (StoreRefused, "its signature is not for blobs", "have one made for Blob storage"),
+    "AuthorizationSourceIPMismatch": (
+        StoreRefused,
+        "its signature is for other addresses than this machine's",
+        "have another one made",
+    ),
+    "BlobArchived": (
+        StoreError,
+        "it lies in the archive tier",
+        "have it brought back with `az storage blob set-tier --tier Hot`, which takes hours",
+    ),
+    "BlobBeingRehydrated": (StoreError, "it is being brought back from the archive tier", "look again in some hours"),
+    "BlobImmutableDueToPolicy": (
+        StoreError,
+        "its container keeps blobs from being changed",
+        "publish into another container, or have its policy changed",
+    ),
+    "BlobUsesCustomerSpecifiedEncryption": (
+        StoreError,
+        "it is encrypted with a key that requests have to bring",
+        "have it stored without",
+    ),
+    "InsufficientAccountPermissions": (
+        StoreRefused,
+        "the account may not be used for this",
+        "have its owner allow it",
+    ),
+    "KeyBasedAuthenticationNotPermitted": (
+        StoreRefused,
+        "its account takes no keys",
+        "leave the key away, to log in with Entra ID",
+    ),
+    "LeaseIdMissing": (StoreError, "somebody has a lease on it", "wait, or have the lease broken"),
+    "PublicAccessNotPermitted": (StoreRefused, "nobody may read it without credentials", "give some"),
+}
+"""Error code to kind, reason and remedy, of those whose status alone does not say it."""
+
+_KEY_VAULT_CODES = "KeyVault"
+"""What begins the codes of faults of the key that an account's owner keeps in a vault of their own."""
 
 
 def error_code(error: HttpResponseError) -> str:
@@ -59,8 +109,19 @@ class ErrorTexts:
         """
         code = headers.get(_ERROR_CODE_HEADER, "")
         reason = f"HTTP {status} {code}".rstrip()
+        if code in _BY_CODE:
+            kind, why, remedy = _BY_CODE[code]
+            thing = f"Blob {blob} in {self._url}" if blob and kind is StoreError else f"Store {self._url}"
+            return kind(f"{thing} cannot be used: {why} ({reason}); {remedy}.")
+        if code.startswith(_KEY_VAULT_CODES):
+            return StoreRefused(
+                f"Store {self._url} cannot be used: the key that it is encrypted with, in a vault of its owner's, "
+                f"cannot be had ({reason}); have its owner see to the vault and the key."
+            )
         if status in _REFUSED or code in _REFUSED_CODES:
-            return StoreRefused(f"Store {self._url} refused the credentials ({reason}); {self._remedy}.")
+            rules = f"{self._remedy}; or the account's network rules keep this machine out"
+            remedy = rules if code == "AuthorizationFailure" else self._remedy
+            return StoreRefused(f"Store {self._url} refused the credentials ({reason}); {remedy}.")
         if code in _CONTAINER_CODES or (status == HTTPStatus.NOT_FOUND and not blob):
             return StoreMissing(
                 f"Store {self._url} is not there ({reason}); check the container's name, or make it with "
@@ -79,10 +140,6 @@ class ErrorTexts:
             )
         if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._unreachable(f"it answered {reason}")
-        if code == "BlobArchived":
-            return StoreError(
-                f"Blob {blob} in {self._url} lies in the archive tier; move it to a tier that can be read."
-            )
         thing = f"Blob {blob} in {self._url}" if blob else f"Store {self._url}"
         return StoreError(f"{thing} was answered with {reason}; look the code up in Azure's list of error codes.")
 
