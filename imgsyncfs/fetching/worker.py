@@ -5,7 +5,8 @@ Extents that follow each other come in one request; each is kept, and its outcom
 A store is opened only if the catalog may name it (`imgsyncfs.stores.allowed`). Each job says which store is the
 catalog's own: it is not known when workers start, and may change.
 
-Threads: `ExtentFetcher._lock` guards the table of stores; it is held while one is opened, which sends no request. A job
+Threads: `ExtentFetcher._lock` guards the table of stores; it is held while one is opened, which sends no request.
+`_renew_lock` is held while credentials are read again, by jobs that a store has refused; it is taken first. A job
 may read several blobs that only the store can check on threads that take no jobs, so that no job waits for another.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import operator
 import threading
@@ -23,17 +25,24 @@ from pathlib import Path
 from typing import Any
 
 from imgsyncfs.cache import CacheWriter
-from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreError, StoreUnreachable
+from imgsyncfs.errors import BlobMissing, ConfigurationError, StoreError, StoreRefused, StoreUnreachable
 from imgsyncfs.fetching.extent import Extent, verify_extent
 from imgsyncfs.fetching.job import Job, OutcomeSender
 from imgsyncfs.fetching.whole_checks import WholeChecks
+from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
 from imgsyncfs.stores.buffers import BUFFER_BYTES, KeptBuffers, RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
+from imgsyncfs.stores.credentials import ENVIRONMENT
 from imgsyncfs.workers.frames import Send
 
 LATENCY_FADES = 1.005
 """The shortest latency is multiplied by this with each longer one: fivefold in 320 answers."""
+
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS = 5.0
+"""How long a command may take that gives a secret again, and how often it is asked for at most."""
 
 MOST_SIDE_BY_SIDE = 48
 """Requests for content that only the store has a digest of, beyond those of `imgsyncfs.library.processes.FETCH_THREADS`
@@ -49,7 +58,8 @@ class ExtentFetcher:
     Args:
         settings: ``cache_folder``, ``size_limit`` and ``keep_free`` (bytes), ``timeout`` (seconds), ``stores``, the
             config file's section of that name, ``allowed_stores``, URLs beside the catalog's own store, and
-            ``offline``, whether no store is to be asked.
+            ``offline``, whether no store is to be asked; and ``config`` and ``profile``, from where credentials are
+            read again when a store refuses those that it was given. Empty for none.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -61,6 +71,9 @@ class ExtentFetcher:
         self._credentials: Mapping[str, Mapping[str, str]] = settings["stores"]
         self._allowed = tuple(settings["allowed_stores"])
         self._is_offline: bool = settings.get("offline", False)
+        self._config, self._profile = settings.get("config", ""), settings.get("profile", "")
+        self._renew_lock = threading.Lock()
+        self._renewed_at = -math.inf
         self._stores: dict[tuple[str, str], Store] = {}
         self._lock = threading.Lock()
         self._latencies: dict[str, float] = {}
@@ -93,6 +106,16 @@ class ExtentFetcher:
             StoreNotAllowed: a store is neither the catalog's own nor allowed.
             StoreError: the store's, or `BlobChanged`; extents without an outcome are not in the cache then.
         """
+        try:
+            return self._answer(arguments, send)
+        except StoreRefused:
+            # A signature may have ended, and another one be there.
+            if not self._renew_credentials():
+                raise
+        return self._answer(arguments, send)
+
+    def _answer(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
+        """See `handle`."""
         if "job" in arguments:
             return self._fetch(Job.from_fields(arguments["job"]), send)
         self._cache.note_used(arguments.get("used", ()))
@@ -231,6 +254,32 @@ class ExtentFetcher:
         always. Threads that meet here do no harm.
         """
         self._latencies[store] = min(seconds, LATENCY_FADES * self._latencies.get(store, math.inf))
+
+    def _renew_credentials(self) -> bool:
+        """Read the credentials of stores from the config file once more; says whether they are others than before."""
+        if not self._config:
+            return False
+        with self._renew_lock:
+            now = time.monotonic()
+            if now - self._renewed_at < RENEW_SECONDS:
+                return False
+            self._renewed_at = now
+            try:
+                configuration = load_configuration(Path(self._config), profile=self._profile or None)
+                sections = configuration.stores_anew(RENEW_SECONDS)
+            except ConfigurationError as error:
+                logger.warning("The credentials of stores cannot be read again: %s", error)
+                return False
+            if ENVIRONMENT in self._credentials:
+                sections[ENVIRONMENT] = dict(self._credentials[ENVIRONMENT])
+            if sections == self._credentials:
+                return False
+            with self._lock:
+                self._credentials = sections
+                # Others may be reading from these: they are closed when nobody has them any more.
+                self._stores = {}
+        logger.info("Stores are opened with other credentials, which the config file has now.")
+        return True
 
     def _store(self, url: str, own_store: str) -> Store:
         if self._is_offline:

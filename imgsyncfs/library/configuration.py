@@ -87,4 +87,6 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
         subscription=given.get("subscription"),
         allowed_stores=configuration.allowed_stores,
         offline="offline" in given,
+        config=str(configuration.path.absolute()) if configuration.path else "",
+        profile=configuration.profile,
     )

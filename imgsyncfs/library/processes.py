@@ -94,6 +94,8 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
             "keep_free": settings.keep_free,
             "timeout": settings.timeout,
             "stores": settings.stores,
+            "config": settings.config,
+            "profile": settings.profile,
             "allowed_stores": settings.allowed_stores,
             "offline": settings.offline,
         },

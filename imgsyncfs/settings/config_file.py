@@ -28,7 +28,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ import platformdirs
 
 from imgsyncfs.errors import ConfigurationError
 from imgsyncfs.settings.private_folders import path_fault, status_fault
-from imgsyncfs.settings.secrets import SecretReference, find_reference, read_secret, references
+from imgsyncfs.settings.secrets import SecretReference, find_reference, read_secret, read_secret_anew, references
 from imgsyncfs.settings.values import did_you_mean, expanded_path
 
 if sys.version_info >= (3, 11):
@@ -74,6 +74,7 @@ class Configuration:
         keep_free: how much of its disk to leave free, as written, for example ``5%``; None if not given.
         allow_stores: URLs of stores that datasets may lie in, beside the catalog's own.
         stores: the config file's section: store URL to credentials.
+        path: of the config file that was read; None for none.
         profile: the profile that was used; empty for none.
         password_reference: where the password is, if it is not known yet; see `with_secrets`.
     """
@@ -85,6 +86,7 @@ class Configuration:
     cache_size: str | None = None
     keep_free: str | None = None
     allow_stores: tuple[str, ...] = ()
+    path: Path | None = field(default=None, repr=False)
     profile: str = ""
     password_reference: SecretReference | None = None
 
@@ -99,6 +101,21 @@ class Configuration:
             password = read_secret(self.password_reference)
         stores = {url: _with_secrets(url, section) for url, section in self.stores.items()}
         return replace(self, password=password, password_reference=None, stores=stores)
+
+    def stores_anew(self, seconds: float) -> dict[str, dict[str, str]]:
+        """The credentials of stores, with secrets that are read once more.
+
+        Args:
+            seconds: for each command.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+
+        def read(reference: SecretReference) -> str:
+            return read_secret_anew(reference, seconds=seconds)
+
+        return {url: _with_secrets(url, section, read) for url, section in self.stores.items()}
 
     @property
     def _is_on_a_server(self) -> bool:
@@ -152,6 +169,7 @@ def load_configuration(
         cache_size=_as_written(values, "cache_size"),
         keep_free=_as_written(values, "keep_free"),
         allow_stores=tuple(values.get("allow_stores", ())),
+        path=file.path,
         profile=name,
         password_reference=find_reference(values, "password", where=f"The config file {file.path}"),
     )
@@ -207,14 +225,16 @@ class ConfigFile:
         return {**common, **own, "stores": {**common.get("stores", {}), **own.get("stores", {})}}
 
 
-def _with_secrets(url: str, section: Mapping[str, Any]) -> dict[str, str]:
+def _with_secrets(
+    url: str, section: Mapping[str, Any], read: Callable[[SecretReference], str] = read_secret
+) -> dict[str, str]:
     """A store's credentials with what they refer to."""
     found = dict(section)
     for name in STORE_SECRETS:
         reference = find_reference(section, name, where=f"The config file's section for {url}")
         if reference is not None:
             del found[reference.key]
-            found[name] = read_secret(reference)
+            found[name] = read(reference)
     return found
 
 

@@ -21,6 +21,8 @@ class LibrarySettings:
         timeout: seconds that a read waits at most.
         siblings: names of the formats that stand beside each image.
         subscription: show only the datasets of the subscription of this name; None shows all.
+        config: the config file that the credentials are from, an absolute path; empty for none.
+        profile: the profile in it; empty for none.
         offline: ask neither the database nor a store: show what was saved, and read what is cached.
     """
 
@@ -35,6 +37,8 @@ class LibrarySettings:
     keep_free: int = 0
     allowed_stores: tuple[str, ...] = ()
     offline: bool = False
+    config: str = ""
+    profile: str = ""
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:

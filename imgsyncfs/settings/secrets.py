@@ -76,10 +76,16 @@ def find_reference(values: Mapping[str, Any], name: str, *, where: str) -> Secre
 
 @cache
 def read_secret(reference: SecretReference) -> str:
-    """Read a secret.
+    """Read a secret, once in this process; see `read_secret_anew`."""
+    return read_secret_anew(reference)
+
+
+def read_secret_anew(reference: SecretReference, *, seconds: float = COMMAND_SECONDS) -> str:
+    """Read a secret, which may be another one than before.
 
     Args:
         reference: where it is.
+        seconds: for a command.
 
     Returns:
         It, without the end of its line.
@@ -92,7 +98,7 @@ def read_secret(reference: SecretReference) -> str:
         return _of_variable(reference)
     if suffix == FILE:
         return _of_file(reference)
-    return _of_command(reference)
+    return _of_command(reference, seconds)
 
 
 def _of_variable(reference: SecretReference) -> str:
@@ -123,17 +129,17 @@ def _of_file(reference: SecretReference) -> str:
     return _line(content, f"The file {path}, which {reference.key} names,")
 
 
-def _of_command(reference: SecretReference) -> str:
+def _of_command(reference: SecretReference, seconds: float) -> str:
     command = [str(expanded_path(reference.value[0])) if "/" in reference.value[0] else reference.value[0]]
     command += reference.value[1:]
     named = f"The command {shlex.join(command)}, which {reference.key} names,"
     try:
         # It may ask on the terminal, with which it speaks itself; what it prints is the secret.
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds, check=False)
     except OSError as error:
         raise ConfigurationError(f"{named} cannot be run: {error.strerror}.") from error
     except subprocess.TimeoutExpired:
-        raise ConfigurationError(f"{named} did not end within {COMMAND_SECONDS:g} s; run it by hand.") from None
+        raise ConfigurationError(f"{named} did not end within {seconds:g} s; run it by hand.") from None
     if done.returncode != 0:
         raise ConfigurationError(f"{named} ended with status {done.returncode}; run it by hand.")
     return _line(done.stdout, named)
