@@ -41,6 +41,7 @@ from imgsyncfs.errors import (
 )
 from imgsyncfs.settings.private_folders import read_own_file
 from imgsyncfs.workers.pool import Answer, WorkerPool
+from imgsyncfs.workers.trial import Trial
 
 if TYPE_CHECKING:
     # Not imported otherwise: numpy comes with it, and a mount's start need not wait for that.
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
+
+START_SECONDS = 2.0
+"""How long a database may take to be connected to before a start goes by what was saved."""
 
 _LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
 """Names of saved listings, those of earlier versions among them."""
@@ -133,25 +137,46 @@ class CatalogMirror:
         self._loading: dict[str, Future[Listing]] = {}
         self._unsaved: set[str] = set()
         self._trouble = ""
+        self._late: Future[Answer] | None = None
 
-    def start(self, first: Future[Answer] | None = None) -> None:
+    @property
+    def _saved_table_path(self) -> Path:
+        return self._folder / "datasets.json"
+
+    def start(self, first: Trial | None = None) -> None:
         """Read the table, or take the saved one if the database cannot be reached, or its file is away.
 
+        A database that hangs is not waited for where there is a saved table; `when_late` tells when it has answered.
+
         Args:
-            first: the answer to the question for the table, if it was asked already.
+            first: the question for the table, if it was asked already.
 
         Raises:
             CatalogError: there is neither.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if first is not None and self._saved_table_path.exists() and first.hangs(START_SECONDS, most=self._timeout):
+            saved = self._read_saved_table()
+            if saved is not None:
+                self._late = first.answer
+                self._trouble = f"The catalog did not answer within {START_SECONDS:g} s; it is asked again."
+                self._report(f"{self._trouble} The mount starts from what it saw last.")
+                self._put(saved)
+                return
         try:
-            self._refresh(first or self._ask_for_table())
+            self._refresh(self._ask_for_table() if first is None else first.answer)
         except (CatalogUnreachable, CatalogMissing) as error:
             saved = self._read_saved_table()
             if saved is None:
                 raise
             self._report(f"{error} The mount starts from what it saw last.")
             self._put(saved)
+
+    def when_late(self, call: Callable[[], None]) -> None:
+        """Have something called when the first question, which was not waited for, has been answered after all."""
+        late, self._late = self._late, None
+        if late is not None:
+            late.add_done_callback(lambda _: call())
 
     @property
     def folder(self) -> Path:
@@ -414,7 +439,7 @@ class CatalogMirror:
 
     def _read_saved_table(self) -> DatasetTable | None:
         try:
-            content = read_own_file(self._folder / "datasets.json")
+            content = read_own_file(self._saved_table_path)
             # One that an earlier version saved has no digest.
             if not content.startswith(b"{"):
                 digest, _, content = content.partition(b"\n")

@@ -40,6 +40,7 @@ from imgsyncfs.errors import (
 )
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
+from imgsyncfs.workers.trial import say_begun, say_over
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import CollectedRows, Listing, ListingPart
@@ -124,7 +125,7 @@ class CatalogReader:
         # These are a worker's own threads, which live as long as it does: a thread-local is safe here.
         self._local = threading.local()
 
-    def handle(self, arguments: dict[str, Any], _send: Send) -> tuple[dict[str, Any], bytes]:
+    def handle(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
         """Do one job.
 
         Args:
@@ -133,6 +134,7 @@ class CatalogReader:
                 (with ``dataset`` and ``label_version``), "values" (with ``dataset``, ``folder``, its saved listing's,
                 and ``label``, the name of a classification, None for the first of each image), "byte counts",
                 "tidy" (with ``folder``, the catalog's: see `remove_unfinished`), or "nothing": be ready for a listing.
+            send: is told, for "datasets", when the database is connected to, and when it was.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
@@ -150,11 +152,11 @@ class CatalogReader:
         try:
             with held.lock:
                 try:
-                    return self._answer(arguments)
+                    return self._answer(arguments, send)
                 except CatalogSessionEnded:
                     # In the middle of an answer: it is asked for once more.
                     self._disconnect()
-                    return self._answer(arguments)
+                    return self._answer(arguments, send)
         except CatalogError:
             # The next job begins with a fresh connection: this one may be broken.
             self._disconnect()
@@ -168,10 +170,13 @@ class CatalogReader:
         held: _Held = self._local.held
         return held
 
-    def _answer(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _answer(self, arguments: dict[str, Any], send: Send) -> tuple[dict[str, Any], bytes]:
         """See `handle`."""
         question = arguments["question"]
         if question == "datasets":
+            say_begun(send)
+            self._connect()
+            say_over(send)
             return self._datasets(arguments["known"])
         if question == "byte counts":
             return {"byte_counts": self._connect().byte_counts()}, b""

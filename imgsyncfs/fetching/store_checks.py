@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 
 from imgsyncfs.errors import ConfigurationError, StoreError, StoreNotAllowed, StoreUnreachable, WorkerLost
 from imgsyncfs.workers.pool import WorkerPool
+from imgsyncfs.workers.trial import Trial
 
 MOST_STORES_CHECKED = 8
 """A catalog may name a store for each dataset; a mount does not wait for all of them."""
 
 MOST_NAMED = 3
 """Datasets that a sentence about a store names."""
+
+CACHED_SECONDS = 2.0
+"""How long a store may take to answer of which the cache has something: a mount shows that without it."""
 
 START_SECONDS = 10.0
 """Beside the time limit for the store: importing what speaks to it takes half a second, on a busy machine several."""
@@ -52,20 +56,25 @@ def check_stores(
     """
     deadline = time.monotonic() + timeout + START_SECONDS
     urls = sorted(datasets, key=lambda url: (-len(datasets[url]), url))
-    answers = {url: pool.submit({"check": url, "own_store": own_store}) for url in urls[:MOST_STORES_CHECKED]}
+    trials = {
+        url: Trial(partial(pool.submit, {"check": url, "own_store": own_store})) for url in urls[:MOST_STORES_CHECKED]
+    }
     unreadable: dict[str, StoreError] = {}
     faults: list[ConfigurationError | StoreError] = []
-    for url, answer in answers.items():
+    for url, trial in trials.items():
+        # What is cached is there without it.
+        seconds = CACHED_SECONDS if is_cached(url) else timeout
+        if trial.hangs(seconds, most=deadline - time.monotonic()):
+            unreadable[url] = StoreUnreachable(
+                f"The store {url} did not answer within {seconds:g} s; check the network."
+            )
+            continue
         try:
-            answer.result(max(0.0, deadline - time.monotonic()))
+            trial.answer.result(0.0)
         except (StoreUnreachable, StoreNotAllowed) as error:
             unreadable[url] = error
         except WorkerLost as error:
             unreadable[url] = StoreUnreachable(str(error))
-        except FutureTimeoutError:
-            unreadable[url] = StoreUnreachable(
-                f"The store {url} did not answer within {timeout:g} s; check the network."
-            )
         except (ConfigurationError, StoreError) as error:
             if isinstance(error, ConfigurationError) or not is_cached(url):
                 faults.append(error)

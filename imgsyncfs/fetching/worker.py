@@ -35,6 +35,7 @@ from imgsyncfs.stores.buffers import BUFFER_BYTES, KeptBuffers, RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.credentials import ENVIRONMENT
 from imgsyncfs.workers.frames import Send
+from imgsyncfs.workers.trial import say_begun
 
 LATENCY_FADES = 1.005
 """The shortest latency is multiplied by this with each longer one: fivefold in 320 answers."""
@@ -132,7 +133,9 @@ class ExtentFetcher:
                 return {"etag": ""}, b""
             return {"etag": info.etag}, b""
         if "check" in arguments:
-            self._store(arguments["check"], arguments["own_store"]).check()
+            store = self._store(arguments["check"], arguments["own_store"])
+            say_begun(send)
+            store.check()
         return {}, b""
 
     def _fetch(self, job: Job, send: Send) -> tuple[dict[str, Any], bytes]:

@@ -8,9 +8,9 @@ module imports little.
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from imgsyncfs.cache import extents_folder, prepare_cache
@@ -18,7 +18,8 @@ from imgsyncfs.library.modules import CATALOG_MODULES, FETCH_MODULES
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.settings.private_folders import make_own_folder
 from imgsyncfs.workers.forking import Template
-from imgsyncfs.workers.pool import Answer, WorkerPool
+from imgsyncfs.workers.pool import WorkerPool
+from imgsyncfs.workers.trial import Trial
 
 LISTINGS_FOLDER = "catalogs"
 """The folder, within the cache folder, of saved tables and listings."""
@@ -42,14 +43,14 @@ class LibraryWorkers:
         catalog: one that runs `imgsyncfs.catalog.worker.CatalogReader`.
         fetch: one that runs `imgsyncfs.fetching.worker.ExtentFetcher`; the others of `FETCH_PROCESSES` are forked
             later, when the template has imported what the catalog's stores need.
-        table: the answer to the first question, the table of datasets.
+        table: the first question, for the table of datasets.
         remark: a sentence on a cache that had to be begun anew; empty if it had not.
     """
 
     template: Template
     catalog: WorkerPool
     fetch: WorkerPool
-    table: Future[Answer]
+    table: Trial
     remark: str = ""
 
 
@@ -79,7 +80,7 @@ def start_workers(settings: LibrarySettings, stack: ExitStack, template: Templat
         template=template,
     )
     stack.callback(catalog.close)
-    table = catalog.submit({"question": "datasets", "known": ""})
+    table = Trial(partial(catalog.submit, {"question": "datasets", "known": ""}))
     template.import_ahead(FETCH_MODULES)
     cache_dir = Path(settings.cache_dir)
     for folder in (cache_dir, cache_dir / LISTINGS_FOLDER):

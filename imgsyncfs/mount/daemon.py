@@ -232,6 +232,7 @@ class _Daemon:
         device = os.dup(channel.device)
         self.namespace.begin(self.responders, device)
         self.coordinator.begin(self.responders, device)
+        self.library.mirror.when_late(self.refresher.soon)
         self.responders.start(device)
 
     def check(self) -> list[str]:

@@ -6,6 +6,7 @@ For tests that make tens of thousands of steps, each the same when it is made ag
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from imgsyncfs.settings.private_folders import make_own_folder
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import Answer, OnPart, WorkerPool, restore_error
 from imgsyncfs.workers.process import Handler, describe_error
+from imgsyncfs.workers.trial import Trial
 
 
 class PoolWithoutProcesses(WorkerPool):
@@ -67,7 +69,7 @@ def workers_within(settings: LibrarySettings) -> LibraryWorkers:
     catalog = PoolWithoutProcesses(
         CatalogReader({"url": settings.catalog, "password": settings.password, "timeout": settings.timeout})
     )
-    table = catalog.submit({"question": "datasets", "known": ""})
+    table = Trial(partial(catalog.submit, {"question": "datasets", "known": ""}))
     cache_dir = Path(settings.cache_dir)
     for folder in (cache_dir, cache_dir / LISTINGS_FOLDER):
         make_own_folder(folder)
