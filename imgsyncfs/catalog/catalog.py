@@ -6,7 +6,6 @@ All SQL for reading is here; `imgsyncfs.catalog.replacement` has what publishing
 from __future__ import annotations
 
 import logging
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,11 @@ from imgsyncfs.blob_layout import are_extent_digests, is_md5
 from imgsyncfs.catalog.catalog_settings import CatalogSettings
 from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
-from imgsyncfs.catalog.fault_kinds import DuplicateRow
 from imgsyncfs.catalog.fingerprint import read_fingerprint
 from imgsyncfs.catalog.isolation import find_isolation
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
 from imgsyncfs.catalog.replacement import replace_dataset
+from imgsyncfs.catalog.rerun import until_done
 from imgsyncfs.catalog.row_values import (
     LISTED_ANNOTATION_COLUMNS,
     LISTED_IMAGE_COLUMNS,
@@ -75,10 +74,7 @@ from imgsyncfs.catalog.statements import insert
 from imgsyncfs.catalog.url import parse_catalog_url
 from imgsyncfs.catalog.writing_rights import check_lengths, check_rights
 from imgsyncfs.errors import (
-    CatalogConflict,
     CatalogError,
-    CatalogNotReady,
-    CatalogSessionEnded,
     ConfigurationError,
 )
 
@@ -100,10 +96,6 @@ _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _ORIENTATIONS = f"SELECT {', '.join(ORIENTATION_COLUMNS)} FROM image_orientations WHERE dataset_id = ?"  # noqa: S608  # constant names
 _SPLIT_RULES = f"SELECT {', '.join(SPLIT_COLUMNS)} FROM split_rules"  # noqa: S608  # constant names
 _SUBSCRIPTIONS = f"SELECT {', '.join(SUBSCRIPTION_COLUMNS)} FROM subscriptions"  # noqa: S608  # constant names
-
-PUBLISH_ATTEMPTS = 5
-RERUN_SECONDS = 0.2
-"""How long to wait before the first rerun of a publish's transaction, at most; doubled with each."""
 
 _EXIF_ORIENTATIONS = range(1, 9)
 
@@ -475,35 +467,18 @@ class Catalog:
         images, annotations = list(images), list(annotations)
         self._settings.refuse_read_only()
         self._settings.make_additions()
-        told = _ToldOnce(progress or (lambda _: None))
         publish = partial(
             replace_dataset,
             self._connection,
             row,
             images,
             annotations,
-            told.more,
             extent_digests=extent_digests or {},
             orientations=orientations or {},
             labels=labels,
             additions=self._settings.level,
         )
-        deadline = time.monotonic() + self._connection.timeout
-        for attempt in range(PUBLISH_ATTEMPTS):
-            try:
-                return publish()
-            except DuplicateRow:
-                # Somebody else published the dataset for the first time just then. Now it is there, and can be locked.
-                if attempt:
-                    raise
-            except (CatalogConflict, CatalogNotReady, CatalogSessionEnded) as error:
-                # Whether what was lost with the session was committed is seen by comparing again.
-                if attempt == PUBLISH_ATTEMPTS - 1 or time.monotonic() > deadline:
-                    raise
-                logger.info("The catalog is written once more: %s", error)
-                told.begin_anew()
-                time.sleep(random.uniform(0.5, 1.0) * 2**attempt * RERUN_SECONDS)  # noqa: S311  # no secret
-        raise AssertionError("the last attempt returns or raises")
+        return until_done(publish, progress or (lambda _: None), seconds=self._connection.timeout)
 
     def subscriptions(self) -> list[SubscriptionRow]:
         """All subscriptions, ordered by name (by code points); odd rows are logged."""
@@ -662,29 +637,6 @@ class Catalog:
                 )
             else:
                 yield row
-
-
-class _ToldOnce:
-    """Progress of what may be begun anew: what was told once is not told again.
-
-    Args:
-        progress: is told how many more are done.
-    """
-
-    def __init__(self, progress: Callable[[int], None]) -> None:
-        self._progress = progress
-        self._done = self._told = 0
-
-    def begin_anew(self) -> None:
-        """Nothing is done any more."""
-        self._done = 0
-
-    def more(self, count: int) -> None:
-        """So many more are done."""
-        self._done += count
-        if self._done > self._told:
-            self._progress(self._done - self._told)
-            self._told = self._done
 
 
 def _logging_faults(read: Callable[[list[str]], list[Kept]]) -> list[Kept]:
