@@ -284,7 +284,8 @@ def test_when_the_template_dies_responders_can_still_be_replaced(workplace: Work
         for process in responders:
             os.kill(process, signal.SIGKILL)
         assert (mountpoint / DATASET / "img_00000.jpg").read_bytes().startswith(b"\xff\xd8")
-        assert eventually(lambda: replaced(mountpoint) == len(responders))
+        # One that the template was about to fork when it died is replaced once more.
+        assert eventually(lambda: replaced(mountpoint) >= len(responders))
 
 
 ON_A_DEATH = {errno.EIO, errno.ENOTCONN, errno.ECONNABORTED}
