@@ -14,6 +14,9 @@ from imgsyncfs.errors import CatalogUnreachable
 
 PORTS = {"postgresql": 5432, "mssql": 1433}
 
+_ELSEWHERE = frozenset({"failover_partner", "pqopt"})
+"""Options that may name other servers."""
+
 LEAST_SECONDS = 0.1
 """For each address of a host, however many there are."""
 
@@ -22,14 +25,14 @@ def check_listening(url: ServerUrl, seconds: float) -> None:
     """Make sure that something listens at a server's address.
 
     Args:
-        url: where the server is. An instance that has a name instead of a port, and a socket in a folder, are left to
-            the driver.
+        url: where the server is. An instance that has a name instead of a port, a socket in a folder, and several
+            servers of which one may be away are left to the driver.
         seconds: how long to try.
 
     Raises:
         CatalogUnreachable: the host is unknown, or none of its addresses is listened at.
     """
-    if "\\" in url.host or url.host.startswith(("/", "(")):
+    if any(mark in url.host for mark in "\\/(,") or _ELSEWHERE.intersection(key.lower() for key, _ in url.options):
         return
     port = url.port or PORTS[url.scheme]
     deadline = time.monotonic() + seconds

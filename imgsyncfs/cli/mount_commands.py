@@ -223,6 +223,8 @@ def mount_command(
     **given: Any,
 ) -> None:
     """Mount the catalog at MOUNTPOINT, an empty directory."""
+    for name in parse_mount_options(options).ours.keys() & {"config", "profile"}:
+        raise ConfigurationError(f"The option -o {name} is for mount(8); write --{name} instead.")
     flags = {"list_hidden": list_hidden, "offline": offline}
     options = (*options, *(name for name, given_flag in flags.items() if given_flag))
     settings = make_settings(configuration, mountpoint, given, options)

@@ -332,9 +332,8 @@ class Namespace:
         self._drop_forgotten()
         self._drop_nameless()
         changed = False
-        # Looked at first, so that a change that comes meanwhile is seen the next time.
-        is_due = library.watch.is_due()
-        if is_due or surely or library.mirror.trouble:
+        # Looked at first, so that what changes meanwhile is seen the next time. Who asks surely waits for no store.
+        if surely or library.watch.is_due() or library.mirror.trouble:
             changed = library.mirror.refresh()
             library.watch.note_asked()
         else:

@@ -32,6 +32,7 @@ def test_a_profile_is_added_shown_and_used_by_commands_and_mounts(tmp_path: Path
     assert "planted-secret" not in shown
     assert bare.run("datasets").stdout == bare.run("datasets", "--profile", "work").stdout == expected
     assert "other.db" in bare.run("datasets", "--profile", "other", status=1).stderr
+    assert "write --profile instead" in bare.run("mount", tmp_path, "-o", "profile=work", status=1).stderr
     mountpoint = tmp_path / "mnt"
     mountpoint.mkdir()
     bare.run("mount", mountpoint, "--profile", "work")

@@ -32,6 +32,7 @@ from imgsyncfs.catalog.schema import (
     create_statements,
     find_dialect,
 )
+from imgsyncfs.catalog.server_address import check_listening
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl, SqliteUrl, parse_catalog_url
 from imgsyncfs.errors import (
     CatalogConflict,
@@ -552,3 +553,18 @@ def test_a_password_that_a_driver_echoes_is_blotted_out(echo: str) -> None:
 
 def test_a_password_attribute_is_blotted_out_even_if_nobody_knows_it() -> None:
     assert "hunter2" not in str(driver_fault("x", "bad string: Server=y;Pwd={hunter2;}}x};Encrypt=yes"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mssql://u@no-such-host.invalid%5Cinstance/d",
+        "mssql://u@no-such-host.invalid/d?Failover_Partner=other",
+        "postgresql://u@one.invalid,two.invalid/d",
+        "postgresql:///d?host=/var/run/postgresql",
+    ],
+)
+def test_what_may_be_elsewhere_is_left_to_the_driver(url: str) -> None:
+    parsed = parse_catalog_url(url)
+    assert isinstance(parsed, ServerUrl)
+    check_listening(parsed, 1.0)
