@@ -250,6 +250,11 @@ class Catalog:
         """URL of the store that datasets are published to."""
         return self._settings.value("store")
 
+    def is_read_only(self) -> bool:
+        """Whether its datasets are views of another system's tables, whose own writers know nothing of it."""
+        self._settings.read()
+        return self._settings.is_read_only
+
     def identity(self) -> str:
         """The id of this catalog, unlike any other's; ``""`` if it was made without."""
         self._settings.read()

@@ -81,6 +81,11 @@ class CatalogSettings:
                 "upgrade imgsyncfs, or make a new catalog with: imgsyncfs init"
             )
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the datasets were views of another system's tables when the settings were read."""
+        return bool(self.known(_READ_ONLY))
+
     def refuse_read_only(self) -> None:
         """Make sure that datasets may be changed here; reads the settings.
 
@@ -88,7 +93,7 @@ class CatalogSettings:
             CatalogError: they are views of another system's tables.
         """
         self.read()
-        if self.known(_READ_ONLY):
+        if self.is_read_only:
             raise CatalogError(
                 f"The catalog {self._connection.where} is read-only: its datasets are views of other tables (imgsyncfs "
                 "init --adopt); change those, or publish to a catalog of its own, made with: imgsyncfs init"

@@ -24,7 +24,11 @@ _CHECKSUMS = {
     # Of 32 bits, and weak: what publishes change stands beside it.
     SQL_SERVER.name: "COALESCE(CHECKSUM_AGG(BINARY_CHECKSUM(*)), 0)",
 }
-_REVISIONS = "COALESCE(SUM(revision), 0), COALESCE(MAX(updated_at), 0)"
+_CHANGES = {
+    "datasets": "COALESCE(SUM(revision), 0), COALESCE(SUM(updated_at), 0)",
+    "subscriptions": "0, COALESCE(SUM(updated_at), 0)",
+    "selections": "0, COALESCE(SUM(updated_at), 0)",
+}
 
 
 def read_fingerprint(connection: Connection, level: int) -> str | None:
@@ -35,7 +39,8 @@ def read_fingerprint(connection: Connection, level: int) -> str | None:
         level: of the catalog's additions to the schema.
 
     Returns:
-        Another text whenever a row differs; None for a database that is read as quickly as asked, or that cannot tell.
+        Another text whenever a row differs, as surely as the database's checksums tell; None for a database that is
+        read as quickly as asked, or that cannot tell.
 
     Raises:
         CatalogError: the database cannot be read.
@@ -44,7 +49,7 @@ def read_fingerprint(connection: Connection, level: int) -> str | None:
     if checksum is None:
         return None
     parts = [
-        f"SELECT '{table}', COUNT(*), {checksum}, {_REVISIONS if table == 'datasets' else '0, 0'} FROM {table} AS t"  # noqa: S608  # constant names
+        f"SELECT '{table}', COUNT(*), {checksum}, {_CHANGES.get(table, '0, 0')} FROM {table} AS t"  # noqa: S608  # constant names
         for table, least in _TABLES.items()
         if level >= least
     ]

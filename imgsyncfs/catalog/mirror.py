@@ -51,8 +51,9 @@ logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row", DatasetRow, DatasetLabelsRow, SelectionRow, SplitRow, SubscriptionRow)
 
-START_SECONDS = 2.0
-"""How long a database may take to be connected to before a start goes by what was saved."""
+START_SECONDS = 1.0
+"""How long a database may take to be connected to and to answer before a start goes by what was saved; it is waited for
+beside that."""
 
 _LISTING_KEY = re.compile(r"\d+(-[0-9a-f]{32})?", re.ASCII)
 """Names of saved listings, those of earlier versions among them."""
@@ -199,8 +200,11 @@ class CatalogMirror:
         """Have what killed processes have left in the folder removed; does not wait for that."""
         self._pool.submit({"question": "tidy", "folder": str(self._folder)})
 
-    def refresh(self) -> bool:
+    def refresh(self, *, surely: bool = False) -> bool:
         """Ask the database whether datasets have changed.
+
+        Args:
+            surely: have it send the table, whatever its fingerprint says.
 
         Returns:
             Whether anything has.
@@ -209,15 +213,15 @@ class CatalogMirror:
             CatalogError: the database cannot be read; what was known stays.
             ConfigurationError: the subscription that is shown is not there (any more); likewise.
         """
-        return self._refresh(self._ask_for_table())
+        return self._refresh(self._ask_for_table(surely=surely))
 
     def confirm(self) -> None:
         """Take the table for confirmed: the database need not be asked."""
         with self._lock:
             self._table = replace(self._table, read_at=time.time())
 
-    def _ask_for_table(self) -> Future[Answer]:
-        return self._pool.submit({"question": "datasets", "known": self.table.digest})
+    def _ask_for_table(self, *, surely: bool = False) -> Future[Answer]:
+        return self._pool.submit({"question": "datasets", "known": "" if surely else self.table.digest})
 
     def _refresh(self, answer: Future[Answer]) -> bool:
         try:
@@ -226,7 +230,8 @@ class CatalogMirror:
             with self._lock:
                 self._trouble = str(error)
             raise
-        table = self._parse(content, result["digest"], time.time()) if content else None
+        is_another = bool(content) and result["digest"] != self.table.digest
+        table = self._parse(content, result["digest"], time.time()) if is_another else None
         with self._lock:
             self._trouble = ""
             if table is None:

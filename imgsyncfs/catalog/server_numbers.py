@@ -87,8 +87,16 @@ _KINDS: tuple[tuple[tuple[int, ...], FaultKind], ...] = (
         ),
     ),
     (
-        (1205, 1222, 3960, 41302, 41305, 41325),
+        (1205, 3960, 41302, 41305, 41325),
         FaultKind(CatalogConflict, "try again when nobody else is writing to it"),
+    ),
+    (
+        (1222,),
+        FaultKind(
+            CatalogConflict,
+            "try again when nobody else is writing to it; readers do not wait for that where "
+            "READ_COMMITTED_SNAPSHOT is on",
+        ),
     ),
     ((2601, 2627), FaultKind(DuplicateRow, "try again")),
     ((2628, 8152), FaultKind(CatalogError, "shorten that value, or have the column widened")),

@@ -29,6 +29,7 @@ from imgsyncfs.catalog.listing_folder import listing_folder, remove_unfinished
 from imgsyncfs.catalog.rows import DatasetLabelsRow, SelectionRow, SplitRow
 from imgsyncfs.catalog.schema import DATASET_COLUMNS, DATASET_LABELS_COLUMNS, SPLIT_COLUMNS, SUBSCRIPTION_COLUMNS
 from imgsyncfs.catalog.selections import MARK, class_choice, datasets_of, is_selection, selection_row, shown_labels
+from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
 from imgsyncfs.errors import (
     CacheError,
     CatalogError,
@@ -134,7 +135,7 @@ class CatalogReader:
                 (with ``dataset`` and ``label_version``), "values" (with ``dataset``, ``folder``, its saved listing's,
                 and ``label``, the name of a classification, None for the first of each image), "byte counts",
                 "tidy" (with ``folder``, the catalog's: see `remove_unfinished`), or "nothing": be ready for a listing.
-            send: is told, for "datasets", when the database is connected to, and when it was.
+            send: is told, for "datasets", when the database is connected to, and when it has answered.
 
         Returns:
             For "datasets" the digest, and as JSON, unless the asker has it, the catalog's table: datasets,
@@ -174,10 +175,7 @@ class CatalogReader:
         """See `handle`."""
         question = arguments["question"]
         if question == "datasets":
-            say_begun(send)
-            self._connect()
-            say_over(send)
-            return self._datasets(arguments["known"])
+            return self._datasets(arguments["known"], send)
         if question == "byte counts":
             return {"byte_counts": self._connect().byte_counts()}, b""
         if question == "nothing":
@@ -192,10 +190,14 @@ class CatalogReader:
             return self._values(arguments["dataset"], Path(arguments["folder"]), arguments["label"])
         return self._listing(arguments["dataset"], Path(arguments["folder"]))
 
-    def _datasets(self, known: str) -> tuple[dict[str, Any], bytes]:
+    def _datasets(self, known: str, send: Send) -> tuple[dict[str, Any], bytes]:
+        # A file that is read slowly, on a busy machine, is no server that hangs.
+        (say_over if isinstance(parse_catalog_url(self._settings["url"]), SqliteUrl) else say_begun)(send)
         catalog = self._connect()
         # Before the table: what changes in between is seen the next time.
         fingerprint = catalog.fingerprint()
+        # What is long still comes, from a database that answers.
+        say_over(send)
         with self._read_lock:
             if fingerprint is not None and known and self._read == (fingerprint, known):
                 return {"digest": known}, b""

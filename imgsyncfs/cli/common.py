@@ -176,6 +176,9 @@ def _leave_mark(configuration: Configuration) -> None:
         catalog, configuration = open_configured_catalog(configuration)
         with catalog:
             url, catalog_id = catalog.default_store(), catalog.identity()
+            if catalog.is_read_only():
+                # Whoever changes its datasets leaves no mark, so that the database has to be asked each time.
+                return
         with closing(open_store(url, credentials=store_credentials(url, configuration.stores))) as store:
             leave_mark(store, catalog_id)
     except (CatalogError, StoreError, ConfigurationError) as error:

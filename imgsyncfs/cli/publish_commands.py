@@ -137,7 +137,7 @@ def publish_command(
             journal=opened.journal,
             progress=opened.progress,
         )
-    _report(summary, dataset_id, configuration)
+    _report(summary, dataset_id, opened.configuration)
 
 
 @click.command("index")
@@ -164,10 +164,11 @@ def index_command(*, store_url: str, dataset_id: str, drawn: bool, configuration
             f"--allow-store {shlex.quote(store_url)}.",
             err=True,
         )
-    _report(summary, dataset_id, configuration)
+    _report(summary, dataset_id, opened.configuration)
 
 
 class _Opened(NamedTuple):
+    configuration: Configuration
     catalog: Catalog
     store: Store
     journal: Journal
@@ -184,7 +185,7 @@ def _opened(configuration: Configuration, open_store: Callable[[Catalog, Configu
             store.check()
             folder = cache_folder(configuration.cache_dir) / "journal"
             with Journal(folder) as journal, ProgressBar() as progress:
-                yield _Opened(catalog, store, journal, progress)
+                yield _Opened(configuration, catalog, store, journal, progress)
 
 
 def _report(summary: PublishSummary, dataset_id: str, configuration: Configuration) -> None:

@@ -19,7 +19,7 @@ MOST_STORES_CHECKED = 8
 MOST_NAMED = 3
 """Datasets that a sentence about a store names."""
 
-CACHED_SECONDS = 2.0
+CACHED_SECONDS = 1.5
 """How long a store may take to answer of which the cache has something: a mount shows that without it."""
 
 START_SECONDS = 10.0

@@ -134,7 +134,8 @@ class ExtentFetcher:
             return {"etag": info.etag}, b""
         if "check" in arguments:
             store = self._store(arguments["check"], arguments["own_store"])
-            say_begun(send)
+            if not store.is_cheap_to_read:
+                say_begun(send)
             store.check()
         return {}, b""
 

@@ -334,7 +334,7 @@ class Namespace:
         changed = False
         # Looked at first, so that what changes meanwhile is seen the next time. Who asks surely waits for no store.
         if surely or library.watch.is_due() or library.mirror.trouble:
-            changed = library.mirror.refresh()
+            changed = library.mirror.refresh(surely=surely)
             library.watch.note_asked()
         else:
             library.mirror.confirm()

@@ -39,3 +39,25 @@ def test_changes_made_elsewhere_are_seen_by_a_mark_in_the_store_and_nothing_else
             assert proxy.byte_count > quiet
             elsewhere.run("select", "few", "--dataset", FIRST)
             assert eventually((mountpoint / ".selections" / "few").is_dir)
+
+
+def marks(container: Container) -> list[str]:
+    with container.azurite.client() as client:
+        listed = client.get_container_client(container.name).list_blobs(name_starts_with=".imgsyncfs/")
+        return [blob.name for blob in listed]
+
+
+def test_a_catalog_whose_datasets_others_change_gets_no_mark(
+    tmp_path: Path, postgresql_database: Database, container: Container
+) -> None:
+    secrets = {**postgresql_database.environment, **container.environment}
+    workplace = Workplace(postgresql_database.url, tmp_path, secrets)
+    workplace.run("init", "--store", container.url)
+    workplace.run("publish", write_folder(tmp_path / "one", count=1), "--name", FIRST)
+    assert len(marks(container)) == 1
+    with container.azurite.client() as client:
+        client.get_blob_client(container.name, marks(container)[0]).delete_blob()
+    with postgresql_database.postgresql.connection(postgresql_database.name) as connection:
+        connection.execute("INSERT INTO catalog_settings (name, value) VALUES ('read_only', 'yes')")
+    workplace.run("subscribe", "mine", FIRST)
+    assert marks(container) == []
