@@ -10,6 +10,7 @@ import http.client
 import os
 import secrets
 import shutil
+import ssl
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ ACCESS_LOG_VARIABLE = "IMGSYNCFS_AZURITE_ACCESS_LOG"
 """Set, the server's log has a line for every request, after its answer has been sent."""
 NODE_FLAGS_VARIABLE = "IMGSYNCFS_AZURITE_NODE_FLAGS"
 """Flags for Node.js, of those that NODE_OPTIONS does not take; separated by spaces."""
+CERTIFICATE_VARIABLE = "IMGSYNCFS_AZURITE_CERTIFICATE"
+"""A file with a certificate for 127.0.0.1 and its key: the server then speaks TLS alone, and takes Entra ID's tokens."""
 
 
 def package_folder() -> Path:
@@ -69,8 +72,11 @@ def install() -> None:
 def describe(port: int) -> dict[str, Any]:
     """A new server: where it will be, and a key of its own, so that the emulator's well-known one is refused."""
     key = base64.b64encode(secrets.token_bytes(64)).decode()
-    endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
-    connection_string = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"
+    protocol = "https" if os.environ.get(CERTIFICATE_VARIABLE) else "http"
+    endpoint = f"{protocol}://127.0.0.1:{port}/{ACCOUNT}"
+    connection_string = (
+        f"DefaultEndpointsProtocol={protocol};AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"
+    )
     return {
         "port": port,
         "account": ACCOUNT,
@@ -96,6 +102,8 @@ def prepare(folder: Path, server: Mapping[str, Any]) -> Launch:
     options = ["--disableTelemetry", "--skipApiVersionCheck"]
     if not os.environ.get(ACCESS_LOG_VARIABLE):
         options.append("--silent")
+    if certificate := os.environ.get(CERTIFICATE_VARIABLE):
+        options += ["--oauth", "basic", "--cert", certificate, "--key", certificate]
     flags = os.environ.get(NODE_FLAGS_VARIABLE, "").split()
     address = ["--blobHost", "127.0.0.1", "--blobPort", str(server["port"])]
     return Launch(
@@ -108,7 +116,12 @@ def prepare(folder: Path, server: Mapping[str, Any]) -> Launch:
 
 def answers(port: int) -> bool:
     """Whether an HTTP server answers on the port; a request without a signature is answered too, by a refusal."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    connection: http.client.HTTPConnection
+    if os.environ.get(CERTIFICATE_VARIABLE):
+        unverified = ssl._create_unverified_context()  # noqa: SLF001  # it is only asked whether it is there
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=1, context=unverified)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", "/")
         connection.getresponse()

@@ -39,6 +39,7 @@ from imgsyncfs.errors import (
     ListingDamaged,
     WorkerLost,
 )
+from imgsyncfs.workers.environment import log_in_with
 from imgsyncfs.workers.forking import Template
 from imgsyncfs.workers.pool import WorkerPool
 from imgsyncfs.workers.trial import say_begun, say_over
@@ -109,8 +110,8 @@ class CatalogReader:
     """Answers the coordinator's questions about a catalog; one connection a thread, and none for long in between.
 
     Args:
-        settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog, and whether it is ``offline``: not to
-            be asked; False if that is not said.
+        settings: ``url``, ``password`` and ``timeout`` (seconds) of the catalog; whether it is ``offline``: not to be
+            asked; and ``log_in``, see `imgsyncfs.workers.environment.log_in_section`. The last two may be absent.
         large_dataset: images from which on a second process reads the annotations.
         rest_seconds: after so long without a job a session with a server is ended.
     """
@@ -118,6 +119,7 @@ class CatalogReader:
     def __init__(
         self, settings: dict[str, Any], *, large_dataset: int = LARGE_DATASET, rest_seconds: float = REST_SECONDS
     ) -> None:
+        log_in_with(settings.get("log_in", {}))
         self._settings = settings
         self._large_dataset = large_dataset
         self._rest_seconds = rest_seconds

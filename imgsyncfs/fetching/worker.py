@@ -34,6 +34,7 @@ from imgsyncfs.stores.allowed import allowed_stores, open_allowed_store
 from imgsyncfs.stores.buffers import BUFFER_BYTES, KeptBuffers, RangeInParts
 from imgsyncfs.stores.contract import RangeRead, Store
 from imgsyncfs.stores.credentials import ENVIRONMENT
+from imgsyncfs.workers.environment import log_in_with
 from imgsyncfs.workers.frames import Send
 from imgsyncfs.workers.trial import say_begun
 
@@ -64,6 +65,7 @@ class ExtentFetcher:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        log_in_with(settings.get("log_in", {}))
         self._cache = CacheWriter(
             Path(settings["cache_folder"]), size_limit=settings["size_limit"], keep_free=settings["keep_free"]
         )

@@ -18,6 +18,7 @@ from imgsyncfs.settings.private_folders import cache_folder
 from imgsyncfs.settings.values import parse_seconds, utf8
 from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import ENVIRONMENT, environment_section
+from imgsyncfs.workers.environment import log_in_section
 
 DEFAULT_TIMEOUT = "30"
 
@@ -89,4 +90,5 @@ def library_settings(configuration: Configuration, options: Mapping[str, str | N
         offline="offline" in given,
         config=str(configuration.path.absolute()) if configuration.path else "",
         profile=configuration.profile,
+        log_in=log_in_section(),
     )

@@ -26,6 +26,7 @@ from imgsyncfs.library.library import Library
 from imgsyncfs.library.listed_annotations import shown_annotation
 from imgsyncfs.settings.config_file import load_configuration
 from imgsyncfs.settings.library import LibrarySettings
+from imgsyncfs.workers.environment import log_in_section
 
 if TYPE_CHECKING:
     from imgsyncfs.catalog.listing import Listing
@@ -145,12 +146,17 @@ class LibraryReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Nothing secret goes into a pickle: whoever takes it out has the config file and the environment.
-        return _from_pickle, (replace(self._settings, password=None, stores={}), self._config)
+        return _from_pickle, (replace(self._settings, password=None, stores={}, log_in={}), self._config)
 
 
 def _from_pickle(settings: LibrarySettings, config: Path | None) -> LibraryReader:
     configuration = load_configuration(config).with_secrets()
-    full = replace(settings, password=configuration.password, stores=store_sections(configuration))
+    full = replace(
+        settings,
+        password=configuration.password,
+        stores=store_sections(configuration),
+        log_in=log_in_section(),
+    )
     key = repr((settings, config))
     made = LibraryReader(full, config)
     with _lock:

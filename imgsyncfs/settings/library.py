@@ -23,6 +23,7 @@ class LibrarySettings:
         subscription: show only the datasets of the subscription of this name; None shows all.
         config: the config file that the credentials are from, an absolute path; empty for none.
         profile: the profile in it; empty for none.
+        log_in: what processes need to log in with Entra ID, see `imgsyncfs.workers.environment.log_in_section`.
         offline: ask neither the database nor a store: show what was saved, and read what is cached.
     """
 
@@ -39,6 +40,7 @@ class LibrarySettings:
     offline: bool = False
     config: str = ""
     profile: str = ""
+    log_in: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> LibrarySettings:

@@ -32,12 +32,13 @@ def opened(server: TdsServer) -> Catalog:
 
 
 def test_each_connection_logs_in_with_a_fresh_token_for_databases(sql_server: TdsServer, tokens: TokenServer) -> None:
-    for number in (1, 2):
+    for _ in range(2):
         with opened(sql_server) as catalog:
             catalog.initialize(store="file:///data")
-            assert sql_server.logins[-1].token == f"token-{number}"
+            assert sql_server.logins[-1].token == tokens.tokens[-1]
             assert not catalog.is_stale()
     assert tokens.resources == ["https://database.windows.net"] * 2
+    assert len(set(tokens.tokens)) == 2
     assert {(login.user, login.password) for login in sql_server.logins} == {("", "")}
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.azure_stores import CONTENT, TIMEOUT, USES, ended_in_time, proxy_before, store_at, store_through
+from support.certificates import private_authority
 from support.http_proxy import Fault, HttpProxy
 from support.scripted_server import Handler, scripted_server
 from support.services import Container
@@ -203,6 +206,30 @@ def test_an_answer_that_trickles_and_stops_ends_within_the_time_limit(use: str) 
     with scripted_server(answer) as server:
         store = store_at(server, timeout=timeout)
         with ended_in_time(timeout), pytest.raises(StoreUnreachable, match="did not answer within"):
+            USES[use](store)
+        ended.set()
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("use", USES)
+def test_an_answer_whose_head_trickles_without_end_ends_within_the_time_limit(
+    use: str, is_secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    authority, certificate = private_authority(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(OSError):
+            while not ended.wait(0.05):
+                handler.wfile.write(b"X-More: x\r\n")
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with scripted_server(answer, context=context if is_secure else None) as server:
+        store = store_at(server)
+        with ended_in_time(), pytest.raises(StoreUnreachable, match="did not answer within"):
             USES[use](store)
         ended.set()
 

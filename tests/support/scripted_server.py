@@ -52,6 +52,7 @@ class RecordingServer(http.server.ThreadingHTTPServer):
     """A server on a loopback port.
 
     Attributes:
+        protocol: http, or https with a certificate.
         requests: method, target and headers of each request.
         connections: how many there were.
         ended: how many of them have ended.
@@ -63,11 +64,12 @@ class RecordingServer(http.server.ThreadingHTTPServer):
     def __init__(self, handler: type[RecordingHandler]) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.protocol = "http"
         self.connections = self.ended = 0
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self.protocol}://127.0.0.1:{self.server_port}"
 
 
 _Server = TypeVar("_Server", bound=RecordingServer)
@@ -121,5 +123,6 @@ def scripted_server(answer: Answer, *, context: ssl.SSLContext | None = None) ->
     server = ScriptedServer(answer)
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.protocol = "https"
     with serving(server):
         yield server

@@ -141,6 +141,11 @@ def start_azurite(folder: Path) -> Azurite:
     return Azurite(folder=folder, **json.loads((folder / "services.json").read_text())["azurite"])
 
 
+def stop_azurite(folder: Path) -> None:
+    """Stops the Azurite of the folder."""
+    run_services("stop", folder, only="azurite")
+
+
 def start_postgresql(folder: Path) -> PostgreSql:
     """Starts PostgreSQL in the folder, or finds the one that runs there."""
     run_services("start", folder, only="postgresql")

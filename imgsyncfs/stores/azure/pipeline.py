@@ -9,13 +9,15 @@ Neither transport keeps an answer that cannot be the server's, nor more of one t
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import re
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -30,6 +32,8 @@ from azure.core.exceptions import ServiceResponseError, ServiceResponseTimeoutEr
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, HttpTransport, RequestsTransport
 from azure.core.rest import HttpResponse as ReceivedResponse
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
 
 from imgsyncfs.stores.azure.retries import ForeignAnswer, is_foreign
 from imgsyncfs.stores.buffers import RangeInParts
@@ -208,7 +212,7 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         # Otherwise `requests` looks into ~/.netrc, and would send what it finds there in place of the signature.
         session.trust_env = False
         session.proxies.update(settings.proxies)
-        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=MOST_KEPT)
+        self._adapter = _TimedAdapter(pool_maxsize=MOST_KEPT)
         for protocol in ("http://", "https://"):
             session.mount(protocol, self._adapter)
         super().__init__(session=session, connection_verify=settings.authorities, use_env_settings=False)
@@ -244,6 +248,79 @@ class DeadlineTransport(RequestsTransport):  # type: ignore[misc]  # the SDK exp
         if isinstance(response, ReceivedResponse):
             response.read()
         return response
+
+
+def _first_line_to_last(connection: HTTPConnection, receive: Callable[[], HTTPResponse]) -> HTTPResponse:
+    """Receive the head of an answer within the connection's time limit: a socket's own begins anew with each byte.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    received = connection.sock
+    if connection.timeout is None or received is None:
+        return receive()
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        with suppress(OSError):
+            # The method of a plain socket: that of TLS forgets the session that is being read from.
+            socket.socket.shutdown(received, socket.SHUT_RDWR)
+
+    timer = threading.Timer(connection.timeout, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        response = receive()
+    except (OSError, http.client.HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    # http.client takes a connection that ends within the head for the end of the head.
+    if is_late.is_set():
+        raise TimeoutError("timed out")
+    return response
+
+
+class _TimedConnection(HTTPConnection):
+    """See `_first_line_to_last`."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own, of its own type
+        return _first_line_to_last(self, super().getresponse)
+
+
+class _TimedTlsConnection(HTTPSConnection):
+    """See `_first_line_to_last`."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # likewise
+        return _first_line_to_last(self, super().getresponse)
+
+
+class _TimedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
+
+
+class _TimedAdapter(requests.adapters.HTTPAdapter):
+    """Connections whose answers begin, and go on to the end of the head, within the time limit."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """For servers that are reached directly."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        """For servers behind a proxy."""
+        proxies = super().proxy_manager_for(*args, **options)
+        proxies.pool_classes_by_scheme = _POOLS
+        return proxies
+
+
+_POOLS = {"http": _TimedPool, "https": _TimedTlsPool}
 
 
 def _body(answer: requests.Response, deadline: float) -> bytes:
