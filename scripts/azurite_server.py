@@ -29,7 +29,7 @@ ACCESS_LOG_VARIABLE = "IMGSYNCFS_AZURITE_ACCESS_LOG"
 NODE_FLAGS_VARIABLE = "IMGSYNCFS_AZURITE_NODE_FLAGS"
 """Flags for Node.js, of those that NODE_OPTIONS does not take; separated by spaces."""
 CERTIFICATE_VARIABLE = "IMGSYNCFS_AZURITE_CERTIFICATE"
-"""A file with a certificate for 127.0.0.1 and its key: the server then speaks TLS alone, and takes Entra ID's tokens."""
+"""A file with a certificate for 127.0.0.1 and its key: the server then speaks TLS alone and takes Entra ID's tokens."""
 
 
 def package_folder() -> Path:

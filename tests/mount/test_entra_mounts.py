@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -87,11 +86,11 @@ def test_reading_goes_on_when_a_token_has_ended(workplace: Workplace, tokens: To
     assert shown == (workplace.folder / "one" / "img_00002.jpg").read_bytes()
 
 
-def test_a_store_for_which_there_is_no_token_is_named_with_what_to_do(
-    workplace: Workplace, tokens: TokenServer
-) -> None:
+def test_a_store_without_a_token_is_named_with_what_to_do(workplace: Workplace, tokens: TokenServer) -> None:
     tokens.refuses = True
-    refused = workplace.run("mount", workplace.folder / "mnt", status=1).stderr
+    mountpoint = workplace.folder / "mnt"
+    mountpoint.mkdir()
+    refused = workplace.run("mount", mountpoint, status=1).stderr
     assert "logging in with Entra ID failed; run `az login`" in refused
 
 
@@ -103,6 +102,6 @@ def test_sql_server_is_asked_with_a_token_by_a_process_that_was_not_started_with
     workplace.run("init", "--store", f"file://{tmp_path}/store")
     workplace.run("publish", write_folder(tmp_path / "one", count=2), "--name", DATASET)
     with workplace.mounted() as mountpoint:
-        shown = os.listdir(mountpoint / DATASET)
+        shown = [path.name for path in (mountpoint / DATASET).iterdir()]
     assert "img_00001.jpg" in shown
     assert sql_server.logins[-1].token in tokens.tokens
