@@ -19,6 +19,7 @@ from imgsyncfs.catalog.catalog_settings import CatalogSettings
 from imgsyncfs.catalog.conditions import ImageQuery
 from imgsyncfs.catalog.connection import Connection, connect
 from imgsyncfs.catalog.fingerprint import read_fingerprint
+from imgsyncfs.catalog.gathered import gathered
 from imgsyncfs.catalog.isolation import find_isolation
 from imgsyncfs.catalog.labels import read_dataset_labels, read_image_values, write_labels
 from imgsyncfs.catalog.replacement import replace_dataset
@@ -85,12 +86,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
-_ANNOTATIONS = (
-    f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations "  # noqa: S608  # constant names
-    "WHERE dataset_id = ? AND label_version = ?"
-)
-_LISTED_IMAGES = f"SELECT {', '.join(LISTED_IMAGE_COLUMNS)} FROM images WHERE dataset_id = ?"  # noqa: S608  # constant names
+_IMAGES_OF = "images WHERE dataset_id = ?"
+_ANNOTATIONS_OF = "annotations WHERE dataset_id = ? AND label_version = ?"
+_IMAGES = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM {_IMAGES_OF}"  # noqa: S608  # constant names
+_ANNOTATIONS = f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM {_ANNOTATIONS_OF}"  # noqa: S608  # constant names
 _BYTE_COUNTS = "SELECT dataset_id, SUM(byte_count) FROM images GROUP BY dataset_id"
 _EXTENT_DIGESTS = "SELECT md5, xxh3 FROM extent_digests WHERE dataset_id = ?"
 _ORIENTATIONS = f"SELECT {', '.join(ORIENTATION_COLUMNS)} FROM image_orientations WHERE dataset_id = ?"  # noqa: S608  # constant names
@@ -345,13 +344,13 @@ class Catalog:
 
     def image_portions(self, dataset_id: str) -> Iterator[Portion[ImageRow]]:
         """The images of a dataset for its listing, without their positions; see `images`."""
-        rows = self._connection.portions(_LISTED_IMAGES, (dataset_id,))
-        return (Portion(LISTED_IMAGE_COLUMNS, values, _decoding(listed_image_row)) for values in rows)
+        portions = gathered(self._connection, LISTED_IMAGE_COLUMNS, _IMAGES_OF, (dataset_id,))
+        return (Portion(LISTED_IMAGE_COLUMNS, values, _decoding(listed_image_row)) for values in portions)
 
     def annotation_portions(self, dataset_id: str, label_version: str) -> Iterator[Portion[AnnotationRow]]:
         """The annotations of a dataset in one label version for its listing; see `images`."""
-        rows = self._connection.portions(_ANNOTATIONS, (dataset_id, label_version))
-        return (Portion(LISTED_ANNOTATION_COLUMNS, values, _decoding(annotation_row)) for values in rows)
+        portions = gathered(self._connection, LISTED_ANNOTATION_COLUMNS, _ANNOTATIONS_OF, (dataset_id, label_version))
+        return (Portion(LISTED_ANNOTATION_COLUMNS, values, _decoding(annotation_row)) for values in portions)
 
     def extent_digests(self, dataset_id: str) -> dict[str, str]:
         """The digests of the extents of a dataset's large files.

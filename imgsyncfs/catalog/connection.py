@@ -32,8 +32,12 @@ class Connection(Protocol):
         No other statement may run until they are all fetched, or the iterator is closed.
         """
 
-    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+    def portions(
+        self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
         """Like `rows`, in portions that are not empty, with values as raw as the driver gives them.
+
+        A portion has `most` rows at most; where that is not said, as many as it is best for rows of some hundred bytes.
 
         A text may come as `str` or in UTF-8 as `bytes`; one that is not valid UTF-8 may be among the latter.
         """

@@ -56,9 +56,11 @@ class LastingConnection:
         """Run a query and give its rows, fetched in portions."""
         return self._begun(lambda session: session.rows(sql, parameters))
 
-    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+    def portions(
+        self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
         """Run a query and give its rows in portions, as the driver makes them."""
-        return self._begun(lambda session: session.portions(sql, parameters))
+        return self._begun(lambda session: session.portions(sql, parameters, most=most))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

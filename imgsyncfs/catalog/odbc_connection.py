@@ -186,12 +186,15 @@ class OdbcConnection:
         for portion in self.portions(sql, parameters):
             yield from map(tuple, portion)
 
-    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
+    def portions(
+        self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
         """Run a query and give its rows in portions, as the driver makes them."""
+        most = most or ROWS_AT_ONCE
         cursor = self._call(self._connection.cursor)
         try:
             self._call(lambda: cursor.execute(sql, *parameters))
-            while portion := self._call(lambda: cursor.fetchmany(ROWS_AT_ONCE)):
+            while portion := self._call(lambda: cursor.fetchmany(most)):
                 yield portion
         finally:
             self._call(cursor.close)

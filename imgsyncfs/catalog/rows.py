@@ -291,9 +291,9 @@ class Portion(Generic[Row]):
 
     Attributes:
         columns: names of the columns.
-        values: the rows, one or more, each in the order of `columns`. A text may be `str` or UTF-8 in `bytes`; anything
-            else may stand there too, None for one.
-        make: makes a row of its values; raises `ValueError` if they make none.
+        values: for each of `columns` its value in every row, of one row or more. A text may be `str` or UTF-8 in
+            `bytes`; anything else may stand there too, None for one.
+        make: makes a row of its values, in the order of `columns`; raises `ValueError` if they make none.
     """
 
     columns: tuple[str, ...]
@@ -302,8 +302,9 @@ class Portion(Generic[Row]):
 
     def rows(self) -> tuple[list[Row], list[tuple[Sequence[Any], str]]]:
         """The rows as objects, and (values, reason) of those that make none."""
-        rows, unreadable = [], []
-        for values in self.values:
+        rows: list[Row] = []
+        unreadable: list[tuple[Sequence[Any], str]] = []
+        for values in zip(*self.values, strict=True):
             try:
                 rows.append(self.make(values))
             except ValueError as error:

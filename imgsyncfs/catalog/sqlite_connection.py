@@ -47,25 +47,27 @@ class SqliteConnection:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a query and give its rows, fetched in portions."""
-        for portion in self._fetch(sql, parameters):
+        for portion in self._fetch(sql, parameters, ROWS_AT_ONCE):
             yield from portion
 
-    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[list[tuple[Any, ...]]]:
+    def portions(
+        self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
         """Run a query and give its rows in portions, texts as `bytes`."""
         # That takes 0.6 of the time that decoding each text does.
         self._connection.text_factory = bytes
         try:
-            yield from self._fetch(sql, parameters)
+            yield from self._fetch(sql, parameters, most or ROWS_AT_ONCE)
         finally:
             self._connection.text_factory = _decode
 
-    def _fetch(self, sql: str, parameters: Sequence[object]) -> Iterator[list[tuple[Any, ...]]]:
+    def _fetch(self, sql: str, parameters: Sequence[object], most: int) -> Iterator[list[tuple[Any, ...]]]:
         with self._faults():
             cursor = self._connection.execute(sql, parameters)
         with closing(cursor):
             while True:
                 with self._faults():
-                    portion = cursor.fetchmany(ROWS_AT_ONCE)
+                    portion = cursor.fetchmany(most)
                 if not portion:
                     return
                 yield portion

@@ -155,8 +155,10 @@ class WatchedConnection:
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         return self._inner.rows(sql, parameters)
 
-    def portions(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Sequence[Sequence[Any]]]:
-        return self._inner.portions(sql, parameters)
+    def portions(
+        self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
+        return self._inner.portions(sql, parameters, most=most)
 
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         return self._inner.transaction()
@@ -409,6 +411,26 @@ def test_a_catalog_of_another_schema_version_is_not_used(catalog: Catalog) -> No
     execute(catalog, "UPDATE catalog_settings SET value = '9' WHERE name = 'schema_version'")
     with pytest.raises(NotACatalog, match=r"'9'.*upgrade"):
         catalog.check()
+
+
+def test_rows_for_a_listing_come_in_many_portions_each_with_its_own_values(catalog: Catalog) -> None:
+    odd = ['"', "\\", "\x1f\x1e", "人 🦊", "'; --", "[1]", "\t", ""]
+    images = [replace(make_image(number), etag=odd[number % len(odd)], md5="") for number in range(2500)]
+    annotations = [replace(make_annotation(number), object_count=number) for number in range(2500)]
+    catalog.replace_dataset(DATASET, images, annotations)
+    execute(catalog, "UPDATE images SET etag = NULL, depth = NULL WHERE name = ?", images[7].name)
+
+    portions = list(catalog.image_portions(DATASET.dataset_id))
+    found = [row for portion in portions for row in portion.rows()[0]]
+    noted = [
+        row
+        for portion in catalog.annotation_portions(DATASET.dataset_id, DATASET.label_version)
+        for row in portion.rows()[0]
+    ]
+    assert len(portions) > 1
+    assert by_name(found) == [replace(row, position=0) for row in by_name(catalog.images(DATASET.dataset_id))]
+    assert by_name(found)[7] == replace(images[7], position=0, etag="", depth=0)
+    assert by_name(noted) == annotations
 
 
 @dataclass

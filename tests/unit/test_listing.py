@@ -190,7 +190,8 @@ def test_rows_give_the_same_listing_in_whichever_form_they_come(
 
         def portions(self, values: list[list[Any]], columns: tuple[str, ...], make: Any) -> Iterator[Portion[Any]]:
             for start in range(0, len(values), 3):
-                yield Portion(columns, values[start : start + 3], lambda row: make(decoded(row)))
+                rows = values[start : start + 3]
+                yield Portion(columns, list(zip(*rows, strict=True)), lambda row: make(decoded(row)))
 
     def collect_elsewhere(row: DatasetRow) -> Callable[[], CollectedRows] | None:
         content = collect_annotations(source.annotation_portions(row.dataset_id, row.label_version)).to_bytes()

@@ -151,7 +151,7 @@ def _portions(
 ) -> Iterator[Portion[FileRow]]:
     iterator = map(attrgetter(*columns), rows)
     while values := list(islice(iterator, ROWS_AT_ONCE)):
-        yield Portion(columns, values, make)
+        yield Portion(columns, list(zip(*values, strict=True)), make)
 
 
 def bring_together(

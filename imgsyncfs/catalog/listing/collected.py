@@ -258,15 +258,15 @@ def _concatenated(parts: list[Column]) -> Column:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def _typed_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> _TypedColumns | None:
-    """Turn rows into columns. None stands for 0 or an empty text.
+def _typed_columns(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> _TypedColumns | None:
+    """Give each column its type. None stands for 0 or an empty text.
 
     None is given back if a value is not of its column's type, or a text is no UTF-8 or holds a NUL character.
     """
     numbers: dict[str, Column] = {}
     texts: dict[str, _Texts] = {}
     try:
-        for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        for name, values in zip(names, columns, strict=True):
             if name in INTEGER_COLUMNS:
                 numbers[name] = _numbers(values)
             else:
