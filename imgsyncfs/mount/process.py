@@ -1,15 +1,16 @@
 """The start of the process behind a mount.
 
 `imgsyncfs.mount.launch` starts ``python -m imgsyncfs.mount.process``, which gets its settings in a frame on standard
-input; ``mount --foreground`` calls `serve_mount` itself. A mount must be usable within a second, so what takes long is
-begun first, and each import here is made while another process does something: the template imports what the worker of
-the catalog needs while this process imports what asks that worker; the worker reads the catalog while this process
-imports `imgsyncfs.mount.daemon`. Since it is a fresh process and not a fork of the command, it may make threads and
-pipes before it mounts.
+input; ``mount --foreground`` calls `serve_mount` itself. A mount must be usable within a second, on a busy machine too:
+what all its processes need is imported once, before the template is forked of this process. From then on each import is
+made while another process does something: the worker reads the catalog and the template imports what responders need,
+while this process imports `imgsyncfs.mount.daemon`. Since it is a fresh process and not a fork of the command, it may
+make threads and pipes before it mounts.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from imgsyncfs.settings.mount import MountSettings
 
 logger = logging.getLogger(__name__)
+
+SHARED_MODULES = ("imgsyncfs.library.library", "imgsyncfs.library.processes")
+"""What this process and all that are forked of the template need."""
 
 RESPONDER_MODULES = ("imgsyncfs.mount.responder", "imgsyncfs.catalog.listing", "imgsyncfs.annotations.house_format")
 """What responders need beside the formats."""
@@ -66,9 +70,11 @@ def serve_mount(
 
 def main() -> None:
     """Run as a process of its own: settings come on standard input, the result goes to standard output."""
+    for module in SHARED_MODULES:
+        importlib.import_module(module)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    with closing(Template(CATALOG_MODULES)) as template:
+    with closing(Template(CATALOG_MODULES, of_this_process=True)) as template:
         # Late: see above.
         from imgsyncfs.errors import ImgsyncfsError
         from imgsyncfs.settings.mount import MountSettings

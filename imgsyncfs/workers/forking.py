@@ -12,17 +12,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from imgsyncfs.workers.environment import started_environment
 from imgsyncfs.workers.messages import connected_pair, receive, send
+from imgsyncfs.workers.template import serve
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +85,15 @@ class Template:
 
     Args:
         modules: names of those that it imports first.
+        of_this_process: fork the template of this process, which has one thread, and shares what it has imported. What
+            takes its place when it has died is started anew all the same: there are threads then.
     """
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
+    def __init__(self, modules: Sequence[str] = (), *, of_this_process: bool = False) -> None:
         self._lock = threading.Lock()
         self._modules = list(modules)
         self._is_closed = False
-        self._process = _TemplateProcess(modules)
+        self._process = _TemplateProcess(modules, _fork_template if of_this_process else _start_template)
 
     @property
     def process_id(self) -> int:
@@ -127,7 +132,7 @@ class Template:
                     raise
                 logger.warning("The template process %d has ended; it is replaced.", self._process.process_id)
             self._process.close()
-            self._process = _TemplateProcess(self._modules)
+            self._process = _TemplateProcess(self._modules, _start_template)
             return self._process.ask_for_fork(header, descriptors)
 
     def close(self) -> None:
@@ -137,10 +142,93 @@ class Template:
             self._process.close()
 
 
-class _TemplateProcess:
-    """One process."""
+class _Child(Protocol):
+    """A process that was started here."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises `subprocess.TimeoutExpired`."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+_Start = Callable[[socket.socket, Sequence[str]], _Child]
+"""Starts a template that listens at a socket, and imports modules first."""
+
+
+def _start_template(connection: socket.socket, modules: Sequence[str]) -> _Child:
+    return subprocess.Popen(
+        [sys.executable, "-m", "imgsyncfs.workers.template", str(connection.fileno()), *modules],
+        pass_fds=(connection.fileno(),),
+        stdin=subprocess.DEVNULL,
+        # Ctrl-C at a terminal is meant for whoever asks here.
+        start_new_session=True,
+        env=started_environment(),
+    )
+
+
+def _fork_template(connection: socket.socket, modules: Sequence[str]) -> _Child:
+    process = os.fork()
+    if process:
+        return _ForkedChild(process)
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        # It must hold nothing open of what this process has: no mount ends while somebody has its device.
+        os.closerange(3, connection.fileno())
+        os.closerange(connection.fileno() + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        serve(connection, modules)
+        status = 0
+    except BaseException:
+        logger.exception("The template process ended.")
+    finally:
+        # Not the way that the process it was forked from ends.
+        os._exit(status)
+
+
+@dataclass
+class _ForkedChild:
+    """See `_Child`.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    pid: int
+    _has_ended: bool = False
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self._has_ended:
+            return 0
+        handle = os.pidfd_open(self.pid)
+        try:
+            if timeout is not None and not _is_ready(handle, timeout):
+                raise subprocess.TimeoutExpired("template", timeout)
+        finally:
+            os.close(handle)
+        _, status = os.waitpid(self.pid, 0)
+        self._has_ended = True
+        return os.waitstatus_to_exitcode(status)
+
+    def kill(self) -> None:
+        if not self._has_ended:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class _TemplateProcess:
+    """One process.
+
+    Args:
+        modules: names of those that it imports first.
+        start: starts it.
+    """
+
+    def __init__(self, modules: Sequence[str], start: _Start) -> None:
         self._connection, theirs = connected_pair()
         self._connection.settimeout(FORK_SECONDS)
         self._lock = threading.Lock()
@@ -148,14 +236,7 @@ class _TemplateProcess:
         self._answers: dict[int, tuple[int, int]] = {}
         self._forgotten: set[int] = set()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "imgsyncfs.workers.template", str(theirs.fileno()), *modules],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C at a terminal is meant for whoever asks here.
-                start_new_session=True,
-                env=started_environment(),
-            )
+            self._process = start(theirs, modules)
 
     @property
     def process_id(self) -> int:

@@ -1,9 +1,9 @@
 """The process that workers and responders are forked from: it has imported what they need, and has one thread.
 
 `imgsyncfs.workers.forking.Template` starts it as ``python -m imgsyncfs.workers.template DESCRIPTOR MODULE…``, with a
-socket. A message has it import more modules, or fork a process that runs a function with the descriptors that came
-along. So a process is there in milliseconds, at the start and in the place of one that died, and all share the memory
-of the modules.
+socket, or forks it of a process that has one thread itself. A message has it import more modules, or fork a process
+that runs a function with the descriptors that came along. So a process is there in milliseconds, at the start and in
+the place of one that died, and all share the memory of the modules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from imgsyncfs.workers.core_files import write_no_core_files
@@ -29,7 +29,17 @@ Run = Callable[[dict[str, Any], list[int]], None]
 
 
 def main() -> None:
-    """Import and fork until whoever asks for it ends."""
+    """Be a template; see `serve`."""
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+
+
+def serve(asking: socket.socket, modules: Sequence[str]) -> None:
+    """Import and fork until whoever asks for it ends.
+
+    Args:
+        asking: where messages come from.
+        modules: names of those to import first.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s process %(process)d %(levelname)s %(name)s: %(message)s"
     )
@@ -39,8 +49,7 @@ def main() -> None:
     # The coordinator decides when the mount ends, and whoever is forked has nobody to wait for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    asking = socket.socket(fileno=int(sys.argv[1]))
-    _import(sys.argv[2:])
+    _import(modules)
     while (message := receive(asking)) is not None:
         header, descriptors = message.header, message.descriptors
         if "import" in header:
@@ -61,7 +70,7 @@ def main() -> None:
         close_all(handles)
 
 
-def _import(modules: list[str]) -> None:
+def _import(modules: Sequence[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)

@@ -128,7 +128,7 @@ def test_a_worker_that_dies_is_replaced_and_reading_goes_on(workplace: Workplace
 
 def test_a_mount_whose_process_fails_is_no_empty_directory(workplace: Workplace) -> None:
     shown = 0
-    for descriptors in range(26, 34):
+    for descriptors in range(27, 37):
         mountpoint = workplace.folder / f"with-{descriptors}"
         mountpoint.mkdir()
         # With so few, something fails before the mount comes up, after that, or not at all.

@@ -211,10 +211,12 @@ def victim(mountpoint: Path, process: str) -> int:
         return int(status["workers"]["process_ids"][0])
     if process == "fetch worker":
         return int(status["workers"]["process_ids"][-1])
+    # Forked of the coordinator at first; what takes its place is started anew.
     [template] = [
         number
         for number in children_of(int(status["process_id"]))
-        if b"imgsyncfs.workers.template" in Path(f"/proc/{number}/cmdline").read_bytes()
+        if Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")[2]
+        in {b"imgsyncfs.mount.process", b"imgsyncfs.workers.template"}
     ]
     return template
 

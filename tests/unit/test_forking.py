@@ -134,3 +134,31 @@ def test_a_template_ends_without_a_word_when_whoever_asked_has_ended() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+FORKED_OF_THIS_PROCESS = """
+import os, signal
+from imgsyncfs.workers.forking import Template
+
+reading, writing = os.pipe()
+template = Template(["colorsys"], of_this_process=True)
+os.close(writing)
+print(os.read(reading, 1), os.getsid(template.process_id) == template.process_id)
+first = template.process_id
+os.kill(first, signal.SIGKILL)
+os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+print(template.fork("operator:ne", {}, ()).wait(20), template.process_id != first)
+template.close()
+"""
+
+
+def test_a_template_forked_of_a_process_holds_nothing_open_of_it_and_is_replaced_like_others() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_OF_THIS_PROCESS],
+        env={**os.environ, "PYTHONPATH": importing_support()},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "b'' True\nTrue True\n"), done.stderr
