@@ -75,7 +75,11 @@ def launch(settings: MountSettings) -> list[str]:
         if not _readable(stdout, 2 * settings.library.timeout + START_SECONDS):
             daemon.kill()
             raise MountError(f"The mount did not come up in time; its log is {path}.")
-        frame = read_frame(stdout)  # type: ignore[arg-type]  # IO[bytes] likewise
+        try:
+            frame = read_frame(stdout)  # type: ignore[arg-type]  # IO[bytes] likewise
+        except ValueError as error:
+            daemon.kill()
+            raise MountError(f"The mount's process said what makes no sense ({error}); its log is {path}.") from error
     if frame is None:
         raise MountError(f"The mount's process ended without a word; its log is {path}.{_last_words(path, before)}")
     if "error" in frame[0]:

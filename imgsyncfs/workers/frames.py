@@ -15,7 +15,11 @@ import orjson
 Send = Callable[[dict[str, Any], bytes], None]
 """Sends a part of a job's answer ahead: JSON-able, and a payload."""
 
-_LENGTHS = struct.Struct("<II")
+_HEAD = struct.Struct("<4sII")
+_MARK = b"\x00isf"
+"""What each frame begins with: whatever else comes is no frame, and is not waited for."""
+
+MOST_HEADER_BYTES = 64 << 20
 
 
 def write_frame(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
@@ -30,7 +34,7 @@ def write_frame(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") 
         OSError: the other end is gone.
     """
     encoded = orjson.dumps(header)
-    stream.write(_LENGTHS.pack(len(encoded), len(payload)) + encoded)
+    stream.write(_HEAD.pack(_MARK, len(encoded), len(payload)) + encoded)
     if payload:
         stream.write(payload)
     stream.flush()
@@ -44,14 +48,23 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
     Returns:
         (header, payload), or None when the other end has closed the stream, in the middle of a frame too.
+
+    Raises:
+        ValueError: what came is no frame.
     """
-    lengths = stream.read(_LENGTHS.size)
-    if len(lengths) < _LENGTHS.size:
+    head = stream.read(_HEAD.size)
+    if not _MARK.startswith(head[: len(_MARK)]):
+        raise ValueError(f"no frame begins with {head!r}")
+    if len(head) < _HEAD.size:
         return None
-    header_length, payload_length = _LENGTHS.unpack(lengths)
+    _, header_length, payload_length = _HEAD.unpack(head)
+    if header_length > MOST_HEADER_BYTES:
+        raise ValueError(f"no frame has a header of {header_length} bytes")
     encoded = stream.read(header_length)
     payload = stream.read(payload_length) if payload_length else b""
     if len(encoded) < header_length or len(payload) < payload_length:
         return None
-    header: dict[str, Any] = orjson.loads(encoded)
+    header = orjson.loads(encoded)
+    if not isinstance(header, dict):
+        raise ValueError("a frame's header is no JSON object")  # noqa: TRY004  # as all that is no frame
     return header, payload

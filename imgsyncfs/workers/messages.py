@@ -58,6 +58,7 @@ def receive(connection: socket.socket) -> Message | None:
 
     Raises:
         BlockingIOError: there is none, on a socket that does not wait.
+        ValueError: what came is no message; descriptors that came with it are closed.
     """
     room = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
     try:
@@ -71,9 +72,23 @@ def receive(connection: socket.socket) -> Message | None:
             descriptors.frombytes(values[: len(values) - len(values) % descriptors.itemsize])
     if not content:
         return None
+    try:
+        header, payload = _parts(content)
+    except ValueError:
+        close_all(descriptors)
+        raise
+    return Message(header, payload, descriptors.tolist())
+
+
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    if len(content) < _LENGTH.size:
+        raise ValueError(f"no message is {content!r}")
     (length,) = _LENGTH.unpack_from(content)
     end = _LENGTH.size + length
-    return Message(orjson.loads(content[_LENGTH.size : end]), content[end:], descriptors.tolist())
+    header = orjson.loads(content[_LENGTH.size : end])
+    if end > len(content) or not isinstance(header, dict):
+        raise ValueError("a message's header is no JSON object")
+    return header, content[end:]
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:

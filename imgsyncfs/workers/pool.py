@@ -214,27 +214,39 @@ class WorkerPool:
             logger.debug("A worker does not take jobs any more.")
 
     def _listen(self, worker: _Worker) -> None:
-        while (frame := read_frame(worker.answers)) is not None:
-            self._take(worker, *frame)
-            # Not kept until the next one comes: a job holds on to whatever those who wait for it need.
-            del frame
+        try:
+            while (frame := read_frame(worker.answers)) is not None:
+                self._take(worker, *frame)
+                # Not kept until the next one comes: a job holds on to whatever those who wait for it need.
+                del frame
+        except Exception:
+            # Nothing that comes after it can be read. What it had to do, another one does.
+            logger.exception("Worker %d sent what is no answer; it is ended.", worker.process.process_id)
+            worker.process.kill()
         worker.answers.close()
         self._replace(worker)
 
     def _take(self, worker: _Worker, header: dict[str, Any], payload: bytes) -> None:
         """Take what a worker sent."""
-        with self._lock:
-            job = worker.jobs.get(header["id"]) if "part" in header else worker.jobs.pop(header["id"], None)
-        if job is None:
-            # It was given up.
-            return
+        number = header["id"]
         if "part" in header:
-            if job.on_part is not None:
+            with self._lock:
+                job = worker.jobs.get(number)
+            # None: it was given up.
+            if job is not None and job.on_part is not None:
                 job.on_part((header["part"], payload))
-        elif "error" in header:
-            job.answer.set_exception(restore_error(header["error"]))
+            return
+        error = restore_error(header["error"]) if "error" in header else None
+        result = (header["result"], payload) if error is None else None
+        # Its own until it is known to have been answered.
+        with self._lock:
+            job = worker.jobs.pop(number, None)
+        if job is None:
+            return
+        if result is None:
+            job.answer.set_exception(error)
         else:
-            job.answer.set_result((header["result"], payload))
+            job.answer.set_result(result)
 
     def _replace(self, dead: _Worker) -> None:
         """Replace a dead worker. Until then jobs still go to the dead one, and are handed on here."""

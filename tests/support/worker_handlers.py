@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any
@@ -36,6 +37,8 @@ class Echo:
             tell({"part": number}, b"x" * number)
         if what == "die after parts once":
             self._die_once(arguments["marker"])
+        if what == "garble once":
+            self._garble_once(arguments)
         if what == "print":
             print("a library prints this")
         if what == "wait for file":
@@ -44,6 +47,17 @@ class Echo:
         if what == "meet":
             self._meeting.wait(20)
         return {"settings": self._settings, "process": os.getpid()}, arguments.get("payload", "").encode()
+
+    def _garble_once(self, arguments: dict[str, Any]) -> None:
+        """Write into all pipes that this process can write to."""
+        if os.path.exists(arguments["marker"]):  # noqa: PTH110  # as above
+            return
+        with open(arguments["marker"], "w"):  # noqa: PTH123  # as above
+            pass
+        for descriptor in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, bytes.fromhex(arguments["garbage"]))
+        threading.Event().wait(20)
 
     def _die_once(self, marker: str) -> None:
         if not os.path.exists(marker):  # noqa: PTH110  # no more imports than needed in a process that dies

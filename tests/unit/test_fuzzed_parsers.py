@@ -37,6 +37,7 @@ from imgsyncfs.stores.azure.account import find_account
 from imgsyncfs.stores.credentials import StoreCredentials
 from imgsyncfs.stores.urls import parse_azure_account, parse_azure_url, parse_file_url
 from imgsyncfs.workers.frames import read_frame, write_frame
+from imgsyncfs.workers.messages import connected_pair, receive, send
 
 CLASSES = ("person", "face", "人 & <car>")
 IMAGE = ImageInfo("original_20260101_rgb_bbox", "a", "jpg", 48, 64, 3, 6, classes=CLASSES)
@@ -232,6 +233,40 @@ def test_a_frame_that_is_cut_short_is_the_end_and_a_whole_one_comes_as_it_was_se
     content = stream.getvalue()
     found = read_frame(io.BytesIO(content[:cut]))
     assert found == ((header, payload) if cut >= len(content) else None)
+
+
+def valid_frame() -> bytes:
+    stream = io.BytesIO()
+    write_frame(stream, {"id": 7, "result": {"path": "x"}}, b"payload")
+    return stream.getvalue()
+
+
+@given(content=mutated([valid_frame()]) | st.binary(max_size=64))
+@fuzzed
+def test_what_comes_as_a_frame_is_one_or_the_end_or_refused(content: bytes) -> None:
+    stream = io.BytesIO(content)
+    with within_time(), suppress(ValueError):
+        while (frame := read_frame(stream)) is not None:
+            header, payload = frame
+            assert (type(header), type(payload)) == (dict, bytes)
+
+
+def sent(header: dict[str, object], payload: bytes) -> bytes:
+    """What a message looks like on its way."""
+    ours, theirs = connected_pair()
+    with ours, theirs:
+        send(ours, header, payload)
+        return theirs.recv(1 << 16)
+
+
+@given(content=mutated([sent({"barrier": 7}, b"payload")]) | st.binary(max_size=64))
+@fuzzed
+def test_what_comes_as_a_message_is_one_or_the_end_or_refused(content: bytes) -> None:
+    ours, theirs = connected_pair()
+    with ours, theirs, within_time(), suppress(ValueError):
+        ours.send(content)
+        message = receive(theirs)
+        assert message is None or (type(message.header), type(message.payload)) == (dict, bytes)
 
 
 # Saved listings.

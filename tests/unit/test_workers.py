@@ -64,6 +64,30 @@ def test_a_job_whose_worker_dies_tells_everything_once_more(pool: WorkerPool, tm
     assert [words["part"] for words, _ in told] == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"a library that prints past Python",
+        bytes(64),
+        b"\x00isf\xff\xff\xff\xff\x00\x00\x00\x00",
+        b"\x00isf\x03\x00\x00\x00\x00\x00\x00\x00[1]",
+        b"\x00isf\x02\x00\x00\x00\x00\x00\x00\x00{}",
+        b'\x00isf\x08\x00\x00\x00\x00\x00\x00\x00{"id":1}',
+    ],
+    ids=["text", "zeros", "endless header", "list", "no job", "no result"],
+)
+def test_a_worker_that_sends_no_answers_is_ended_and_another_does_its_job(
+    pool: WorkerPool, tmp_path: Path, garbage: bytes
+) -> None:
+    job = {"do": "garble once", "marker": str(tmp_path / "garbled"), "garbage": garbage.hex()}
+    before = pool.process_ids()
+    result, _ = pool.submit(job).result(ANSWER_SECONDS)
+    assert result["process"] in pool.process_ids()
+    assert eventually(lambda: pool.replaced() == 1)
+    [ended] = {*before} - {*pool.process_ids()}
+    assert all_end_after([ended])
+
+
 def test_what_a_job_tells_is_passed_over_if_nobody_asked(pool: WorkerPool) -> None:
     assert pool.submit({"do": "echo", "parts": 3, "payload": "x"}).result(ANSWER_SECONDS)[1] == b"x"
 
