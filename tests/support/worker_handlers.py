@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from imgsyncfs.errors import AnnotationError, BlobMissing
@@ -39,13 +40,14 @@ class Echo:
             self._die_once(arguments["marker"])
         if what == "garble once":
             self._garble_once(arguments)
-        if what == "print":
-            print("a library prints this")
         if what == "wait for file":
             while not os.path.exists(arguments["marker"]):  # noqa: PTH110  # as above
                 threading.Event().wait(0.01)
-        if what == "meet":
-            self._meeting.wait(20)
+        others: dict[str, Callable[[], object]] = {
+            "print": lambda: print("a library prints this"),
+            "meet": lambda: self._meeting.wait(20),
+        }
+        others.get(what, bool)()
         return {"settings": self._settings, "process": os.getpid()}, arguments.get("payload", "").encode()
 
     def _garble_once(self, arguments: dict[str, Any]) -> None:
