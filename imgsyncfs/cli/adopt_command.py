@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from imgsyncfs.catalog.isolation import REMEDY
 from imgsyncfs.catalog.mapping import parse_mapping
 from imgsyncfs.cli.common import open_configured_catalog, open_configured_store
 from imgsyncfs.errors import ConfigurationError, printable
@@ -56,5 +57,8 @@ def adopt_tables(path: Path, configuration: Configuration, *, create: bool, sche
         else:
             catalog.adopt(adoption)
             click.echo(f"{catalog_url(configuration)} is ready, read-only; next: imgsyncfs mount DIR")
+        if catalog.readers_wait():
+            # For whoever writes the tables as well.
+            click.echo(f"Note: {REMEDY}", err=True)
         if adoption.for_users:
             click.echo(f"For each user: {adoption.for_users}", err=True)

@@ -14,6 +14,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from support.ordinary_user import NOBODY
 from support.publishing import Place, WatchedStore, annotated_folder, fill, jpeg
 from support.services import Container, Database
+from support.tds_server import TdsServer
 
 from imgsyncfs.catalog import Catalog, open_catalog
 from imgsyncfs.errors import CatalogError, CatalogRefused, StoreRefused
@@ -91,6 +92,27 @@ def test_a_user_without_the_rights_is_told_the_grants_before_a_blob_is_written(
     finally:
         for statement in ("DROP OWNED BY looker", "DROP ROLE looker"):
             execute(statement)
+    assert place.store.written == []
+
+
+@pytest.mark.parametrize("address", ["sql_server"], indirect=True)
+@pytest.mark.parametrize(
+    ("denied", "grant"),
+    [
+        (("INSERT", "UPDATE", "DELETE"), "GRANT INSERT, UPDATE ON datasets TO .*GRANT INSERT, DELETE ON images TO"),
+        (("DELETE",), "GRANT DELETE ON images TO .*GRANT DELETE ON annotations TO"),
+    ],
+)
+def test_what_sql_server_denies_is_told_as_grants_before_a_blob_is_written(
+    place: Place, sql_server: TdsServer, denied: tuple[str, ...], grant: str
+) -> None:
+    def fails(statement: str) -> tuple[int, str] | None:
+        right = statement.partition(" ")[0]
+        return (229, f"The {right} permission was denied on the object.") if right in denied else None
+
+    sql_server.fails = fails
+    with pytest.raises(CatalogRefused, match=grant):
+        try_to_publish(place)
     assert place.store.written == []
 
 

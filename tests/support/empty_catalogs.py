@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,16 +13,27 @@ from imgsyncfs.stores.opening import open_store
 from support.publishing import Place, WatchedStore
 from support.services import Database
 
+if TYPE_CHECKING:
+    from support.tds_server import TdsServer
 
-@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    """URL and password of an empty database of each kind."""
+
+def address_of(request: pytest.FixtureRequest, folder: Path) -> tuple[str, str | None]:
+    """URL and password of an empty database of the kind that is the request's parameter."""
     if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/catalog.db", None
+        return f"sqlite://{folder}/catalog.db", None
+    if request.param == "sql_server":
+        server: TdsServer = request.getfixturevalue("sql_server")
+        return server.url, server.password
     if request.param == "postgresql":
         database: Database = request.getfixturevalue("postgresql_database")
         return database.url, database.password
     return request.getfixturevalue("sqlite_odbc_url"), None
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "sqlite_odbc"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
+    """URL and password of an empty database of each kind."""
+    return address_of(request, tmp_path)
 
 
 @pytest.fixture

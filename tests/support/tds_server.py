@@ -359,6 +359,7 @@ def to_sqlite(statement: str) -> str:
     statement = re.sub(r" COLLATE \w+", "", statement)
     statement = re.sub(r", INDEX \w+ CLUSTERED \([^)]*\)", "", statement)
     statement = statement.replace("PRIMARY KEY NONCLUSTERED", "PRIMARY KEY").replace("NVARCHAR(MAX)", "TEXT")
+    statement = re.sub(r"\bN'", "'", statement)
     many = re.fullmatch(
         r"(?s)(INSERT INTO .*) SELECT .* FROM OPENJSON\(CAST\((:\w+) AS TEXT\)\) WITH \((.*)\)", statement
     )
