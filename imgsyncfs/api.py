@@ -69,6 +69,7 @@ def connect(
     url: str | None = None,
     *,
     password: str | None = None,
+    profile: str | None = None,
     config: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_size: int | None = None,
@@ -81,7 +82,9 @@ def connect(
     Args:
         url: a path to an SQLite file, or a URL as `imgsyncfs.catalog.url` lists them, without a password in it. None:
             the one in ``IMGSYNCFS_CATALOG`` or the config file.
-        password: for the catalog. None: the one in ``IMGSYNCFS_PASSWORD`` or the config file.
+        password: for the catalog. None: the one in ``IMGSYNCFS_PASSWORD`` or the config file. A profile's is told to
+            no other catalog than the profile's own.
+        profile: name of a profile of the config file. None: the one in ``IMGSYNCFS_PROFILE``, or the file's default.
         config: a config file instead of the usual ones.
         cache_dir: folder of the disk cache instead of the configured one; in a shared folder, the cache has a
             sub-folder of its own.
@@ -104,12 +107,11 @@ def connect(
         CacheError: the cache folder cannot be used, or somebody else may change it.
     """
     config = None if config is None else Path(config).absolute()
-    configuration = load_configuration(config).allowing(allow_stores)
-    configuration = replace(
-        configuration,
-        catalog=url or configuration.catalog,
-        password=configuration.password if password is None else password,
-    )
+    configuration = load_configuration(config, profile=profile).allowing(allow_stores)
+    if url:
+        configuration = configuration.at(url)
+    if password is not None:
+        configuration = replace(configuration, password=password, password_reference=None)
     options = {
         "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
         "cache_size": None if cache_size is None else str(cache_size),

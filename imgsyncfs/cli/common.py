@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +26,7 @@ from imgsyncfs.errors import (
     printable,
 )
 from imgsyncfs.library.configuration import catalog_url, library_settings
-from imgsyncfs.settings.config_file import PASSWORD_VARIABLE, Configuration, load_configuration
+from imgsyncfs.settings.config_file import Configuration, load_configuration
 from imgsyncfs.stores.allowed import check_allowances
 from imgsyncfs.stores.credentials import store_credentials
 
@@ -96,8 +95,6 @@ def catalog_options(command: Command) -> Command:
         configuration = load_configuration(config, profile=profile)
         if catalog:
             configuration = configuration.at(catalog)
-            if os.environ.get(PASSWORD_VARIABLE):
-                configuration = replace(configuration, password=os.environ[PASSWORD_VARIABLE])
         return command(*arguments, configuration=configuration, **options)
 
     return wrapped  # type: ignore[return-value]  # the same but for the options that click adds

@@ -150,7 +150,7 @@ class LibraryReader:
 
 
 def _from_pickle(settings: LibrarySettings, config: Path | None) -> LibraryReader:
-    configuration = load_configuration(config).with_secrets()
+    configuration = load_configuration(config, profile=settings.profile or None).at(settings.catalog).with_secrets()
     full = replace(
         settings,
         password=configuration.password,

@@ -77,6 +77,7 @@ class Configuration:
         path: of the config file that was read; None for none.
         profile: the profile that was used; empty for none.
         password_reference: where the password is, if it is not known yet; see `with_secrets`.
+        is_password_of_environment: whether the password was given for this once, for whatever catalog.
     """
 
     catalog: str | None
@@ -89,6 +90,7 @@ class Configuration:
     path: Path | None = field(default=None, repr=False)
     profile: str = ""
     password_reference: SecretReference | None = None
+    is_password_of_environment: bool = False
 
     def with_secrets(self) -> Configuration:
         """The same with the secrets that were referred to, which are read now.
@@ -124,7 +126,7 @@ class Configuration:
 
     def at(self, catalog: str) -> Configuration:
         """The same for another catalog, which a profile's password is not told to."""
-        if not self.profile or catalog == self.catalog:
+        if not self.profile or self.is_password_of_environment or catalog == self.catalog:
             return replace(self, catalog=catalog)
         return replace(self, catalog=catalog, password=None, password_reference=None)
 
@@ -176,7 +178,12 @@ def load_configuration(
     if environment.get(CATALOG_VARIABLE):
         configuration = configuration.at(environment[CATALOG_VARIABLE])
     if environment.get(PASSWORD_VARIABLE):
-        configuration = replace(configuration, password=environment[PASSWORD_VARIABLE], password_reference=None)
+        configuration = replace(
+            configuration,
+            password=environment[PASSWORD_VARIABLE],
+            password_reference=None,
+            is_password_of_environment=True,
+        )
     return configuration
 
 

@@ -115,6 +115,8 @@ def test_a_profiles_password_is_told_to_no_other_catalog(config: Path) -> None:
     assert (found.password, found.password_reference) == (None, None)
     named = loaded(config, "work").at("postgresql://reader@elsewhere/datasets")
     assert (named.password, named.password_reference) == (None, None)
+    told = loaded(config, "work", IMGSYNCFS_PASSWORD="given").at("postgresql://reader@elsewhere/datasets")
+    assert told.password == "given"
 
 
 def test_a_command_gives_the_password_when_it_is_needed_and_once(tmp_path: Path) -> None:
