@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -180,8 +179,11 @@ def _fork_template(connection: socket.socket, modules: Sequence[str]) -> _Child:
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         # It must hold nothing open of what this process has: no mount ends while somebody has its device.
-        os.closerange(3, connection.fileno())
-        os.closerange(connection.fileno() + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  # names of descriptors, not of files
+            if descriptor > 2 and descriptor != connection.fileno():
+                # The listing's own is closed by now.
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
         serve(connection, modules)
         status = 0
     except BaseException:
