@@ -70,10 +70,11 @@ def serve_mount(
 
 def main() -> None:
     """Run as a process of its own: settings come on standard input, the result goes to standard output."""
+    output = os.fdopen(os.dup(1), "wb")
+    # A format of another package that prints when it is imported does it where log lines go.
+    os.dup2(2, 1)
     for module in SHARED_MODULES:
         importlib.import_module(module)
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
     with closing(Template(CATALOG_MODULES, of_this_process=True)) as template:
         # Late: see above.
         from imgsyncfs.errors import ImgsyncfsError

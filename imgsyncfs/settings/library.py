@@ -23,8 +23,8 @@ class LibrarySettings:
         subscription: show only the datasets of the subscription of this name; None shows all.
         config: the config file that the credentials are from, an absolute path; empty for none.
         profile: the profile in it; empty for none.
-        log_in: what processes need to log in with Entra ID, see `imgsyncfs.workers.environment.log_in_section`.
         offline: ask neither the database nor a store: show what was saved, and read what is cached.
+        log_in: what processes need to log in with Entra ID, see `imgsyncfs.workers.environment.log_in_section`.
     """
 
     catalog: str

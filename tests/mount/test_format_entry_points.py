@@ -206,3 +206,10 @@ def test_a_format_that_cannot_be_had_is_named_and_left_out(
     assert "Traceback" not in done.stderr
     # Lines are broken at hyphens too.
     assert f"{','.join([*FORMATS, *LAYOUT_FORMATS])}orimagesynchronizer." in "".join(done.stdout.split())
+
+
+def test_a_format_whose_module_prints_keeps_no_mount_from_coming_up(tmp_path: Path) -> None:
+    workplace = toy_workplace(tmp_path, description='print("hello from a package", flush=True)' + DESCRIPTION)
+    with workplace.mounted() as mountpoint:
+        assert (mountpoint / ".imgsyncfs" / "README.txt").is_file()
+    assert "hello from a package" in workplace.log()
