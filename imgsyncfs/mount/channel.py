@@ -46,7 +46,8 @@ class Channel:
     """A mount, and the device that its requests come from.
 
     Args:
-        mountpoint: an empty directory, or ``/dev/fd/N`` for a device that somebody else has mounted, and unmounts.
+        mountpoint: an empty directory, a trigger of autofs, or ``/dev/fd/N`` for a device that somebody else has
+            mounted, and unmounts.
         options: for libfuse and the kernel, name to value, or to True for a flag.
         limits: what the kernel is told.
 
@@ -57,6 +58,10 @@ class Channel:
     def __init__(self, mountpoint: Path, options: Mapping[str, str | bool], limits: Limits) -> None:
         self._mountpoint = mountpoint
         handed = handed_device(str(mountpoint))
+        below = mount_entry(mountpoint)
+        if below is not None and below.is_trigger:
+            # Without it libfuse looks into the place, and that waits until something is mounted.
+            options = {**options, "nonempty": True}
         self._channel = None if handed is not None else _mount(mountpoint, options)
         self._entry = mount_entry(mountpoint)
         self.device: int = handed if handed is not None else _LIBFUSE.fuse_chan_fd(self._channel)

@@ -131,7 +131,7 @@ def our_entry(mountpoint: Path) -> MountEntry:
         MountError: there is none.
     """
     entry = mount_entry(mountpoint)
-    if entry is None:
+    if entry is None or entry.is_trigger:
         raise MountError(
             f"Nothing is mounted at {mountpoint}; mount it with: imgsyncfs mount {mountpoint} (`imgsyncfs status` and "
             "`findmnt` show what is mounted)"

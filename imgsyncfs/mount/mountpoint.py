@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import platform
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ _MOST_LINKS = 40
 """The kernel's limit for one path."""
 
 _INSTALL = "on Debian or Ubuntu run: sudo apt-get install"
+
+_FIRST_WITH_T64 = {"debian": 13, "ubuntu": 24}
+"""The releases from which on libfuse's package has its other name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ class MountEntry:
     filesystem_type: str
     source: str
     device: str
+
+    @property
+    def is_trigger(self) -> bool:
+        """Whether it is autofs, systemd's (``x-systemd.automount``) or automount(8)'s, waiting for somebody to look.
+
+        It has something mounted upon it. Who looks into it meanwhile waits until that has happened.
+        """
+        return self.filesystem_type == "autofs"
 
 
 def mount_entry(mountpoint: Path) -> MountEntry | None:
@@ -108,7 +120,27 @@ def check_libfuse() -> None:
         MountError: it is not; the message says how to get it.
     """
     if ctypes.util.find_library("fuse") is None:
-        raise MountError(f"libfuse 2 is not installed; {_INSTALL} libfuse2 (libfuse2t64 on newer ones)")
+        raise MountError(f"libfuse 2 is not installed; {_INSTALL} {libfuse_package(_release())}")
+
+
+def libfuse_package(release: Mapping[str, str]) -> str:
+    """What the package of libfuse 2 is called.
+
+    Args:
+        release: the fields of os-release(5).
+    """
+    first = _FIRST_WITH_T64.get(release.get("ID", ""))
+    number = release.get("VERSION_ID", "").partition(".")[0]
+    if first is None or not number.isdecimal():
+        return "libfuse2t64 (libfuse2 on older ones)"
+    return "libfuse2t64" if int(number) >= first else "libfuse2"
+
+
+def _release() -> Mapping[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
 
 
 def lets_users_allow_others() -> bool:
@@ -134,6 +166,8 @@ def check_mountpoint(mountpoint: Path) -> None:
         raise MountError(
             f"{mountpoint} is mounted already; look into it, or end it with: imgsyncfs umount {mountpoint}"
         )
+    if entry and entry.is_trigger:
+        return
     if entry:
         raise MountError(f"Something else ({entry.filesystem_type}) is mounted at {mountpoint}; choose another place.")
     try:

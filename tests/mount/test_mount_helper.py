@@ -120,23 +120,28 @@ def test_mount_takes_the_type_that_findmnt_shows(workplace: Workplace) -> None:
     not Path("/dev/autofs").exists() or os.geteuid() != 0,
     reason="the kernel of this machine has no autofs, or only root could use it",
 )
-def test_autofs_mounts_when_somebody_looks(workplace: Workplace) -> None:
-    folder = workplace.folder / "autofs"
-    folder.mkdir()
-    (workplace.folder / "auto.map").write_text(
-        f"datasets -fstype=imgsyncfs,ro,cache_dir={workplace.folder}/cache :{workplace.catalog}\n"
+@pytest.mark.parametrize("kind", ["indirect", "direct"])
+def test_autofs_mounts_when_somebody_looks(workplace: Workplace, kind: str) -> None:
+    folder = workplace.folder / f"autofs-{kind}"
+    place = folder / "datasets"
+    # A direct map names the place itself, which autofs then makes its trigger; the other a folder that it keeps.
+    place.mkdir(parents=True)
+    within, key = (folder, "datasets") if kind == "indirect" else ("/-", str(place))
+    (workplace.folder / f"auto.{kind}").write_text(
+        f"{key} -fstype=imgsyncfs,ro,cache_dir={workplace.folder}/cache :{workplace.catalog}\n"
     )
     master = workplace.folder / "auto.master"
-    master.write_text(f"{folder} {workplace.folder}/auto.map --timeout=600\n")
+    master.write_text(f"{within} {workplace.folder}/auto.{kind} --timeout=600\n")
     words: list[str | Path] = ["automount", "--foreground", "--pid-file", workplace.folder / "automount.pid", master]
     # Its own process group sees what lies below, and has nothing mounted.
     automount = subprocess.Popen(words, env=workplace.variables(), start_new_session=True)
     try:
-        assert eventually(lambda: f" {folder} autofs " in Path("/proc/mounts").read_text())
-        listed = subprocess.run(["ls", folder / "datasets"], capture_output=True, text=True, timeout=30, check=True)
+        trigger = folder if kind == "indirect" else place
+        assert eventually(lambda: f" {trigger} autofs " in Path("/proc/mounts").read_text())
+        listed = subprocess.run(["ls", place], capture_output=True, text=True, timeout=30, check=True)
         assert "original_20200207_fisheye_rbbox" in listed.stdout
-        processes = process_ids(folder / "datasets")
-        mount8(workplace, "umount", folder / "datasets")
+        processes = process_ids(place)
+        mount8(workplace, "umount", place)
         assert all_end_after(processes)
     finally:
         automount.terminate()
