@@ -71,6 +71,9 @@ _OPTIONS = {
 """The options of each kind of server's URL. Others are refused: drivers have some that write the password to a file for
 everyone to read (``Debug``, ``CommLog``), and a name with ``;`` or ``=`` would be taken for more than one."""
 
+_AZURE_SQL = (".database.windows.net", ".database.chinacloudapi.cn", ".database.usgovcloudapi.net")
+"""How the names of Azure SQL's servers end (its "connectivity architecture")."""
+
 AUTH_OPTION = "auth"
 ENTRA = "entra"
 """How a URL says that an access token of Entra ID logs in: ``?auth=entra``."""
@@ -128,6 +131,11 @@ class ServerUrl:
     def uses_entra(self) -> bool:
         """Whether an access token of Entra ID logs in."""
         return any(key.lower() == AUTH_OPTION for key, _ in self.options)
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it is a database of Azure SQL, which may be a serverless one."""
+        return self.scheme == "mssql" and self.host.lower().rstrip(".").endswith(_AZURE_SQL)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 Whoever changes a catalog leaves a mark (`leave_mark`) in the catalog's own store, if that keeps marks. A mount looks at
 the mark at each refresh, which is one HEAD, and asks the database where it has changed; and now and then all the same:
 for what was written by hand, or by somebody who may not write to the store.
+
+Where there is no mark, the database is asked at each refresh. One that goes to sleep when nobody asks, and costs less
+then, is left alone while nobody reads.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from imgsyncfs.stores.contract import MARKS_FOLDER, Store
 
 SECONDS_BETWEEN = 75 * 60.0
 """Longer than the hour after which a serverless database goes to sleep as it comes (Azure SQL's auto-pause delay)."""
+
+IDLE_SECONDS = 10 * 60.0
+"""After as long without a request, nobody reads."""
 
 
 def mark_name(catalog_id: str) -> str:
@@ -35,20 +41,36 @@ class ChangeWatch:
 
     Args:
         look: looks at the mark; gives its etag, ``""`` if there is none or nobody may look.
+        may_sleep: whether the database goes to sleep when nobody asks.
         clock: Unix seconds.
     """
 
-    def __init__(self, look: Callable[[], str], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, look: Callable[[], str], *, may_sleep: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
         self._look = look
+        self._may_sleep = may_sleep
         self._clock = clock
         self._seen = self._asked = ""
         self._asked_at = 0.0
+        self._requests = 0
+        self._read_at = clock()
 
-    def is_due(self) -> bool:
-        """Whether to ask: the mark has changed, there is none, or nobody has asked for long."""
+    def is_due(self, *, requests: int = 0) -> bool:
+        """Whether to ask: the mark has changed, somebody reads and there is no mark, or nobody has asked for long.
+
+        Args:
+            requests: how many readers have sent so far.
+        """
         self._seen = self._look()
-        since = self._clock() - self._asked_at
-        return not self._seen or self._seen != self._asked or not 0 <= since < SECONDS_BETWEEN
+        now = self._clock()
+        if requests != self._requests:
+            self._requests, self._read_at = requests, now
+        if not 0 <= now - self._asked_at < SECONDS_BETWEEN:
+            return True
+        if self._seen:
+            return self._seen != self._asked
+        return not (self._may_sleep and now - self._read_at >= IDLE_SECONDS)
 
     def note_asked(self) -> None:
         """Note that the database was asked, after the last look, and has answered."""

@@ -22,7 +22,7 @@ from imgsyncfs.catalog.naming import file_name_fault
 from imgsyncfs.catalog.rows import DatasetRow
 from imgsyncfs.catalog.selections import MARK, find_selection, is_selection
 from imgsyncfs.catalog.subscriptions import find_datasets
-from imgsyncfs.catalog.url import SqliteUrl, parse_catalog_url
+from imgsyncfs.catalog.url import ServerUrl, SqliteUrl, parse_catalog_url
 from imgsyncfs.catalog.volume import CatalogVolume
 from imgsyncfs.errors import NotInCatalog, StoreNotAllowed
 from imgsyncfs.fetching.contents import ContentReader, FetchedExtents
@@ -104,7 +104,8 @@ class Library:
         self.extents = FetchedExtents(self.fetcher, Readahead(cache_bytes=settings.cache_size))
         self.contents = ContentReader(self.extents, self.check_store)
         self.sources = file_sources(self.contents, settings.siblings)
-        self.watch = ChangeWatch(self._change_mark)
+        url = parse_catalog_url(settings.catalog)
+        self.watch = ChangeWatch(self._change_mark, may_sleep=isinstance(url, ServerUrl) and url.may_sleep)
         self.take_over()
         if not started_ahead:
             self.start_other_workers()

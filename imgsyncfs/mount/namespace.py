@@ -333,7 +333,8 @@ class Namespace:
         self._drop_nameless()
         changed = False
         # Looked at first, so that what changes meanwhile is seen the next time. Who asks surely waits for no store.
-        if surely or library.watch.is_due() or library.mirror.trouble:
+        answered = 0 if self._responders is None else self._responders.counts()["answered"]
+        if surely or library.watch.is_due(requests=answered) or library.mirror.trouble:
             changed = library.mirror.refresh(surely=surely)
             library.watch.note_asked()
         else:

@@ -103,6 +103,23 @@ def test_a_servers_url_says_where_the_database_is(url: str, expected: ServerUrl)
     assert parse_catalog_url(url) == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "may_sleep"),
+    [
+        ("mssql://reader@example.database.windows.net/datasets", True),
+        ("mssql://Example.Database.Windows.Net./datasets?auth=entra", True),
+        ("mssql://reader@example.database.chinacloudapi.cn/datasets", True),
+        ("mssql://reader@sql.example.com/datasets", False),
+        ("mssql://reader@database.windows.net.example.com/datasets", False),
+        ("postgresql://reader@example.database.windows.net/datasets", False),
+    ],
+)
+def test_a_database_of_azure_sql_may_be_one_that_sleeps(url: str, may_sleep: bool) -> None:
+    parsed = parse_catalog_url(url)
+    assert isinstance(parsed, ServerUrl)
+    assert parsed.may_sleep is may_sleep
+
+
 def test_an_odbc_connection_string_keeps_its_attributes_as_they_were_written() -> None:
     parsed = parse_catalog_url("odbc: Driver={My; Driver}; Database=/a b/c.db ;X=;")
     assert parsed == OdbcUrl((("Driver", "{My; Driver}"), ("Database", "/a b/c.db"), ("X", "")))
