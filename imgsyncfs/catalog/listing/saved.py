@@ -17,6 +17,7 @@ import io
 import json
 import mmap
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -36,11 +37,13 @@ from imgsyncfs.errors import CacheError, ListingDamaged
 from imgsyncfs.settings.private_folders import open_own_file
 
 MAGIC = "imgsyncfs listing"
-VERSION = 6
+VERSION = 7
 
 COLUMNS_FILE = "columns.npy"
 META_FILE = "meta.json"
 _META_LENGTH = struct.Struct("<Q")
+_SEAL = re.compile(rb'{"meta_digest": "([0-9a-f]{16})", ')
+"""How ``meta.json`` begins: with the digest of all that follows."""
 
 MOST_TRIES = 100
 """How often other processes that save the same listing may interfere; each of them has saved it then."""
@@ -205,11 +208,15 @@ def map_listing(files: ListingFiles, *, name: str, is_checked: bool) -> Listing:
         ListingDamaged: it is of another version, or is not what was saved.
     """
     try:
-        meta = json.loads(os.pread(files.meta, os.fstat(files.meta).st_size, 0))
+        sealed = os.pread(files.meta, os.fstat(files.meta).st_size, 0)
+        seal = _SEAL.match(sealed)
+        if seal is None:
+            raise _damaged(name, "it was saved by another version")
+        if seal[1] != _digest(memoryview(sealed)[seal.end() :]):
+            raise _damaged(name, f"its {META_FILE} has the wrong digest")
+        meta = json.loads(sealed)
         if meta["magic"] != MAGIC or meta["version"] != VERSION:
             raise _damaged(name, "it was saved by another version")
-        if meta.pop("meta_digest") != _digest(meta):
-            raise _damaged(name, f"its {META_FILE} has the wrong digest")
         mapped = mmap.mmap(files.columns, 0, access=mmap.ACCESS_READ)
         content = np.frombuffer(mapped, np.uint8, count=meta["bytes"], offset=meta["start"])
         if not is_checked and xxhash.xxh3_64_hexdigest(content.data) != meta["digest"]:
@@ -241,17 +248,13 @@ def _write_to(listing: Listing, columns: BinaryIO) -> bytes:
         "columns": places,
         "facts": asdict(listing.facts),
     }
-    return _encoded({**meta, "meta_digest": _digest(meta)})
-
-
-def _encoded(meta: Mapping[str, Any]) -> bytes:
     # ASCII: a hidden name need not be valid UTF-8.
-    return json.dumps(meta, ensure_ascii=True, indent=1).encode()
+    said = json.dumps(meta, ensure_ascii=True).encode().removeprefix(b"{")
+    return b'{"meta_digest": "%s", %s' % (_digest(said), said)
 
 
-def _digest(meta: Mapping[str, Any]) -> str:
-    """Of what ``meta.json`` says, however it is written; both when it is saved and when it was read."""
-    return xxhash.xxh3_64_hexdigest(_encoded(meta))
+def _digest(content: bytes | memoryview) -> bytes:
+    return xxhash.xxh3_64_hexdigest(content).encode()
 
 
 def _opened(path: Path) -> BinaryIO:
