@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import tempfile
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.divided_dataset", "support.empty_catalogs"]
 
-# The layer tools has an environment of its own, with PyTorch: scripts/test tools.
+# The layer tools has an environment of its own, with PyTorch: scripts/test tools. The layer machines installs several:
+# scripts/test machines.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["tools/*"]
+if "IMGSYNCFS_MACHINES" not in os.environ:
+    collect_ignore_glob += ["machines/*"]
 
 # No example fails for being slow: the machine may be busy.
 settings.register_profile("usual", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
