@@ -318,3 +318,14 @@ def test_after_kill_9_readers_have_an_error_at_once(workplace: Workplace) -> Non
         assert read_error(image) == errno.ENOTCONN
         assert time.monotonic() - began < SOON
         workplace.run("umount", mountpoint)
+
+
+def test_after_kill_9_what_the_kernel_holds_is_still_read(workplace: Workplace) -> None:
+    with workplace.mounted() as mountpoint:
+        image = mountpoint / DATASET / "img_00003.jpg"
+        content, names = image.read_bytes(), sorted(path.name for path in image.parent.iterdir())
+        os.kill(process_ids(mountpoint)[0], signal.SIGKILL)
+        assert eventually(lambda: not workplace.processes_left())
+        assert (image.read_bytes(), sorted(path.name for path in image.parent.iterdir())) == (content, names)
+        assert read_error(image.with_name("img_00004.jpg")) == errno.ENOTCONN
+        workplace.run("umount", mountpoint)
