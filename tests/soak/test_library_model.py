@@ -63,7 +63,7 @@ from imgsyncfs.mount.errors import error_number
 from imgsyncfs.settings.library import LibrarySettings
 from imgsyncfs.workers.progress import SilentProgress
 
-STEPS = int(os.environ.get("IMGSYNCFS_MODEL_STEPS", "30000"))
+STEPS = int(os.environ.get("IMGSYNCFS_MODEL_STEPS", "100000"))
 STEPS_EACH = 100
 """Most rules that one example goes through; one that reads makes several steps."""
 
