@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.divided_dataset", "support.empty_catalogs"]
 
-# The layer tools has an environment of its own, with PyTorch: scripts/test tools. The layer machines installs several:
-# scripts/test machines.
+# These layers are no part of everything. The layer tools has an environment of its own, with PyTorch.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["tools/*"]
-if "IMGSYNCFS_MACHINES" not in os.environ:
-    collect_ignore_glob += ["machines/*"]
+collect_ignore_glob += [f"{layer}/*" for layer in ("faults", "machines") if os.environ.get("IMGSYNCFS_LAYER") != layer]
 
 # No example fails for being slow: the machine may be busy.
 settings.register_profile("usual", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])

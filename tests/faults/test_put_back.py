@@ -1,0 +1,60 @@
+"""Each fault that this project once had is put back, and the tests that are to find it do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.places import REPOSITORY
+from support.put_back import Fault, faults
+
+pytestmark = [pytest.mark.slow, pytest.mark.mount, pytest.mark.timeout(400)]
+
+HANGS_SECONDS = 300.0
+"""A test that takes as long has found a fault, too."""
+
+TEST_SECONDS = 60
+
+FAILED = re.compile(r"(\d+) (?:failed|error)")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of this one."""
+    copy = tmp_path / "checkout"
+    leave_out = shutil.ignore_patterns("__pycache__", "faults")
+    for name in ("imgsyncfs", "scripts", "tests"):
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=leave_out, symlinks=True)
+    shutil.copy(REPOSITORY / "pyproject.toml", copy)
+    shutil.copy(REPOSITORY / "README.md", copy)
+    return copy
+
+
+@pytest.mark.parametrize("fault", faults(), ids=lambda fault: fault.name)
+def test_a_fault_that_is_put_back_is_found(checkout: Path, fault: Fault) -> None:
+    fault.put_back(checkout)
+    tests = [str(checkout / "tests" / test) for test in fault.tests]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "--tb=line", f"--timeout={TEST_SECONDS}", *tests],
+        cwd=checkout,
+        # The copy's package is the one that all processes import.
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = run.communicate(timeout=HANGS_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        return
+    assert run.returncode == 1, f"not found: {fault.name}\n{said}"
+    assert FAILED.search(said), said
