@@ -63,8 +63,10 @@ def test_every_command_for_administrators_works_as_typed_and_in_order(machine: M
 
 
 def test_a_line_of_fstab_mounts_when_somebody_looks_also_after_a_reboot(machine: Machine) -> None:
-    line = block_with("x-systemd.automount")
-    machine.types(f"mkdir -p /mnt/datasets; echo '{line.strip()}' >> /etc/fstab\nmount -a\nls /mnt/datasets/{DATASET}")
+    line = block_with("x-systemd.mount-timeout")
+    machine.types(f"mkdir -p /mnt/datasets; echo '{line.strip()}' >> /etc/fstab\n{block_with('remote-fs.target')}")
+    assert machine.types("findmnt --noheadings --output FSTYPE /mnt/datasets").split() == ["autofs"]
+    assert DATASET in machine.types("ls /mnt/datasets", user="researcher")
     machine.power_off()
     machine.boot()
     assert "fuse.imgsyncfs" not in machine.types("findmnt --noheadings --output FSTYPE /mnt/datasets")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,38 +15,53 @@ else:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A part of one.
+
+    Attributes:
+        file: of this project, from its root.
+        was: a text that stands there once.
+        put: what takes its place.
+    """
+
+    file: str
+    was: str
+    put: str
+
+
+@dataclass(frozen=True)
 class Fault:
     """One of them.
 
     Attributes:
         name: what goes wrong.
-        file: of this project, from its root.
-        was: a text that stands there once.
-        put: what takes its place.
+        changes: what puts it back; several, where more than one thing kept it away.
         tests: pytest's names of those that fail then, from the folder of tests.
     """
 
     name: str
-    file: str
-    was: str
-    put: str
+    changes: tuple[Change, ...]
     tests: tuple[str, ...]
 
     def put_back(self, checkout: Path) -> None:
-        """Change a checkout's file.
+        """Change a checkout's files.
 
         Raises:
-            AssertionError: the text is not there, or more than once.
+            AssertionError: a text is not there, or more than once.
         """
-        path = checkout / self.file
-        content = path.read_text()
-        assert content.count(self.was) == 1, (
-            f"{self.file} has changed; say in tests/faults.toml how to put back: {self.name}"
-        )
-        path.write_text(content.replace(self.was, self.put))
+        for change in self.changes:
+            path = checkout / change.file
+            content = path.read_text()
+            assert content.count(change.was) == 1, (
+                f"{change.file} has changed; say in tests/faults.toml how to put back: {self.name}"
+            )
+            path.write_text(content.replace(change.was, change.put))
 
 
 def faults() -> list[Fault]:
     """All of them."""
-    entries: list[Mapping[str, object]] = tomllib.loads((TESTS / "faults.toml").read_text())["fault"]
-    return [Fault(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]  # type: ignore[arg-type]  # a test reads them
+    entries = tomllib.loads((TESTS / "faults.toml").read_text())["fault"]
+    return [
+        Fault(entry["name"], tuple(Change(**change) for change in entry["changes"]), tuple(entry["tests"]))
+        for entry in entries
+    ]
