@@ -9,6 +9,7 @@ hangs on to what is raised.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import math
 import os
@@ -29,7 +30,7 @@ from typing import Any, TypeVar
 from imgsyncfs.catalog.drivers import connection_string, leaves_certificates_unchecked, packaged_sql_server_driver
 from imgsyncfs.catalog.faults import driver_fault
 from imgsyncfs.catalog.isolation import READ_COMMITTED, READ_SNAPSHOTS, find_isolation
-from imgsyncfs.catalog.schema import find_dialect
+from imgsyncfs.catalog.schema import POSTGRESQL, find_dialect
 from imgsyncfs.catalog.server_address import check_listening
 from imgsyncfs.catalog.url import OdbcUrl, ServerUrl
 from imgsyncfs.errors import CatalogError, CatalogUnreachable, ConfigurationError, ImgsyncfsError
@@ -70,10 +71,22 @@ class TimeLimitedThread:
             TimeLimitExceeded: it did not come back in time, or an earlier one did not.
             BaseException: whatever it raises.
         """
+        return self.outcome(self.begin(function))
+
+    def begin(self, function: Callable[[], Result]) -> Future[Result]:
+        """Have a function run in the thread, after those before it; see `outcome`.
+
+        Raises:
+            TimeLimitExceeded: an earlier one did not come back in time.
+        """
         if self._lost:
             raise TimeLimitExceeded
         future: Future[Result] = Future()
         self._jobs.put((function, future))
+        return future
+
+    def outcome(self, future: Future[Result]) -> Result:
+        """Wait for what `begin` began; as `call`."""
         try:
             return future.result(self._seconds)
         except FutureTimeoutError:
@@ -143,6 +156,8 @@ class OdbcConnection:
         self._secrets = [password] if password else []
         self._ends_at = math.inf
         self._thread = TimeLimitedThread("catalog", timeout)
+        self._cursor_numbers = itertools.count(1)
+        self._cursors = 0
         seconds = max(1, int(timeout * SERVER_SHARE))
 
         def connected() -> Any:
@@ -189,7 +204,13 @@ class OdbcConnection:
     def portions(
         self, sql: str, parameters: Sequence[object] = (), *, most: int | None = None
     ) -> Iterator[Sequence[Sequence[Any]]]:
-        """Run a query and give its rows in portions, as the driver makes them."""
+        """Run a query and give its rows in portions, as the driver makes them.
+
+        From PostgreSQL a portion of so many at most is fetched while its caller works on the one before.
+        """
+        if most is not None and self.dialect == POSTGRESQL:
+            yield from self._fetched_ahead(sql, parameters, most)
+            return
         most = most or ROWS_AT_ONCE
         cursor = self._call(self._connection.cursor)
         try:
@@ -198,6 +219,54 @@ class OdbcConnection:
                 yield portion
         finally:
             self._call(cursor.close)
+
+    def _fetched_ahead(self, sql: str, parameters: Sequence[object], most: int) -> Iterator[Sequence[Sequence[Any]]]:
+        """By a cursor of the database's, which makes rows as they are fetched (PostgreSQL's DECLARE and FETCH).
+
+        The driver's own cursors fetch 2,000 rows at a time, however large each is.
+        """
+        name = f"portions_{next(self._cursor_numbers)}"
+
+        def declare() -> Any:
+            cursor = self._connection.cursor()
+            cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", *parameters)
+            return cursor
+
+        def fetch() -> list[Sequence[Any]]:
+            rows: list[Sequence[Any]] = cursor.execute(f"FETCH {most} FROM {name}").fetchall()
+            return rows
+
+        with self._reading():
+            cursor = self._call(declare)
+            try:
+                upcoming = self._begin(fetch)
+                while portion := self._outcome(upcoming):
+                    upcoming = self._begin(fetch)
+                    yield portion
+                self._call(lambda: cursor.execute(f"CLOSE {name}"))
+            finally:
+                self._call(cursor.close)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """The transaction that a cursor needs: one that there is, or one that ends with the last of the cursors."""
+        if not self._cursors and not self._call(lambda: self._connection.autocommit):
+            yield
+            return
+        if not self._cursors:
+            self._set_autocommit(on=False)
+        self._cursors += 1
+        try:
+            yield
+        except BaseException as error:
+            self._cursors -= 1
+            if not self._cursors:
+                self._undo(error)
+            raise
+        self._cursors -= 1
+        if not self._cursors:
+            self._call(self._connection.commit)
+            self._set_autocommit(on=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -277,16 +346,30 @@ class OdbcConnection:
         Raises:
             ImgsyncfsError: it failed; or it did not come back in time, and the connection is lost.
         """
+        return self._outcome(self._begin(function))
+
+    def _begin(self, function: Callable[[], Result]) -> Future[Result | ImgsyncfsError]:
+        """Have a function run in the connection's thread, after those before it; see `_outcome`."""
         try:
-            outcome = self._thread.call(lambda: self._attempt(function))
+            return self._thread.begin(lambda: self._attempt(function))
         except TimeLimitExceeded:
-            raise CatalogUnreachable(
-                f"The catalog {self.where} did not answer within {self.timeout:g} s; check the network and the "
-                "server, or allow more time."
-            ) from None
+            raise self._too_late() from None
+
+    def _outcome(self, begun: Future[Result | ImgsyncfsError]) -> Result:
+        """Wait for what was begun; as `_call`."""
+        try:
+            outcome = self._thread.outcome(begun)
+        except TimeLimitExceeded:
+            raise self._too_late() from None
         if isinstance(outcome, ImgsyncfsError):
             raise outcome
         return outcome
+
+    def _too_late(self) -> CatalogUnreachable:
+        return CatalogUnreachable(
+            f"The catalog {self.where} did not answer within {self.timeout:g} s; check the network and the "
+            "server, or allow more time."
+        )
 
     def _attempt(self, function: Callable[[], Result]) -> Result | ImgsyncfsError:
         """What a function returns, or its failure as an error that knows nothing of the driver's."""
