@@ -102,7 +102,8 @@ class Place:
     unread: list[str]
 
     def take(self, count: int) -> list[Path]:
-        """So many images that no test has read."""
+        """So many images that no test has read, and the cache has none of."""
+        self.workplace.run("cache", "clear")
         taken, self.unread[:] = self.unread[:count], self.unread[count:]
         assert len(taken) == count
         return [self.mountpoint / DATASET / name for name in taken]
