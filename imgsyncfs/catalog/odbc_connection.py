@@ -258,15 +258,15 @@ class OdbcConnection:
         self._cursors += 1
         try:
             yield
+            if self._cursors == 1:
+                self._call(self._connection.commit)
+                self._set_autocommit(on=True)
         except BaseException as error:
-            self._cursors -= 1
-            if not self._cursors:
+            if self._cursors == 1:
                 self._undo(error)
             raise
-        self._cursors -= 1
-        if not self._cursors:
-            self._call(self._connection.commit)
-            self._set_autocommit(on=True)
+        finally:
+            self._cursors -= 1
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

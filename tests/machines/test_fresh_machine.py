@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.machines import RELEASES, copy_checkout, fresh_machine
-from support.places import REPOSITORY
+from support.wheels import build_wheel
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,22 +18,12 @@ pytestmark = [
 ]
 
 DATASET = "original_20200207_fisheye_rbbox"
-SEVERAL_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    shutil.copytree(REPOSITORY / "imgsyncfs", source / "imgsyncfs", ignore=shutil.ignore_patterns("__pycache__"))
-    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
-    subprocess.run(words, timeout=SEVERAL_SECONDS, check=True)
-    [made] = folder.glob("*.whl")
-    return made
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_quickstart_does_all_the_set_up(release: str) -> None:
